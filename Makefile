@@ -1,0 +1,28 @@
+.DEFAULT_GOAL := help
+.PHONY: help demo run test lint fmt
+
+CARGO ?= cargo
+
+help: ## Show what there is to make
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+demo: ## Start the daemon and watch a storm of events pass, crises first
+	@scripts/needs.sh demo
+	@$(CARGO) build --release --locked
+	@$(CARGO) run --release --locked --quiet -- demo
+
+run: ## Start the daemon on its own SQLite and Redis, with its state in ./var
+	@scripts/needs.sh run
+	@$(CARGO) build --release --locked
+	@$(CARGO) run --release --locked --quiet -- serve
+
+test: ## Run every test, against a real Redis and real databases
+	@scripts/needs.sh test
+	@scripts/test.sh
+
+lint: ## Check formatting, lints and, where cargo-deny is installed, dependencies
+	@scripts/needs.sh build
+	@scripts/lint.sh
+
+fmt: ## Format the code
+	@$(CARGO) fmt --all

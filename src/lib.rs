@@ -1,0 +1,4 @@
+//! 
+pub mod api;
+pub mod receiver;
+pub mod telemetry;

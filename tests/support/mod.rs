@@ -1,0 +1,32 @@
+//! What the tests stand on: servers that they start themselves and that are gone when they end, a client, signatures,
+//! and [`eventually`], the only place that waits.
+
+// Not every theme needs every helper.
+#![allow(dead_code)]
+
+pub mod daemon;
+pub mod events;
+pub mod http;
+pub mod postgres;
+pub mod process;
+pub mod redis;
+pub mod sign;
+
+use std::time::Duration;
+
+/// How long anything may take before a test gives up on it. Far more than it needs: a machine may be busy.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Asks `probe` again and again until it answers; fails the test, saying `what` was awaited, when [`PATIENCE`] runs
+/// out.
+pub async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
+    let answered = tokio::time::timeout(PATIENCE, async {
+        loop {
+            if let Some(answer) = probe().await {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    answered.await.unwrap_or_else(|_| panic!("waited {PATIENCE:?} in vain: {what}"))
+}

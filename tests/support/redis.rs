@@ -1,0 +1,102 @@
+//! A Redis of the test's own, on a Unix socket in a temporary directory, without persistence.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use super::{eventually, process::Process};
+
+/// A running `redis-server`.
+#[derive(Debug)]
+pub struct Redis {
+    process: Process,
+    directory: TempDir,
+}
+
+impl Redis {
+    /// Starts one and waits until it answers.
+    pub async fn start() -> Self {
+        let directory = TempDir::with_prefix("keepwell-redis-").expect("a temporary directory");
+        let redis = Self { process: launch(directory.path()), directory };
+        redis.answers().await;
+        redis
+    }
+
+    /// The address for `redis.url`.
+    pub fn url(&self) -> String {
+        format!("redis+unix://{}", self.socket().display())
+    }
+
+    /// A connection to it.
+    pub async fn connection(&self) -> redis::aio::MultiplexedConnection {
+        let client = redis::Client::open(self.url()).expect("an address");
+        client.get_multiplexed_async_connection().await.expect("a Redis that answers")
+    }
+
+    /// Forgets everything.
+    pub async fn flush_all(&self) {
+        let mut connection = self.connection().await;
+        redis::cmd("FLUSHALL").exec_async(&mut connection).await.expect("FLUSHALL");
+    }
+
+    /// `kill -9`. What it held is lost.
+    pub fn kill(&mut self) {
+        self.process.kill(Signal::KILL);
+    }
+
+    /// Stands still, connections open, until [`Redis::thaw`].
+    pub fn freeze(&mut self) {
+        self.process.signal(Signal::STOP);
+    }
+
+    /// Goes on after [`Redis::freeze`].
+    pub fn thaw(&mut self) {
+        self.process.signal(Signal::CONT);
+    }
+
+    /// Starts again, empty, at the same address after [`Redis::kill`].
+    pub async fn start_again(&mut self) {
+        self.process = launch(self.directory.path());
+        self.answers().await;
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.directory.path().join("redis.sock")
+    }
+
+    async fn answers(&self) {
+        let client = redis::Client::open(self.url()).expect("an address");
+        eventually("Redis answers", async || {
+            let mut connection = client.get_multiplexed_async_connection().await.ok()?;
+            redis::cmd("PING").query_async::<String>(&mut connection).await.ok()
+        })
+        .await;
+    }
+}
+
+fn launch(directory: &Path) -> Process {
+    let mut command = Command::new("redis-server");
+    command
+        .current_dir(directory)
+        .args(["--port", "0", "--unixsocket", "redis.sock", "--save", "", "--appendonly", "no"])
+        .args(["--daemonize", "no", "--loglevel", "warning"]);
+    Process::start(command, &directory.join("redis.log"), Signal::KILL)
+}
+
+#[tokio::test]
+async fn a_redis_that_was_killed_comes_back_empty_at_the_same_address() {
+    let mut redis = Redis::start().await;
+    let mut connection = redis.connection().await;
+    redis::cmd("SET").arg("here").arg(1).exec_async(&mut connection).await.unwrap();
+
+    redis.kill();
+    redis.start_again().await;
+
+    let mut connection = redis.connection().await;
+    let here: Option<i64> = redis::cmd("GET").arg("here").query_async(&mut connection).await.unwrap();
+    assert_eq!(here, None);
+}
