@@ -1,0 +1,210 @@
+//! An engine with a scripted app on it: the payload of each job says what its handler does.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
+use async_trait::async_trait;
+use keepwell_workers::{
+    clock::SystemClock,
+    database::{Database, DatabaseOptions, Dialect, MigrationFile, Transaction, turn::Urgency},
+    engine::{Engine, EngineOptions, EngineParts},
+    handler::{Handler, Prepared, Registry},
+    job::{Job, NewJob},
+    lane::Lane,
+    lanes::LanesOptions,
+    ledger,
+    observer::Unobserved,
+    on_connection,
+    outcome::Outcome,
+    policy::Policy,
+    seal::{KeyRing, SealingKey},
+};
+use tempfile::TempDir;
+use tokio::sync::{Notify, Semaphore};
+use zeroize::Zeroizing;
+
+use crate::support::{
+    postgres::{Postgres, Sync},
+    redis::Redis,
+};
+
+const EFFECTS: MigrationFile = MigrationFile {
+    version: 900,
+    name: "effects",
+    sqlite: "CREATE TABLE effects (job_id TEXT NOT NULL, subject TEXT, place INTEGER PRIMARY KEY AUTOINCREMENT)",
+    postgres: "CREATE TABLE effects (job_id TEXT NOT NULL, subject TEXT, place BIGSERIAL PRIMARY KEY)",
+};
+
+/// What the scripted handler can be made to wait for or to count.
+#[derive(Debug)]
+pub struct Script {
+    /// Runs that have begun.
+    pub begun: AtomicU32,
+    /// Rung at each beginning.
+    pub bell: Notify,
+    /// A `gate` job passes when a permit is there.
+    pub gate: Semaphore,
+    /// The most runs of the same subject seen at once.
+    pub overlap_max: AtomicU32,
+    running: AtomicU32,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        Self {
+            begun: AtomicU32::new(0),
+            bell: Notify::new(),
+            gate: Semaphore::new(0),
+            overlap_max: AtomicU32::new(0),
+            running: AtomicU32::new(0),
+        }
+    }
+}
+
+struct Scripted(Arc<Script>);
+
+#[async_trait]
+impl Handler for Scripted {
+    fn kind(&self) -> &'static str {
+        "scripted"
+    }
+
+    fn policy(&self) -> Policy {
+        Policy { attempts_max: 3, backoff_base_ms: 1, backoff_cap_ms: 5, timeout_ms: 10_000 }
+    }
+
+    async fn prepare(&self, job: &Job) -> Result<Prepared, Outcome> {
+        self.0.begun.fetch_add(1, Ordering::SeqCst);
+        self.0.bell.notify_one();
+        match &job.payload[..] {
+            b"gate" => {
+                let running = self.0.running.fetch_add(1, Ordering::SeqCst) + 1;
+                self.0.overlap_max.fetch_max(running, Ordering::SeqCst);
+                self.0.gate.acquire().await.unwrap().forget();
+                self.0.running.fetch_sub(1, Ordering::SeqCst);
+            }
+            b"fail" => return Err(Outcome::retry("as scripted")),
+            b"fail once" if job.attempts == 0 => return Err(Outcome::retry("as scripted, once")),
+            b"panic" => panic!("as scripted"),
+            b"dead" => return Err(Outcome::dead("as scripted")),
+            _ => {}
+        }
+        Ok(Box::new(()))
+    }
+
+    async fn apply(
+        &self,
+        job: &Job,
+        _: &Prepared,
+        transaction: &mut Transaction,
+    ) -> Result<Outcome, sqlx::Error> {
+        const SQL: &str = "INSERT INTO effects (job_id, subject) VALUES ($1, $2)";
+        on_connection!(transaction, |connection| {
+            sqlx::query(SQL)
+                .bind(job.id.to_string())
+                .bind(job.subject.as_deref())
+                .execute(connection)
+                .await
+                .map(|_| ())
+        })?;
+        match &job.payload[..] {
+            b"follow" => {
+                transaction.enqueue(
+                    NewJob::new("scripted", Lane::Standard, "ok").dedupe_key(format!("after {}", job.id)),
+                );
+            }
+            b"fail in effects" => return Ok(Outcome::retry("after the effects")),
+            b"panic in effects" => panic!("in the effects, as scripted"),
+            _ => {}
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+/// Everything a test of the engine needs, on real parts.
+pub struct Bench {
+    pub redis: Redis,
+    pub database: Database,
+    pub url: String,
+    pub script: Arc<Script>,
+    // Declared last, so that they go last.
+    _postgres: Option<Postgres>,
+    _directory: TempDir,
+}
+
+impl Bench {
+    pub async fn new(dialect: Dialect) -> Self {
+        let directory = TempDir::with_prefix("keepwell-engine-").unwrap();
+        let (url, postgres) = match dialect {
+            Dialect::Sqlite => (format!("sqlite:{}", directory.path().join("ledger.db").display()), None),
+            Dialect::Postgres => {
+                let postgres = Postgres::start(Sync::Off).await;
+                (postgres.database("ledger").await, Some(postgres))
+            }
+        };
+        let database = Database::connect(&url, &DatabaseOptions::default()).await.unwrap();
+        let migrations: Vec<MigrationFile> = ledger::MIGRATIONS.iter().copied().chain([EFFECTS]).collect();
+        database.migrate(&migrations).await.unwrap();
+        Self {
+            redis: Redis::start().await,
+            database,
+            url,
+            script: Arc::new(Script::default()),
+            _postgres: postgres,
+            _directory: directory,
+        }
+    }
+
+    /// An engine on these parts.
+    pub async fn engine(&self) -> Engine {
+        self.engine_with(|_| {}).await
+    }
+
+    pub async fn engine_with(&self, change: impl FnOnce(&mut EngineOptions)) -> Engine {
+        let mut options = EngineOptions {
+            slots: 8,
+            crisis_slots: 2,
+            threads: 1,
+            runs_jobs: true,
+            drain_timeout_ms: 2_000,
+            instance: "bench".into(),
+            host: "here".into(),
+            lanes: LanesOptions { lease_ms: 2_000, ..LanesOptions::default() },
+            retention: keepwell_workers::engine::Retention::default(),
+        };
+        change(&mut options);
+        let parts = EngineParts {
+            database: self.database.clone(),
+            keys: KeyRing::new(SealingKey::new("test", &Zeroizing::new([7; 32])), []),
+            clock: Arc::new(SystemClock),
+            registry: Registry::new([Arc::new(Scripted(Arc::clone(&self.script))) as Arc<dyn Handler>]),
+            redis_url: self.redis.url(),
+            observer: Arc::new(Unobserved),
+        };
+        Engine::start(parts, &options).unwrap()
+    }
+
+    /// How often each job's effect is in the database, with the jobs in the order of their effects.
+    pub async fn effects(&self) -> Vec<String> {
+        const SQL: &str = "SELECT job_id FROM effects ORDER BY place";
+        let mut reader = self.database.reader(Urgency::General).await.unwrap();
+        let rows: Vec<(String,)> =
+            on_connection!(reader, |connection| sqlx::query_as(SQL).fetch_all(connection).await).unwrap();
+        rows.into_iter().map(|(id,)| id).collect()
+    }
+}
+
+/// A job whose payload tells the handler what to do.
+pub fn scripted(words: &'static str, lane: Lane) -> NewJob {
+    NewJob::new("scripted", lane, words)
+}
+
+/// Waits until nothing is owed any more.
+pub async fn nothing_owed(engine: &Engine) {
+    crate::support::eventually("nothing is owed", async || {
+        (engine.ledger().totals().await.ok()?.owed == 0).then_some(())
+    })
+    .await;
+}

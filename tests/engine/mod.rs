@@ -1,0 +1,9 @@
+//! The engine on real parts, on both databases.
+
+pub mod bench;
+
+mod lanes;
+mod outcomes;
+mod recovery;
+mod turns;
+mod weights;

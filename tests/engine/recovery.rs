@@ -1,0 +1,65 @@
+//! What the engine survives.
+
+use std::sync::atomic::Ordering;
+
+use keepwell_workers::{database::Dialect, lane::Lane};
+
+use super::bench::{Bench, nothing_owed, scripted};
+use crate::support::eventually;
+
+#[tokio::test]
+async fn an_emptied_redis_loses_nothing() {
+    for dialect in [Dialect::Sqlite, Dialect::Postgres] {
+        let bench = Bench::new(dialect).await;
+        let engine = bench.engine().await;
+        engine.enqueue_all((0..50).map(|_| scripted("gate", Lane::Standard)).collect()).await.unwrap();
+        eventually("the slots are busy", async || {
+            (bench.script.begun.load(Ordering::SeqCst) >= 8).then_some(())
+        })
+        .await;
+
+        bench.redis.flush_all().await;
+        bench.script.gate.add_permits(1_000);
+        nothing_owed(&engine).await;
+        assert_eq!(bench.effects().await.len(), 50);
+        engine.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn without_redis_jobs_are_recorded_and_crisis_jobs_run() {
+    let mut bench = Bench::new(Dialect::Sqlite).await;
+    let engine = bench.engine().await;
+    nothing_owed(&engine).await;
+    bench.redis.kill();
+
+    let crisis = engine.enqueue(scripted("ok", Lane::Crisis)).await.unwrap().id;
+    let standard = engine.enqueue(scripted("ok", Lane::Standard)).await.unwrap().id;
+    eventually("the crisis job is done", async || (bench.effects().await.len() == 1).then_some(())).await;
+    assert_eq!(bench.effects().await, [crisis.to_string()]);
+
+    bench.redis.start_again().await;
+    nothing_owed(&engine).await;
+    assert_eq!(bench.effects().await, [crisis.to_string(), standard.to_string()]);
+    engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_drained_engine_gives_back_what_it_could_not_end() {
+    let bench = Bench::new(Dialect::Sqlite).await;
+    let engine = bench.engine_with(|options| options.drain_timeout_ms = 100).await;
+    engine.enqueue_all((0..20).map(|_| scripted("gate", Lane::Standard)).collect()).await.unwrap();
+    eventually("the slots are busy", async || (bench.script.begun.load(Ordering::SeqCst) == 8).then_some(()))
+        .await;
+    engine.shutdown().await;
+    assert_eq!(bench.effects().await.len(), 0);
+
+    bench.script.gate.add_permits(1_000);
+    let engine = bench.engine().await;
+    nothing_owed(&engine).await;
+    let mut effects = bench.effects().await;
+    effects.sort();
+    effects.dedup();
+    assert_eq!(effects.len(), 20);
+    engine.shutdown().await;
+}

@@ -1,0 +1,56 @@
+//! Jobs of one subject take turns, and a held-back job waits for its time.
+
+use std::sync::atomic::Ordering;
+
+use keepwell_workers::{
+    clock::{Clock as _, SystemClock},
+    database::Dialect,
+    lane::Lane,
+};
+
+use super::bench::{Bench, nothing_owed, scripted};
+use crate::support::eventually;
+
+#[tokio::test]
+async fn jobs_of_one_turn_never_overlap_and_keep_their_order() {
+    let bench = Bench::new(Dialect::Sqlite).await;
+    let engine = bench.engine().await;
+    let jobs = (0..20).map(|_| scripted("gate", Lane::Standard).turn("cus_1")).collect();
+    let recorded = engine.enqueue_all(jobs).await.unwrap();
+    bench.script.gate.add_permits(20);
+    nothing_owed(&engine).await;
+
+    assert_eq!(bench.script.overlap_max.load(Ordering::SeqCst), 1);
+    let expected: Vec<String> = recorded.iter().map(|job| job.id.to_string()).collect();
+    assert_eq!(bench.effects().await, expected);
+    engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn jobs_of_different_turns_run_side_by_side() {
+    let bench = Bench::new(Dialect::Sqlite).await;
+    let engine = bench.engine().await;
+    let jobs = (0..4).map(|n| scripted("gate", Lane::Standard).turn(format!("cus_{n}"))).collect();
+    engine.enqueue_all(jobs).await.unwrap();
+    eventually("all four have begun", async || {
+        (bench.script.begun.load(Ordering::SeqCst) == 4).then_some(())
+    })
+    .await;
+    bench.script.gate.add_permits(4);
+    nothing_owed(&engine).await;
+    engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_job_is_not_run_before_its_time() {
+    let bench = Bench::new(Dialect::Sqlite).await;
+    let engine = bench.engine().await;
+    let run_at_ms = SystemClock.now_ms() + 300;
+    let held_back = engine.enqueue(scripted("ok", Lane::Standard).run_at_ms(run_at_ms)).await.unwrap().id;
+    let at_once = engine.enqueue(scripted("ok", Lane::Standard)).await.unwrap().id;
+    nothing_owed(&engine).await;
+
+    assert!(SystemClock.now_ms() >= run_at_ms);
+    assert_eq!(bench.effects().await, [at_once.to_string(), held_back.to_string()]);
+    engine.shutdown().await;
+}

@@ -1,0 +1,34 @@
+//! The order in which waiting lanes are served, seen through one slot.
+
+use keepwell_workers::{database::Dialect, lane::Lane};
+
+use super::bench::{Bench, nothing_owed, scripted};
+
+#[tokio::test]
+async fn waiting_lanes_are_served_strictly_then_by_weight() {
+    let bench = Bench::new(Dialect::Sqlite).await;
+    let recorder = bench.engine_with(|options| options.runs_jobs = false).await;
+    let mut lane_of = std::collections::HashMap::new();
+    for lane in [Lane::Background, Lane::Standard, Lane::Realtime, Lane::Therapeutic, Lane::Crisis] {
+        let jobs = (0..60).map(|_| scripted("ok", lane)).collect();
+        for recorded in recorder.enqueue_all(jobs).await.unwrap() {
+            lane_of.insert(recorded.id.to_string(), lane);
+        }
+    }
+    let engine = bench.engine_with(|options| (options.slots, options.crisis_slots) = (1, 1)).await;
+    nothing_owed(&engine).await;
+
+    let order: Vec<Lane> = bench.effects().await.iter().map(|id| lane_of[id]).collect();
+    let last = |lane: Lane| order.iter().rposition(|served| *served == lane).unwrap();
+    assert!(
+        last(Lane::Crisis) < 62,
+        "crisis first, but for one job of the general slot: {}",
+        last(Lane::Crisis)
+    );
+    assert!(last(Lane::Therapeutic) < 122, "{}", last(Lane::Therapeutic));
+    let shared: Vec<Lane> = order.iter().copied().filter(|lane| *lane > Lane::Therapeutic).take(50).collect();
+    let count = |lane: Lane| shared.iter().filter(|served| **served == lane).count();
+    assert_eq!((count(Lane::Realtime), count(Lane::Standard), count(Lane::Background)), (30, 15, 5));
+    engine.shutdown().await;
+    recorder.shutdown().await;
+}

@@ -1,0 +1,114 @@
+//! Opening a database.
+
+use std::{str::FromStr, time::Duration};
+
+use sqlx::{
+    Executor,
+    postgres::{PgConnectOptions, PgPoolOptions},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use super::{Database, Pools, turn::WriteTurns};
+
+/// How many connections a database may have, and how long to wait for one.
+#[derive(Debug, Clone)]
+pub struct DatabaseOptions {
+    /// Connections for general work (PostgreSQL) or for reading (SQLite).
+    pub connections_max: u32,
+    /// How long to wait for a connection or a lock, in milliseconds.
+    pub acquire_timeout_ms: u64,
+}
+
+impl Default for DatabaseOptions {
+    fn default() -> Self {
+        Self { connections_max: 8, acquire_timeout_ms: 5_000 }
+    }
+}
+
+/// A database could not be opened. The address is not repeated: it may hold a password.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Neither `sqlite:` nor `postgres:`.
+    #[error("a database address starts with `sqlite:` or `postgres:`; this one does not")]
+    UnknownScheme,
+    /// The database refused.
+    #[error("the database cannot be opened")]
+    Database(#[from] sqlx::Error),
+}
+
+/// Connections that crisis work keeps for itself on PostgreSQL: one to record, one to settle, one to read.
+const CRISIS_CONNECTIONS: u32 = 3;
+
+/// SQLite connections that write durably: the door's committer, the crisis committer, operators.
+const DURABLE_WRITERS: u32 = 3;
+
+/// SQLite connections that apply effects: the general settler, the crisis settler, upkeep.
+const RELAXED_WRITERS: u32 = 3;
+
+impl Database {
+    /// Opens the database at `url` (`sqlite:/path/to/file`, created if missing, or `postgres://…`).
+    pub async fn connect(url: &str, options: &DatabaseOptions) -> Result<Self, ConnectError> {
+        let pools = if url.starts_with("sqlite:") {
+            connect_sqlite(url, options).await?
+        } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+            connect_postgres(url, options).await?
+        } else {
+            return Err(ConnectError::UnknownScheme);
+        };
+        Ok(Self { pools, turns: WriteTurns::default() })
+    }
+}
+
+async fn connect_sqlite(url: &str, options: &DatabaseOptions) -> Result<Pools, ConnectError> {
+    let timeout = Duration::from_millis(options.acquire_timeout_ms);
+    let base = SqliteConnectOptions::from_str(url)?
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .busy_timeout(timeout)
+        .foreign_keys(true)
+        // 16 MiB of page cache for each connection.
+        .pragma("cache_size", "-16384")
+        .pragma("temp_store", "memory")
+        // Nobody's commit pays for folding the log back; see `checkpoint.rs`.
+        .pragma("wal_autocheckpoint", "0")
+        .statement_cache_capacity(256);
+    let pool = |connections| {
+        SqlitePoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(timeout)
+            .test_before_acquire(false)
+            .idle_timeout(None)
+            .max_lifetime(None)
+    };
+    let durable =
+        pool(DURABLE_WRITERS).connect_with(base.clone().synchronous(SqliteSynchronous::Full)).await?;
+    let relaxed =
+        pool(RELAXED_WRITERS).connect_with(base.clone().synchronous(SqliteSynchronous::Normal)).await?;
+    let checkpointer = pool(1).connect_with(base.clone().busy_timeout(super::checkpoint::PATIENCE)).await?;
+    let readers = pool(options.connections_max).connect_with(base.pragma("query_only", "on")).await?;
+    Ok(Pools::Sqlite { durable, relaxed, checkpointer, readers })
+}
+
+async fn connect_postgres(url: &str, options: &DatabaseOptions) -> Result<Pools, ConnectError> {
+    let connect = PgConnectOptions::from_str(url)?.application_name("keepwell");
+    let pool = |connections: u32| {
+        PgPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(Duration::from_millis(options.acquire_timeout_ms))
+            .test_before_acquire(false)
+            .after_connect(|connection, _| {
+                Box::pin(async move {
+                    // A process that was stopped in the middle of a transaction must not hold its rows for ever.
+                    connection
+                        .execute(
+                            "SET idle_in_transaction_session_timeout = '10s'; SET statement_timeout = '30s'",
+                        )
+                        .await?;
+                    Ok(())
+                })
+            })
+    };
+    let general = pool(options.connections_max).connect_with(connect.clone()).await?;
+    let crisis = pool(CRISIS_CONNECTIONS).connect_with(connect).await?;
+    Ok(Pools::Postgres { general, crisis })
+}

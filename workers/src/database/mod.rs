@@ -1,0 +1,128 @@
+//! The database under the ledger and under the app's own tables: SQLite (embedded) or PostgreSQL, one code for both.
+//!
+//! Statements are written once, with `$1` placeholders and in the common dialect, and run on whichever connection is
+//! there by [`on_connection!`](crate::on_connection).
+
+mod checkpoint;
+mod connect;
+mod migrate;
+mod transaction;
+pub mod turn;
+
+use sqlx::{PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool, pool::PoolConnection};
+
+pub use connect::{ConnectError, DatabaseOptions};
+pub use migrate::{Dialect, MigrateError, MigrationFile};
+pub use transaction::{AfterCommit, Durability, Transaction};
+
+use turn::WriteTurns;
+
+/// A connection of either kind.
+#[derive(Debug)]
+pub enum Connection<'c> {
+    /// To the embedded database.
+    Sqlite(&'c mut SqliteConnection),
+    /// To a PostgreSQL server.
+    Postgres(&'c mut PgConnection),
+}
+
+/// Runs the same expression on a connection of either kind.
+///
+/// `$from` is anything with a `connection()` method that gives a [`Connection`](crate::database::Connection).
+///
+/// ```ignore
+/// let found: Option<(String,)> = on_connection!(reader, |connection| {
+///     sqlx::query_as("SELECT name FROM pets WHERE id = $1").bind(7).fetch_optional(connection).await
+/// })?;
+/// ```
+#[macro_export]
+macro_rules! on_connection {
+    ($from:expr, |$connection:ident| $body:expr) => {
+        match $from.connection() {
+            $crate::database::Connection::Sqlite($connection) => $body,
+            $crate::database::Connection::Postgres($connection) => $body,
+        }
+    };
+}
+
+/// The pools of one database. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Database {
+    pools: Pools,
+    turns: WriteTurns,
+}
+
+#[derive(Debug, Clone)]
+enum Pools {
+    Sqlite {
+        /// `synchronous=FULL`: what was committed survives a power cut.
+        durable: SqlitePool,
+        /// `synchronous=NORMAL`: redoing what a power cut takes is harmless.
+        relaxed: SqlitePool,
+        /// Folds the write-ahead log back; never waits long for anybody.
+        checkpointer: SqlitePool,
+        /// Cannot write.
+        readers: SqlitePool,
+    },
+    Postgres {
+        general: PgPool,
+        /// Connections that only crisis work may take.
+        crisis: PgPool,
+    },
+}
+
+/// A connection for reading, given back when dropped.
+#[derive(Debug)]
+pub enum Reader {
+    /// From the embedded database.
+    Sqlite(PoolConnection<Sqlite>),
+    /// From a PostgreSQL server.
+    Postgres(PoolConnection<Postgres>),
+}
+
+impl Reader {
+    /// The connection, for [`on_connection!`](crate::on_connection).
+    pub fn connection(&mut self) -> Connection<'_> {
+        match self {
+            Reader::Sqlite(connection) => Connection::Sqlite(connection),
+            Reader::Postgres(connection) => Connection::Postgres(connection),
+        }
+    }
+}
+
+impl Database {
+    /// A connection for reading. Waits at most the pool's acquire time-out (see [`DatabaseOptions`]).
+    pub async fn reader(&self, urgency: turn::Urgency) -> Result<Reader, sqlx::Error> {
+        match &self.pools {
+            Pools::Sqlite { readers, .. } => readers.acquire().await.map(Reader::Sqlite),
+            Pools::Postgres { general, crisis } => {
+                let pool = if urgency == turn::Urgency::Crisis { crisis } else { general };
+                pool.acquire().await.map(Reader::Postgres)
+            }
+        }
+    }
+
+    /// Which SQL it speaks.
+    pub fn dialect(&self) -> Dialect {
+        match self.pools {
+            Pools::Sqlite { .. } => Dialect::Sqlite,
+            Pools::Postgres { .. } => Dialect::Postgres,
+        }
+    }
+
+    /// Waits until every connection is closed; SQLite then folds its write-ahead log back into the database file.
+    pub async fn close(&self) {
+        match &self.pools {
+            Pools::Sqlite { durable, relaxed, checkpointer, readers } => {
+                readers.close().await;
+                checkpointer.close().await;
+                relaxed.close().await;
+                durable.close().await;
+            }
+            Pools::Postgres { general, crisis } => {
+                crisis.close().await;
+                general.close().await;
+            }
+        }
+    }
+}

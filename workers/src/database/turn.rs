@@ -1,0 +1,126 @@
+//! SQLite has one writer at a time and lets the others poll for the lock with growing sleeps, which would cost a crisis
+//! job tens of milliseconds. So writers of one process queue here instead: first the crisis ones, then the rest, each
+//! woken at the moment the one before is done.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::oneshot;
+
+/// Who asks to write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Urgency {
+    /// Goes before everybody else who waits.
+    Crisis,
+    /// In the order of arrival.
+    General,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    taken: bool,
+    crisis: VecDeque<oneshot::Sender<WriteTurn>>,
+    general: VecDeque<oneshot::Sender<WriteTurn>>,
+}
+
+/// The queue of writers of one database.
+#[derive(Debug, Clone, Default)]
+pub struct WriteTurns(Arc<Mutex<Queue>>);
+
+/// The right to write; the next writer gets it when this is dropped.
+#[derive(Debug)]
+pub struct WriteTurn(Option<WriteTurns>);
+
+impl WriteTurns {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        // The queue holds no invariant that a panic elsewhere could have broken halfway.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the right to write.
+    pub async fn take(&self, urgency: Urgency) -> WriteTurn {
+        let waiting = {
+            let mut queue = self.queue();
+            if !queue.taken {
+                queue.taken = true;
+                return WriteTurn(Some(self.clone()));
+            }
+            let (sender, receiver) = oneshot::channel();
+            match urgency {
+                Urgency::Crisis => queue.crisis.push_back(sender),
+                Urgency::General => queue.general.push_back(sender),
+            }
+            receiver
+        };
+        // A sender is only dropped together with the whole queue, and then nobody else can be writing.
+        waiting.await.unwrap_or(WriteTurn(None))
+    }
+
+    fn pass_on(&self) {
+        loop {
+            let next = {
+                let mut queue = self.queue();
+                let next = queue.crisis.pop_front().or_else(|| queue.general.pop_front());
+                if next.is_none() {
+                    queue.taken = false;
+                }
+                next
+            };
+            let Some(next) = next else { return };
+            // Whoever gave up waiting gives the turn back, and the loop offers it to the one behind.
+            match next.send(WriteTurn(Some(self.clone()))) {
+                Ok(()) => return,
+                Err(mut refused) => refused.0 = None,
+            }
+        }
+    }
+}
+
+impl Drop for WriteTurn {
+    fn drop(&mut self) {
+        if let Some(turns) = self.0.take() {
+            turns.pass_on();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_crisis_writer_goes_before_those_who_came_earlier() {
+        let turns = WriteTurns::default();
+        let first = turns.take(Urgency::General).await;
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let writer = |urgency, name: &'static str| {
+            let (turns, order) = (turns.clone(), Arc::clone(&order));
+            async move {
+                let _turn = turns.take(urgency).await;
+                order.lock().unwrap_or_else(PoisonError::into_inner).push(name);
+            }
+        };
+        let release = async move { drop(first) };
+        tokio::join!(
+            biased;
+            writer(Urgency::General, "general"),
+            writer(Urgency::Crisis, "crisis"),
+            release,
+        );
+        assert_eq!(*order.lock().unwrap_or_else(PoisonError::into_inner), ["crisis", "general"]);
+    }
+
+    #[tokio::test]
+    async fn a_writer_that_gave_up_does_not_keep_the_turn() {
+        let turns = WriteTurns::default();
+        let first = turns.take(Urgency::General).await;
+        {
+            let mut gave_up = Box::pin(turns.take(Urgency::General));
+            assert!(futures_util::poll!(&mut gave_up).is_pending());
+        }
+        drop(first);
+        let _next = turns.take(Urgency::General).await;
+    }
+}

@@ -1,0 +1,116 @@
+//! The way to Redis.
+
+use std::{sync::Arc, time::Duration};
+
+use redis::{
+    Client, RedisError,
+    aio::{ConnectionManager, ConnectionManagerConfig},
+};
+
+use super::{keys::Keys, scripts::Scripts};
+use crate::clock::SharedClock;
+
+/// What the lanes need to know.
+#[derive(Debug, Clone)]
+pub struct LanesOptions {
+    /// The first word of every key, so that several installations can share a server.
+    pub key_prefix: String,
+    /// How long a node may be silent before its jobs are given to others, in milliseconds.
+    pub lease_ms: u64,
+    /// A job of the realtime, standard or background lane that has waited longer than this goes first, in milliseconds.
+    pub ageing_ms: u64,
+}
+
+impl Default for LanesOptions {
+    fn default() -> Self {
+        Self { key_prefix: "keepwell".into(), lease_ms: 12_000, ageing_ms: 60_000 }
+    }
+}
+
+/// The lanes could not be reached, or refused.
+#[derive(Debug, thiserror::Error)]
+pub enum LaneError {
+    /// This node's lease was taken away; it must enter anew, and what it holds is somebody else's.
+    #[error("this node's lease was taken away")]
+    LeaseLost,
+    /// Redis is away or refused.
+    #[error("redis: {0}")]
+    Redis(RedisError),
+    /// Another process is rebuilding the lanes.
+    #[error("another process is rebuilding the lanes")]
+    RebuildElsewhere,
+    /// The ledger could not be read.
+    #[error("the ledger cannot be read")]
+    Ledger(#[from] sqlx::Error),
+    /// The crisis lane is never held up by accident.
+    #[error("the crisis lane can only be paused with an explicit override")]
+    CrisisNeedsOverride,
+}
+
+impl From<RedisError> for LaneError {
+    fn from(error: RedisError) -> Self {
+        if error.code() == Some("LEASELOST") { LaneError::LeaseLost } else { LaneError::Redis(error) }
+    }
+}
+
+/// How long one command may take before the connection counts as broken.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long connecting may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The longest wait between two attempts to connect again.
+const RECONNECT_DELAY_MAX: Duration = Duration::from_millis(500);
+
+/// One connection to the lanes. Cheap to clone; clones share the connection.
+#[derive(Clone)]
+pub struct Lanes {
+    pub(super) redis: ConnectionManager,
+    pub(super) client: Client,
+    pub(super) keys: Arc<Keys>,
+    pub(super) scripts: Arc<Scripts>,
+    pub(super) options: LanesOptions,
+    pub(super) clock: SharedClock,
+}
+
+impl Lanes {
+    /// A connection to the Redis at `url` (`redis://…`, `unix:///path`), opened when first used and again whenever it
+    /// breaks. Must be called on the runtime that will use it.
+    pub fn connect(url: &str, options: LanesOptions, clock: SharedClock) -> Result<Self, LaneError> {
+        let client = Client::open(url)?;
+        let config = ConnectionManagerConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(RESPONSE_TIMEOUT))
+            .set_min_delay(Duration::from_millis(10))
+            .set_max_delay(RECONNECT_DELAY_MAX)
+            .set_number_of_retries(2);
+        let redis = ConnectionManager::new_lazy_with_config(client.clone(), config)?;
+        Ok(Self {
+            redis,
+            client,
+            keys: Arc::new(Keys::new(&options.key_prefix)),
+            scripts: Arc::new(Scripts::new()),
+            options,
+            clock,
+        })
+    }
+
+    /// Whether Redis answers.
+    pub async fn ping(&self) -> Result<(), LaneError> {
+        redis::cmd("PING").exec_async(&mut self.redis.clone()).await?;
+        Ok(())
+    }
+
+    /// A connection that only listens for wake-ups.
+    pub(crate) async fn listen(&self) -> Result<redis::aio::PubSub, LaneError> {
+        let mut listener = self.client.get_async_pubsub().await?;
+        listener.subscribe(self.keys.wake()).await?;
+        Ok(listener)
+    }
+}
+
+impl std::fmt::Debug for Lanes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lanes").field("options", &self.options).finish_non_exhaustive()
+    }
+}

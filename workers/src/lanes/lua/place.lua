@@ -1,0 +1,23 @@
+-- Puts jobs into their lanes and wakes whoever has nothing to do.
+-- ARGV: 1 now ms, then for each job: lane digit, run-at ms, element.
+local now_ms = tonumber(ARGV[1])
+local pending = {}
+local crisis = false
+for i = 2, #ARGV, 3 do
+  local lane, run_at_ms = ARGV[i], tonumber(ARGV[i + 1])
+  if run_at_ms > now_ms then
+    redis.call('ZADD', LATER[lane], run_at_ms, ARGV[i + 2])
+  else
+    local list = pending[lane] or {}
+    list[#list + 1] = ARGV[i + 2]
+    pending[lane] = list
+    crisis = crisis or lane == '0'
+  end
+end
+for lane, elements in pairs(pending) do
+  redis.call('RPUSH', WAITING[lane], unpack(elements))
+end
+if crisis or redis.call('SCARD', IDLE) > 0 then
+  redis.call('PUBLISH', WAKE, crisis and '0' or '1')
+end
+return redis.status_reply('OK')

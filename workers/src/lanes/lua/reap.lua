@@ -1,0 +1,44 @@
+-- Gives back everything that a dead node held, oldest first at the front, and forgets the node. CLAIMS are the dead node's.
+-- ARGV: 1 node, 2 crashes after which a job is quarantined, 3 'expired' if its lease must have run out, 4 'crashed' or 'left'.
+-- A job's first crash makes it a suspect. A suspect's crash only counts if it was really running (see suspect.lua), so that
+-- jobs which merely waited beside a poison pill are never quarantined with it.
+-- Answers: jobs given back.
+local node, crashes_max = ARGV[1], tonumber(ARGV[2])
+if ARGV[3] == 'expired' then
+  local lease_end = redis.call('ZSCORE', NODES, node)
+  if not lease_end or tonumber(lease_end) >= server_ms() then
+    return 0
+  end
+end
+local claims = redis.call('HGETALL', CLAIMS)
+local held = {}
+for i = 1, #claims, 2 do
+  held[#held + 1] = { id = claims[i], lane = string.sub(claims[i + 1], 1, 1), element = string.sub(claims[i + 1], 2) }
+end
+table.sort(held, function(one, other) return one.id > other.id end)
+for _, claim in ipairs(held) do
+  local crashes = 0
+  if ARGV[4] == 'crashed' then
+    local before = redis.call('HGET', CRASHES, claim.id)
+    crashes = tonumber(string.sub(before or '0', 1, 1))
+    if not before or string.sub(before, 2, 2) == 'b' then
+      crashes = crashes + 1
+    end
+    redis.call('HSET', CRASHES, claim.id, tostring(crashes))
+  end
+  if crashes >= crashes_max then
+    redis.call('HDEL', CRASHES, claim.id)
+    redis.call('RPUSH', QUARANTINE, claim.id)
+    end_turn(claim.element)
+  else
+    give_back(claim.lane, claim.element)
+  end
+end
+redis.call('DEL', CLAIMS)
+redis.call('ZREM', NODES, node)
+redis.call('HDEL', INFO, node)
+redis.call('SREM', IDLE, node)
+if #held > 0 then
+  redis.call('PUBLISH', WAKE, '0')
+end
+return #held

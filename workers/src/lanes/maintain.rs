@@ -1,0 +1,115 @@
+//! What keeps the lanes honest: nodes, pauses, the quarantine, and whether this is still the same Redis.
+
+use redis::AsyncCommands as _;
+use serde::{Deserialize, Serialize};
+
+use super::{LaneError, Lanes, scripts::Reap};
+use crate::{
+    id::{JobId, NodeId},
+    lane::Lane,
+};
+
+/// What an operator wants to know of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeInfo {
+    /// The state directory's identity: two lives of the same installation share it, two installations never do.
+    pub instance: String,
+    /// The machine's name.
+    pub host: String,
+    /// The process.
+    pub pid: u32,
+    /// When it entered, in milliseconds since the Unix epoch.
+    pub started_ms: i64,
+}
+
+/// Quarantined jobs taken at once.
+const QUARANTINED_AT_ONCE: isize = 100;
+
+impl Lanes {
+    /// Gives back at once what nodes of `instance` held that entered before `started_ms`. Only for whoever holds the lock
+    /// of that instance's state directory: it proves that they are dead.
+    pub(crate) async fn adopt(&self, instance: &str, started_ms: i64) -> Result<u64, LaneError> {
+        let mut returned = 0;
+        for (node, info) in self.nodes().await? {
+            if info.is_some_and(|info| info.instance == instance && info.started_ms < started_ms) {
+                returned += self.reap(node, Reap::EarlierLife).await?;
+            }
+        }
+        Ok(returned)
+    }
+
+    /// Every node that has entered and neither left nor been reaped.
+    pub(crate) async fn nodes(&self) -> Result<Vec<(NodeId, Option<NodeInfo>)>, LaneError> {
+        let mut redis = self.redis.clone();
+        let names: Vec<String> = redis.zrange(self.keys.nodes(), 0, -1).await?;
+        let mut nodes = Vec::with_capacity(names.len());
+        for name in names {
+            let Ok(number) = u64::from_str_radix(&name, 16) else { continue };
+            let info: Option<String> = redis.hget(self.keys.info(), &name).await?;
+            nodes.push((NodeId(number), info.and_then(|text| read_info(&text))));
+        }
+        Ok(nodes)
+    }
+
+    /// The jobs that `node` has claimed.
+    pub(crate) async fn claims_of(&self, node: NodeId) -> Result<Vec<JobId>, LaneError> {
+        let ids: Vec<Vec<u8>> = self.redis.clone().hkeys(self.keys.claims(node)).await?;
+        Ok(ids.iter().filter_map(|id| JobId::from_bytes(id)).collect())
+    }
+
+    /// Holds a lane up: nothing more of it is claimed. The crisis lane only with `override_crisis`.
+    pub async fn pause(&self, lane: Lane, reason: &str, override_crisis: bool) -> Result<(), LaneError> {
+        if lane == Lane::Crisis && !override_crisis {
+            return Err(LaneError::CrisisNeedsOverride);
+        }
+        let () = self.redis.clone().hset(self.keys.paused(), lane.index(), reason).await?;
+        Ok(())
+    }
+
+    /// Lets a lane go on.
+    pub async fn resume(&self, lane: Lane) -> Result<(), LaneError> {
+        let mut redis = self.redis.clone();
+        let () = redis.hdel(self.keys.paused(), lane.index()).await?;
+        let () = redis.publish(self.keys.wake(), "0").await?;
+        Ok(())
+    }
+
+    /// Jobs that have seen too many workers die, at most a hundred. They stay until [`Lanes::release_quarantined`].
+    pub(crate) async fn quarantined(&self) -> Result<Vec<JobId>, LaneError> {
+        let ids: Vec<Vec<u8>> =
+            self.redis.clone().lrange(self.keys.quarantine(), 0, QUARANTINED_AT_ONCE - 1).await?;
+        Ok(ids.iter().filter_map(|id| JobId::from_bytes(id)).collect())
+    }
+
+    /// Forgets a quarantined job, once the ledger has it as dead.
+    pub(crate) async fn release_quarantined(&self, id: JobId) -> Result<(), LaneError> {
+        let () = self.redis.clone().lrem(self.keys.quarantine(), 1, id.as_bytes()).await?;
+        Ok(())
+    }
+
+    /// The identity of the server's present life: another one means that it was restarted or failed over, and may have
+    /// forgotten something.
+    pub(crate) async fn server_life(&self) -> Result<String, LaneError> {
+        let info: String = redis::cmd("INFO").arg("server").query_async(&mut self.redis.clone()).await?;
+        let life = info.lines().find_map(|line| line.strip_prefix("run_id:"));
+        Ok(life.unwrap_or_default().trim().to_owned())
+    }
+}
+
+/// `instance host pid started`, separated by line breaks.
+fn read_info(text: &str) -> Option<NodeInfo> {
+    let mut lines = text.lines();
+    Some(NodeInfo {
+        instance: lines.next()?.to_owned(),
+        host: lines.next()?.to_owned(),
+        pid: lines.next()?.parse().ok()?,
+        started_ms: lines.next()?.parse().ok()?,
+    })
+}
+
+impl NodeInfo {
+    /// As the lanes keep it.
+    pub(crate) fn to_text(&self) -> String {
+        format!("{}\n{}\n{}\n{}", self.instance, self.host, self.pid, self.started_ms)
+    }
+}

@@ -1,0 +1,57 @@
+//! The lanes: who is next. They live in Redis, carry job ids and what is needed to choose, never personal data, and can be
+//! rebuilt from the ledger at any time.
+//!
+//! # Structures
+//!
+//! A waiting job is 16 or 24 bytes in a list: its id, and its turn if it takes turns. A job's creation time is in its id
+//! (UUIDv7), so ageing and "oldest waiting" need nothing more. Claimed jobs lie in one hash per node; a node's random id
+//! is the fencing token of all its claims, because a node that loses its lease loses that hash with it and must enter
+//! under a new id. Every move is one script in `lua/`.
+//!
+//! # Leases
+//!
+//! A node's lease is an instant of the Redis server's clock, extended by one heartbeat per process. Whoever finds a lease
+//! run out gives the node's jobs back to the front of their lanes ([`Lanes::reap`]). No attempt is burned; a job that was
+//! running while three workers died is quarantined.
+
+mod connection;
+mod keys;
+mod maintain;
+mod placer;
+mod rebuild;
+mod scripts;
+mod stats;
+
+use crate::{clock::UnixMs, id::JobId, lane::Lane};
+
+pub use connection::{LaneError, Lanes, LanesOptions};
+pub use maintain::NodeInfo;
+pub(crate) use placer::{Bells, PlacementQueue, PlacerTask, next, placer};
+pub use rebuild::Rebuilt;
+pub(crate) use scripts::{ClaimScope, Claimed, Moves, Reap};
+pub use stats::{LaneStats, NodeStats};
+
+/// Where a job of the ledger belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placement {
+    /// Which job.
+    pub id: JobId,
+    /// Into which lane.
+    pub lane: Lane,
+    /// Its turn's number.
+    pub turn: Option<i64>,
+    /// Not before this instant.
+    pub run_at_ms: UnixMs,
+}
+
+impl Placement {
+    /// The bytes under which the lanes keep it.
+    pub(crate) fn element(&self) -> Vec<u8> {
+        let mut element = Vec::with_capacity(24);
+        element.extend_from_slice(self.id.as_bytes());
+        if let Some(turn) = self.turn {
+            element.extend_from_slice(&turn.to_be_bytes());
+        }
+        element
+    }
+}

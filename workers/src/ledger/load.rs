@@ -1,0 +1,101 @@
+//! Reading claimed jobs, many at a time, and opening their payloads.
+
+use std::sync::Arc;
+
+use sqlx::QueryBuilder;
+use uuid::Uuid;
+
+use super::Ledger;
+use crate::{
+    clock::UnixMs, database::turn::Urgency, id::JobId, job::Job, lane::Lane, on_connection, seal::SealError,
+};
+
+/// Jobs read by one statement; claims are padded up to one of these sizes so that few distinct statements exist.
+const IDS_PER_STATEMENT: [usize; 4] = [1, 8, 64, 256];
+
+/// A claimed job as the ledger has it.
+#[derive(Debug)]
+pub(crate) enum Loaded {
+    /// Owed, and its payload opens.
+    Ready {
+        /// The job.
+        job: Arc<Job>,
+        /// Not before this instant.
+        run_at_ms: UnixMs,
+    },
+    /// Owed, but its payload cannot be opened.
+    Sealed {
+        /// The job, its payload empty.
+        job: Arc<Job>,
+        /// Why.
+        error: SealError,
+    },
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: Uuid,
+    kind: String,
+    lane: String,
+    dedupe_key: Option<String>,
+    subject: Option<String>,
+    attempts: i32,
+    run_at_ms: i64,
+    created_at_ms: i64,
+    trace: Option<String>,
+    key_id: String,
+    sealed: Vec<u8>,
+}
+
+impl Ledger {
+    /// The jobs of `ids` that are still owed, in no particular order.
+    pub(crate) async fn load(&self, ids: &[JobId], urgency: Urgency) -> Result<Vec<Loaded>, sqlx::Error> {
+        let mut loaded = Vec::with_capacity(ids.len());
+        let mut reader = self.database.reader(urgency).await?;
+        for piece in ids.chunks(IDS_PER_STATEMENT[3]) {
+            let width =
+                IDS_PER_STATEMENT.into_iter().find(|width| *width >= piece.len()).unwrap_or(piece.len());
+            let rows: Vec<Row> = on_connection!(reader, |connection| {
+                let mut statement = QueryBuilder::new(
+                    "SELECT jobs.id, kind, lane, dedupe_key, subject, attempts, run_at_ms, created_at_ms, trace, \
+                     key_id, sealed FROM jobs JOIN job_payloads ON job_id = jobs.id \
+                     WHERE state = 'owed' AND jobs.id IN (",
+                );
+                let mut list = statement.separated(", ");
+                let padding = std::iter::repeat_n(piece.last(), width - piece.len()).flatten();
+                for id in piece.iter().chain(padding) {
+                    list.push_bind(id.0);
+                }
+                statement.push(")");
+                statement.build_query_as().fetch_all(connection).await
+            })?;
+            loaded.extend(rows.into_iter().map(|row| self.open(row)));
+        }
+        Ok(loaded)
+    }
+
+    fn open(&self, row: Row) -> Loaded {
+        let id = JobId(row.id);
+        let opened = self.keys.open(id.as_bytes(), &row.key_id, &row.sealed);
+        let (payload, error) = match opened {
+            Ok(payload) => (payload, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
+        let job = Arc::new(Job {
+            id,
+            kind: row.kind.into(),
+            // The column's CHECK allows no other word.
+            lane: row.lane.parse().unwrap_or(Lane::Standard),
+            dedupe_key: row.dedupe_key,
+            subject: row.subject,
+            payload: payload.into(),
+            attempts: u32::try_from(row.attempts).unwrap_or(0),
+            created_ms: row.created_at_ms,
+            trace: row.trace,
+        });
+        match error {
+            None => Loaded::Ready { job, run_at_ms: row.run_at_ms },
+            Some(error) => Loaded::Sealed { job, error },
+        }
+    }
+}

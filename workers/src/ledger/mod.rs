@@ -1,0 +1,64 @@
+//! The ledger: what is owed. Every job whose loss would matter has a row here from the moment somebody was told that it
+//! was received until retention takes it, and it is the truth: the inbox, the outbox, the archive and the search.
+
+mod attempts;
+mod commit;
+mod load;
+mod owed;
+mod query;
+mod record;
+mod settle;
+mod upkeep;
+
+use sha2::{Digest, Sha256};
+
+pub use commit::{Committer, EnqueueError};
+pub(crate) use commit::{CommitterTask, committer};
+pub(crate) use load::Loaded;
+pub use query::{Attempt, JobFilter, JobPage, JobView, LedgerTotals};
+pub use record::SealedJob;
+pub use settle::{Settled, Verdict};
+
+use crate::{
+    clock::SharedClock,
+    database::{Database, MigrationFile},
+    handler::Registry,
+    job::NewJob,
+    seal::{KeyRing, SealError},
+};
+
+/// The ledger's own tables.
+pub const MIGRATIONS: &[MigrationFile] = &[MigrationFile {
+    version: 1,
+    name: "ledger",
+    sqlite: include_str!("../../../migrations/sqlite/0001_ledger.sql"),
+    postgres: include_str!("../../../migrations/postgres/0001_ledger.sql"),
+}];
+
+/// The ledger in one database. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    pub(crate) database: Database,
+    pub(crate) keys: KeyRing,
+    pub(crate) clock: SharedClock,
+    pub(crate) registry: Registry,
+}
+
+impl Ledger {
+    /// The ledger in `database`, its payloads sealed with `keys`.
+    pub fn new(database: Database, keys: KeyRing, clock: SharedClock, registry: Registry) -> Self {
+        Self { database, keys, clock, registry }
+    }
+
+    /// Gives `job` its id and seals its payload.
+    pub(crate) fn seal(&self, job: NewJob) -> Result<SealedJob, SealError> {
+        SealedJob::seal(job, &self.keys, self.clock.now_ms())
+    }
+}
+
+/// The eight bytes by which the lanes know a turn. Two turns that collide merely take turns with each other.
+pub(crate) fn turn_number(turn: &str) -> i64 {
+    let digest = Sha256::digest(turn.as_bytes());
+    // A SHA-256 digest has 32 bytes.
+    digest[..8].iter().fold(0_i64, |number, byte| (number << 8) | i64::from(*byte))
+}

@@ -1,0 +1,76 @@
+//! What is owed, page by page: from this the lanes can be rebuilt at any time.
+
+use uuid::Uuid;
+
+use super::{Ledger, attempts::note_attempt};
+use crate::{
+    clock::UnixMs,
+    database::{Durability, turn::Urgency},
+    id::{JobId, NodeId},
+    lane::Lane,
+    lanes::Placement,
+    on_connection,
+};
+
+impl Ledger {
+    /// At most `limit` owed jobs of `lane` with ids after `after`, oldest first.
+    pub(crate) async fn owed(
+        &self,
+        lane: Lane,
+        after: Option<JobId>,
+        limit: u32,
+        urgency: Urgency,
+    ) -> Result<Vec<Placement>, sqlx::Error> {
+        const SQL: &str = "SELECT id, turn, run_at_ms FROM jobs \
+             WHERE state = 'owed' AND lane = $1 AND id > $2 ORDER BY id LIMIT $3";
+        let after = after.map_or(Uuid::nil(), |id| id.0);
+        let mut reader = self.database.reader(urgency).await?;
+        let rows: Vec<(Uuid, Option<i64>, i64)> = on_connection!(reader, |connection| {
+            sqlx::query_as(SQL)
+                .bind(lane.name())
+                .bind(after)
+                .bind(i64::from(limit))
+                .fetch_all(connection)
+                .await
+        })?;
+        Ok(rows
+            .into_iter()
+            .map(|(id, turn, run_at_ms)| Placement { id: JobId(id), lane, turn, run_at_ms })
+            .collect())
+    }
+
+    /// How many jobs are owed.
+    pub(crate) async fn owed_count(&self) -> Result<u64, sqlx::Error> {
+        const SQL: &str = "SELECT COUNT(*) FROM jobs WHERE state = 'owed'";
+        let mut reader = self.database.reader(Urgency::General).await?;
+        let (count,): (i64,) =
+            on_connection!(reader, |connection| sqlx::query_as(SQL).fetch_one(connection).await)?;
+        Ok(u64::try_from(count).unwrap_or(0))
+    }
+
+    /// Sets aside a job whose worker died too often: it is dead until an operator retries it.
+    pub(crate) async fn quarantine(
+        &self,
+        id: JobId,
+        node: NodeId,
+        now_ms: UnixMs,
+    ) -> Result<(), sqlx::Error> {
+        const SQL: &str = "UPDATE jobs SET state = 'dead', attempts = attempts + 1, last_error = $2, finished_at_ms = $3 \
+             WHERE id = $1 AND state = 'owed'";
+        const ERROR: &str = "quarantined: its worker died three times while running it";
+        let mut transaction = self.database.begin(Urgency::General, Durability::Durable, now_ms).await?;
+        let changed = on_connection!(transaction, |connection| {
+            sqlx::query(SQL)
+                .bind(id.0)
+                .bind(ERROR)
+                .bind(now_ms)
+                .execute(connection)
+                .await
+                .map(|done| done.rows_affected())
+        })?;
+        if changed > 0 {
+            note_attempt(&mut transaction, id, 0, "crashed", Some(ERROR), node).await?;
+        }
+        transaction.commit().await
+    }
+}

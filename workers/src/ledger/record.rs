@@ -1,0 +1,158 @@
+//! Writing new jobs into the ledger, many at a time, each dedupe key once.
+
+use std::{collections::HashSet, sync::Arc};
+
+use sqlx::QueryBuilder;
+use uuid::Uuid;
+
+use super::turn_number;
+use crate::{
+    clock::UnixMs,
+    database::Transaction,
+    id::JobId,
+    job::{NewJob, Recorded},
+    lane::Lane,
+    lanes::Placement,
+    on_connection,
+    seal::{KeyRing, SealError},
+};
+
+/// Jobs written by one statement. Groups are cut into pieces of these sizes so that few distinct statements exist and
+/// each stays prepared.
+const ROWS_PER_STATEMENT: [usize; 4] = [64, 16, 4, 1];
+
+/// A job ready to be written: named, sealed, timed.
+#[derive(Debug, Clone)]
+pub struct SealedJob {
+    /// Its identity.
+    pub id: JobId,
+    kind: Arc<str>,
+    /// Where it will wait.
+    pub lane: Lane,
+    dedupe_key: Option<String>,
+    subject: Option<String>,
+    turn: Option<i64>,
+    key_id: Arc<str>,
+    sealed: Vec<u8>,
+    run_at_ms: UnixMs,
+    created_at_ms: UnixMs,
+    trace: Option<String>,
+}
+
+impl SealedJob {
+    /// Names `job` and seals its payload, bound to that name.
+    pub fn seal(job: NewJob, keys: &KeyRing, now_ms: UnixMs) -> Result<Self, SealError> {
+        if job.payload.len() > NewJob::PAYLOAD_BYTES_MAX {
+            return Err(SealError::TooLong);
+        }
+        let id = JobId::new(now_ms);
+        let sealed = keys.seal(id.as_bytes(), &job.payload)?;
+        Ok(Self {
+            id,
+            kind: job.kind,
+            lane: job.lane,
+            dedupe_key: job.dedupe_key,
+            subject: job.subject,
+            turn: job.turn.as_deref().map(turn_number),
+            key_id: sealed.key_id,
+            sealed: sealed.bytes,
+            run_at_ms: job.run_at_ms.unwrap_or(now_ms),
+            created_at_ms: now_ms,
+            trace: job.trace,
+        })
+    }
+
+    /// Bytes of sealed payload.
+    pub(crate) fn sealed_len(&self) -> usize {
+        self.sealed.len()
+    }
+
+    /// Where the lanes will have to put it.
+    pub(crate) fn placement(&self) -> Placement {
+        Placement { id: self.id, lane: self.lane, turn: self.turn, run_at_ms: self.run_at_ms }
+    }
+}
+
+/// Writes `jobs`; answers in their order.
+pub(crate) async fn record(
+    transaction: &mut Transaction,
+    jobs: &[SealedJob],
+) -> Result<Vec<Recorded>, sqlx::Error> {
+    let mut recorded = Vec::with_capacity(jobs.len());
+    let mut rest = jobs;
+    for rows in ROWS_PER_STATEMENT {
+        while rest.len() >= rows {
+            let (now, later) = rest.split_at(rows);
+            record_rows(transaction, now, &mut recorded).await?;
+            rest = later;
+        }
+    }
+    Ok(recorded)
+}
+
+async fn record_rows(
+    transaction: &mut Transaction,
+    jobs: &[SealedJob],
+    recorded: &mut Vec<Recorded>,
+) -> Result<(), sqlx::Error> {
+    let written: Vec<(Uuid,)> = on_connection!(transaction, |connection| {
+        let mut statement = QueryBuilder::new(
+            "INSERT INTO jobs (id, kind, lane, state, dedupe_key, subject, turn, run_at_ms, created_at_ms, trace) ",
+        );
+        statement.push_values(jobs, |mut row, job| {
+            row.push_bind(job.id.0)
+                .push_bind(&*job.kind)
+                .push_bind(job.lane.name())
+                .push("'owed'")
+                .push_bind(job.dedupe_key.as_deref())
+                .push_bind(job.subject.as_deref())
+                .push_bind(job.turn)
+                .push_bind(job.run_at_ms)
+                .push_bind(job.created_at_ms)
+                .push_bind(job.trace.as_deref());
+        });
+        statement.push(" ON CONFLICT (dedupe_key) DO NOTHING RETURNING id");
+        statement.build_query_as().fetch_all(connection).await
+    })?;
+    let written: HashSet<Uuid> = written.into_iter().map(|(id,)| id).collect();
+    if written.len() == jobs.len() {
+        record_payloads(transaction, jobs.iter()).await?;
+        recorded.extend(jobs.iter().map(|job| Recorded { id: job.id, duplicate: false }));
+        return Ok(());
+    }
+    // Duplicates are rare, so the odd sizes of what is left need no prepared statement of their own.
+    for job in jobs {
+        if written.contains(&job.id.0) {
+            record_payloads(transaction, std::iter::once(job)).await?;
+            recorded.push(Recorded { id: job.id, duplicate: false });
+        } else {
+            let id = first_with_key(transaction, job.dedupe_key.as_deref()).await?;
+            recorded.push(Recorded { id: id.unwrap_or(job.id), duplicate: true });
+        }
+    }
+    Ok(())
+}
+
+async fn record_payloads(
+    transaction: &mut Transaction,
+    jobs: impl Iterator<Item = &SealedJob>,
+) -> Result<(), sqlx::Error> {
+    on_connection!(transaction, |connection| {
+        let mut statement = QueryBuilder::new("INSERT INTO job_payloads (job_id, key_id, sealed) ");
+        statement.push_values(jobs, |mut row, job| {
+            row.push_bind(job.id.0).push_bind(&*job.key_id).push_bind(job.sealed.as_slice());
+        });
+        statement.build().execute(connection).await.map(|_| ())
+    })
+}
+
+async fn first_with_key(
+    transaction: &mut Transaction,
+    dedupe_key: Option<&str>,
+) -> Result<Option<JobId>, sqlx::Error> {
+    const SQL: &str = "SELECT id FROM jobs WHERE dedupe_key = $1";
+    let found: Option<(Uuid,)> = on_connection!(transaction, |connection| {
+        sqlx::query_as(SQL).bind(dedupe_key).fetch_optional(connection).await
+    })?;
+    Ok(found.map(|(id,)| JobId(id)))
+}

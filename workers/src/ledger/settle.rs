@@ -1,0 +1,276 @@
+//! The end of a run: effects, follow-up jobs and `done` in one transaction.
+//!
+//! Jobs share a transaction as long as all of them end well. If one does not, nothing of that transaction is kept and
+//! each is settled in a transaction of its own, so a neighbour's failure costs time and never an effect.
+
+use std::sync::Arc;
+
+use sqlx::QueryBuilder;
+use uuid::Uuid;
+
+use super::{Ledger, attempts::note_attempt, record::record};
+use crate::{
+    clock::UnixMs,
+    database::{Durability, Transaction, turn::Urgency},
+    handler::{Handler, Prepared},
+    id::{JobId, NodeId},
+    job::Job,
+    lanes::Placement,
+    on_connection,
+    outcome::Outcome,
+    policy::Policy,
+    state::{Transition, settle},
+};
+
+/// A run that has come to its end.
+pub struct Verdict {
+    /// The job.
+    pub job: Arc<Job>,
+    /// Its kind's limits.
+    pub policy: Policy,
+    /// What its preparation came to.
+    pub prepared: Result<(Arc<dyn Handler>, Prepared), Outcome>,
+}
+
+/// What the ledger made of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settled {
+    /// Its effects are in.
+    Done,
+    /// Somebody else had settled it before; nothing was changed.
+    NothingOwed,
+    /// It is owed again, not before this instant.
+    Later(UnixMs),
+    /// Given up on or cancelled.
+    Over,
+    /// The database could not say; the job is still owed.
+    Unsettled,
+}
+
+/// Why a shared transaction was given up.
+enum Shared {
+    Committed(Vec<Settled>, Vec<Placement>),
+    Alone,
+}
+
+impl Ledger {
+    /// Settles `runs`; answers in their order, with the follow-up jobs that now have to be placed.
+    pub(crate) async fn settle(
+        &self,
+        runs: &[Verdict],
+        urgency: Urgency,
+        node: NodeId,
+    ) -> (Vec<Settled>, Vec<Placement>) {
+        if runs.len() > 1 && runs.iter().all(|run| run.prepared.is_ok()) {
+            match self.settle_together(runs, urgency).await {
+                Ok(Shared::Committed(settled, placements)) => return (settled, placements),
+                Ok(Shared::Alone) => {}
+                Err(error) => {
+                    tracing::warn!(error = %error, jobs = runs.len(), "a shared transaction failed; settling one by one");
+                }
+            }
+        }
+        let (mut settled, mut placements) = (Vec::with_capacity(runs.len()), Vec::new());
+        for run in runs {
+            settled.push(self.settle_alone(run, urgency, node, &mut placements).await);
+        }
+        (settled, placements)
+    }
+
+    async fn settle_together(&self, runs: &[Verdict], urgency: Urgency) -> Result<Shared, sqlx::Error> {
+        let now_ms = self.clock.now_ms();
+        let mut transaction = self.database.begin(urgency, Durability::Relaxed, now_ms).await?;
+        let ids: Vec<JobId> = runs.iter().map(|run| run.job.id).collect();
+        let owed = finish(&mut transaction, &ids).await?;
+        let mut settled = Vec::with_capacity(runs.len());
+        for run in runs {
+            if !owed.contains(&run.job.id.0) {
+                settled.push(Settled::NothingOwed);
+                continue;
+            }
+            let Ok((handler, prepared)) = &run.prepared else { return Ok(Shared::Alone) };
+            match apply(handler.as_ref(), &run.job, prepared, &mut transaction).await {
+                Ok(Outcome::Done) => settled.push(Settled::Done),
+                Ok(_) => return Ok(Shared::Alone),
+                Err(error) => return Err(error),
+            }
+        }
+        let placements = self.record_follow_ups(&mut transaction).await?;
+        transaction.commit().await?;
+        Ok(Shared::Committed(settled, placements))
+    }
+
+    async fn settle_alone(
+        &self,
+        run: &Verdict,
+        urgency: Urgency,
+        node: NodeId,
+        placements: &mut Vec<Placement>,
+    ) -> Settled {
+        let outcome = match &run.prepared {
+            Ok((handler, prepared)) => {
+                match self.apply_alone(run, handler.as_ref(), prepared, urgency, placements).await {
+                    Ok(Ok(settled)) => return settled,
+                    Ok(Err(outcome)) => outcome,
+                    Err(error) if is_outage(&error) => {
+                        tracing::warn!(error = %error, job.id = %run.job.id, "the database is away; the job stays owed");
+                        return Settled::Unsettled;
+                    }
+                    Err(error) => Outcome::retry(format!("database: {error}")),
+                }
+            }
+            Err(outcome) => outcome.clone(),
+        };
+        match self.turn_down(run, outcome, urgency, node).await {
+            Ok(settled) => settled,
+            Err(error) => {
+                tracing::warn!(error = %error, job.id = %run.job.id, "a failed run cannot be noted; the job stays owed");
+                Settled::Unsettled
+            }
+        }
+    }
+
+    /// The effects of one job in a transaction of its own; an outcome other than `Done` leaves nothing behind.
+    async fn apply_alone(
+        &self,
+        run: &Verdict,
+        handler: &dyn Handler,
+        prepared: &Prepared,
+        urgency: Urgency,
+        placements: &mut Vec<Placement>,
+    ) -> Result<Result<Settled, Outcome>, sqlx::Error> {
+        let now_ms = self.clock.now_ms();
+        let mut transaction = self.database.begin(urgency, Durability::Relaxed, now_ms).await?;
+        if finish(&mut transaction, &[run.job.id]).await?.is_empty() {
+            return Ok(Ok(Settled::NothingOwed));
+        }
+        match apply(handler, &run.job, prepared, &mut transaction).await? {
+            Outcome::Done => {
+                let follow_ups = self.record_follow_ups(&mut transaction).await?;
+                transaction.commit().await?;
+                placements.extend(follow_ups);
+                Ok(Ok(Settled::Done))
+            }
+            outcome => {
+                transaction.rollback().await?;
+                Ok(Err(outcome))
+            }
+        }
+    }
+
+    /// Notes a run that did not end in `Done`.
+    async fn turn_down(
+        &self,
+        run: &Verdict,
+        outcome: Outcome,
+        urgency: Urgency,
+        node: NodeId,
+    ) -> Result<Settled, sqlx::Error> {
+        const SQL: &str = "UPDATE jobs SET state = $2, attempts = attempts + $3, last_error = COALESCE($4, last_error), \
+             run_at_ms = COALESCE($5, run_at_ms), finished_at_ms = CASE WHEN $2 = 'owed' THEN NULL ELSE $6 END \
+             WHERE id = $1 AND state = 'owed'";
+        let now_ms = self.clock.now_ms();
+        let word = outcome.name();
+        let transition = settle(outcome, run.job.attempts, &run.policy, now_ms, rand::random());
+        let mut transaction = self.database.begin(urgency, Durability::Relaxed, now_ms).await?;
+        let (state, counted, error, run_at_ms, settled) = match &transition {
+            // `Done` never comes here: it is committed with its effects.
+            Transition::Finish => return Ok(Settled::Unsettled),
+            Transition::RetryAt { run_at_ms, error } => {
+                ("owed", 1, Some(error), Some(*run_at_ms), Settled::Later(*run_at_ms))
+            }
+            Transition::SnoozeUntil { run_at_ms } => {
+                ("owed", 0, None, Some(*run_at_ms), Settled::Later(*run_at_ms))
+            }
+            Transition::Cancel { reason } => ("cancelled", 0, Some(reason), None, Settled::Over),
+            Transition::Bury { error } => ("dead", 1, Some(error), None, Settled::Over),
+        };
+        let changed = on_connection!(transaction, |connection| {
+            sqlx::query(SQL)
+                .bind(run.job.id.0)
+                .bind(state)
+                .bind(counted)
+                .bind(error.map(String::as_str))
+                .bind(run_at_ms)
+                .bind(now_ms)
+                .execute(connection)
+                .await
+                .map(|done| done.rows_affected())
+        })?;
+        if changed == 0 {
+            return Ok(Settled::NothingOwed);
+        }
+        let attempt = run.job.attempts + 1;
+        note_attempt(&mut transaction, run.job.id, attempt, word, error.map(String::as_str), node).await?;
+        transaction.commit().await?;
+        Ok(settled)
+    }
+
+    /// Records what the handlers asked for, in the same transaction.
+    async fn record_follow_ups(&self, transaction: &mut Transaction) -> Result<Vec<Placement>, sqlx::Error> {
+        let follow_ups = transaction.take_follow_ups();
+        if follow_ups.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sealed = follow_ups
+            .into_iter()
+            .map(|job| self.seal(job))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
+        let recorded = record(transaction, &sealed).await?;
+        Ok(sealed
+            .iter()
+            .zip(recorded)
+            .filter(|(_, recorded)| !recorded.duplicate)
+            .map(|(job, _)| job.placement())
+            .collect())
+    }
+}
+
+/// Whether the database as a whole is away, rather than refusing this one statement.
+fn is_outage(error: &sqlx::Error) -> bool {
+    !matches!(
+        error,
+        sqlx::Error::Database(_)
+            | sqlx::Error::RowNotFound
+            | sqlx::Error::ColumnDecode { .. }
+            | sqlx::Error::Decode(_)
+            | sqlx::Error::Encode(_)
+            | sqlx::Error::TypeNotFound { .. }
+            | sqlx::Error::ColumnNotFound(_)
+    )
+}
+
+/// A panic in a handler's effects is a failed run, not a failed worker.
+async fn apply(
+    handler: &dyn Handler,
+    job: &Job,
+    prepared: &Prepared,
+    transaction: &mut Transaction,
+) -> Result<Outcome, sqlx::Error> {
+    use futures_util::FutureExt as _;
+    let applying = std::panic::AssertUnwindSafe(handler.apply(job, prepared, transaction));
+    applying
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_| Ok(Outcome::retry("the handler panicked while applying its effects")))
+}
+
+/// Marks those of `ids` that are owed as done and says which they were.
+async fn finish(transaction: &mut Transaction, ids: &[JobId]) -> Result<Vec<Uuid>, sqlx::Error> {
+    let now_ms = transaction.now_ms();
+    let rows: Vec<(Uuid,)> = on_connection!(transaction, |connection| {
+        let mut statement =
+            QueryBuilder::new("UPDATE jobs SET state = 'done', attempts = attempts + 1, finished_at_ms = ");
+        statement.push_bind(now_ms).push(" WHERE state = 'owed' AND id IN (");
+        let width = ids.len().next_power_of_two();
+        let mut list = statement.separated(", ");
+        let padding = std::iter::repeat_n(ids.last(), width - ids.len()).flatten();
+        for id in ids.iter().chain(padding) {
+            list.push_bind(id.0);
+        }
+        statement.push(") RETURNING id");
+        statement.build_query_as().fetch_all(connection).await
+    })?;
+    Ok(rows.into_iter().map(|(id,)| id).collect())
+}

@@ -1,0 +1,32 @@
+//! What the engine tells whoever measures it.
+
+use std::time::Duration;
+
+use crate::job::Job;
+
+/// The end of one run.
+#[derive(Debug)]
+pub struct RunEnded<'j> {
+    /// The job that was run.
+    pub job: &'j Job,
+    /// `done`, `retry`, `snooze`, `cancel`, `dead`, `nothing_owed` or `unsettled`.
+    pub outcome: &'static str,
+    /// From when the job was recorded to when its handler started.
+    pub waited: Duration,
+    /// From when its handler started to when the ledger had settled it.
+    pub ran: Duration,
+}
+
+/// Hears of everything that the engine does and that is worth counting. Must return at once.
+pub trait Observer: Send + Sync + 'static {
+    /// A run has ended.
+    fn run_ended(&self, ended: &RunEnded<'_>);
+}
+
+/// Hears nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unobserved;
+
+impl Observer for Unobserved {
+    fn run_ended(&self, _: &RunEnded<'_>) {}
+}

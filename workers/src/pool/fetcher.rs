@@ -1,0 +1,361 @@
+//! The fetcher: tells the lanes what has ended, claims for the slots that are free, reads the jobs from the ledger.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Member,
+    run::{Move, Run, Suspicion},
+    settler::Ended,
+};
+use crate::{
+    database::turn::Urgency,
+    id::JobId,
+    job::Job,
+    lane::Lane,
+    lanes::{Bells, ClaimScope, Claimed, LaneError, Lanes, Moves},
+    ledger::{Ledger, Loaded, Verdict},
+    outcome::Outcome,
+};
+
+/// Jobs claimed in one round trip.
+const CLAIMED_AT_ONCE_MAX: usize = 128;
+
+/// Moves told in one round trip. Lua can take about 8 000 arguments; this is far below.
+const MOVES_AT_ONCE_MAX: usize = 512;
+
+/// Moves remembered while Redis is away. Forgotten ones are harmless: a second delivery finds nothing owed.
+const MOVES_REMEMBERED_MAX: usize = 10_000;
+
+/// An idle fetcher looks this often even if no bell rings: a wake-up can be lost with the connection that carried it.
+const IDLE_LOOK: Duration = Duration::from_secs(1);
+
+/// Waits between attempts while Redis or the database is away.
+const BACKOFF_MIN: Duration = Duration::from_millis(20);
+const BACKOFF_MAX: Duration = Duration::from_millis(500);
+
+pub(crate) struct Fetcher {
+    scope: ClaimScope,
+    lanes: Lanes,
+    ledger: Ledger,
+    member: Arc<Member>,
+    slots: Arc<Semaphore>,
+    runs: Option<mpsc::Sender<Arc<Run>>>,
+    verdicts: Option<mpsc::Sender<Ended>>,
+    ended: mpsc::UnboundedReceiver<Move>,
+    bells: Arc<Bells>,
+    drain: CancellationToken,
+    /// What this pool is running, so that the same job is never run twice at once here.
+    in_flight: HashSet<JobId>,
+    moves: Moves,
+    /// After an error the server may hold claims that we never heard of.
+    claims_unsure: bool,
+    /// How long to stay idle at most.
+    next_look: Duration,
+    suspects: Arc<Semaphore>,
+}
+
+enum Woken {
+    Ended(Option<Move>),
+    Look,
+    Drain,
+}
+
+impl Fetcher {
+    #[allow(clippy::too_many_arguments)] // Each is a different end of the pool's loops.
+    pub(crate) fn new(
+        scope: ClaimScope,
+        lanes: Lanes,
+        ledger: Ledger,
+        member: Arc<Member>,
+        slots: Arc<Semaphore>,
+        runs: mpsc::Sender<Arc<Run>>,
+        verdicts: mpsc::Sender<Ended>,
+        ended: mpsc::UnboundedReceiver<Move>,
+        bells: Arc<Bells>,
+        drain: CancellationToken,
+    ) -> Self {
+        Self {
+            scope,
+            lanes,
+            ledger,
+            member,
+            slots,
+            runs: Some(runs),
+            verdicts: Some(verdicts),
+            ended,
+            bells,
+            drain,
+            in_flight: HashSet::new(),
+            moves: Moves::default(),
+            claims_unsure: false,
+            next_look: IDLE_LOOK,
+            suspects: Arc::new(Semaphore::new(1)),
+        }
+    }
+
+    /// Runs until draining and every run has ended and been told.
+    pub(crate) async fn run(mut self) {
+        let mut hungry = true;
+        let mut backoff = BACKOFF_MIN;
+        loop {
+            while let Ok(ended) = self.ended.try_recv() {
+                self.note(ended);
+            }
+            let draining = self.runs.is_none();
+            let free = if draining { 0 } else { self.slots.available_permits().min(CLAIMED_AT_ONCE_MAX) };
+            if self.moves.is_empty() && (free == 0 || !hungry) {
+                match self.wait(draining).await {
+                    Woken::Ended(Some(ended)) => self.note(ended),
+                    // Nobody can end a run any more: everything is told.
+                    Woken::Ended(None) => return,
+                    Woken::Look => hungry = true,
+                    Woken::Drain => (self.runs, self.verdicts) = (None, None),
+                }
+                continue;
+            }
+            match self.claim(free).await {
+                Ok(more) => {
+                    hungry = more;
+                    backoff = BACKOFF_MIN;
+                }
+                Err(error) => {
+                    self.claims_unsure = true;
+                    hungry = true;
+                    self.survive(&error, free).await;
+                    if draining && self.drain_is_over() {
+                        return;
+                    }
+                    tokio::select! {
+                        () = tokio::time::sleep(backoff.mul_f64(0.5 + rand::random::<f64>() / 2.0)) => {}
+                        () = self.bell() => {}
+                    }
+                    backoff = (backoff * 2).min(BACKOFF_MAX);
+                }
+            }
+            if self.drain.is_cancelled() {
+                (self.runs, self.verdicts) = (None, None);
+            }
+        }
+    }
+
+    /// While draining with Redis away: once every run has ended there is nobody left to tell.
+    fn drain_is_over(&mut self) -> bool {
+        self.in_flight.is_empty() && self.ended.is_closed()
+    }
+
+    async fn bell(&self) {
+        match self.scope {
+            ClaimScope::Crisis => self.bells.crisis.notified().await,
+            ClaimScope::General => self.bells.general.notified().await,
+        }
+    }
+
+    async fn wait(&mut self, draining: bool) -> Woken {
+        let bell = match self.scope {
+            ClaimScope::Crisis => &self.bells.crisis,
+            ClaimScope::General => &self.bells.general,
+        };
+        tokio::select! {
+            ended = self.ended.recv() => Woken::Ended(ended),
+            () = bell.notified(), if !draining => Woken::Look,
+            () = self.drain.cancelled(), if !draining => Woken::Drain,
+            () = tokio::time::sleep(self.next_look), if !draining => Woken::Look,
+        }
+    }
+
+    fn note(&mut self, ended: Move) {
+        match ended {
+            Move::Ack(id) => {
+                self.in_flight.remove(&id);
+                self.moves.acks.push(id);
+            }
+            Move::Later(id, run_at_ms) => {
+                self.in_flight.remove(&id);
+                self.moves.retries.push((id, run_at_ms));
+            }
+        }
+    }
+
+    /// One round trip; says whether more may be waiting.
+    async fn claim(&mut self, free: usize) -> Result<bool, LaneError> {
+        let node = self.member.node();
+        if self.claims_unsure {
+            let unheard = self.lanes.claims_of(node).await?;
+            let unheard = unheard.into_iter().filter(|id| !self.in_flight.contains(id));
+            self.moves.returns.extend(unheard);
+            self.claims_unsure = false;
+        }
+        let now = self.moves.take(MOVES_AT_ONCE_MAX);
+        let claim = match self.lanes.claim(node, self.scope, free, &now).await {
+            Ok(claim) => claim,
+            Err(error) => {
+                self.moves.put_back(now, MOVES_REMEMBERED_MAX);
+                return Err(error);
+            }
+        };
+        let full = claim.jobs.len() >= free && free > 0;
+        self.next_look = match claim.next_ms {
+            Some(next_ms) => {
+                let until_ms = u64::try_from(next_ms - self.ledger.clock.now_ms()).unwrap_or(0);
+                Duration::from_millis(until_ms + 1).min(IDLE_LOOK)
+            }
+            None => IDLE_LOOK,
+        };
+        self.deliver(claim.jobs).await;
+        Ok(full || claim.more)
+    }
+
+    /// Reads the claimed jobs and hands them to the worker.
+    async fn deliver(&mut self, claimed: Vec<Claimed>) {
+        // A job that lies in its lane twice may be claimed while it runs; its end acknowledges both.
+        let fresh: Vec<Claimed> = claimed.into_iter().filter(|job| self.in_flight.insert(job.id)).collect();
+        if fresh.is_empty() {
+            return;
+        }
+        let ids: Vec<JobId> = fresh.iter().map(|claimed| claimed.id).collect();
+        let loaded = match self.ledger.load(&ids, self.urgency()).await {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                tracing::warn!(error = %error, jobs = ids.len(), "claimed jobs cannot be read; they go back to their lanes");
+                for id in &ids {
+                    self.in_flight.remove(id);
+                }
+                self.moves.returns.extend(ids);
+                tokio::time::sleep(BACKOFF_MAX).await;
+                return;
+            }
+        };
+        let mut missing: HashSet<JobId> = ids.into_iter().collect();
+        let now_ms = self.ledger.clock.now_ms();
+        for loaded in loaded {
+            match loaded {
+                Loaded::Ready { job, run_at_ms } if run_at_ms > now_ms => {
+                    missing.remove(&job.id);
+                    self.note(Move::Later(job.id, run_at_ms));
+                }
+                Loaded::Ready { job, .. } => {
+                    missing.remove(&job.id);
+                    let crashes = fresh
+                        .iter()
+                        .find(|claimed| claimed.id == job.id)
+                        .map_or(0, |claimed| claimed.crashes);
+                    self.start(job, crashes).await;
+                }
+                Loaded::Sealed { job, error } => {
+                    missing.remove(&job.id);
+                    self.condemn(job, Outcome::retry(error.to_string())).await;
+                }
+            }
+        }
+        for id in missing {
+            // Nothing owed: settled before, by somebody who could not say so.
+            self.note(Move::Ack(id));
+        }
+    }
+
+    async fn start(&mut self, job: Arc<Job>, crashes: u32) {
+        let Some(handler) = self.ledger.registry.get(&job.kind).cloned() else {
+            let outcome = Outcome::retry(format!("no handler for kind `{}` in this process", job.kind));
+            return self.condemn(job, outcome).await;
+        };
+        // The claim was for free slots only, and nobody else takes them.
+        let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else { return };
+        let run = Run {
+            policy: handler.policy(),
+            handler,
+            suspicion: (crashes > 0).then(|| self.suspicion()),
+            claimed_ms: self.ledger.clock.now_ms(),
+            claimed_at: Instant::now(),
+            _slot: slot,
+            job,
+        };
+        self.send(run).await;
+    }
+
+    async fn send(&mut self, run: Run) {
+        let id = run.job.id;
+        let sent = match &self.runs {
+            Some(runs) => runs.send(Arc::new(run)).await.is_ok(),
+            None => false,
+        };
+        if !sent {
+            self.in_flight.remove(&id);
+            self.moves.returns.push(id);
+        }
+    }
+
+    fn suspicion(&self) -> Suspicion {
+        Suspicion {
+            one_at_a_time: Arc::clone(&self.suspects),
+            lanes: self.lanes.clone(),
+            node: self.member.node(),
+        }
+    }
+
+    /// Has a job settled that cannot even be run.
+    async fn condemn(&mut self, job: Arc<Job>, outcome: Outcome) {
+        let policy = self.ledger.registry.policy(&job.kind);
+        let id = job.id;
+        let ended = Ended {
+            claimed_ms: self.ledger.clock.now_ms(),
+            claimed_at: Instant::now(),
+            verdict: Verdict { job, policy, prepared: Err(outcome) },
+            settled: None,
+        };
+        let sent = match &self.verdicts {
+            Some(verdicts) => verdicts.send(ended).await.is_ok(),
+            None => false,
+        };
+        if !sent {
+            self.in_flight.remove(&id);
+            self.moves.returns.push(id);
+        }
+    }
+
+    fn urgency(&self) -> Urgency {
+        match self.scope {
+            ClaimScope::Crisis => Urgency::Crisis,
+            ClaimScope::General => Urgency::General,
+        }
+    }
+
+    /// What to do while the lanes are away: enter anew if they have forgotten us; crisis jobs are run straight from the
+    /// ledger.
+    async fn survive(&mut self, error: &LaneError, free: usize) {
+        if let LaneError::LeaseLost = error {
+            self.moves = Moves::default();
+            if let Err(error) = self.member.enter_anew(self.member.node()).await {
+                tracing::debug!(error = %error, "the lanes cannot be entered");
+            }
+            return;
+        }
+        tracing::debug!(error = %error, "the lanes are away");
+        if self.scope == ClaimScope::Crisis && free > 0 {
+            self.run_from_ledger(free).await;
+        }
+    }
+
+    async fn run_from_ledger(&mut self, free: usize) {
+        // Some may be running already, so look a little further than there are slots.
+        let limit = u32::try_from(free + self.in_flight.len()).unwrap_or(u32::MAX);
+        let now_ms = self.ledger.clock.now_ms();
+        match self.ledger.owed(Lane::Crisis, None, limit, Urgency::Crisis).await {
+            Ok(owed) => {
+                let due = owed
+                    .into_iter()
+                    .filter(|job| job.run_at_ms <= now_ms && !self.in_flight.contains(&job.id))
+                    .take(free)
+                    .map(|job| Claimed { id: job.id, lane: Lane::Crisis, crashes: 0 })
+                    .collect();
+                self.deliver(due).await;
+            }
+            Err(error) => tracing::warn!(error = %error, "neither the lanes nor the ledger can be read"),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! A pool's membership: its node's lease, and what follows when the lease is lost.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    clock::UnixMs,
+    id::NodeId,
+    lanes::{LaneError, Lanes, NodeInfo, Reap},
+};
+
+/// The present identity of a pool among all pools that share the lanes.
+#[derive(Debug)]
+pub(crate) struct Member {
+    node: AtomicU64,
+    entering: Mutex<()>,
+    lanes: Lanes,
+    info: NodeInfo,
+    /// Set when the lanes may have missed something.
+    behind: Arc<AtomicBool>,
+}
+
+impl Member {
+    pub(crate) fn new(lanes: Lanes, info: NodeInfo, behind: Arc<AtomicBool>) -> Self {
+        Self { node: AtomicU64::new(NodeId::random().0), entering: Mutex::new(()), lanes, info, behind }
+    }
+
+    /// The present identity. Whatever was claimed under an earlier one is somebody else's.
+    pub(crate) fn node(&self) -> NodeId {
+        NodeId(self.node.load(Ordering::Acquire))
+    }
+
+    /// When this life of the process began.
+    pub(crate) fn started_ms(&self) -> UnixMs {
+        self.info.started_ms
+    }
+
+    /// Enters the lanes under a fresh identity, unless somebody has done so since `lost` was current.
+    pub(crate) async fn enter_anew(&self, lost: NodeId) -> Result<(), LaneError> {
+        let _entering = self.entering.lock().await;
+        if self.node() != lost {
+            return Ok(());
+        }
+        let fresh = NodeId::random();
+        self.lanes.register(fresh, &self.info.to_text()).await?;
+        self.node.store(fresh.0, Ordering::Release);
+        // The lease ran out, or the lanes were emptied: either way something may be missing from them.
+        self.behind.store(true, Ordering::Release);
+        tracing::info!(node = %fresh, "entered the lanes");
+        Ok(())
+    }
+
+    /// Gives back what is still held and leaves.
+    pub(crate) async fn leave(&self) {
+        if let Err(error) = self.lanes.reap(self.node(), Reap::LeftCleanly).await {
+            tracing::warn!(error = %error, "the lanes could not be told goodbye; the lease will run out by itself");
+        }
+    }
+}
+
+/// Keeps a member's lease.
+pub(crate) struct Keeper {
+    pub(crate) member: Arc<Member>,
+    pub(crate) lanes: Lanes,
+    pub(crate) lease: Duration,
+    /// Cancelled when the pool has left.
+    pub(crate) stop: CancellationToken,
+}
+
+impl Keeper {
+    /// Extends the lease four times in its length, and gives back what silent nodes held.
+    pub(crate) async fn run(self) {
+        let mut beat = tokio::time::interval(self.lease / 4);
+        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                _ = beat.tick() => {}
+            }
+            let node = self.member.node();
+            match self.lanes.heartbeat(node).await {
+                Ok(expired) => self.reap(&expired).await,
+                Err(LaneError::LeaseLost) => {
+                    if let Err(error) = self.member.enter_anew(node).await {
+                        tracing::warn!(error = %error, "the lanes cannot be entered");
+                    }
+                }
+                Err(error) => tracing::debug!(error = %error, "no heartbeat"),
+            }
+        }
+    }
+
+    async fn reap(&self, expired: &[NodeId]) {
+        for node in expired {
+            match self.lanes.reap(*node, Reap::LeaseExpired).await {
+                Ok(0) => {}
+                Ok(jobs) => {
+                    tracing::warn!(node = %node, jobs, "a silent node's jobs were given back");
+                    // It may also have died between a commit and its placement.
+                    self.member.behind.store(true, Ordering::Release);
+                }
+                Err(error) => {
+                    tracing::warn!(error = %error, node = %node, "a silent node could not be reaped");
+                }
+            }
+        }
+    }
+}

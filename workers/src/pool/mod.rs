@@ -1,0 +1,140 @@
+//! Pools: apalis workers over our own apalis `Backend`.
+//!
+//! A pool is four loops that hand a run from one to the next:
+//!
+//! ```text
+//!            claims                  runs                   verdicts
+//!   lanes ───────────▶ Fetcher ───────────▶ apalis Worker ───────────▶ Settler ──▶ ledger
+//!     ▲                   │ ▲                                             │
+//!     └───────────────────┘ └─────────────────────────────────────────────┘
+//!        acks, retries                          moves
+//! ```
+//!
+//! The fetcher claims only for slots that are free, so no prefetch holds jobs while a crisis job waits, and tells the
+//! lanes what has ended in the same round trip in which it claims what is next. The settler takes whatever has come to an
+//! end since its last commit and settles it in one transaction; crisis jobs have one of their own.
+//!
+//! apalis-core's `Persisted` does not drain acknowledgements while a fetch is pending and ends the worker for good on one
+//! backend error. Here the backend is a channel: an error from Redis or the database means "try again" to the fetcher and
+//! never reaches the worker.
+
+mod backend;
+mod fetcher;
+mod member;
+mod run;
+mod service;
+mod settler;
+
+use std::{sync::Arc, time::Duration};
+
+use apalis::layers::{catch_panic::CatchPanicLayer, tracing::TraceLayer};
+use apalis_core::worker::{
+    builder::WorkerBuilder, context::WorkerContext, ext::parallelize::ParallelizeExt as _,
+};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    database::turn::Urgency,
+    lanes::{Bells, ClaimScope, Lanes, PlacementQueue},
+    ledger::Ledger,
+    observer::Observer,
+    runtime,
+};
+
+pub(crate) use member::{Keeper, Member};
+
+use backend::LaneBackend;
+use fetcher::Fetcher;
+use service::{RunTimeoutLayer, SettleLayer, panicked, prepare, span};
+use settler::Settler;
+
+/// What a pool is made of.
+pub(crate) struct Pool {
+    pub(crate) name: &'static str,
+    pub(crate) scope: ClaimScope,
+    pub(crate) slots: usize,
+    pub(crate) ledger: Ledger,
+    pub(crate) lanes: Lanes,
+    pub(crate) member: Arc<Member>,
+    pub(crate) placements: PlacementQueue,
+    pub(crate) bells: Arc<Bells>,
+    pub(crate) observer: Arc<dyn Observer>,
+    /// Cancelled when nothing more shall be claimed.
+    pub(crate) drain: CancellationToken,
+}
+
+impl Pool {
+    /// Runs until `drain` is cancelled and every run has ended, or `drain_timeout` later at the latest; whatever the pool
+    /// still holds then goes back to the front of its lane.
+    pub(crate) async fn run(self, drain_timeout: Duration) {
+        let urgency = match self.scope {
+            ClaimScope::Crisis => Urgency::Crisis,
+            ClaimScope::General => Urgency::General,
+        };
+        let (runs_in, runs_out) = mpsc::channel(self.slots);
+        let (verdicts_in, verdicts_out) = mpsc::channel(self.slots);
+        let (moves_in, moves_out) = mpsc::unbounded_channel();
+        let settler = Settler {
+            ledger: self.ledger.clone(),
+            urgency,
+            member: Arc::clone(&self.member),
+            verdicts: verdicts_out,
+            moves: moves_in,
+            placements: self.placements,
+            observer: self.observer,
+        };
+        let fetcher = Fetcher::new(
+            self.scope,
+            self.lanes.clone(),
+            self.ledger,
+            Arc::clone(&self.member),
+            Arc::new(Semaphore::new(self.slots)),
+            runs_in,
+            verdicts_in.clone(),
+            moves_out,
+            self.bells,
+            self.drain.clone(),
+        );
+        let context = WorkerContext::new(self.name);
+        let worker = WorkerBuilder::new(&context)
+            .backend(LaneBackend::new(runs_out))
+            .parallelize(runtime::start_run)
+            .layer(SettleLayer::new(verdicts_in))
+            .layer(
+                TraceLayer::new()
+                    .make_span_with(span)
+                    .on_request(service::unsaid)
+                    .on_response(())
+                    .on_failure(()),
+            )
+            .layer(CatchPanicLayer::<_, service::Panicked>::with_panic_handler(panicked))
+            .layer(RunTimeoutLayer)
+            .build(prepare);
+
+        let mut loops = JoinSet::new();
+        runtime::start(&mut loops, fetcher.run());
+        runtime::start(&mut loops, settler.run());
+        runtime::start(&mut loops, async move {
+            if let Err(error) = worker.run().await {
+                tracing::error!(error = %error, "a worker ended before its time");
+            }
+        });
+        self.drain.cancelled().await;
+        // An exhausted backend alone does not end an apalis worker; it waits to be told. Claimed runs that it has not
+        // begun are given back with the rest.
+        if let Err(error) = context.stop() {
+            tracing::debug!(error = %error, "the worker had ended before");
+        }
+        let all_ended = async { while loops.join_next().await.is_some() {} };
+        if tokio::time::timeout(drain_timeout, all_ended).await.is_err() {
+            tracing::warn!(pool = self.name, "runs that did not end in time go back to their lanes");
+            loops.abort_all();
+            while loops.join_next().await.is_some() {}
+        }
+        self.member.leave().await;
+    }
+}

@@ -1,0 +1,65 @@
+//! One run of one job.
+
+use std::{fmt, sync::Arc};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
+
+use crate::{
+    clock::UnixMs,
+    handler::Handler,
+    id::{JobId, NodeId},
+    job::Job,
+    lanes::Lanes,
+    policy::Policy,
+};
+
+/// One run of one job, from its claim to its settlement.
+pub(crate) struct Run {
+    pub(crate) job: Arc<Job>,
+    pub(crate) policy: Policy,
+    pub(crate) handler: Arc<dyn Handler>,
+    /// Set if the job has seen a worker die.
+    pub(crate) suspicion: Option<Suspicion>,
+    pub(crate) claimed_ms: UnixMs,
+    pub(crate) claimed_at: Instant,
+    /// The slot, given back when the run is dropped.
+    pub(crate) _slot: OwnedSemaphorePermit,
+}
+
+impl fmt::Debug for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Run").field("job", &self.job.id).field("kind", &self.job.kind).finish_non_exhaustive()
+    }
+}
+
+/// Suspects run one at a time, and say so before they begin, so that when the worker dies again it is known who ran.
+#[derive(Debug, Clone)]
+pub(crate) struct Suspicion {
+    pub(crate) one_at_a_time: Arc<Semaphore>,
+    pub(crate) lanes: Lanes,
+    pub(crate) node: NodeId,
+}
+
+impl Suspicion {
+    /// Waits for the suspects before, then notes that `id` is about to run.
+    pub(crate) async fn begin(&self, id: JobId) -> Option<OwnedSemaphorePermit> {
+        // The semaphore is never closed.
+        let permit = Arc::clone(&self.one_at_a_time).acquire_owned().await.ok();
+        if let Err(error) = self.lanes.begin_suspect(self.node, id).await {
+            tracing::warn!(error = %error, job.id = %id, "a suspect runs without a note of it");
+        }
+        permit
+    }
+}
+
+/// What became of a run, for the lanes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Move {
+    /// Settled.
+    Ack(JobId),
+    /// Owed again, not before an instant.
+    Later(JobId, UnixMs),
+}

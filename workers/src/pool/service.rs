@@ -1,0 +1,169 @@
+//! The service that an apalis worker calls for each run, and its layers: a span, the settlement, panics, the time-out.
+
+use std::{
+    any::Any,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use apalis_core::{error::BoxDynError, task::Task};
+use tokio::sync::{mpsc, oneshot};
+use tower::{Layer, Service};
+use tracing::Span;
+
+use super::{run::Run, settler::Ended};
+use crate::{handler::Prepared, ledger::Verdict, outcome::Outcome};
+
+/// The innermost step: the handler's work outside the database.
+pub(crate) async fn prepare(run: Arc<Run>) -> Result<Result<Prepared, Outcome>, BoxDynError> {
+    Ok(run.handler.prepare(&run.job).await)
+}
+
+/// The span under which everything about a run is logged.
+pub(crate) fn span(task: &Task<Arc<Run>>) -> Span {
+    let job = &task.args.job;
+    tracing::info_span!(
+        "job",
+        job.id = %job.id,
+        job.kind = %job.kind,
+        lane = %job.lane,
+        subject = job.subject.as_deref(),
+        attempt = job.attempts + 1,
+        trace = job.trace.as_deref(),
+    )
+}
+
+/// The start of a run is not worth a line; its end is (see the settler).
+pub(crate) fn unsaid(_: &Task<Arc<Run>>, _: &Span) {}
+
+/// A handler panicked.
+#[derive(Debug, thiserror::Error)]
+#[error("the handler panicked: {0}")]
+pub(crate) struct Panicked(String);
+
+/// What a panic said, if it said anything.
+pub(crate) fn panicked(payload: &Box<dyn Any + Send>) -> Panicked {
+    let words = payload
+        .downcast_ref::<&str>()
+        .map(|words| (*words).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned());
+    Panicked(words.unwrap_or_else(|| "without a word".to_owned()))
+}
+
+type BoxFuture<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
+
+/// Ends a run that takes longer than its kind allows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RunTimeoutLayer;
+
+/// See [`RunTimeoutLayer`].
+#[derive(Debug, Clone)]
+pub(crate) struct RunTimeout<S>(S);
+
+impl<S> Layer<S> for RunTimeoutLayer {
+    type Service = RunTimeout<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        RunTimeout(inner)
+    }
+}
+
+impl<S> Service<Task<Arc<Run>>> for RunTimeout<S>
+where
+    S: Service<Task<Arc<Run>>, Response = Result<Prepared, Outcome>, Error = BoxDynError>,
+    S::Future: Send + 'static,
+{
+    type Response = Result<Prepared, Outcome>;
+    type Error = BoxDynError;
+    type Future = BoxFuture<Self::Response, BoxDynError>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxDynError>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, task: Task<Arc<Run>>) -> Self::Future {
+        let limit = Duration::from_millis(task.args.policy.timeout_ms);
+        let preparing = self.0.call(task);
+        Box::pin(async move {
+            match tokio::time::timeout(limit, preparing).await {
+                Ok(prepared) => prepared,
+                Err(_) => Ok(Err(Outcome::retry(format!("timed out after {} ms", limit.as_millis())))),
+            }
+        })
+    }
+}
+
+/// Brings a run before the settler and waits until the ledger has settled it.
+#[derive(Debug, Clone)]
+pub(crate) struct SettleLayer {
+    verdicts: mpsc::Sender<Ended>,
+}
+
+impl SettleLayer {
+    pub(crate) fn new(verdicts: mpsc::Sender<Ended>) -> Self {
+        Self { verdicts }
+    }
+}
+
+/// See [`SettleLayer`].
+#[derive(Debug, Clone)]
+pub(crate) struct Settle<S> {
+    inner: S,
+    verdicts: mpsc::Sender<Ended>,
+}
+
+impl<S> Layer<S> for SettleLayer {
+    type Service = Settle<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Settle { inner, verdicts: self.verdicts.clone() }
+    }
+}
+
+impl<S> Service<Task<Arc<Run>>> for Settle<S>
+where
+    S: Service<Task<Arc<Run>>, Response = Result<Prepared, Outcome>, Error = BoxDynError>,
+    S::Future: Send + 'static,
+{
+    type Response = ();
+    type Error = BoxDynError;
+    type Future = BoxFuture<(), BoxDynError>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxDynError>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, task: Task<Arc<Run>>) -> Self::Future {
+        let run = Arc::clone(&task.args);
+        let verdicts = self.verdicts.clone();
+        let preparing = self.inner.call(task);
+        Box::pin(async move {
+            // Held until the run is settled: a poison pill may sit in the effects too.
+            let _alone = match &run.suspicion {
+                Some(suspicion) => suspicion.begin(run.job.id).await,
+                None => None,
+            };
+            let prepared = match preparing.await {
+                Ok(Ok(prepared)) => Ok((Arc::clone(&run.handler), prepared)),
+                Ok(Err(outcome)) => Err(outcome),
+                Err(error) => Err(Outcome::retry(error.to_string())),
+            };
+            let (settled_in, settled) = oneshot::channel();
+            let verdict = Verdict { job: Arc::clone(&run.job), policy: run.policy, prepared };
+            let ended = Ended {
+                verdict,
+                claimed_ms: run.claimed_ms,
+                claimed_at: run.claimed_at,
+                settled: Some(settled_in),
+            };
+            if verdicts.send(ended).await.is_ok() {
+                // The slot stays taken until the ledger has spoken; a settler that is gone has nothing more to say.
+                let _ = settled.await;
+            }
+            Ok(())
+        })
+    }
+}
