@@ -1,0 +1,70 @@
+//! The settings. Doc comments here are the manual: they are shown by `keepwell config explain` and in
+//! `example.toml`.
+
+mod access;
+mod care;
+mod engine;
+mod limits;
+mod listeners;
+mod sources;
+mod storage;
+mod telemetry;
+
+use std::path::PathBuf;
+
+pub use access::{Access, Emergency, Encryption};
+pub use care::{Care, CrisisResources};
+pub use engine::{Pool, Retention};
+pub use limits::Limits;
+pub use listeners::{Operators, Server};
+pub use sources::{App, Stripe};
+pub use storage::{Database, Redis};
+pub use telemetry::Log;
+
+use crate::values::{Environment, Role};
+
+settings! {
+    /// General.
+    pub struct Config {
+        /// What kind of installation this is. Outside production, missing secrets are made up on first start
+        /// and kept in `dev-secrets.toml` in the state directory; in production they must be given.
+        environment: Environment,
+        /// A name for this one of several deployments, such as blue and green. `/health` reports it as its
+        /// `environment`, so that a load balancer can tell which one answers.
+        deployment: Option<String> => "blue",
+        /// Where keepwell keeps what it must not lose: the database and the private Redis, unless others are
+        /// named, and the development secrets. Unset, it is the directory systemd provides
+        /// (`STATE_DIRECTORY`), else `/var/lib/keepwell` where `/etc/keepwell/keepwell.toml` is in use, else
+        /// `./var`.
+        state_dir: PathBuf => "/var/lib/keepwell",
+        /// What this process does. `receiver`: the public listener; today it is there whatever the roles are.
+        /// `workers`: runs jobs. `schedules`: accepted, nothing is scheduled yet. `console`: the operators'
+        /// listener and its socket, which the command line needs. Several processes may share the work when
+        /// they share the database and Redis and have state directories of their own.
+        roles: Vec<Role>,
+    }
+    with {
+        server: Server,
+        operators: Operators,
+        redis: Redis,
+        database: Database,
+        stripe: Stripe,
+        app: App,
+        access: Access,
+        emergency: Emergency,
+        encryption: Encryption,
+        limits: Limits,
+        pool: Pool,
+        retention: Retention,
+        care: Care,
+        crisis_resources: CrisisResources,
+        log: Log,
+    }
+}
+
+impl Config {
+    /// The word for `environment` in `/health`: the deployment's name if it has one, else the environment.
+    pub fn environment_label(&self) -> &str {
+        self.deployment.as_deref().unwrap_or(self.environment.name())
+    }
+}

@@ -1,0 +1,46 @@
+//! The sources of webhooks: Stripe and the app.
+
+use crate::values::{HttpUrl, Network, Secret, WebhookSecret};
+
+settings! {
+    /// Stripe's webhooks, `POST /api/webhooks/stripe`, and Stripe's API.
+    pub struct Stripe in "stripe" {
+        /// The signing secrets (`whsec_…`) of the webhook endpoints, as Stripe's dashboard shows them. A
+        /// signature by any of them counts, so a secret can be rolled: name the old and the new one until
+        /// Stripe has switched.
+        webhook_secrets: Vec<WebhookSecret> => [
+            "whsec_new",
+            { id = "old", secret = "whsec_old", valid_until = "2027-01-31T00:00:00Z" }
+        ],
+        /// The key for Stripe's API; a restricted one that may read customers, subscriptions, invoices and
+        /// events is enough. Accepted and checked now; used when keepwell confirms with Stripe. Today it changes
+        /// nothing, except that `/health` calls Stripe configured.
+        api_key: Option<Secret> => "rk_live_from_the_dashboard",
+        /// Where Stripe's API is. Accepted and checked now; used when keepwell confirms with Stripe. Today it
+        /// changes nothing.
+        api_base: HttpUrl,
+        /// Whether events must be live ones (`true`) or test ones (`false`). Unset, both are taken.
+        livemode: Option<bool> => true,
+        /// The connected account that events must come from. Unset, any is taken.
+        account: Option<String> => "acct_1032D82eZvKYlo2C",
+        /// How old a signature may be, in seconds. Stripe signs every retry afresh and its libraries use 300.
+        tolerance_seconds: u64 where 1..=86_400,
+        /// The networks that may send events; an empty list lets anybody try. Signatures are checked either
+        /// way.
+        allowed_networks: Vec<Network>,
+    }
+}
+
+settings! {
+    /// The app's own signals, `POST /api/webhooks/app` (Standard Webhooks).
+    pub struct App in "app" {
+        /// The signing secrets: 16 to 64 random bytes as base64 after `whsec_`. A signature by any of them
+        /// counts.
+        webhook_secrets: Vec<WebhookSecret> => ["whsec_KeepwellDevelopment0ZXhhbXBsZQ=="],
+        /// How old a signature may be, in seconds.
+        tolerance_seconds: u64 where 1..=86_400,
+        /// The networks that may send signals; an empty list lets anybody try. Signatures are checked either
+        /// way.
+        allowed_networks: Vec<Network>,
+    }
+}

@@ -1,0 +1,21 @@
+//! The types of settings: each one can only hold what makes sense, and none of them shows a secret.
+
+mod choices;
+mod connection_url;
+mod encryption_key;
+mod http_url;
+mod network;
+mod secret;
+mod text_or_table;
+mod webhook_secret;
+
+pub use choices::{Environment, LogFormat, Role};
+pub use connection_url::{DatabaseUrl, RedisUrl};
+pub use encryption_key::EncryptionKey;
+pub use http_url::HttpUrl;
+pub use network::Network;
+pub use secret::Secret;
+pub use webhook_secret::WebhookSecret;
+
+/// What stands for a secret wherever the configuration is shown.
+pub(crate) const REDACTED: &str = "[redacted]";

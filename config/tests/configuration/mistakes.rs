@@ -1,0 +1,148 @@
+//! What is told when something is wrong.
+
+use std::os::unix::fs::PermissionsExt;
+
+use keepwell_config::Config;
+
+use crate::support::Place;
+
+#[test]
+fn several_mistakes_are_told_at_once_each_with_its_place() {
+    let place = Place::new()
+        .file("[pool]\nslot = 8\nlease_ms = 1\n\n[limits]\nbody_bytes_max = \"big\"\n")
+        .variable("KEEPWELL_SERVER_LISTEN", "0.0.0.0:80")
+        .variable("KEEPWELL_STRIPE__TOLERANCE_SECONDS", "0")
+        .variable("MAX_CONCURRENT_WEBHOOKS", "many")
+        .credential("stripe.apikey", "x");
+    let told = place.load().unwrap_err().to_string();
+    for part in [
+        "the configuration has 7 problems:\n",
+        "keepwell.toml, line 2): there is no such setting; did you mean `pool.slots`?",
+        "keepwell.toml, line 3): 1 is out of bounds; choose a number from 500 to 60000",
+        "keepwell.toml, line 6): `big` does not fit; it takes: whole number",
+        "environment variable KEEPWELL_SERVER_LISTEN: there is no such setting; \
+         did you mean `KEEPWELL_SERVER__LISTEN`?",
+        "`stripe.tolerance_seconds` (environment variable KEEPWELL_STRIPE__TOLERANCE_SECONDS): 0 is out of bounds",
+        "(environment variable MAX_CONCURRENT_WEBHOOKS): `many` does not fit",
+        "did you mean `stripe.api_key`?",
+    ] {
+        assert!(told.contains(part), "{part}\nis not in\n{told}");
+    }
+}
+
+#[test]
+fn a_word_that_is_no_choice_finds_the_one_that_was_meant() {
+    let problems = Place::new().variable("KEEPWELL_ENVIRONMENT", "prod").problems();
+    assert!(
+        problems[0]
+            .contains("`prod` is not one of development, staging, production; did you mean `production`?"),
+        "{problems:?}"
+    );
+}
+
+#[test]
+fn a_secret_is_never_part_of_what_is_told() {
+    let long = "x".repeat(200);
+    let places = [
+        ("KEEPWELL_STRIPE__WEBHOOK_SECRETS", "whsec_hidden "),
+        ("KEEPWELL_STRIPE__WEBHOOK_SECRETS", "sk_live_hidden"),
+        ("KEEPWELL_STRIPE__WEBHOOK_SECRETS", "[{ id = \"a\", secert = \"whsec_hidden\" }]"),
+        ("KEEPWELL_STRIPE__WEBHOOK_SECRETS", "[{ id = \"a\", secret = [\"whsec_hidden\"] }]"),
+        ("KEEPWELL_STRIPE__WEBHOOK_SECRETS", "[\"whsec_hidden]"),
+        ("KEEPWELL_APP__WEBHOOK_SECRETS", "whsec_hidden"),
+        ("KEEPWELL_APP__WEBHOOK_SECRETS", &format!("whsec_hidden{long}")),
+        ("KEEPWELL_ACCESS__TOKENS", "hidden token"),
+        ("KEEPWELL_EMERGENCY__TOKEN", "hidden\t"),
+        ("KEEPWELL_ENCRYPTION__KEYS", "hidden"),
+        ("KEEPWELL_REDIS__URL", "http://:hidden@host"),
+        ("KEEPWELL_DATABASE__URL", "hidden"),
+    ];
+    for (name, text) in places {
+        let told = Place::new().variable(name, text).load().unwrap_err();
+        assert!(told.to_string().contains(name), "{told}");
+        assert!(!format!("{told} {told:?}").contains("hidden"), "{name}: {told:?}");
+    }
+}
+
+#[test]
+fn white_space_in_a_secret_is_refused_with_a_hint() {
+    let problems = Place::new().file("[stripe]\nwebhook_secrets = [\"whsec_a\", \"whsec_b\\n\"]").problems();
+    assert!(
+        problems[0].contains("in item 2: it has white space in it; it was probably copied"),
+        "{problems:?}"
+    );
+}
+
+#[test]
+fn a_misspelt_part_of_an_item_finds_the_one_that_was_meant() {
+    let problems = Place::new().file("[stripe]\nwebhook_secrets = [{ secert = \"whsec_a\" }]").problems();
+    assert!(
+        problems[0].contains("there is no `secert` in such an item; did you mean `secret`?"),
+        "{problems:?}"
+    );
+    let problems = Place::new().file("[encryption]\nkeys = [{ id = \"a\" }]").problems();
+    assert!(problems[0].contains("`key` is missing"), "{problems:?}");
+}
+
+#[test]
+fn secrets_of_the_wrong_kind_are_refused() {
+    let problems = Place::new()
+        .file("[stripe]\nwebhook_secrets = [\"sk_live_x\"]\n[app]\nwebhook_secrets = [\"whsec_!\"]");
+    let problems = problems.problems();
+    assert!(
+        problems[0].contains("line 2") && problems[0].contains("no signing secret of Stripe"),
+        "{problems:?}"
+    );
+    assert!(
+        problems[1].contains("line 4") && problems[1].contains("openssl rand -base64 32"),
+        "{problems:?}"
+    );
+}
+
+#[test]
+fn two_items_of_one_ring_must_not_share_an_id() {
+    let twice = "[encryption]\nkeys = [{ id = \"a\", key = \"KEY\" }, { id = \"a\", key = \"KEY\" }]";
+    let problems = Place::new().file(&twice.replace("KEY", &"0".repeat(64))).problems();
+    assert!(problems[0].contains("two items have the id `a`"), "{problems:?}");
+}
+
+#[test]
+fn an_api_key_of_the_other_mode_is_refused() {
+    let problems = Place::new().file("[stripe]\nlivemode = true\napi_key = \"sk_test_x\"").problems();
+    assert!(problems[0].contains("it is a test key, but stripe.livemode says live"), "{problems:?}");
+}
+
+#[test]
+fn what_does_not_go_together_is_told() {
+    let place = Place::new().file(
+        "roles = []\n[operators]\nlisten = \"0.0.0.0:3000\"\n[pool]\nslots = 4\ncrisis_slots = 4\n\
+         [crisis_resources]\nhotline = \" \"",
+    );
+    let told = place.problems().join("\n");
+    for part in ["`roles`", "`operators.listen`", "`pool.crisis_slots`", "`crisis_resources.hotline`"] {
+        assert!(told.contains(part), "{part}\nis not in\n{told}");
+    }
+    let path = format!("operators.socket = \"/{}\"", "x".repeat(107));
+    assert!(Place::new().file(&path).problems()[0].contains("a Unix socket may have 107"));
+}
+
+#[test]
+fn a_file_that_was_named_must_be_there() {
+    let told = Config::load(&Place::new().sources().with_file("/nonexistent/keepwell.toml"))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        told.contains("/nonexistent/keepwell.toml cannot be read") && told.contains("--config"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_file_with_secrets_that_everybody_can_read_is_warned_about() {
+    let place = Place::new().file("[emergency]\ntoken = \"t\"");
+    std::fs::set_permissions(place.file_path(), PermissionsExt::from_mode(0o644)).unwrap();
+    let warnings = place.load().unwrap().warnings;
+    assert!(warnings[0].contains("`emergency.token`") && warnings[0].contains("chmod o="), "{warnings:?}");
+    std::fs::set_permissions(place.file_path(), PermissionsExt::from_mode(0o640)).unwrap();
+    assert!(place.load().unwrap().warnings.is_empty());
+}
