@@ -1,0 +1,20 @@
+//! What a person may use now: facts from the database, the rules on top.
+
+use keepwell_workers::{clock::UnixMs, database::Reader};
+
+use crate::{
+    Care,
+    care::{access, document::AccessDocument},
+    store,
+};
+
+/// The access document of `customer` at `now_ms`. Somebody unknown has the floor.
+pub async fn access(
+    reader: &mut Reader,
+    care: &Care,
+    customer: &str,
+    now_ms: UnixMs,
+) -> Result<AccessDocument, sqlx::Error> {
+    let facts = store::facts(reader, customer).await?;
+    Ok(access::access(&facts, &care.tiers, now_ms))
+}

@@ -1,0 +1,156 @@
+//! What a person may use: the best of what subscriptions, grace periods and a crisis open, on top of the floor.
+
+use std::{cmp::Reverse, sync::Arc};
+
+use keepwell_workers::clock::UnixMs;
+
+use super::{
+    crisis::{Crisis, EMERGENCY_FEATURES, EmergencyLevel},
+    document::{
+        AccessDocument, CrisisView, EmergencyView, FLOOR_SYNC, FeaturesView, GraceView, SubscriptionView,
+        SyncView, UtcTime,
+    },
+    facts::Facts,
+    grace::{GraceReason, remaining_days},
+    message,
+    resources::CRISIS_RESOURCES,
+    subscription::{Grants, SubscriptionSnapshot, SubscriptionStatus},
+    tiers::{FLOOR_TIER, SyncFrequency, Tier, Tiers, add_missing},
+};
+
+/// What `facts` let the person use at `now_ms`.
+pub fn access(facts: &Facts, tiers: &Tiers, now_ms: UnixMs) -> AccessDocument {
+    let crisis = facts.crisis();
+    let grace = grace_view(facts, now_ms);
+    let counting = counting_subscription(facts, tiers);
+    let bought = counting.as_ref().and_then(|counting| counting.tier);
+    let tier = bought.into_iter().chain(grace.active.then(|| tiers.grace_period())).max_by_key(|tier| tier.rank);
+    AccessDocument {
+        customer: facts.customer.clone(),
+        version: facts.version,
+        as_of: UtcTime(now_ms),
+        tier: tier.map_or_else(|| FLOOR_TIER.to_owned(), |tier| tier.name.clone()),
+        subscription: counting.map(|counting| counting.view()),
+        emergency: emergency_view(crisis),
+        crisis: crisis_view(crisis),
+        features: features(tiers, tier, grace.active, crisis),
+        sync: sync(tier, crisis),
+        crisis_resources: CRISIS_RESOURCES,
+        message: if crisis.is_some() { Some(message::in_crisis()) } else { message::in_grace(&grace) },
+        grace,
+    }
+}
+
+/// A subscription, the status that counts, and the tier it opens.
+struct Counting<'f> {
+    subscription: &'f SubscriptionSnapshot,
+    status: SubscriptionStatus,
+    tier: Option<&'f Arc<Tier>>,
+}
+
+impl Counting<'_> {
+    fn view(&self) -> SubscriptionView {
+        let period_end_s = self.subscription.period_end_s;
+        SubscriptionView {
+            id: self.subscription.id.clone(),
+            status: self.status.name().to_owned(),
+            period_end: period_end_s.map(|seconds| UtcTime(seconds.saturating_mul(1_000))),
+        }
+    }
+}
+
+/// Of several subscriptions the one that opens the best tier counts; then one that is not over, then the newest news.
+fn counting_subscription<'f>(facts: &'f Facts, tiers: &'f Tiers) -> Option<Counting<'f>> {
+    let counting = facts.subscriptions.values().map(|subscription| {
+        let status = facts.status_of(subscription);
+        let tier = match status.grants() {
+            Grants::Tier => Some(tiers.of_prices(&subscription.prices)),
+            Grants::Trial => Some(tiers.trial()),
+            Grants::GracePeriod => Some(tiers.grace_period()),
+            Grants::Nothing => None,
+        };
+        Counting { subscription, status, tier }
+    });
+    counting.max_by_key(|counting| {
+        let Counting { subscription, status, tier } = counting;
+        (
+            tier.map(|tier| tier.rank),
+            !status.is_final(),
+            subscription.event_created_s,
+            subscription.period_end_s,
+            subscription.id.as_str(),
+        )
+    })
+}
+
+/// Of several grace periods the latest end counts, and the first reason is told.
+fn grace_view(facts: &Facts, now_ms: UnixMs) -> GraceView {
+    let running = facts.graces.iter().filter(|(key, grace)| !grace.closed && !facts.has_recovered(key));
+    let running: Vec<(GraceReason, UnixMs, UnixMs)> = running
+        .map(|(key, grace)| (key.reason, grace.started_ms, grace.ends_ms(facts.is_protected(key), now_ms)))
+        .filter(|(_, _, ends_ms)| *ends_ms > now_ms)
+        .collect();
+    let told = running.iter().min_by_key(|(reason, started_ms, ends_ms)| (*reason, Reverse(*ends_ms), *started_ms));
+    let (Some((reason, started_ms, _)), Some(ends_ms)) = (told, running.iter().map(|(_, _, ends_ms)| *ends_ms).max())
+    else {
+        return GraceView::default();
+    };
+    GraceView {
+        active: true,
+        reason: Some(reason.name()),
+        started_at: Some(UtcTime(*started_ms)),
+        ends_at: Some(UtcTime(ends_ms)),
+        remaining_days: remaining_days(ends_ms, now_ms),
+    }
+}
+
+fn emergency_view(crisis: Option<Crisis>) -> EmergencyView {
+    crisis.map_or_else(EmergencyView::default, |crisis| EmergencyView {
+        active: true,
+        level: Some(crisis.severity.emergency_level().name()),
+        reason: Some(GraceReason::CrisisDetected.name()),
+        since: Some(UtcTime(crisis.since_ms)),
+        until: None,
+    })
+}
+
+fn crisis_view(crisis: Option<Crisis>) -> CrisisView {
+    crisis.map_or_else(CrisisView::default, |crisis| CrisisView {
+        active: true,
+        severity: Some(crisis.severity.name()),
+        since: Some(UtcTime(crisis.since_ms)),
+    })
+}
+
+fn features(tiers: &Tiers, tier: Option<&Arc<Tier>>, grace: bool, crisis: Option<Crisis>) -> FeaturesView {
+    let mut enabled = tiers.floor().to_vec();
+    if let Some(tier) = tier {
+        add_missing(&mut enabled, &tier.features);
+    }
+    if grace {
+        add_missing(&mut enabled, &tiers.grace_period().features);
+    }
+    if let Some(level) = crisis.map(|crisis| crisis.severity.emergency_level()) {
+        add_missing(&mut enabled, &EMERGENCY_FEATURES);
+        if level >= EmergencyLevel::Essential {
+            add_missing(&mut enabled, &tiers.grace_period().features);
+        }
+        if level >= EmergencyLevel::Full {
+            add_missing(&mut enabled, &tiers.best().features);
+        }
+    }
+    let disabled = tier.map_or_else(Vec::new, |tier| tier.disabled.clone());
+    let disabled = disabled.into_iter().filter(|feature| !enabled.contains(feature)).collect();
+    FeaturesView { enabled, disabled }
+}
+
+/// In a crisis contacts and the safety plan have to reach every device at once, whatever was bought.
+fn sync(tier: Option<&Arc<Tier>>, crisis: Option<Crisis>) -> SyncView {
+    if crisis.is_some() {
+        return SyncView { frequency: SyncFrequency::Realtime, data_limit_mb: None };
+    }
+    tier.map_or(FLOOR_SYNC, |tier| SyncView {
+        frequency: tier.sync_frequency,
+        data_limit_mb: tier.data_limit_mb,
+    })
+}

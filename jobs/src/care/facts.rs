@@ -1,0 +1,294 @@
+//! What is known about a person, and what an event teaches.
+//!
+//! Everything here is kept so that the same events lead to the same access in whatever order they come and however often:
+//! snapshots are merged by a total order, "paid" is final, signals are a set. Only the instants at which grace periods
+//! start depend on when we learn something, and those only ever move the end further away.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use keepwell_workers::clock::UnixMs;
+
+use super::{
+    crisis::{Crisis, LATE_MS, Severity, Signal, Source, open_crisis, signal_time_ms},
+    grace::{DAY_MS, Grace, GraceKey, GraceReason, days},
+    invoice::Invoice,
+    subscription::{SubscriptionSnapshot, SubscriptionStatus},
+};
+
+/// How long invoices and closed grace periods are remembered, in milliseconds: three times the 30 days for which Stripe
+/// still gives out an event.
+pub const REMEMBERED_MS: i64 = 90 * DAY_MS;
+
+/// Signals of one severity that are remembered, the newest first; more say nothing new.
+pub const SIGNALS_MAX: usize = 64;
+
+/// What is known about one person.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Whom it is about.
+    pub customer: String,
+    /// Grows with everything that is learned; 0 for somebody unknown.
+    pub version: i64,
+    /// A payment method was saved.
+    pub payment_method_on_file: bool,
+    /// Was in a crisis, and the grace period that came with it has not ended.
+    pub vulnerable: bool,
+    /// The newest "resolved".
+    pub resolved_ms: Option<UnixMs>,
+    /// By id.
+    pub subscriptions: BTreeMap<String, SubscriptionSnapshot>,
+    /// By id.
+    pub invoices: BTreeMap<String, Invoice>,
+    /// By reason and cause.
+    pub graces: BTreeMap<GraceKey, Grace>,
+    /// By the id of what brought them.
+    pub signals: BTreeMap<String, Signal>,
+}
+
+/// A payment that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PaymentFailure {
+    /// The invoice that stays unpaid.
+    pub invoice: String,
+    /// What it is for.
+    pub subscription: Option<String>,
+    /// How often payment was attempted.
+    pub attempt_count: i64,
+    /// When the event was made, in seconds since the Unix epoch.
+    pub event_created_s: i64,
+    /// The event's id.
+    pub event_id: String,
+}
+
+impl Facts {
+    /// Nothing yet about `customer`.
+    pub fn about(customer: &str) -> Self {
+        Self { customer: customer.to_owned(), ..Self::default() }
+    }
+
+    /// The crisis the person is in.
+    pub fn crisis(&self) -> Option<Crisis> {
+        open_crisis(self.signals.values(), self.resolved_ms)
+    }
+
+    /// A subscription was seen. Trouble with its payment and its end begin grace periods.
+    pub fn subscription_changed(&mut self, snapshot: SubscriptionSnapshot, learned_ms: UnixMs) {
+        if snapshot.status.is_payment_trouble() {
+            // With the invoice as the cause, the failure that the invoice itself reports grants nothing twice.
+            let cause = snapshot.latest_invoice.as_ref().unwrap_or(&snapshot.id).clone();
+            self.payment_trouble(cause, Some(snapshot.id.clone()), snapshot.event_created_s, learned_ms);
+        }
+        if snapshot.status == SubscriptionStatus::Canceled {
+            let canceled = Signal {
+                source: Source::Payment,
+                severity: Severity::High,
+                at_ms: signal_time_ms(Some(ms(snapshot.event_created_s)), learned_ms),
+                only_in_crisis: true,
+            };
+            self.signalled(snapshot.event_id.clone(), canceled, learned_ms);
+            let key = GraceKey { reason: GraceReason::SubscriptionCanceled, cause: snapshot.id.clone() };
+            let grace = self.new_grace(key.reason, learned_ms);
+            self.graces.entry(key).and_modify(|known| known.merge(grace.clone())).or_insert(grace);
+        }
+        match self.subscriptions.get_mut(&snapshot.id) {
+            Some(known) => known.merge(snapshot),
+            None => _ = self.subscriptions.insert(snapshot.id.clone(), snapshot),
+        }
+    }
+
+    /// An invoice was paid: whatever its failures began is over.
+    pub fn invoice_paid(
+        &mut self,
+        invoice: &str,
+        subscription: Option<String>,
+        event_created_s: i64,
+        learned_ms: UnixMs,
+    ) {
+        let paid = Invoice { subscription, paid_s: Some(event_created_s), failed_s: None, learned_ms };
+        self.invoices.entry(invoice.to_owned()).or_default().merge(paid);
+    }
+
+    /// A payment failed. Begins a grace period, unless the invoice is known to be paid; in a crisis it makes it more
+    /// severe to have it fail again and again.
+    pub fn payment_failed(&mut self, failure: PaymentFailure, learned_ms: UnixMs) {
+        let PaymentFailure { invoice, subscription, attempt_count, event_created_s, event_id } = failure;
+        let signal = Signal {
+            source: Source::Payment,
+            severity: if attempt_count > 1 { Severity::High } else { Severity::Moderate },
+            at_ms: signal_time_ms(Some(ms(event_created_s)), learned_ms),
+            only_in_crisis: true,
+        };
+        self.signalled(event_id, signal, learned_ms);
+        if !self.is_paid(&invoice) {
+            self.payment_trouble(invoice.clone(), subscription.clone(), event_created_s, learned_ms);
+        }
+        let failed = Invoice { subscription, paid_s: None, failed_s: Some(event_created_s), learned_ms };
+        self.invoices.entry(invoice).or_default().merge(failed);
+    }
+
+    /// A sign of a crisis. One that stands for itself marks the person as vulnerable and begins a grace period.
+    pub fn signalled(&mut self, id: String, signal: Signal, learned_ms: UnixMs) {
+        let (own, only_in_crisis) = (signal.severity, signal.only_in_crisis);
+        self.signals.entry(id).or_insert(signal);
+        let open = self.crisis().map(|crisis| crisis.severity);
+        if !only_in_crisis {
+            self.vulnerable = true;
+        }
+        if !only_in_crisis || open.is_some() {
+            let severity = open.map_or(own, |open| open.max(own));
+            self.running_grace(GraceReason::CrisisDetected, days(GraceReason::CrisisDetected, Some(severity)), learned_ms);
+        }
+    }
+
+    /// Somebody said that the crisis is over. Signals that come later, or came at the same time, still count.
+    pub fn crisis_resolved(&mut self, resolved_ms: UnixMs) {
+        self.resolved_ms = self.resolved_ms.max(Some(resolved_ms));
+    }
+
+    /// Something of ours failed for this person; in a crisis that makes it more severe.
+    pub fn system_failed(&mut self, id: String, at_ms: UnixMs, learned_ms: UnixMs) {
+        self.threatened(id, at_ms, learned_ms);
+        let granted = days(GraceReason::SystemError, self.crisis().map(|crisis| crisis.severity));
+        self.running_grace(GraceReason::SystemError, granted, learned_ms);
+    }
+
+    /// A security threat; in a crisis it makes it more severe.
+    pub fn threatened(&mut self, id: String, at_ms: UnixMs, learned_ms: UnixMs) {
+        let signal = Signal { source: Source::System, severity: Severity::High, at_ms, only_in_crisis: true };
+        self.signalled(id, signal, learned_ms);
+    }
+
+    /// The end of a grace period may have come: it is extended for whoever is vulnerable, and closed otherwise.
+    pub fn grace_ended(&mut self, key: &GraceKey, now_ms: UnixMs) {
+        let extended = self.is_protected(key) && !self.has_recovered(key);
+        let Some(grace) = self.graces.get_mut(key).filter(|grace| !grace.closed && grace.ends_ms <= now_ms) else {
+            return;
+        };
+        if extended {
+            grace.ends_ms = grace.ends_ms(true, now_ms);
+            return;
+        }
+        grace.closed = true;
+        if key.reason == GraceReason::CrisisDetected {
+            self.vulnerable = false;
+        }
+    }
+
+    /// Forgets what can no longer make a difference.
+    pub fn forget_old(&mut self, now_ms: UnixMs) {
+        let old_ms = now_ms.saturating_sub(REMEMBERED_MS);
+        self.invoices.retain(|_, invoice| invoice.learned_ms >= old_ms);
+        self.graces.retain(|_, grace| !grace.closed || grace.ends_ms >= old_ms);
+        // A signal to come counts at most `LATE_MS` back, so what only adds to a crisis can wait no longer for one.
+        let waiting_ms = now_ms.saturating_sub(LATE_MS);
+        let since_ms = self.crisis().map(|crisis| crisis.since_ms);
+        let resolved_ms = self.resolved_ms;
+        self.signals.retain(|_, signal| {
+            let open = resolved_ms.is_none_or(|resolved_ms| signal.at_ms >= resolved_ms);
+            let waiting = signal.only_in_crisis && signal.at_ms >= waiting_ms;
+            open && (!signal.only_in_crisis || waiting || since_ms.is_some_and(|since| signal.at_ms >= since))
+        });
+        self.forget_repeated_signals(since_ms);
+    }
+
+    /// The status that counts: a paid invoice makes a subscription active before Stripe says so itself.
+    pub fn status_of(&self, subscription: &SubscriptionSnapshot) -> SubscriptionStatus {
+        let paid = subscription.status.waits_for_payment()
+            && self.invoices.values().any(|invoice| {
+                invoice.subscription.as_deref() == Some(&subscription.id)
+                    && invoice.paid_s >= Some(subscription.event_created_s)
+            });
+        if paid { SubscriptionStatus::Active } else { subscription.status.clone() }
+    }
+
+    /// Whether what began the grace period is over.
+    pub fn has_recovered(&self, key: &GraceKey) -> bool {
+        let Some(grace) = self.graces.get(key) else { return true };
+        let subscription = grace.subscription.as_ref().and_then(|id| self.subscriptions.get(id));
+        match key.reason {
+            GraceReason::CrisisDetected | GraceReason::SystemError => false,
+            GraceReason::SubscriptionCanceled => self.has_running_subscription(),
+            GraceReason::PaymentFailure => {
+                self.is_paid(&key.cause)
+                    || subscription.is_some_and(|known| {
+                        is_running(&known.status) && Some(known.event_created_s) > grace.trouble_s
+                            || known.status.is_final() && self.has_running_subscription()
+                    })
+            }
+        }
+    }
+
+    /// Whether the grace period would be extended if it ended now.
+    pub fn is_protected(&self, key: &GraceKey) -> bool {
+        self.crisis().is_some() || (self.vulnerable && key.reason != GraceReason::CrisisDetected)
+    }
+
+    fn is_paid(&self, invoice: &str) -> bool {
+        self.invoices.get(invoice).is_some_and(Invoice::is_paid)
+    }
+
+    fn has_running_subscription(&self) -> bool {
+        self.subscriptions.values().any(|subscription| is_running(&self.status_of(subscription)))
+    }
+
+    fn new_grace(&self, reason: GraceReason, learned_ms: UnixMs) -> Grace {
+        Grace::starting(learned_ms, days(reason, self.crisis().map(|crisis| crisis.severity)))
+    }
+
+    fn payment_trouble(
+        &mut self,
+        cause: String,
+        subscription: Option<String>,
+        trouble_s: i64,
+        learned_ms: UnixMs,
+    ) {
+        let key = GraceKey { reason: GraceReason::PaymentFailure, cause };
+        let recovered = self.has_recovered(&key);
+        let trouble_s = Some(trouble_s);
+        let grace = Grace { subscription, trouble_s, ..self.new_grace(key.reason, learned_ms) };
+        match self.graces.get_mut(&key) {
+            None => _ = self.graces.insert(key, grace),
+            Some(known) if recovered && known.trouble_s < trouble_s => known.restart(grace),
+            Some(known) => known.merge(grace),
+        }
+    }
+
+    /// Grace whose cause may come back for ever is one period: it goes on from the last time, or begins anew.
+    fn running_grace(&mut self, reason: GraceReason, days: i64, learned_ms: UnixMs) {
+        let key = GraceKey { reason, cause: reason.name().to_owned() };
+        let grace = Grace::starting(learned_ms, days);
+        match self.graces.get_mut(&key) {
+            None => _ = self.graces.insert(key, grace),
+            Some(known) if known.closed || known.ends_ms <= learned_ms => known.restart(grace),
+            Some(known) => known.ends_ms = known.ends_ms.max(grace.ends_ms),
+        }
+    }
+
+    fn forget_repeated_signals(&mut self, since_ms: Option<UnixMs>) {
+        let mut kept = BTreeSet::new();
+        for severity in Severity::ALL {
+            for only_in_crisis in [false, true] {
+                let mut alike: Vec<(UnixMs, String)> = self
+                    .signals
+                    .iter()
+                    .filter(|(_, signal)| (signal.severity, signal.only_in_crisis) == (severity, only_in_crisis))
+                    .map(|(id, signal)| (signal.at_ms, id.clone()))
+                    .collect();
+                alike.sort_unstable();
+                kept.extend(alike.into_iter().rev().take(SIGNALS_MAX).map(|(_, id)| id));
+            }
+        }
+        // The first one says since when.
+        self.signals.retain(|id, signal| {
+            kept.contains(id) || (!signal.only_in_crisis && Some(signal.at_ms) == since_ms)
+        });
+    }
+}
+
+fn is_running(status: &SubscriptionStatus) -> bool {
+    matches!(status, SubscriptionStatus::Active | SubscriptionStatus::Trialing)
+}
+
+fn ms(seconds: i64) -> UnixMs {
+    seconds.saturating_mul(1_000)
+}

@@ -1,0 +1,188 @@
+//! Grace periods: how long care goes on unchanged after something went wrong (crisis safety protocols, grace period
+//! durations). A grace period is never shortened.
+
+use keepwell_workers::clock::UnixMs;
+
+use super::crisis::Severity;
+
+/// One day in milliseconds.
+pub const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+
+/// After a payment failed.
+pub const PAYMENT_FAILURE_DAYS: i64 = 7;
+/// After a subscription ended.
+pub const SUBSCRIPTION_CANCELED_DAYS: i64 = 7;
+/// After one of our own faults.
+pub const SYSTEM_ERROR_DAYS: i64 = 3;
+/// Whenever no other number is given; also how far a grace period is extended that would end in a vulnerable time.
+pub const DEFAULT_DAYS: i64 = 7;
+/// Whatever the reason, during a critical crisis.
+pub const CRITICAL_CRISIS_DAYS: i64 = 30;
+/// Whatever the reason, during a high crisis.
+pub const HIGH_CRISIS_DAYS: i64 = 21;
+/// Whatever the reason, during a moderate crisis.
+pub const MODERATE_CRISIS_DAYS: i64 = 14;
+
+/// Why a grace period was granted. Of several, the first in this order is the one that is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum GraceReason {
+    /// The person was in a crisis.
+    CrisisDetected,
+    /// A payment failed.
+    PaymentFailure,
+    /// A subscription ended.
+    SubscriptionCanceled,
+    /// Something of ours failed.
+    SystemError,
+}
+
+impl GraceReason {
+    /// Every reason.
+    pub const ALL: [GraceReason; 4] =
+        [Self::CrisisDetected, Self::PaymentFailure, Self::SubscriptionCanceled, Self::SystemError];
+
+    /// Its name in SQL and in the access document.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::CrisisDetected => "crisis_detected",
+            Self::PaymentFailure => "payment_failure",
+            Self::SubscriptionCanceled => "subscription_canceled",
+            Self::SystemError => "system_error",
+        }
+    }
+
+    /// The reason called `name`.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.name() == name)
+    }
+}
+
+/// How many days are granted for `reason`, and more in a crisis.
+pub const fn days(reason: GraceReason, crisis: Option<Severity>) -> i64 {
+    match (crisis, reason) {
+        (Some(Severity::Critical), _) => CRITICAL_CRISIS_DAYS,
+        (Some(Severity::High), _) => HIGH_CRISIS_DAYS,
+        (Some(Severity::Moderate), _) => MODERATE_CRISIS_DAYS,
+        (None, GraceReason::PaymentFailure) => PAYMENT_FAILURE_DAYS,
+        (None, GraceReason::SubscriptionCanceled) => SUBSCRIPTION_CANCELED_DAYS,
+        (None, GraceReason::SystemError) => SYSTEM_ERROR_DAYS,
+        (None, GraceReason::CrisisDetected) => DEFAULT_DAYS,
+    }
+}
+
+/// Which grace period: a reason and what caused it (an invoice, a subscription), so that hearing of the same cause twice
+/// grants one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct GraceKey {
+    /// Why.
+    pub reason: GraceReason,
+    /// The id of what caused it.
+    pub cause: String,
+}
+
+/// A grace period.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grace {
+    /// When we learned of the cause.
+    pub started_ms: UnixMs,
+    /// Until when it lasts; not included.
+    pub ends_ms: UnixMs,
+    /// Its end has come and was seen to.
+    pub closed: bool,
+    /// The subscription whose trouble it covers.
+    pub subscription: Option<String>,
+    /// When the newest event about the trouble was made, in seconds since the Unix epoch.
+    pub trouble_s: Option<i64>,
+}
+
+impl Grace {
+    /// One that starts at `learned_ms` and lasts `days`.
+    pub const fn starting(learned_ms: UnixMs, days: i64) -> Self {
+        let ends_ms = learned_ms.saturating_add(days.saturating_mul(DAY_MS));
+        Self { started_ms: learned_ms, ends_ms, closed: false, subscription: None, trouble_s: None }
+    }
+
+    /// Until when it lasts at `now_ms`: whoever is `vulnerable` as it ends gets [`DEFAULT_DAYS`] more, again and again.
+    pub const fn ends_ms(&self, vulnerable: bool, now_ms: UnixMs) -> UnixMs {
+        let over_ms = now_ms.saturating_sub(self.ends_ms);
+        if !vulnerable || self.closed || over_ms < 0 {
+            return self.ends_ms;
+        }
+        let extension_ms = DEFAULT_DAYS * DAY_MS;
+        let extensions = over_ms / extension_ms + 1;
+        self.ends_ms.saturating_add(extensions.saturating_mul(extension_ms))
+    }
+
+    /// Takes in what another event about the same cause says: the start stays, the end only moves away.
+    pub fn merge(&mut self, other: Self) {
+        let days_ms = other.ends_ms.saturating_sub(other.started_ms);
+        self.started_ms = self.started_ms.min(other.started_ms);
+        self.ends_ms = self.ends_ms.max(self.started_ms.saturating_add(days_ms));
+        self.merge_trouble(other.subscription, other.trouble_s);
+    }
+
+    /// Begins anew at another event's start, keeping the later end.
+    pub fn restart(&mut self, other: Self) {
+        self.started_ms = other.started_ms;
+        self.ends_ms = self.ends_ms.max(other.ends_ms);
+        self.closed = false;
+        self.merge_trouble(other.subscription, other.trouble_s);
+    }
+
+    fn merge_trouble(&mut self, subscription: Option<String>, trouble_s: Option<i64>) {
+        self.trouble_s = self.trouble_s.max(trouble_s);
+        if subscription > self.subscription {
+            self.subscription = subscription;
+        }
+    }
+}
+
+/// Started days between `now_ms` and `ends_ms`.
+pub const fn remaining_days(ends_ms: UnixMs, now_ms: UnixMs) -> i64 {
+    let left_ms = ends_ms.saturating_sub(now_ms);
+    if left_ms <= 0 { 0 } else { (left_ms - 1) / DAY_MS + 1 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_those_of_the_crisis_safety_protocols() {
+        use GraceReason::{CrisisDetected, PaymentFailure, SubscriptionCanceled, SystemError};
+        let without = [PaymentFailure, SubscriptionCanceled, CrisisDetected, SystemError].map(|r| days(r, None));
+        assert_eq!(without, [7, 7, 7, 3]);
+        for reason in GraceReason::ALL {
+            let crisis = [Severity::Critical, Severity::High, Severity::Moderate];
+            assert_eq!(crisis.map(|severity| days(reason, Some(severity))), [30, 21, 14]);
+            assert_eq!(GraceReason::from_name(reason.name()), Some(reason));
+        }
+    }
+
+    #[test]
+    fn started_days_count() {
+        let days = [0, 1, DAY_MS, DAY_MS + 1, 7 * DAY_MS].map(|left_ms| remaining_days(left_ms, 0));
+        assert_eq!(days, [0, 1, 1, 2, 7]);
+        assert_eq!(remaining_days(i64::MIN, i64::MAX), 0);
+    }
+
+    #[test]
+    fn hearing_of_a_cause_again_neither_moves_the_start_nor_shortens_the_end() {
+        let mut grace = Grace::starting(1_000, 21);
+        grace.merge(Grace::starting(5_000, 7));
+        assert_eq!((grace.started_ms, grace.ends_ms), (1_000, 1_000 + 21 * DAY_MS));
+        grace.merge(Grace::starting(6_000, 30));
+        assert_eq!((grace.started_ms, grace.ends_ms), (1_000, 1_000 + 30 * DAY_MS));
+    }
+
+    #[test]
+    fn a_grace_period_that_ends_in_a_vulnerable_time_goes_on() {
+        let grace = Grace::starting(0, 7);
+        assert_eq!(grace.ends_ms(true, 7 * DAY_MS - 1), 7 * DAY_MS);
+        assert_eq!(grace.ends_ms(true, 7 * DAY_MS), 14 * DAY_MS);
+        assert_eq!(grace.ends_ms(true, 15 * DAY_MS), 21 * DAY_MS);
+        assert_eq!(grace.ends_ms(false, 15 * DAY_MS), 7 * DAY_MS);
+        let closed = Grace { closed: true, ..grace };
+        assert_eq!(closed.ends_ms(true, 15 * DAY_MS), 7 * DAY_MS);
+    }
+}

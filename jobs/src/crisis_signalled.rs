@@ -1,0 +1,62 @@
+//! `crisis.signal`: somebody is in a crisis. What stands in the transaction's way here stands between a person and help.
+
+use async_trait::async_trait;
+use keepwell_workers::{
+    database::Transaction,
+    handler::{ApplyError, Handler, Prepared},
+    job::Job,
+    outcome::Outcome,
+    policy::Policy,
+};
+
+use crate::{
+    Care,
+    care::crisis::{Severity, Signal as CrisisSignal, Source, signal_time_ms},
+    event::unreadable,
+    json::Json,
+    kinds,
+    signal::Signal,
+    store::taught,
+};
+
+/// Learns of a crisis.
+pub(crate) struct CrisisSignalled(pub(crate) Care);
+
+#[async_trait]
+impl Handler for CrisisSignalled {
+    fn kind(&self) -> &'static str {
+        kinds::CRISIS_SIGNALLED
+    }
+
+    fn policy(&self) -> Policy {
+        Policy::CRISIS
+    }
+
+    async fn apply(
+        &self,
+        job: &Job,
+        _: &Prepared,
+        transaction: &mut Transaction,
+    ) -> Result<Outcome, ApplyError> {
+        let signal = match Signal::parse(&job.payload) {
+            Ok(signal) => signal,
+            Err(error) => return Ok(unreadable(error)),
+        };
+        let [source, severity] = signal.data.fields(["source", "severity"]);
+        let crisis = CrisisSignal {
+            source: source.and_then(Json::text).map_or(Source::Other, |name| Source::from_name(&name)),
+            // A signal whose severity nobody understands is taken seriously: it counts as the highest.
+            severity: severity
+                .and_then(Json::text)
+                .and_then(|name| Severity::from_name(&name))
+                .unwrap_or(Severity::Critical),
+            at_ms: signal_time_ms(signal.stated_ms, job.created_ms),
+            only_in_crisis: false,
+        };
+        taught(transaction, &signal.customer, &self.0.marks, |facts| {
+            facts.signalled(job.id.to_string(), crisis, job.created_ms);
+        })
+        .await?;
+        Ok(Outcome::Done)
+    }
+}

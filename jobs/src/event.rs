@@ -1,0 +1,63 @@
+//! What the handlers of Stripe's events share: the event in a job, and the crisis that its metadata may tell of.
+
+use keepwell_workers::{clock::UnixMs, job::Job, outcome::Outcome};
+
+use crate::{
+    care::{
+        crisis::{Severity, Signal, Source, signal_time_ms},
+        facts::Facts,
+    },
+    intake_error::IntakeError,
+    json::Json,
+    stripe::{
+        envelope::Envelope,
+        extract::{crisis_mode, customer_of},
+    },
+};
+
+/// A Stripe event that has an object and concerns somebody.
+pub(crate) struct Event<'a> {
+    pub(crate) id: String,
+    pub(crate) created_s: i64,
+    pub(crate) customer: String,
+    pub(crate) object: Json<'a>,
+    /// When we learned of it.
+    pub(crate) learned_ms: UnixMs,
+}
+
+impl<'a> Event<'a> {
+    /// The event in `job`; `None` if it concerns nobody, which changes nothing.
+    pub(crate) fn of(job: &'a Job) -> Result<Option<Self>, Outcome> {
+        let envelope = Envelope::parse(&job.payload).map_err(unreadable)?;
+        let Some(object) = envelope.object else { return Ok(None) };
+        let Some(customer) = customer_of(object) else { return Ok(None) };
+        Ok(Some(Self {
+            id: envelope.id.into_owned(),
+            // An event that does not say when it was made counts as made when it came.
+            created_s: envelope.created_s.unwrap_or(job.created_ms / 1_000),
+            customer: customer.into_owned(),
+            object,
+            learned_ms: job.created_ms,
+        }))
+    }
+
+    /// Teaches the crisis that the object's metadata may tell of (`crisisMode`). It counts as high: Stripe's metadata
+    /// cannot say more.
+    pub(crate) fn teach_crisis_mode(&self, facts: &mut Facts) {
+        if crisis_mode(self.object) {
+            let stated_ms = self.created_s.saturating_mul(1_000);
+            let signal = Signal {
+                source: Source::Payment,
+                severity: Severity::High,
+                at_ms: signal_time_ms(Some(stated_ms), self.learned_ms),
+                only_in_crisis: false,
+            };
+            facts.signalled(format!("{}:metadata", self.id), signal, self.learned_ms);
+        }
+    }
+}
+
+/// A payload that was read at the door and cannot be read here will not become readable.
+pub(crate) fn unreadable(error: IntakeError) -> Outcome {
+    Outcome::dead(format!("the event cannot be read: {error}"))
+}

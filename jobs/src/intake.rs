@@ -1,0 +1,52 @@
+//! From verified bytes to the job that records them. Pure: what is marked comes in as a set, and nothing is asked.
+//!
+//! Only what routing needs is read here; the body is recorded as it came, and the handler reads the rest.
+
+mod app;
+mod stripe;
+
+use bytes::Bytes;
+use keepwell_workers::{job::NewJob, lane::Lane};
+
+pub use crate::intake_error::IntakeError;
+pub use app::read_app;
+pub use stripe::read_stripe;
+
+use crate::kinds;
+
+/// A verified event, read far enough to be recorded.
+#[derive(Debug, Clone)]
+pub struct Intake {
+    /// What records it.
+    pub job: NewJob,
+    /// What happened, as in `invoice.payment_failed`.
+    pub event_type: String,
+    /// The event's own id.
+    pub event_id: String,
+    /// Whether it can change anything.
+    pub handled: bool,
+    /// Whether real money moved, if it says so.
+    pub livemode: Option<bool>,
+    /// The connected account it happened on.
+    pub account: Option<String>,
+}
+
+/// How an event is recorded.
+struct Route {
+    kind: &'static str,
+    lane: Lane,
+}
+
+/// The job of a route. Events of one person take turns.
+fn job(route: &Route, body: &Bytes, dedupe_key: String, customer: Option<&str>) -> NewJob {
+    let job = NewJob::new(route.kind, route.lane, body.clone()).dedupe_key(dedupe_key);
+    match customer {
+        Some(customer) => job.subject(customer).turn(customer),
+        None => job,
+    }
+}
+
+/// The same event, recorded so that it changes nothing: for events of another mode or account than expected.
+pub fn set_aside(job: NewJob) -> NewJob {
+    NewJob { kind: kinds::EVENT_RECORDED.into(), lane: Lane::Background, turn: None, ..job }
+}

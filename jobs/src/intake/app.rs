@@ -1,0 +1,99 @@
+//! The app's own signals at the door.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use keepwell_workers::lane::Lane;
+
+use super::{Intake, IntakeError, Route, job};
+use crate::{
+    care::assessment::Assessment,
+    json::{Json, is_id},
+    kinds,
+    marks::Marks,
+    signal::{Signal, assessment},
+};
+
+/// Reads a verified body of the app's. `webhook_id` is what tells the signal from every other one.
+pub fn read_app(webhook_id: &str, body: &Bytes, marks: &Marks) -> Result<Intake, IntakeError> {
+    if !is_id(webhook_id) {
+        return Err(if webhook_id.is_empty() { IntakeError::MissingId } else { IntakeError::BadId });
+    }
+    let signal = Signal::parse(body)?;
+    let marked = marks.contains(&signal.customer);
+    let route = route(&signal.signal_type, signal.data, marked);
+    let handled = route.kind != kinds::SIGNAL_RECORDED;
+    Ok(Intake {
+        job: job(&route, body, format!("app:{webhook_id}"), Some(&signal.customer)),
+        handled,
+        livemode: None,
+        account: None,
+        event_type: Cow::into_owned(signal.signal_type),
+        event_id: webhook_id.to_owned(),
+    })
+}
+
+fn route(signal_type: &str, data: Json<'_>, marked: bool) -> Route {
+    let (kind, lane) = match signal_type {
+        "crisis.signal" => (kinds::CRISIS_SIGNALLED, Lane::Crisis),
+        "crisis.resolved" => (kinds::CRISIS_RESOLVED, Lane::Crisis),
+        "assessment.completed" => {
+            let severity = Assessment::crisis(&assessment(data));
+            let lane = if severity.is_some() || marked { Lane::Crisis } else { Lane::Therapeutic };
+            (kinds::ASSESSMENT_COMPLETED, lane)
+        }
+        "contacts.updated" | "safety_plan.updated" | "consent.updated" => {
+            (kinds::PERSON_DATA_UPDATED, Lane::Therapeutic)
+        }
+        "device.registered" | "device.removed" => (kinds::DEVICE_CHANGED, Lane::Realtime),
+        "security.threat" | "tool.failed" => {
+            (kinds::SAFETY_EVENT, if marked { Lane::Crisis } else { Lane::Standard })
+        }
+        _ => (kinds::SIGNAL_RECORDED, Lane::Background),
+    };
+    Route { kind, lane }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(body: &str, marks: &Marks) -> Result<Intake, IntakeError> {
+        read_app("msg_1", &Bytes::from(body.to_owned()), marks)
+    }
+
+    #[test]
+    fn every_signal_waits_in_its_lane() {
+        let marks = Marks::default();
+        marks.set("cus_marked", true);
+        for (signal_type, data, lane) in [
+            ("crisis.signal", r#"{"customer":"c"}"#, Lane::Crisis),
+            ("crisis.resolved", r#"{"customer":"c"}"#, Lane::Crisis),
+            ("assessment.completed", r#"{"customer":"c","instrument":"phq9","score":20}"#, Lane::Crisis),
+            ("assessment.completed", r#"{"customer":"c","instrument":"phq9","score":19}"#, Lane::Therapeutic),
+            ("assessment.completed", r#"{"customer":"c","suicidal_ideation":true}"#, Lane::Crisis),
+            ("contacts.updated", r#"{"customer":"c"}"#, Lane::Therapeutic),
+            ("device.registered", r#"{"customer":"c"}"#, Lane::Realtime),
+            ("tool.failed", r#"{"customer":"c"}"#, Lane::Standard),
+            ("tool.failed", r#"{"customer":"cus_marked"}"#, Lane::Crisis),
+            ("mood.shared", r#"{"customer":"c"}"#, Lane::Background),
+        ] {
+            let intake = read(&format!(r#"{{"type":"{signal_type}","data":{data}}}"#), &marks).unwrap();
+            assert_eq!(intake.job.lane, lane, "{signal_type} {data}");
+            assert_eq!(intake.job.dedupe_key.as_deref(), Some("app:msg_1"));
+        }
+    }
+
+    #[test]
+    fn a_signal_that_names_nobody_is_refused() {
+        for (body, error) in [
+            (r#"{"type":"crisis.signal"}"#, IntakeError::MissingCustomer),
+            (r#"{"type":"crisis.signal","data":{}}"#, IntakeError::MissingCustomer),
+            (r#"{"type":"crisis.signal","data":{"customer":7}}"#, IntakeError::BadCustomer),
+            (r#"{"data":{"customer":"c"}}"#, IntakeError::MissingType),
+            ("[]", IntakeError::NotAnEvent),
+        ] {
+            assert_eq!(read(body, &Marks::default()).unwrap_err(), error, "{body}");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Stripe's events at the door.
+
+use bytes::Bytes;
+use keepwell_workers::lane::Lane;
+
+use super::{Intake, IntakeError, Route, job};
+use crate::{
+    kinds,
+    marks::Marks,
+    stripe::{
+        envelope::{Envelope, Shape},
+        extract::{crisis_mode, customer_of},
+    },
+};
+
+/// Reads a verified body of Stripe's.
+///
+/// The dedupe key holds the type beside the id: Stripe's own published examples share one placeholder id among all types,
+/// and an event never changes its type.
+pub fn read_stripe(body: &Bytes, marks: &Marks) -> Result<Intake, IntakeError> {
+    let event = Envelope::parse(body)?;
+    let customer = event.object.and_then(customer_of);
+    let in_crisis = event.object.is_some_and(crisis_mode)
+        || customer.as_deref().is_some_and(|customer| marks.contains(customer));
+    // A thin event has no object; until the object can be fetched it is kept and changes nothing.
+    let route = if event.shape == Shape::Thin { None } else { route(&event.event_type) };
+    let handled = route.is_some();
+    let mut route = route.unwrap_or(Route { kind: kinds::EVENT_RECORDED, lane: Lane::Background });
+    if in_crisis && handled {
+        route.lane = Lane::Crisis;
+    }
+    let account = event.account.as_deref();
+    let dedupe_key = format!("stripe:{}:{}:{}", account.unwrap_or("-"), event.id, event.event_type);
+    Ok(Intake {
+        job: job(&route, body, dedupe_key, customer.as_deref()),
+        handled,
+        livemode: event.livemode,
+        account: account.map(str::to_owned),
+        event_type: event.event_type.into_owned(),
+        event_id: event.id.into_owned(),
+    })
+}
+
+/// Which events change something, what handles them, and where they wait.
+fn route(event_type: &str) -> Option<Route> {
+    let (kind, lane) = match event_type {
+        "customer.subscription.created" | "customer.subscription.updated" => {
+            (kinds::SUBSCRIPTION_CHANGED, Lane::Realtime)
+        }
+        "customer.subscription.deleted" => (kinds::SUBSCRIPTION_ENDED, Lane::Therapeutic),
+        "invoice.payment_failed" => (kinds::INVOICE_PAYMENT_FAILED, Lane::Therapeutic),
+        "invoice.payment_succeeded" => (kinds::INVOICE_PAID, Lane::Realtime),
+        "setup_intent.succeeded" => (kinds::PAYMENT_METHOD_SAVED, Lane::Standard),
+        _ => return None,
+    };
+    Some(Route { kind, lane })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(event_type: &str, object: &str, marks: &Marks) -> Intake {
+        let body = format!(
+            r#"{{"id":"evt_1","object":"event","type":"{event_type}","livemode":false,"data":{{"object":{object}}}}}"#
+        );
+        read_stripe(&Bytes::from(body), marks).unwrap()
+    }
+
+    #[test]
+    fn every_type_waits_in_its_lane() {
+        for (event_type, lane, handled) in [
+            ("customer.subscription.created", Lane::Realtime, true),
+            ("customer.subscription.updated", Lane::Realtime, true),
+            ("customer.subscription.deleted", Lane::Therapeutic, true),
+            ("invoice.payment_failed", Lane::Therapeutic, true),
+            ("invoice.payment_succeeded", Lane::Realtime, true),
+            ("setup_intent.succeeded", Lane::Standard, true),
+            ("charge.refunded", Lane::Background, false),
+        ] {
+            let intake = read(event_type, r#"{"id":"x","customer":"cus_1"}"#, &Marks::default());
+            assert_eq!((intake.job.lane, intake.handled), (lane, handled), "{event_type}");
+            assert_eq!(intake.job.subject.as_deref(), Some("cus_1"));
+            assert_eq!(intake.job.dedupe_key.unwrap(), format!("stripe:-:evt_1:{event_type}"));
+        }
+    }
+
+    #[test]
+    fn events_of_people_in_a_crisis_go_first() {
+        let marks = Marks::default();
+        marks.set("cus_marked", true);
+        let of = |object| read("invoice.payment_failed", object, &marks).job.lane;
+        assert_eq!(of(r#"{"customer":"cus_1","metadata":{"crisisMode":"true"}}"#), Lane::Crisis);
+        assert_eq!(of(r#"{"customer":"cus_marked"}"#), Lane::Crisis);
+        assert_eq!(of(r#"{"customer":"cus_1","metadata":{"crisisMode":"false"}}"#), Lane::Therapeutic);
+    }
+
+    #[test]
+    fn a_thin_event_is_kept_and_changes_nothing_by_itself() {
+        let body = br#"{"id":"evt_2","object":"v2.core.event","type":"v1.customer.subscription.updated","context":"acct_9",
+            "related_object":{"id":"sub_2","type":"subscription","url":"/v1/subscriptions/sub_2"}}"#;
+        let intake = read_stripe(&Bytes::from_static(body), &Marks::default()).unwrap();
+        assert!(!intake.handled);
+        assert_eq!(intake.account.as_deref(), Some("acct_9"));
+    }
+}

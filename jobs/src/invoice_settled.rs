@@ -1,0 +1,96 @@
+//! `invoice.payment_succeeded` and `invoice.payment_failed`: an invoice was paid, or could not be.
+
+use std::borrow::Cow;
+
+use async_trait::async_trait;
+use keepwell_workers::{
+    database::Transaction,
+    handler::{ApplyError, Handler, Prepared},
+    job::Job,
+    outcome::Outcome,
+};
+
+use crate::{
+    Care,
+    care::facts::{Facts, PaymentFailure},
+    event::Event,
+    kinds,
+    store::taught,
+    stripe::extract::InvoiceFields,
+};
+
+/// Learns that an invoice was paid.
+pub(crate) struct InvoicePaid(pub(crate) Care);
+
+/// Learns that the payment of an invoice failed.
+pub(crate) struct InvoicePaymentFailed(pub(crate) Care);
+
+#[async_trait]
+impl Handler for InvoicePaid {
+    fn kind(&self) -> &'static str {
+        kinds::INVOICE_PAID
+    }
+
+    async fn apply(
+        &self,
+        job: &Job,
+        _: &Prepared,
+        transaction: &mut Transaction,
+    ) -> Result<Outcome, ApplyError> {
+        learn(&self.0, job, transaction, |event, invoice, id, facts| {
+            let subscription = invoice.subscription.map(Cow::into_owned);
+            facts.invoice_paid(&id, subscription, event.created_s, event.learned_ms);
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Handler for InvoicePaymentFailed {
+    fn kind(&self) -> &'static str {
+        kinds::INVOICE_PAYMENT_FAILED
+    }
+
+    async fn apply(
+        &self,
+        job: &Job,
+        _: &Prepared,
+        transaction: &mut Transaction,
+    ) -> Result<Outcome, ApplyError> {
+        learn(&self.0, job, transaction, |event, invoice, id, facts| {
+            let failure = PaymentFailure {
+                invoice: id,
+                subscription: invoice.subscription.map(Cow::into_owned),
+                attempt_count: invoice.attempt_count.unwrap_or(1),
+                event_created_s: event.created_s,
+                event_id: event.id.clone(),
+            };
+            facts.payment_failed(failure, event.learned_ms);
+        })
+        .await
+    }
+}
+
+/// Reads the invoice in `job` and has `teach` say what it means. An invoice without an id or a customer means nothing.
+async fn learn(
+    care: &Care,
+    job: &Job,
+    transaction: &mut Transaction,
+    teach: impl FnOnce(&Event<'_>, InvoiceFields<'_>, String, &mut Facts),
+) -> Result<Outcome, ApplyError> {
+    let event = match Event::of(job) {
+        Ok(Some(event)) => event,
+        Ok(None) => return Ok(Outcome::Done),
+        Err(outcome) => return Ok(outcome),
+    };
+    let mut invoice = InvoiceFields::read(event.object);
+    let id = invoice.id.take().map(Cow::into_owned);
+    taught(transaction, &event.customer, &care.marks, |facts| {
+        event.teach_crisis_mode(facts);
+        if let Some(id) = id {
+            teach(&event, invoice, id, facts);
+        }
+    })
+    .await?;
+    Ok(Outcome::Done)
+}

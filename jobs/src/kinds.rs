@@ -1,0 +1,28 @@
+//! The kinds of jobs: their names in the ledger. A name is never reused for something else.
+
+/// A subscription was created or changed.
+pub const SUBSCRIPTION_CHANGED: &str = "stripe.subscription_changed";
+/// A subscription ended.
+pub const SUBSCRIPTION_ENDED: &str = "stripe.subscription_ended";
+/// An invoice was paid.
+pub const INVOICE_PAID: &str = "stripe.invoice_paid";
+/// The payment of an invoice failed.
+pub const INVOICE_PAYMENT_FAILED: &str = "stripe.invoice_payment_failed";
+/// A payment method was saved.
+pub const PAYMENT_METHOD_SAVED: &str = "stripe.payment_method_saved";
+/// An event that changes nothing and is kept.
+pub const EVENT_RECORDED: &str = "stripe.event_recorded";
+/// Somebody is in a crisis.
+pub const CRISIS_SIGNALLED: &str = "app.crisis_signalled";
+/// Somebody's crisis is over.
+pub const CRISIS_RESOLVED: &str = "app.crisis_resolved";
+/// An assessment was finished.
+pub const ASSESSMENT_COMPLETED: &str = "app.assessment_completed";
+/// Contacts, safety plan or consent were changed.
+pub const PERSON_DATA_UPDATED: &str = "app.person_data_updated";
+/// A device was registered or removed.
+pub const DEVICE_CHANGED: &str = "app.device_changed";
+/// A threat, or a tool that failed.
+pub const SAFETY_EVENT: &str = "app.safety_event";
+/// A signal that changes nothing and is kept.
+pub const SIGNAL_RECORDED: &str = "app.signal_recorded";

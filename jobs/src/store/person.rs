@@ -1,0 +1,114 @@
+//! A person's facts: read, taught, kept.
+
+use keepwell_workers::{
+    database::{Connection, Reader, Transaction},
+    on_connection,
+};
+
+use super::{
+    changes::keep,
+    rows::{self, CustomerRow, GraceRow, InvoiceRow, SignalRow, SubscriptionRow},
+};
+use crate::{care::facts::Facts, marks::Marks};
+
+/// Something with a connection.
+trait Connected {
+    fn connection(&mut self) -> Connection<'_>;
+}
+
+impl Connected for Reader {
+    fn connection(&mut self) -> Connection<'_> {
+        Reader::connection(self)
+    }
+}
+
+impl Connected for Transaction {
+    fn connection(&mut self) -> Connection<'_> {
+        Transaction::connection(self)
+    }
+}
+
+/// What is known about `customer`.
+pub async fn facts(reader: &mut Reader, customer: &str) -> Result<Facts, sqlx::Error> {
+    const SQL: &str = "SELECT version, payment_method_on_file, vulnerable, resolved_ms FROM customers WHERE id = $1";
+    let row: Option<CustomerRow> = on_connection!(reader, |connection| {
+        sqlx::query_as(SQL).bind(customer).fetch_optional(connection).await
+    })?;
+    match row {
+        Some(row) => read(reader, customer, row).await,
+        None => Ok(Facts::about(customer)),
+    }
+}
+
+/// Has `teach` change what is known about `customer`, and keeps it. The customer's row is taken first, so that two
+/// transactions about one person wait for each other.
+pub async fn taught(
+    transaction: &mut Transaction,
+    customer: &str,
+    marks: &Marks,
+    teach: impl FnOnce(&mut Facts),
+) -> Result<(), sqlx::Error> {
+    const SQL: &str = "INSERT INTO customers \
+         (id, version, payment_method_on_file, vulnerable, resolved_ms, marked, touched_ms) \
+         VALUES ($1, 0, $2, $2, NULL, $2, $3) ON CONFLICT (id) DO UPDATE SET touched_ms = excluded.touched_ms \
+         RETURNING version, payment_method_on_file, vulnerable, resolved_ms";
+    let now_ms = transaction.now_ms();
+    let row: CustomerRow = on_connection!(transaction, |connection| {
+        sqlx::query_as(SQL).bind(customer).bind(false).bind(now_ms).fetch_one(connection).await
+    })?;
+    let before = read(transaction, customer, row).await?;
+    let mut after = before.clone();
+    teach(&mut after);
+    after.forget_old(now_ms);
+    if after == before && before.version > 0 {
+        return Ok(());
+    }
+    after.version = before.version + 1;
+    let marked = after.vulnerable || after.crisis().is_some();
+    keep(transaction, &before, &after, marked).await?;
+    let (marks, customer) = (marks.clone(), customer.to_owned());
+    transaction.after_commit(move || marks.set(&customer, marked));
+    Ok(())
+}
+
+async fn read(
+    connected: &mut impl Connected,
+    customer: &str,
+    row: CustomerRow,
+) -> Result<Facts, sqlx::Error> {
+    const SUBSCRIPTIONS: &str = "SELECT id, status, prices, period_end_s, latest_invoice, event_created_s, event_id \
+         FROM subscriptions WHERE customer = $1";
+    const INVOICES: &str = "SELECT id, subscription, paid_s, failed_s, learned_ms FROM invoices WHERE customer = $1";
+    const GRACES: &str = "SELECT reason, cause, started_ms, ends_ms, closed, subscription, trouble_s \
+         FROM grace_periods WHERE customer = $1";
+    const SIGNALS: &str =
+        "SELECT id, source, severity, at_ms, only_in_crisis FROM crisis_signals WHERE customer = $1";
+    let mut facts = Facts {
+        version: row.version,
+        payment_method_on_file: row.payment_method_on_file,
+        vulnerable: row.vulnerable,
+        resolved_ms: row.resolved_ms,
+        ..Facts::about(customer)
+    };
+    // Somebody who was never taught anything has nothing in the other tables.
+    if row.version == 0 {
+        return Ok(facts);
+    }
+    let found: Vec<SubscriptionRow> = on_connection!(connected, |connection| {
+        sqlx::query_as(SUBSCRIPTIONS).bind(customer).fetch_all(connection).await
+    })?;
+    facts.subscriptions = rows::subscriptions(found);
+    let found: Vec<InvoiceRow> = on_connection!(connected, |connection| {
+        sqlx::query_as(INVOICES).bind(customer).fetch_all(connection).await
+    })?;
+    facts.invoices = rows::invoices(found);
+    let found: Vec<GraceRow> = on_connection!(connected, |connection| {
+        sqlx::query_as(GRACES).bind(customer).fetch_all(connection).await
+    })?;
+    facts.graces = rows::graces(found);
+    let found: Vec<SignalRow> = on_connection!(connected, |connection| {
+        sqlx::query_as(SIGNALS).bind(customer).fetch_all(connection).await
+    })?;
+    facts.signals = rows::signals(found);
+    Ok(facts)
+}

@@ -1,0 +1,66 @@
+//! Contacts, safety plan, consent: the whole value as the app stated it last, sealed.
+
+use keepwell_workers::{
+    clock::UnixMs,
+    database::Transaction,
+    on_connection,
+    seal::{KeyRing, SealError},
+};
+
+/// What a person's data are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PersonDataKind {
+    /// Whom to tell in an emergency.
+    Contacts,
+    /// What helps in a crisis.
+    SafetyPlan,
+    /// What the person agreed to.
+    Consent,
+}
+
+impl PersonDataKind {
+    /// Its name in SQL.
+    pub const fn name(self) -> &'static str {
+        match self {
+            PersonDataKind::Contacts => "contacts",
+            PersonDataKind::SafetyPlan => "safety_plan",
+            PersonDataKind::Consent => "consent",
+        }
+    }
+}
+
+/// What binds sealed data to their row.
+pub(super) fn context(customer: &str, kind: &str) -> Vec<u8> {
+    format!("{kind}\0{customer}").into_bytes()
+}
+
+pub(super) fn encode(error: SealError) -> sqlx::Error {
+    sqlx::Error::Encode(Box::new(error))
+}
+
+/// Keeps `value` unless a newer one is known. The customer's row must have been taken before.
+pub async fn keep_person_data(
+    transaction: &mut Transaction,
+    keys: &KeyRing,
+    customer: &str,
+    kind: PersonDataKind,
+    stated_ms: UnixMs,
+    value: &[u8],
+) -> Result<(), sqlx::Error> {
+    const SQL: &str = "INSERT INTO person_data (customer, kind, stated_ms, key_id, sealed) \
+         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (customer, kind) DO UPDATE SET \
+         stated_ms = excluded.stated_ms, key_id = excluded.key_id, sealed = excluded.sealed \
+         WHERE person_data.stated_ms <= excluded.stated_ms";
+    let sealed = keys.seal(&context(customer, kind.name()), value).map_err(encode)?;
+    on_connection!(transaction, |connection| {
+        sqlx::query(SQL)
+            .bind(customer)
+            .bind(kind.name())
+            .bind(stated_ms)
+            .bind(&*sealed.key_id)
+            .bind(&sealed.bytes)
+            .execute(connection)
+            .await
+            .map(|_| ())
+    })
+}

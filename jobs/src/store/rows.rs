@@ -1,0 +1,118 @@
+//! Between rows and facts.
+
+use std::collections::BTreeMap;
+
+use crate::care::{
+    crisis::{Severity, Signal, Source},
+    grace::{Grace, GraceKey, GraceReason},
+    invoice::Invoice,
+    subscription::{SubscriptionSnapshot, SubscriptionStatus},
+};
+
+#[derive(sqlx::FromRow)]
+pub(super) struct CustomerRow {
+    pub(super) version: i64,
+    pub(super) payment_method_on_file: bool,
+    pub(super) vulnerable: bool,
+    pub(super) resolved_ms: Option<i64>,
+}
+
+#[derive(sqlx::FromRow)]
+pub(super) struct SubscriptionRow {
+    id: String,
+    status: String,
+    prices: String,
+    period_end_s: Option<i64>,
+    latest_invoice: Option<String>,
+    event_created_s: i64,
+    event_id: String,
+}
+
+#[derive(sqlx::FromRow)]
+pub(super) struct InvoiceRow {
+    id: String,
+    subscription: Option<String>,
+    paid_s: Option<i64>,
+    failed_s: Option<i64>,
+    learned_ms: i64,
+}
+
+#[derive(sqlx::FromRow)]
+pub(super) struct GraceRow {
+    reason: String,
+    cause: String,
+    started_ms: i64,
+    ends_ms: i64,
+    closed: bool,
+    subscription: Option<String>,
+    trouble_s: Option<i64>,
+}
+
+#[derive(sqlx::FromRow)]
+pub(super) struct SignalRow {
+    id: String,
+    source: String,
+    severity: String,
+    at_ms: i64,
+    only_in_crisis: bool,
+}
+
+pub(super) fn subscriptions(rows: Vec<SubscriptionRow>) -> BTreeMap<String, SubscriptionSnapshot> {
+    let read = |row: SubscriptionRow| {
+        let snapshot = SubscriptionSnapshot {
+            id: row.id.clone(),
+            status: SubscriptionStatus::from_name(&row.status),
+            // Written by us; a row that somebody spoilt by hand counts as one that bought nothing known.
+            prices: serde_json::from_str(&row.prices).unwrap_or_default(),
+            period_end_s: row.period_end_s,
+            latest_invoice: row.latest_invoice,
+            event_created_s: row.event_created_s,
+            event_id: row.event_id,
+        };
+        (row.id, snapshot)
+    };
+    rows.into_iter().map(read).collect()
+}
+
+pub(super) fn invoices(rows: Vec<InvoiceRow>) -> BTreeMap<String, Invoice> {
+    let read = |row: InvoiceRow| {
+        let invoice = Invoice {
+            subscription: row.subscription,
+            paid_s: row.paid_s,
+            failed_s: row.failed_s,
+            learned_ms: row.learned_ms,
+        };
+        (row.id, invoice)
+    };
+    rows.into_iter().map(read).collect()
+}
+
+pub(super) fn graces(rows: Vec<GraceRow>) -> BTreeMap<GraceKey, Grace> {
+    let read = |row: GraceRow| {
+        // The column's CHECK allows no other word.
+        let key = GraceKey { reason: GraceReason::from_name(&row.reason)?, cause: row.cause };
+        let grace = Grace {
+            started_ms: row.started_ms,
+            ends_ms: row.ends_ms,
+            closed: row.closed,
+            subscription: row.subscription,
+            trouble_s: row.trouble_s,
+        };
+        Some((key, grace))
+    };
+    rows.into_iter().filter_map(read).collect()
+}
+
+pub(super) fn signals(rows: Vec<SignalRow>) -> BTreeMap<String, Signal> {
+    let read = |row: SignalRow| {
+        let signal = Signal {
+            source: Source::from_name(&row.source),
+            // The column's CHECK allows no other word.
+            severity: Severity::from_name(&row.severity)?,
+            at_ms: row.at_ms,
+            only_in_crisis: row.only_in_crisis,
+        };
+        Some((row.id, signal))
+    };
+    rows.into_iter().filter_map(read).collect()
+}
