@@ -1,4 +1,8 @@
-//! 
+//! The daemon: listeners, wiring, the command line. `ARCHITECTURE.md` walks through it.
+
 pub mod api;
+pub mod bench;
+pub mod cli;
 pub mod receiver;
+pub mod serve;
 pub mod telemetry;

@@ -1,1 +1,1 @@
-//! 
+//! When jobs appear by themselves. Nothing does yet.

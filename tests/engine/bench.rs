@@ -127,7 +127,6 @@ impl Handler for Scripted {
 pub struct Bench {
     pub redis: Redis,
     pub database: Database,
-    pub url: String,
     pub script: Arc<Script>,
     // Declared last, so that they go last.
     _postgres: Option<Postgres>,
@@ -150,7 +149,7 @@ impl Bench {
         Self {
             redis: Redis::start().await,
             database,
-            url,
+
             script: Arc::new(Script::default()),
             _postgres: postgres,
             _directory: directory,

@@ -110,8 +110,10 @@ impl Caretaker {
         self.pulse.ledger_ok.store(matches!(ledger, Ok(Ok(()))), Ordering::Release);
         let lanes = timeout(PROBE_TIMEOUT, self.lanes.server_life()).await;
         let ok = matches!(lanes, Ok(Ok(_)));
-        if self.pulse.lanes_ok.swap(ok, Ordering::AcqRel) != ok {
-            tracing::warn!(reachable = ok, "redis");
+        match (self.pulse.lanes_ok.swap(ok, Ordering::AcqRel), ok) {
+            (true, false) => tracing::warn!("redis is away; jobs are recorded, and crisis jobs run from the ledger"),
+            (false, true) => tracing::info!("redis answers"),
+            _ => {}
         }
         if let Ok(Ok(life)) = lanes {
             if server_life.as_ref().is_some_and(|before| *before != life) {

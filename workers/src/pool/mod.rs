@@ -104,6 +104,8 @@ impl Pool {
             .backend(LaneBackend::new(runs_out))
             .parallelize(runtime::start_run)
             .layer(SettleLayer::new(verdicts_in))
+            .layer(CatchPanicLayer::<_, service::Panicked>::with_panic_handler(panicked))
+            .layer(RunTimeoutLayer)
             .layer(
                 TraceLayer::new()
                     .make_span_with(span)
@@ -111,8 +113,6 @@ impl Pool {
                     .on_response(())
                     .on_failure(()),
             )
-            .layer(CatchPanicLayer::<_, service::Panicked>::with_panic_handler(panicked))
-            .layer(RunTimeoutLayer)
             .build(prepare);
 
         let mut loops = JoinSet::new();

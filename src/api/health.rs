@@ -1,0 +1,199 @@
+//! `GET /health` and its two short forms: how the daemon is, in the shape that FullMind's deployment scripts
+//! read.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse as _, Response},
+};
+use http::{HeaderValue, StatusCode, header};
+use keepwell_workers::engine::EngineHealth;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{instant::rfc3339, state::ApiState};
+use crate::{
+    receiver::stats::ReceiverStats,
+    telemetry::{CrisisSummary, ProcessUsage, VERSION},
+};
+
+/// A share of memory from which on it counts as used up.
+const MEMORY_SHARE_MAX: f64 = 0.9;
+
+/// A share of webhooks and of crisis answers below which something is wrong.
+const SHARE_MIN: f64 = 0.95;
+
+/// The whole report. Shares go from 0 to 1, `uptime` is in seconds, other times are in milliseconds.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    status: &'static str,
+    timestamp: String,
+    environment: String,
+    version: &'static str,
+    uptime: f64,
+    memory: Memory,
+    webhook_processing: WebhookProcessing,
+    crisis_safety: CrisisSafety,
+    dependencies: Dependencies,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct Memory {
+    used: Option<u64>,
+    total: Option<u64>,
+    percentage: Option<f64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WebhookProcessing {
+    total_processed: u64,
+    success_rate: f64,
+    average_response_time: f64,
+    last_processed_at: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CrisisSafety {
+    response_time_compliance: f64,
+    emergency_access_active: Option<bool>,
+    last_crisis_response: Option<f64>,
+    crisis_system_healthy: bool,
+}
+
+/// `true` or `false` where it is known; a word where there is nothing to know.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Dependencies {
+    stripe: Value,
+    database: bool,
+    redis: bool,
+    emergency_services: bool,
+}
+
+/// What the report is made from, as it was seen at one moment.
+struct Seen<'s> {
+    engine: EngineHealth,
+    process: ProcessUsage,
+    crises: CrisisSummary,
+    webhooks: &'s ReceiverStats,
+    success_rate: f64,
+    stripe_configured: bool,
+}
+
+impl Seen<'_> {
+    /// Whether a crisis would be answered. Redis is not needed for it: without it, crisis jobs run straight
+    /// from the ledger.
+    fn crisis_system_healthy(&self) -> bool {
+        self.engine.ledger_ok && !self.engine.draining
+    }
+
+    fn is_healthy(&self) -> bool {
+        self.crisis_system_healthy()
+            && self.engine.lanes_ok
+            && self.crises.compliance > SHARE_MIN
+            && self.success_rate > SHARE_MIN
+            && self.process.memory_share().is_none_or(|share| share < MEMORY_SHARE_MAX)
+    }
+}
+
+/// `GET /health`: everything; 503 as soon as anything is not as it should be. A load balancer that should
+/// only leave out a daemon that cannot take work asks `/health/ready`.
+pub(super) async fn full(State(state): State<Arc<ApiState>>) -> Response {
+    let metrics = &state.metrics;
+    let seen = Seen {
+        engine: state.engine.health(),
+        process: metrics.process(),
+        crises: metrics.crises(),
+        webhooks: metrics.webhooks(),
+        success_rate: metrics.webhook_success_recent(),
+        stripe_configured: state.stripe_configured,
+    };
+    let report = Report {
+        status: if seen.is_healthy() { "healthy" } else { "degraded" },
+        timestamp: rfc3339(state.clock.now_ms()),
+        environment: state.environment.clone(),
+        version: VERSION,
+        uptime: metrics.uptime().as_secs_f64(),
+        memory: Memory {
+            used: seen.process.memory_used_bytes,
+            total: seen.process.memory_total_bytes,
+            percentage: seen.process.memory_share(),
+        },
+        webhook_processing: WebhookProcessing {
+            total_processed: seen.webhooks.recorded.get() + seen.webhooks.duplicates.get(),
+            success_rate: seen.success_rate,
+            average_response_time: seen.webhooks.answers.mean().as_secs_f64() * 1_000.0,
+            last_processed_at: metrics.last_run_ended_ms().map(rfc3339),
+        },
+        crisis_safety: CrisisSafety {
+            response_time_compliance: seen.crises.compliance,
+            emergency_access_active: None,
+            last_crisis_response: seen.crises.last.map(|(_, ms)| ms),
+            crisis_system_healthy: seen.crisis_system_healthy(),
+        },
+        dependencies: Dependencies {
+            stripe: if seen.stripe_configured { "configured".into() } else { "not configured".into() },
+            database: seen.engine.ledger_ok,
+            redis: seen.engine.lanes_ok,
+            // Where to find help is answered from memory; as long as we answer at all, it is there.
+            emergency_services: true,
+        },
+    };
+    respond(seen.is_healthy(), Json(report))
+}
+
+/// `GET /health/live`: the process turns. For a supervisor that restarts what no longer answers.
+pub(super) async fn live() -> Response {
+    respond(true, Json(json!({ "status": "live" })))
+}
+
+/// `GET /health/ready`: whether work is accepted. Redis may be away; the database may not.
+pub(super) async fn ready(State(state): State<Arc<ApiState>>) -> Response {
+    let health = state.engine.health();
+    let because = match health {
+        EngineHealth { draining: true, .. } => "it is shutting down",
+        EngineHealth { ledger_ok: false, .. } => "the database does not answer",
+        _ => return respond(true, Json(json!({ "status": "ready" }))),
+    };
+    respond(false, Json(json!({ "status": "not ready", "because": because })))
+}
+
+fn respond(well: bool, report: Json<impl Serialize>) -> Response {
+    let status = if well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], report).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WELL: EngineHealth =
+        EngineHealth { ledger_ok: true, lanes_ok: true, lanes_behind: false, draining: false };
+
+    fn is_healthy(engine: EngineHealth, compliance: f64, success_rate: f64, memory_used: u64) -> bool {
+        let process = ProcessUsage {
+            memory_used_bytes: Some(memory_used),
+            memory_total_bytes: Some(100),
+            cpu_seconds: None,
+        };
+        let crises = CrisisSummary { compliance, last: None, sorted_ms: vec![] };
+        let webhooks = &ReceiverStats::new();
+        Seen { engine, process, crises, webhooks, success_rate, stripe_configured: false }.is_healthy()
+    }
+
+    #[test]
+    fn one_thing_that_is_wrong_is_enough_to_be_degraded() {
+        assert!(is_healthy(WELL, 1.0, 1.0, 89));
+        assert!(!is_healthy(EngineHealth { ledger_ok: false, ..WELL }, 1.0, 1.0, 1));
+        assert!(!is_healthy(EngineHealth { lanes_ok: false, ..WELL }, 1.0, 1.0, 1));
+        assert!(!is_healthy(EngineHealth { draining: true, ..WELL }, 1.0, 1.0, 1));
+        assert!(!is_healthy(WELL, 0.95, 1.0, 1));
+        assert!(!is_healthy(WELL, 1.0, 0.95, 1));
+        assert!(!is_healthy(WELL, 1.0, 1.0, 90));
+    }
+}

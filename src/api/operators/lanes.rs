@@ -1,0 +1,126 @@
+//! `/api/v1/lanes`: how the lanes stand; holding them up and letting them go on.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+use bytes::Bytes;
+use http::StatusCode;
+use keepwell_workers::{
+    lane::Lane,
+    lanes::{LaneError, LaneStats},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use super::{super::state::ApiState, bad_request, lanes_away, ledger_away};
+use crate::receiver::problem::Problem;
+
+/// How long Redis may take.
+const LANES_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The longest reason, in characters.
+const REASON_CHARACTERS_MAX: usize = 200;
+
+/// All lanes, and what the ledger owes in all.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct LanesBody {
+    lanes: Vec<LaneBody>,
+    owed: u64,
+    dead: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct LaneBody {
+    name: Lane,
+    paused: bool,
+    paused_because: Option<String>,
+    waiting: u64,
+    running: u64,
+    later: u64,
+    oldest_waiting_ms: Option<i64>,
+}
+
+impl From<LaneStats> for LaneBody {
+    fn from(stats: LaneStats) -> Self {
+        Self {
+            name: stats.lane,
+            paused: stats.paused.is_some(),
+            paused_because: stats.paused.filter(|reason| !reason.is_empty()),
+            waiting: stats.waiting,
+            running: stats.running,
+            later: stats.later,
+            oldest_waiting_ms: stats.oldest_waiting_ms,
+        }
+    }
+}
+
+/// Why a lane is held up.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct PauseBody {
+    reason: String,
+    #[serde(rename = "override")]
+    override_crisis: bool,
+}
+
+pub(super) async fn list(State(state): State<Arc<ApiState>>) -> Result<Json<LanesBody>, Problem> {
+    let (lanes, totals) = tokio::join!(within(state.engine.lanes().stats()), state.engine.ledger().totals());
+    let (lanes, _) = lanes?;
+    let totals = totals.map_err(|error| ledger_away(&error))?;
+    let lanes = lanes.into_iter().map(LaneBody::from).collect();
+    Ok(Json(LanesBody { lanes, owed: totals.owed, dead: totals.dead }))
+}
+
+pub(super) async fn pause(
+    State(state): State<Arc<ApiState>>,
+    Path(name): Path<String>,
+    body: Bytes,
+) -> Result<Json<Value>, Problem> {
+    let lane = read_lane(&name)?;
+    let body: PauseBody = if body.is_empty() {
+        PauseBody::default()
+    } else {
+        let detail = r#"the body is JSON such as {"reason":"an upgrade","override":false}"#;
+        serde_json::from_slice(&body).map_err(|_| bad_request("bad_body", detail))?
+    };
+    let reason: String =
+        body.reason.chars().filter(|c| !c.is_control()).take(REASON_CHARACTERS_MAX).collect();
+    within(state.engine.lanes().pause(lane, &reason, body.override_crisis)).await?;
+    if lane == Lane::Crisis {
+        tracing::error!(%lane, reason, "an operator holds the crisis lane up");
+    } else {
+        tracing::warn!(%lane, reason, "an operator holds a lane up");
+    }
+    Ok(Json(json!({ "name": lane, "paused": true })))
+}
+
+pub(super) async fn resume(
+    State(state): State<Arc<ApiState>>,
+    Path(name): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    let lane = read_lane(&name)?;
+    within(state.engine.lanes().resume(lane)).await?;
+    tracing::info!(%lane, "an operator lets a lane go on");
+    Ok(Json(json!({ "name": lane, "paused": false })))
+}
+
+fn read_lane(name: &str) -> Result<Lane, Problem> {
+    name.parse().map_err(|error| bad_request("bad_lane", error))
+}
+
+/// What the lanes answer, if they do in time.
+pub(super) async fn within<T>(asked: impl Future<Output = Result<T, LaneError>>) -> Result<T, Problem> {
+    match timeout(LANES_TIMEOUT, asked).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(LaneError::CrisisNeedsOverride)) => {
+            let detail = r#"The crisis lane is only held up with {"override":true,"reason":"…"}."#;
+            Err(Problem::new(StatusCode::CONFLICT, "crisis_needs_override", detail))
+        }
+        Ok(Err(error)) => Err(lanes_away(&error)),
+        Err(elapsed) => Err(lanes_away(&elapsed)),
+    }
+}

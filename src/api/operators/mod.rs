@@ -1,0 +1,165 @@
+//! What operators ask and do, under `/api/v1/`.
+
+mod filter;
+mod jobs;
+mod lanes;
+mod view;
+mod waiting;
+mod workers;
+
+use std::{error::Error, fmt::Display, sync::Arc};
+
+use axum::{
+    Router, middleware,
+    routing::{get, post},
+};
+use http::StatusCode;
+
+use super::{guard::keep_pages_out, not_found, public::watching, state::ApiState, wrong_method};
+use crate::receiver::problem::Problem;
+
+/// Everything on the operators' listener.
+pub fn operators(state: Arc<ApiState>) -> Router {
+    Router::new()
+        .merge(watching())
+        .route("/api/v1/lanes", get(lanes::list))
+        .route("/api/v1/lanes/{name}/pause", post(lanes::pause))
+        .route("/api/v1/lanes/{name}/resume", post(lanes::resume))
+        .route("/api/v1/jobs", get(jobs::list))
+        .route("/api/v1/jobs/{id}", get(jobs::show))
+        .route("/api/v1/jobs/{id}/retry", post(jobs::retry))
+        .route("/api/v1/workers", get(workers::list))
+        .fallback(not_found)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn(keep_pages_out))
+        .with_state(state)
+}
+
+/// 400, and what would have been right.
+fn bad_request(code: &'static str, detail: impl Display) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, code, detail.to_string())
+}
+
+/// 503 for want of Redis. The error goes to the log; it may name an address.
+fn lanes_away(error: &(dyn Error + 'static)) -> Problem {
+    tracing::warn!(error, "the lanes cannot be asked");
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "lanes_unavailable", "Redis does not answer.")
+}
+
+/// 503 for want of a database.
+fn ledger_away(error: &(dyn Error + 'static)) -> Problem {
+    tracing::warn!(error, "the ledger cannot be asked");
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "ledger_unavailable", "The database does not answer.")
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+    use keepwell_workers::{id::JobId, job::NewJob, lane::Lane};
+
+    use super::super::support::{Answer, Api, Reader, get, post};
+
+    async fn enqueue(api: &Api, kind: &str, subject: &str) -> JobId {
+        let job =
+            NewJob::new(kind, Lane::Standard, "{}").subject(subject).dedupe_key(format!("{kind}:{subject}"));
+        api.state.engine.enqueue(job).await.unwrap().id
+    }
+
+    fn is_problem(answer: &Answer, status: StatusCode, code: &str) {
+        assert_eq!(answer.status, status, "{}", answer.text);
+        assert_eq!(answer.json()["code"], code);
+        assert_eq!(answer.headers["content-type"], "application/problem+json");
+    }
+
+    #[tokio::test]
+    async fn jobs_are_listed_newest_first_page_by_page() {
+        let api = Api::start(Reader::Answers).await;
+        let mut ids = Vec::new();
+        for subject in ["cus_1", "cus_2", "cus_3"] {
+            ids.push(enqueue(&api, "a", subject).await.to_string());
+        }
+        ids.sort();
+        let page = api.operator(get("/api/v1/jobs?limit=2")).await.json();
+        assert_eq!(page["total"], 3);
+        assert_eq!(
+            (&page["items"][0]["id"], &page["items"][1]["id"]),
+            (&ids[2].clone().into(), &ids[1].clone().into())
+        );
+        assert_eq!(page["items"][0]["waiting_because"], "redis does not answer");
+        let next = format!("/api/v1/jobs?limit=2&cursor={}", page["next"].as_str().unwrap());
+        let page = api.operator(get(&next)).await.json();
+        assert_eq!(
+            (&page["items"][0]["id"], &page["next"]),
+            (&ids[0].clone().into(), &serde_json::Value::Null)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_list_is_narrowed_down_by_its_filters() {
+        let api = Api::start(Reader::Answers).await;
+        enqueue(&api, "a", "cus_1").await;
+        enqueue(&api, "b", "cus_1").await;
+        for (query, total) in [
+            ("kind=a", 1),
+            ("subject=cus_1", 2),
+            ("q=B%3ACUS", 1),
+            ("state=dead", 0),
+            ("lane=standard&state=owed", 2),
+            ("until=1h", 0),
+        ] {
+            let page = api.operator(get(&format!("/api/v1/jobs?{query}"))).await.json();
+            assert_eq!(page["total"], total, "{query}: {page}");
+        }
+        is_problem(&api.operator(get("/api/v1/jobs?state=x")).await, StatusCode::BAD_REQUEST, "bad_filter");
+    }
+
+    #[tokio::test]
+    async fn a_job_is_shown_with_its_history() {
+        let api = Api::start(Reader::Answers).await;
+        let id = enqueue(&api, "a", "cus_1").await;
+        let job = api.operator(get(&format!("/api/v1/jobs/{id}"))).await.json();
+        assert_eq!((&job["id"], &job["attempts_history"]), (&id.to_string().into(), &serde_json::json!([])));
+        let missing = api.operator(get(&format!("/api/v1/jobs/{}", JobId::new(1)))).await;
+        is_problem(&missing, StatusCode::NOT_FOUND, "no_such_job");
+        is_problem(&api.operator(get("/api/v1/jobs/7")).await, StatusCode::BAD_REQUEST, "bad_job_id");
+    }
+
+    #[tokio::test]
+    async fn only_what_was_given_up_on_is_retried() {
+        let api = Api::start(Reader::Answers).await;
+        let id = enqueue(&api, "a", "cus_1").await;
+        let owed = api.operator(post(&format!("/api/v1/jobs/{id}/retry"), "")).await;
+        is_problem(&owed, StatusCode::CONFLICT, "not_retryable");
+        let missing = api.operator(post(&format!("/api/v1/jobs/{}/retry", JobId::new(1)), "")).await;
+        is_problem(&missing, StatusCode::NOT_FOUND, "no_such_job");
+    }
+
+    #[tokio::test]
+    async fn the_crisis_lane_is_not_held_up_without_an_override() {
+        let api = Api::start(Reader::Answers).await;
+        for body in ["", "{}", r#"{"reason":"because"}"#] {
+            let answer = api.operator(post("/api/v1/lanes/crisis/pause", body)).await;
+            is_problem(&answer, StatusCode::CONFLICT, "crisis_needs_override");
+        }
+        let answer = api.operator(post("/api/v1/lanes/crisis/pause", r#"{"overide":true}"#)).await;
+        is_problem(&answer, StatusCode::BAD_REQUEST, "bad_body");
+        let answer = api.operator(post("/api/v1/lanes/express/pause", "")).await;
+        is_problem(&answer, StatusCode::BAD_REQUEST, "bad_lane");
+    }
+
+    #[tokio::test]
+    async fn without_redis_the_lanes_say_so_in_time() {
+        let api = Api::start(Reader::Answers).await;
+        for path in ["/api/v1/lanes", "/api/v1/workers"] {
+            is_problem(&api.operator(get(path)).await, StatusCode::SERVICE_UNAVAILABLE, "lanes_unavailable");
+        }
+    }
+
+    #[tokio::test]
+    async fn foreign_pages_are_kept_out() {
+        let api = Api::start(Reader::Answers).await;
+        let mut request = post("/api/v1/lanes/standard/pause", "");
+        request.headers_mut().insert("origin", "https://evil.example".parse().unwrap());
+        is_problem(&api.operator(request).await, StatusCode::FORBIDDEN, "foreign_page");
+    }
+}

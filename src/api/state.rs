@@ -1,0 +1,67 @@
+//! What every answer of the API is made from.
+
+use std::{error::Error, fmt, sync::Arc};
+
+use async_trait::async_trait;
+use keepwell_config::{Config, values::Secret};
+use keepwell_jobs::care::document::AccessDocument;
+use keepwell_workers::{clock::SharedClock, engine::Engine};
+
+use super::{bearer::BearerTokens, crisis_resources::CrisisResourcesAnswer};
+use crate::telemetry::Metrics;
+
+/// Who knows what a person may use. A trait, because the API answers with the floor when whoever knows is
+/// silent, and a test has to be able to fall silent.
+#[async_trait]
+pub trait AccessReader: Send + Sync + 'static {
+    /// What `customer` may use now. Somebody unknown may use the floor.
+    async fn access(&self, customer: &str) -> Result<AccessDocument, Box<dyn Error + Send + Sync>>;
+}
+
+/// What every answer of the API is made from.
+pub struct ApiState {
+    /// The running engine.
+    pub(crate) engine: Engine,
+    /// Who knows what a person may use.
+    pub(crate) access: Arc<dyn AccessReader>,
+    /// What is measured.
+    pub(crate) metrics: Arc<Metrics>,
+    /// What time it is.
+    pub(crate) clock: SharedClock,
+    /// Who may read access documents.
+    pub(crate) access_tokens: BearerTokens,
+    /// Where to find help.
+    pub(crate) crisis_resources: CrisisResourcesAnswer,
+    /// What `/health` calls its environment.
+    pub(crate) environment: String,
+    /// Whether Stripe's API may be asked.
+    pub(crate) stripe_configured: bool,
+}
+
+impl ApiState {
+    /// The state of an API over `engine`, set up as `config` says.
+    pub fn new(
+        engine: Engine,
+        access: Arc<dyn AccessReader>,
+        metrics: Arc<Metrics>,
+        clock: SharedClock,
+        config: &Config,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            engine,
+            access,
+            metrics,
+            clock,
+            access_tokens: BearerTokens::new(config.access.tokens.iter().map(Secret::expose)),
+            crisis_resources: CrisisResourcesAnswer::of(&config.crisis_resources),
+            environment: config.environment_label().to_owned(),
+            stripe_configured: config.stripe.api_key.is_some(),
+        })
+    }
+}
+
+impl fmt::Debug for ApiState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiState").field("environment", &self.environment).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,62 @@
+//! Crisis jobs into a full house.
+
+use std::{error::Error, time::Duration};
+
+use hdrhistogram::Histogram;
+use keepwell_workers::{job::NewJob, lane::Lane};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::{
+    BenchLine, Workload,
+    handlers::now_us,
+    rig::{PAYLOAD_BYTES, Rig, RigOptions},
+};
+
+/// Crisis jobs in one run.
+const CRISES: usize = 750;
+
+/// Between two of them.
+const EVERY: Duration = Duration::from_millis(20);
+
+/// General slots, as the peers had.
+const SLOTS: usize = 64;
+
+pub(super) async fn run(jobs: usize, options: &RigOptions) -> Result<BenchLine, Box<dyn Error + Send + Sync>> {
+    let options = RigOptions { slots: Some(options.slots.unwrap_or(SLOTS)), ..options.clone() };
+    let mut rig = Rig::new(&options).await?;
+    let recorder = rig.engine(false)?;
+    rig.backlog(&recorder, jobs, || NewJob::new("bench.sleep", Lane::Standard, vec![b'x'; PAYLOAD_BYTES])).await?;
+    recorder.shutdown().await;
+
+    let engine = rig.engine(true)?;
+    let stopwatch = rig.stopwatch();
+    let mut ticks = interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for _ in 0..CRISES {
+        ticks.tick().await;
+        engine.enqueue(NewJob::new("bench.timed", Lane::Crisis, format!("{}", now_us()))).await?;
+    }
+    let mut times = Histogram::<u64>::new(3)?;
+    for _ in 0..CRISES {
+        if let Some(took_ms) = rig.timed.recv().await {
+            times.record((took_ms * 1_000.0) as u64)?;
+        }
+    }
+    let left = engine.ledger().totals().await?.owed;
+    let milliseconds = |microseconds: u64| microseconds as f64 / 1_000.0;
+    let mut line = BenchLine::new(Workload::Crisis, CRISES);
+    line.seconds = Some(stopwatch.seconds());
+    line.rate = Some((jobs as u64).saturating_sub(left) as f64 / stopwatch.seconds());
+    line.p50_ms = Some(milliseconds(times.value_at_quantile(0.50)));
+    line.p99_ms = Some(milliseconds(times.value_at_quantile(0.99)));
+    line.max_ms = Some(milliseconds(times.max()));
+    line.notes = format!(
+        "{} {} backlog={jobs} left={left} p99.9={:.3} rate is of the standard jobs",
+        rig.setting(),
+        stopwatch.shares(),
+        milliseconds(times.value_at_quantile(0.999))
+    );
+    engine.shutdown().await;
+    rig.clear().await?;
+    Ok(line)
+}

@@ -1,0 +1,43 @@
+//! The line that a run ends in.
+
+use serde::Serialize;
+
+/// What was measured, in the field names that every measured queue uses.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct BenchLine {
+    /// Who was measured.
+    pub peer: &'static str,
+    /// With what.
+    pub workload: &'static str,
+    /// How many jobs.
+    pub n: usize,
+    /// How long it took.
+    pub seconds: Option<f64>,
+    /// Jobs per second.
+    pub rate: Option<f64>,
+    /// Half were faster than this.
+    pub p50_ms: Option<f64>,
+    /// One in a hundred was slower than this.
+    pub p99_ms: Option<f64>,
+    /// The slowest.
+    pub max_ms: Option<f64>,
+    /// Memory of Redis per waiting job.
+    pub redis_bytes_per_job: Option<f64>,
+    /// The databases, the commit mode, the shares of processor time.
+    pub notes: String,
+}
+
+impl BenchLine {
+    /// A line about `n` jobs of `workload`.
+    pub(super) fn new(workload: super::Workload, n: usize) -> Self {
+        Self { peer: "keepwell", workload: workload.name(), n, ..Self::default() }
+    }
+
+    /// Notes how long it took.
+    #[must_use]
+    pub(super) fn took(mut self, seconds: f64) -> Self {
+        self.seconds = Some(seconds);
+        self.rate = Some(self.n as f64 / seconds);
+        self
+    }
+}

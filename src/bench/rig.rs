@@ -1,0 +1,195 @@
+//! What a run stands on: a Redis and a database of its own, gone afterwards.
+
+use std::{
+    error::Error,
+    path::PathBuf,
+    sync::Arc,
+};
+
+use keepwell_workers::{
+    clock::SystemClock,
+    database::{Database, DatabaseOptions, Dialect},
+    engine::{Engine, EngineOptions, EngineParts},
+    handler::Registry,
+    job::NewJob,
+    lanes::LanesOptions,
+    ledger,
+    managed_redis::{ManagedRedis, ManagedRedisOptions},
+    observer::Unobserved,
+    seal::{KeyRing, SealingKey},
+};
+use tokio::{sync::mpsc, time::Instant};
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::{handlers::handlers, usage::processor_seconds};
+
+/// Bytes of every job's payload.
+pub(super) const PAYLOAD_BYTES: usize = 1_024;
+
+/// Jobs recorded by one call while a backlog is made.
+const BACKLOG_BATCH: usize = 1_000;
+
+/// Where to measure.
+#[derive(Debug, Clone, Default)]
+pub struct RigOptions {
+    /// A Redis to use instead of a private one. It must be empty under the prefix that the run makes up.
+    pub redis_url: Option<String>,
+    /// A database to use instead of SQLite in a temporary folder. Its jobs are left behind.
+    pub database_url: Option<String>,
+    /// General slots; 256 by default, as the peers had.
+    pub slots: Option<usize>,
+}
+
+/// What a run stands on.
+pub(super) struct Rig {
+    pub(super) database: Database,
+    pub(super) timed: mpsc::UnboundedReceiver<f64>,
+    timed_in: mpsc::UnboundedSender<f64>,
+    redis: Option<ManagedRedis>,
+    redis_url: String,
+    folder: PathBuf,
+    prefix: String,
+    slots: usize,
+}
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+impl Rig {
+    pub(super) async fn new(options: &RigOptions) -> Result<Self, Failure> {
+        let name = format!("keepwell-bench-{}", Uuid::new_v4().simple());
+        // On the disk that the working directory is on, because that is what is measured.
+        let folder = PathBuf::from("target").join(&name);
+        std::fs::create_dir_all(&folder)?;
+        let database_url = match &options.database_url {
+            Some(url) => url.clone(),
+            None => format!("sqlite:{}", folder.join("ledger.db").display()),
+        };
+        let database = Database::connect(&database_url, &DatabaseOptions::default()).await?;
+        database.migrate(ledger::MIGRATIONS).await?;
+        let (redis, redis_url) = match &options.redis_url {
+            Some(url) => (None, url.clone()),
+            None => {
+                let redis = ManagedRedis::start(ManagedRedisOptions {
+                    binary: "redis-server".into(),
+                    folder: folder.join("redis"),
+                    memory_bytes_max: 4 << 30,
+                })
+                .await?;
+                let url = redis.url().to_owned();
+                (Some(redis), url)
+            }
+        };
+        let (timed_in, timed) = mpsc::unbounded_channel();
+        let slots = options.slots.unwrap_or(256);
+        Ok(Self { database, timed, timed_in, redis, redis_url, folder, prefix: name, slots })
+    }
+
+    /// An engine on it that runs jobs, or one that only records them.
+    pub(super) fn engine(&self, runs_jobs: bool) -> Result<Engine, Failure> {
+        let parts = EngineParts {
+            database: self.database.clone(),
+            keys: KeyRing::new(SealingKey::new("bench", &Zeroizing::new([7; 32])), []),
+            clock: Arc::new(SystemClock),
+            registry: Registry::new(handlers(self.timed_in.clone())),
+            redis_url: self.redis_url.clone(),
+            observer: Arc::new(Unobserved),
+        };
+        let options = EngineOptions {
+            slots: self.slots,
+            runs_jobs,
+            lanes: LanesOptions { key_prefix: self.prefix.clone(), ..LanesOptions::default() },
+            ..EngineOptions::default()
+        };
+        Ok(Engine::start(parts, &options)?)
+    }
+
+    /// Records `count` jobs made by `job`, in batches.
+    pub(super) async fn backlog(
+        &self,
+        engine: &Engine,
+        count: usize,
+        job: impl Fn() -> NewJob,
+    ) -> Result<(), Failure> {
+        let mut left = count;
+        while left > 0 {
+            let batch = left.min(BACKLOG_BATCH);
+            engine.enqueue_all((0..batch).map(|_| job()).collect()).await?;
+            left -= batch;
+        }
+        // Every one of them is in its lane once the lanes hold as many as are owed.
+        while engine.lanes().held().await? < count as u64 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        Ok(())
+    }
+
+    /// Waits until nothing is owed.
+    pub(super) async fn drained(&self, engine: &Engine) -> Result<(), Failure> {
+        while engine.ledger().totals().await?.owed > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
+    /// A stopwatch that also watches processor time.
+    pub(super) fn stopwatch(&self) -> Stopwatch {
+        Stopwatch {
+            started: Instant::now(),
+            own: processor_seconds(std::process::id()),
+            redis_pid: self.redis.as_ref().and_then(|_| self.redis_pid()),
+            redis: self.redis_pid().and_then(processor_seconds),
+        }
+    }
+
+    fn redis_pid(&self) -> Option<u32> {
+        std::fs::read_to_string(self.folder.join("redis/redis.pid")).ok()?.trim().parse().ok()
+    }
+
+    /// What stands in every line's notes.
+    pub(super) fn setting(&self) -> String {
+        let database = match self.database.dialect() {
+            Dialect::Sqlite => "sqlite (wal, synchronous=full to record, normal for effects)",
+            Dialect::Postgres => "postgres (synchronous_commit on to record, off for effects)",
+        };
+        let redis = if self.redis.is_some() { "private, unix socket, no persistence" } else { "by url" };
+        format!("database={database} redis={redis} payload={PAYLOAD_BYTES} slots={}", self.slots)
+    }
+
+    /// Removes everything.
+    pub(super) async fn clear(self) -> Result<(), Failure> {
+        if let Some(redis) = self.redis {
+            redis.stop().await;
+        }
+        self.database.close().await;
+        std::fs::remove_dir_all(&self.folder)?;
+        Ok(())
+    }
+}
+
+/// Time and processor time since some instant.
+pub(super) struct Stopwatch {
+    started: Instant,
+    own: Option<f64>,
+    redis_pid: Option<u32>,
+    redis: Option<f64>,
+}
+
+impl Stopwatch {
+    /// Seconds since.
+    pub(super) fn seconds(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
+    }
+
+    /// The shares of one processor that this process and Redis have had.
+    pub(super) fn shares(&self) -> String {
+        let seconds = self.seconds();
+        let share = |before: Option<f64>, now: Option<f64>| match (before, now) {
+            (Some(before), Some(now)) => format!("{:.2}", (now - before) / seconds),
+            _ => "?".to_owned(),
+        };
+        let own = share(self.own, processor_seconds(std::process::id()));
+        let redis = share(self.redis, self.redis_pid.and_then(processor_seconds));
+        format!("cpu_keepwell={own} cpu_redis={redis}")
+    }
+}

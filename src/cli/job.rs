@@ -1,0 +1,260 @@
+//! `keepwell job`: search, look at and retry jobs.
+
+use std::fmt::Write as _;
+
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use super::{
+    Context,
+    daemon::Operators,
+    failure::Failure,
+    say,
+    table::{Align, Table, one_line},
+};
+
+/// Jobs.
+#[derive(Debug, Subcommand)]
+pub(super) enum JobCommand {
+    /// Lists jobs, newest first
+    List(ListArgs),
+    /// Shows one job and every run of it that did not succeed
+    Show {
+        /// The job's id
+        id: String,
+    },
+    /// Owes a dead or cancelled job again, its attempts counted from zero
+    Retry {
+        /// The job's id
+        id: String,
+    },
+}
+
+/// Which jobs.
+#[derive(Debug, Default, Args)]
+pub(super) struct ListArgs {
+    /// Only in this state: owed, done, dead or cancelled
+    #[arg(long)]
+    state: Option<String>,
+    /// Only of this kind
+    #[arg(long)]
+    kind: Option<String>,
+    /// Only in this lane: crisis, therapeutic, realtime, standard or background
+    #[arg(long)]
+    lane: Option<String>,
+    /// Only about this customer or device
+    #[arg(long)]
+    subject: Option<String>,
+    /// Only recorded since then: an instant such as 2027-01-31T12:00:00Z, or 90s, 15m, 36h, 7d ago
+    #[arg(long)]
+    since: Option<String>,
+    /// Only recorded before then
+    #[arg(long)]
+    until: Option<String>,
+    /// Only with this text in kind, subject, dedupe key or last error
+    #[arg(long, short = 'q', value_name = "TEXT")]
+    search: Option<String>,
+    /// At most so many
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
+    limit: u32,
+    /// Goes on where a page ended: its `next`
+    #[arg(long)]
+    cursor: Option<String>,
+}
+
+pub(super) async fn run(context: &Context, command: &JobCommand) -> Result<(), Failure> {
+    let operators = Operators::of(&context.client_config()?.config);
+    match command {
+        JobCommand::List(args) => {
+            let page = operators.get(&format!("/api/v1/jobs?{}", query(args))).await?;
+            context.print(&page, render_list);
+            if let (false, Some(next)) = (context.json, page["next"].as_str()) {
+                say(&format!("more: --cursor {next}"));
+            }
+        }
+        JobCommand::Show { id } => {
+            let job = operators.get(&format!("/api/v1/jobs/{}", encoded(id))).await?;
+            context.print(&job, render_job);
+        }
+        JobCommand::Retry { id } => {
+            let retried =
+                operators.post(&format!("/api/v1/jobs/{}/retry", encoded(id)), String::new()).await?;
+            context.print(&retried, |retried| format!("{} is owed again\n", text(retried, "id")));
+        }
+    }
+    Ok(())
+}
+
+fn query(args: &ListArgs) -> String {
+    let limit = Some(args.limit.to_string());
+    let pairs = [
+        ("state", &args.state),
+        ("kind", &args.kind),
+        ("lane", &args.lane),
+        ("subject", &args.subject),
+        ("since", &args.since),
+        ("until", &args.until),
+        ("q", &args.search),
+        ("limit", &limit),
+        ("cursor", &args.cursor),
+    ];
+    let pairs =
+        pairs.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", encoded(value.as_deref()?))));
+    pairs.collect::<Vec<_>>().join("&")
+}
+
+/// `text` as it may stand in a URL.
+pub(super) fn encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}
+
+fn render_list(page: &Value) -> String {
+    let mut table = Table::new(&[
+        ("ID", Align::Left),
+        ("STATE", Align::Left),
+        ("LANE", Align::Left),
+        ("KIND", Align::Left),
+        ("SUBJECT", Align::Left),
+        ("ATTEMPTS", Align::Right),
+        ("CREATED", Align::Left),
+        ("NOTE", Align::Left),
+    ]);
+    let jobs = page["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+    for job in jobs {
+        let note = match (job["waiting_because"].as_str(), job["last_error"].as_str()) {
+            (Some(because), Some(error)) => format!("{because}; {error}"),
+            (because, error) => because.or(error).unwrap_or_default().to_owned(),
+        };
+        table.row([
+            text(job, "id"),
+            text(job, "state"),
+            text(job, "lane"),
+            text(job, "kind"),
+            text(job, "subject"),
+            format!("{}/{}", job["attempts"], job["max_attempts"]),
+            text(job, "created_at"),
+            note,
+        ]);
+    }
+    format!("{}\n{} of {} jobs\n", table.text(), jobs.len(), page["total"])
+}
+
+/// What is told of a job, in this order.
+const FIELDS: [&str; 13] = [
+    "id",
+    "kind",
+    "state",
+    "waiting_because",
+    "lane",
+    "subject",
+    "attempts",
+    "max_attempts",
+    "created_at",
+    "run_at",
+    "finished_at",
+    "last_error",
+    "dedupe_key",
+];
+
+fn render_job(job: &Value) -> String {
+    let mut lines = String::new();
+    for name in FIELDS {
+        let shown = match &job[name] {
+            Value::Null => "-".to_owned(),
+            Value::String(text) => one_line(text),
+            other => other.to_string(),
+        };
+        // Writing to a String cannot fail.
+        let _ = writeln!(lines, "{:<17}{shown}", name.replace('_', " "));
+    }
+    let history = job["attempts_history"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if history.is_empty() {
+        return lines;
+    }
+    let mut table = Table::new(&[
+        ("ATTEMPT", Align::Right),
+        ("OUTCOME", Align::Left),
+        ("ENDED", Align::Left),
+        ("NODE", Align::Left),
+        ("ERROR", Align::Left),
+    ]);
+    for attempt in history {
+        table.row([
+            attempt["attempt"].to_string(),
+            text(attempt, "outcome"),
+            text(attempt, "finished_at"),
+            text(attempt, "node"),
+            text(attempt, "error"),
+        ]);
+    }
+    format!("{lines}\n{}", table.text())
+}
+
+fn text(value: &Value, name: &str) -> String {
+    value[name].as_str().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn job() -> Value {
+        json!({
+            "id": "019a", "kind": "stripe.event", "lane": "standard", "state": "dead", "subject": "cus_1",
+            "attempts": 2, "max_attempts": 2, "created_at": "2027-01-31T12:00:00.000Z",
+            "run_at": "2027-01-31T12:00:00.000Z", "finished_at": null, "last_error": "it\nfailed",
+            "dedupe_key": "evt_1", "waiting_because": null,
+            "attempts_history": [{
+                "attempt": 1, "outcome": "retry", "error": "it failed", "node": "ff",
+                "finished_at": "2027-01-31T12:00:01.000Z",
+            }],
+        })
+    }
+
+    #[test]
+    fn jobs_are_listed_one_line_each() {
+        assert_eq!(
+            render_list(&json!({ "items": [job()], "next": null, "total": 7 })),
+            "ID    STATE  LANE      KIND          SUBJECT  ATTEMPTS  CREATED                   NOTE\n\
+             019a  dead   standard  stripe.event  cus_1         2/2  2027-01-31T12:00:00.000Z  it failed\n\
+             \n\
+             1 of 7 jobs\n"
+        );
+    }
+
+    #[test]
+    fn a_job_is_shown_with_its_history() {
+        let shown = render_job(&job());
+        for line in [
+            "kind             stripe.event\n",
+            "finished at      -\n",
+            "last error       it failed\n",
+            "\nATTEMPT  OUTCOME  ENDED                     NODE  ERROR\n",
+            "      1  retry    2027-01-31T12:00:01.000Z  ff    it failed\n",
+        ] {
+            assert!(shown.contains(line), "{line} in {shown}");
+        }
+    }
+
+    #[test]
+    fn filters_survive_their_way_through_a_url() {
+        let args = ListArgs {
+            search: Some("a b&c=é".to_owned()),
+            state: Some("dead".to_owned()),
+            limit: 5,
+            ..ListArgs::default()
+        };
+        assert_eq!(query(&args), "state=dead&q=a%20b%26c%3D%C3%A9&limit=5");
+    }
+}

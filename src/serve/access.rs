@@ -1,0 +1,27 @@
+//! Who knows what a person may use: the database, by the rules of care.
+
+use std::error::Error;
+
+use async_trait::async_trait;
+use keepwell_jobs::{Care, access_query, care::document::AccessDocument};
+use keepwell_workers::{
+    clock::SharedClock,
+    database::{Database, turn::Urgency},
+};
+
+use crate::api::AccessReader;
+
+/// Reads a person's facts and applies the rules to them.
+pub(super) struct CareAccess {
+    pub(super) database: Database,
+    pub(super) care: Care,
+    pub(super) clock: SharedClock,
+}
+
+#[async_trait]
+impl AccessReader for CareAccess {
+    async fn access(&self, customer: &str) -> Result<AccessDocument, Box<dyn Error + Send + Sync>> {
+        let mut reader = self.database.reader(Urgency::General).await?;
+        Ok(access_query::access(&mut reader, &self.care, customer, self.clock.now_ms()).await?)
+    }
+}

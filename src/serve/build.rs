@@ -1,0 +1,147 @@
+//! Everything behind the listeners, built from the configuration.
+
+use std::{fs, sync::Arc, time::Duration};
+
+use keepwell_config::{Config, TIERS_TOML, values::Role};
+use keepwell_jobs::{Care, care::tiers::Tiers, marks::Marks};
+use keepwell_workers::{
+    clock::{SharedClock, SystemClock},
+    database::{Database, DatabaseOptions, MigrationFile},
+    engine::{Engine, EngineOptions, EngineParts, Retention},
+    handler::Registry,
+    lanes::LanesOptions,
+    ledger,
+    managed_redis::{ManagedRedis, ManagedRedisOptions},
+    seal::{KeyRing, SealingKey},
+};
+
+use super::{access::CareAccess, door::EngineDoor, error::ServeError, state_dir::StateDir};
+use crate::{
+    api::AccessReader,
+    receiver::{door::Door, stats::ReceiverStats},
+    telemetry::Metrics,
+};
+
+/// A day, in milliseconds.
+const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+
+/// What the private Redis may take, in bytes: at 40 bytes a waiting job, more than twenty million of them.
+const MANAGED_REDIS_BYTES_MAX: u64 = 1 << 30;
+
+/// The threads on which general jobs run. Handlers mostly wait for the database; two keep one that hogs its thread from
+/// holding up all others.
+const POOL_THREADS: usize = 2;
+
+/// What stands behind the listeners.
+pub(super) struct Built {
+    pub(super) engine: Engine,
+    pub(super) redis: Option<ManagedRedis>,
+    pub(super) database: Database,
+    pub(super) clock: SharedClock,
+    pub(super) access: Arc<dyn AccessReader>,
+    pub(super) door: Arc<dyn Door>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) receiver_stats: Arc<ReceiverStats>,
+}
+
+/// Every table that keepwell has: the engine's and the rules'.
+pub fn migrations() -> Vec<MigrationFile> {
+    ledger::MIGRATIONS.iter().copied().chain(keepwell_jobs::migrations()).collect()
+}
+
+/// Where the database is: as configured, else in the state directory.
+pub(crate) fn database_url(config: &Config) -> String {
+    match &config.database.url {
+        Some(url) => url.expose().to_owned(),
+        None => format!("sqlite:{}", config.state_dir.join("keepwell.db").display()),
+    }
+}
+
+/// The key ring that `config` holds.
+pub(crate) fn key_ring(config: &Config) -> Result<KeyRing, ServeError> {
+    let mut keys = config.encryption.keys.iter().map(|key| SealingKey::new(key.id.as_str(), key.bytes()));
+    let active = keys.next().ok_or(ServeError::NoKey)?;
+    Ok(KeyRing::new(active, keys))
+}
+
+fn tiers(config: &Config) -> Result<Tiers, ServeError> {
+    let Some(file) = &config.care.tiers_file else { return Ok(Tiers::from_toml(TIERS_TOML)?) };
+    let text = fs::read_to_string(file).map_err(|error| ServeError::TiersFile(file.clone(), error))?;
+    Ok(Tiers::from_toml(&text)?)
+}
+
+/// Builds it, in the order in which one thing needs another.
+pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built, ServeError> {
+    let clock: SharedClock = Arc::new(SystemClock);
+    let tiers = tiers(config)?;
+    let keys = key_ring(config)?;
+    let options =
+        DatabaseOptions { connections_max: config.database.connections_max, ..DatabaseOptions::default() };
+    let database = Database::connect(&database_url(config), &options).await?;
+    database.migrate(&migrations()).await?;
+    let marks = Marks::load(&database).await.map_err(|error| ServeError::Marks(error.into()))?;
+    let care = Care::new(tiers, marks.clone(), keys.clone());
+    let (redis, redis_url) = redis(config, state_dir).await?;
+    let receiver_stats = Arc::new(ReceiverStats::new());
+    let crisis_limit = Duration::from_millis(config.care.crisis_response_ms);
+    let metrics = Arc::new(Metrics::new(Arc::clone(&receiver_stats), crisis_limit, Arc::clone(&clock)));
+    let parts = EngineParts {
+        database: database.clone(),
+        keys,
+        clock: Arc::clone(&clock),
+        registry: Registry::new(keepwell_jobs::handlers(&care)),
+        redis_url,
+        observer: metrics.clone(),
+    };
+    let engine = Engine::start(parts, &engine_options(config, state_dir))?;
+    Ok(Built {
+        access: Arc::new(CareAccess { database: database.clone(), care, clock: Arc::clone(&clock) }),
+        door: Arc::new(EngineDoor { engine: engine.clone(), marks }),
+        engine,
+        redis,
+        database,
+        clock,
+        metrics,
+        receiver_stats,
+    })
+}
+
+/// The configured Redis, or a private one.
+async fn redis(
+    config: &Config,
+    state_dir: &StateDir,
+) -> Result<(Option<ManagedRedis>, String), ServeError> {
+    if let Some(url) = &config.redis.url {
+        return Ok((None, url.expose().to_owned()));
+    }
+    let options = ManagedRedisOptions {
+        binary: config.redis.server_binary.clone().unwrap_or_else(|| "redis-server".into()),
+        folder: state_dir.path().join("redis"),
+        memory_bytes_max: MANAGED_REDIS_BYTES_MAX,
+    };
+    let redis = ManagedRedis::start(options).await?;
+    let url = redis.url().to_owned();
+    Ok((Some(redis), url))
+}
+
+fn engine_options(config: &Config, state_dir: &StateDir) -> EngineOptions {
+    let crisis_slots = config.pool.crisis_slots;
+    EngineOptions {
+        slots: config.pool.slots.saturating_sub(crisis_slots).max(1),
+        crisis_slots,
+        threads: POOL_THREADS,
+        runs_jobs: config.roles.contains(&Role::Workers),
+        drain_timeout_ms: config.pool.drain_timeout_ms,
+        instance: state_dir.instance().to_owned(),
+        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        lanes: LanesOptions {
+            key_prefix: config.redis.key_prefix.clone(),
+            lease_ms: config.pool.lease_ms,
+            ..LanesOptions::default()
+        },
+        retention: Retention {
+            done_ms: i64::from(config.retention.done_days) * DAY_MS,
+            dead_ms: i64::from(config.retention.dead_days) * DAY_MS,
+        },
+    }
+}

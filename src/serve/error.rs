@@ -1,0 +1,57 @@
+//! Why the daemon could not start.
+
+use std::{error::Error, io, net::SocketAddr, path::PathBuf};
+
+use keepwell_jobs::care::tiers::TiersError;
+use keepwell_workers::{
+    database::{ConnectError, MigrateError},
+    engine::StartError,
+    managed_redis::ManagedRedisError,
+};
+
+use super::state_dir::StateDirError;
+use crate::{api::BindError, receiver::scheme::secret::SecretError};
+
+/// The daemon could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The state directory.
+    #[error(transparent)]
+    StateDir(#[from] StateDirError),
+    /// The database.
+    #[error("the database (`database.url`) cannot be used")]
+    Database(#[from] ConnectError),
+    /// The tables.
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
+    /// The private Redis.
+    #[error(transparent)]
+    Redis(#[from] ManagedRedisError),
+    /// The engine.
+    #[error("the engine cannot start")]
+    Engine(#[from] StartError),
+    /// The rules' state cannot be read.
+    #[error("the people in crisis cannot be read from the database")]
+    Marks(#[source] Box<dyn Error + Send + Sync>),
+    /// The tiers.
+    #[error("the tiers (`care.tiers_file`) cannot be used")]
+    Tiers(#[from] TiersError),
+    /// The tiers' file.
+    #[error("the file {0} (`care.tiers_file`) cannot be read")]
+    TiersFile(PathBuf, #[source] io::Error),
+    /// A secret.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// There is no key to seal with; the configuration makes sure that there is one.
+    #[error("`encryption.keys` is empty; it needs at least one key")]
+    NoKey,
+    /// The public listener.
+    #[error("`server.listen` ({0}) cannot be listened on")]
+    Listen(SocketAddr, #[source] io::Error),
+    /// The operators' listener.
+    #[error(transparent)]
+    Operators(#[from] BindError),
+    /// Signals.
+    #[error("signals cannot be waited for")]
+    Signals(#[source] io::Error),
+}

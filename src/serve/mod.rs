@@ -1,0 +1,125 @@
+//! The daemon: everything built from the configuration, started in order, and stopped in the opposite order.
+
+mod access;
+mod build;
+mod door;
+mod error;
+pub mod signals;
+mod sources;
+pub mod state_dir;
+
+use std::net::SocketAddr;
+
+use keepwell_config::{Loaded, values::Role};
+use keepwell_workers::{database::Database, engine::Engine, managed_redis::ManagedRedis};
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    api::{ApiState, OperatorsListener, operators, public},
+    receiver::Receiver,
+};
+use state_dir::StateDir;
+
+pub use build::migrations;
+pub(crate) use build::{database_url, key_ring};
+pub use error::ServeError;
+pub use sources::{APP_PATH, STRIPE_PATH};
+
+/// A running daemon.
+#[derive(Debug)]
+pub struct Daemon {
+    /// Where webhooks and the app's questions are taken.
+    pub public: SocketAddr,
+    /// Where operators' questions are taken, if this process takes them.
+    pub operators: Option<SocketAddr>,
+    stop: CancellationToken,
+    listeners: JoinSet<()>,
+    engine: Engine,
+    redis: Option<ManagedRedis>,
+    database: Database,
+    // Declared last: the state directory is free when everything in it is closed.
+    _state_dir: StateDir,
+}
+
+impl Daemon {
+    /// Starts everything that `loaded` asks for; returns once requests are taken.
+    pub async fn start(loaded: &Loaded) -> Result<Self, ServeError> {
+        let config = &loaded.config;
+        let state_dir = StateDir::lock(&config.state_dir)?;
+        // The sockets first: an address that is taken should fail before anything is touched.
+        let listener = TcpListener::bind(config.server.listen)
+            .await
+            .map_err(|error| ServeError::Listen(config.server.listen, error))?;
+        let public_address =
+            listener.local_addr().map_err(|error| ServeError::Listen(config.server.listen, error))?;
+        let operators_listener = if config.roles.contains(&Role::Console) {
+            Some(OperatorsListener::bind(config.operators.listen, &config.operators.socket).await?)
+        } else {
+            None
+        };
+        let operators_address = operators_listener.as_ref().map(OperatorsListener::address);
+
+        let built = build::build(config, &state_dir).await?;
+        let api = ApiState::new(
+            built.engine.clone(),
+            built.access,
+            built.metrics,
+            built.clock.clone(),
+            config,
+        );
+        let receiver = Receiver::new(
+            sources::receiver_options(config)?,
+            built.door,
+            public(api.clone()),
+            built.clock,
+            built.receiver_stats,
+        );
+
+        let stop = CancellationToken::new();
+        let mut listeners = JoinSet::new();
+        let receiver_stop = stop.clone();
+        listeners.spawn(async move { receiver.serve(listener, receiver_stop).await });
+        if let Some(listener) = operators_listener {
+            let operators_stop = stop.clone();
+            listeners.spawn(async move {
+                if let Err(error) = listener.serve(operators(api), operators_stop).await {
+                    tracing::error!(error = %error, "the operators' listener failed");
+                }
+            });
+        }
+        tracing::info!(public = %public_address, operators = ?operators_address, "keepwell is ready");
+        Ok(Self {
+            public: public_address,
+            operators: operators_address,
+            stop,
+            listeners,
+            engine: built.engine,
+            redis: built.redis,
+            database: built.database,
+            _state_dir: state_dir,
+        })
+    }
+
+    /// Takes no more requests, finishes those under way, lets running jobs end within `pool.drain_timeout_ms`, closes
+    /// everything.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        while self.listeners.join_next().await.is_some() {}
+        self.engine.shutdown().await;
+        if let Some(redis) = self.redis {
+            redis.stop().await;
+        }
+        self.database.close().await;
+        tracing::info!("keepwell has stopped");
+    }
+}
+
+/// Runs the daemon until SIGTERM or Ctrl-C.
+pub async fn run(loaded: &Loaded) -> Result<(), ServeError> {
+    let daemon = Daemon::start(loaded).await?;
+    let name = signals::end_signal().await.map_err(ServeError::Signals)?;
+    tracing::info!(signal = name, "stopping");
+    daemon.stop().await;
+    Ok(())
+}

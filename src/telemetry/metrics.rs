@@ -1,0 +1,146 @@
+//! Everything that is measured, in one place, in the form that Prometheus reads.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use keepwell_workers::{
+    clock::{SharedClock, UnixMs},
+    lanes::Lanes,
+    ledger::Ledger,
+    observer::{Observer, RunEnded},
+};
+use prometheus_client::{
+    encoding::text::encode,
+    metrics::{counter::Counter, gauge::Gauge, info::Info},
+    registry::{Registry, Unit},
+};
+
+use super::{
+    crisis_times::{CrisisSummary, CrisisTimes},
+    job_metrics::{JobMetrics, is_crisis_response},
+    lane_metrics::LaneMetrics,
+    process::ProcessUsage,
+    process_metrics::ProcessMetrics,
+    success::{SuccessWindow, Taken},
+    webhook_metrics::WebhookMetrics,
+};
+use crate::receiver::stats::ReceiverStats;
+
+/// Everything that is measured. Shared by whoever measures and whoever asks.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    jobs: JobMetrics,
+    lanes: LaneMetrics,
+    uptime: Gauge,
+    webhooks: Arc<ReceiverStats>,
+    success: SuccessWindow,
+    crises: CrisisTimes,
+    crisis_resources: Counter,
+    crisis_limit: Duration,
+    /// 0 is never.
+    last_run_ended_ms: AtomicI64,
+    clock: SharedClock,
+    started_ms: UnixMs,
+}
+
+impl Metrics {
+    /// Nothing measured yet. A crisis that was answered within `crisis_limit` counts as compliant. Uptime
+    /// counts from now.
+    pub fn new(webhooks: Arc<ReceiverStats>, crisis_limit: Duration, clock: SharedClock) -> Self {
+        let mut registry = Registry::with_prefix("keepwell");
+        registry.register("build", "What is running", Info::new([("version", super::VERSION)]));
+        let uptime = Gauge::default();
+        registry.register_with_unit("uptime", "How long it has been running", Unit::Seconds, uptime.clone());
+        let crisis_resources = Counter::default();
+        let help = "Times that somebody was told where to find help";
+        registry.register("crisis_resources_answered", help, crisis_resources.clone());
+        let jobs = JobMetrics::register(&mut registry);
+        let lanes = LaneMetrics::register(&mut registry);
+        registry.register_collector(Box::new(WebhookMetrics(Arc::clone(&webhooks))));
+        registry.register_collector(Box::new(ProcessMetrics));
+        Self {
+            registry,
+            jobs,
+            lanes,
+            uptime,
+            webhooks,
+            success: SuccessWindow::default(),
+            crises: CrisisTimes::default(),
+            crisis_resources,
+            crisis_limit,
+            last_run_ended_ms: AtomicI64::new(0),
+            started_ms: clock.now_ms(),
+            clock,
+        }
+    }
+
+    /// Everything, as Prometheus and OpenMetrics read it. Asks `lanes` and `ledger` how they stand, but not
+    /// for long.
+    pub async fn text(&self, lanes: &Lanes, ledger: &Ledger) -> String {
+        self.lanes.read(lanes, ledger).await;
+        self.uptime.set(self.uptime().as_secs() as i64);
+        let mut text = String::new();
+        // Writing to a String cannot fail, and no metric of ours refuses to be written.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+
+    /// What the receiver has counted.
+    pub fn webhooks(&self) -> &ReceiverStats {
+        &self.webhooks
+    }
+
+    /// The share of verified webhooks that could be taken in the last minutes, from 0 to 1; 1 if there were
+    /// none.
+    pub fn webhook_success_recent(&self) -> f64 {
+        self.success.recent(self.clock.now_ms(), Taken::of(&self.webhooks)).share()
+    }
+
+    /// Somebody was told where to find help.
+    pub fn answered_crisis_resources(&self) {
+        self.crisis_resources.inc();
+    }
+
+    /// How often somebody was told where to find help.
+    pub fn crisis_resources_answered(&self) -> u64 {
+        self.crisis_resources.get()
+    }
+
+    /// How recent crises were answered.
+    pub fn crises(&self) -> CrisisSummary {
+        self.crises.summary(self.clock.now_ms(), self.crisis_limit)
+    }
+
+    /// When a run of a job last ended.
+    pub fn last_run_ended_ms(&self) -> Option<UnixMs> {
+        Some(self.last_run_ended_ms.load(Relaxed)).filter(|ms| *ms != 0)
+    }
+
+    /// What this process takes of its machine, now.
+    pub fn process(&self) -> ProcessUsage {
+        ProcessUsage::read()
+    }
+
+    /// How long it has been running.
+    pub fn uptime(&self) -> Duration {
+        let since_ms = self.clock.now_ms().saturating_sub(self.started_ms);
+        Duration::from_millis(u64::try_from(since_ms).unwrap_or(0))
+    }
+}
+
+impl Observer for Metrics {
+    fn run_ended(&self, ended: &RunEnded<'_>) {
+        let now_ms = self.clock.now_ms();
+        self.last_run_ended_ms.store(now_ms, Relaxed);
+        self.jobs.run_ended(ended);
+        if is_crisis_response(ended) {
+            self.crises.remember(now_ms, ended.waited + ended.ran);
+        }
+    }
+}

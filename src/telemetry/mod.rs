@@ -1,0 +1,21 @@
+//! What keepwell says about itself: metrics and logs. Neither ever holds a secret or anything personal.
+
+mod crisis_times;
+mod job_metrics;
+mod lane_metrics;
+mod logs;
+mod metrics;
+mod metrics_json;
+mod process;
+mod process_metrics;
+mod success;
+mod webhook_metrics;
+
+pub use crisis_times::CrisisSummary;
+pub use logs::{LogError, init_logs};
+pub use metrics::Metrics;
+pub use metrics_json::JsonMetrics;
+pub use process::ProcessUsage;
+
+/// The version of keepwell.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
