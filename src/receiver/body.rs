@@ -9,7 +9,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap,
-    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING},
+    header::{CONTENT_ENCODING, CONTENT_TYPE},
 };
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, SizeHint};
@@ -20,8 +20,7 @@ use super::refusal::Refusal;
 /// What is set aside at most for a body before it arrives, in bytes; its declared length is only a claim.
 const CLAIM_BYTES_MAX: usize = 64 << 10;
 
-/// Refuses a body for what the headers say about it: its type, its encoding, its length. One that states a length and
-/// is chunked too is refused, because a proxy may have believed the length.
+/// Refuses a body for what the headers say about it: its type, its encoding, its length.
 pub(super) fn check_headers(
     headers: &HeaderMap,
     size: &SizeHint,
@@ -33,9 +32,6 @@ pub(super) fn check_headers(
     let mut encodings = headers.get_all(CONTENT_ENCODING).iter();
     if !encodings.all(|value| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity")) {
         return Err(Refusal::UnsupportedContentEncoding);
-    }
-    if headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH) {
-        return Err(Refusal::BodyUnreadable);
     }
     if size.lower() > body_bytes_max as u64 {
         return Err(Refusal::BodyTooLarge);

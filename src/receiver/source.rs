@@ -94,6 +94,11 @@ impl Source {
         self.allowed_networks.store(Arc::new(networks));
     }
 
+    /// The networks in force; none means any.
+    pub fn allowed_networks(&self) -> Arc<Vec<IpNet>> {
+        self.allowed_networks.load_full()
+    }
+
     /// Whether requests from `address` are taken.
     pub fn allows(&self, address: IpAddr) -> bool {
         let networks = self.allowed_networks.load();

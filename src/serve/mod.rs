@@ -4,6 +4,8 @@ mod access;
 mod build;
 mod door;
 mod error;
+mod reload;
+mod service_manager;
 pub mod signals;
 mod sources;
 pub mod state_dir;
@@ -48,11 +50,12 @@ impl Daemon {
         let config = &loaded.config;
         let state_dir = StateDir::lock(&config.state_dir)?;
         // The sockets first: an address that is taken should fail before anything is touched.
-        let listener = TcpListener::bind(config.server.listen)
-            .await
-            .map_err(|error| ServeError::Listen(config.server.listen, error))?;
-        let public_address =
-            listener.local_addr().map_err(|error| ServeError::Listen(config.server.listen, error))?;
+        let failed = |error| ServeError::Listen(config.server.listen, error);
+        let listener = match service_manager::handed_over().map_err(failed)? {
+            Some(listener) => listener,
+            None => TcpListener::bind(config.server.listen).await.map_err(failed)?,
+        };
+        let public_address = listener.local_addr().map_err(failed)?;
         let operators_listener = if config.roles.contains(&Role::Console) {
             Some(OperatorsListener::bind(config.operators.listen, &config.operators.socket).await?)
         } else {
@@ -68,8 +71,10 @@ impl Daemon {
             built.clock.clone(),
             config,
         );
+        let options = sources::receiver_options(config)?;
+        let event_sources = options.sources.clone();
         let receiver = Receiver::new(
-            sources::receiver_options(config)?,
+            options,
             built.door,
             public(api.clone()),
             built.clock,
@@ -80,6 +85,8 @@ impl Daemon {
         let mut listeners = JoinSet::new();
         let receiver_stop = stop.clone();
         listeners.spawn(async move { receiver.serve(listener, receiver_stop).await });
+        listeners.spawn(service_manager::feed_watchdog(built.engine.clone(), stop.clone()));
+        listeners.spawn(reload::reload_on_hangup(loaded.file.clone(), event_sources, stop.clone()));
         if let Some(listener) = operators_listener {
             let operators_stop = stop.clone();
             listeners.spawn(async move {
@@ -88,6 +95,7 @@ impl Daemon {
                 }
             });
         }
+        service_manager::ready();
         tracing::info!(public = %public_address, operators = ?operators_address, "keepwell is ready");
         Ok(Self {
             public: public_address,
@@ -104,6 +112,7 @@ impl Daemon {
     /// Takes no more requests, finishes those under way, lets running jobs end within `pool.drain_timeout_ms`, closes
     /// everything.
     pub async fn stop(mut self) {
+        service_manager::stopping();
         self.stop.cancel();
         while self.listeners.join_next().await.is_some() {}
         self.engine.shutdown().await;

@@ -36,6 +36,18 @@ pub(super) fn receiver_options(config: &Config) -> Result<ReceiverOptions, Secre
     })
 }
 
+/// Gives `sources` the secrets and networks that `config` has now. Either all of them change or none.
+pub(super) fn refresh(config: &Config, sources: &[Arc<Source>]) -> Result<(), SecretError> {
+    let fresh = receiver_options(config)?.sources;
+    for source in sources {
+        if let Some(fresh) = fresh.iter().find(|fresh| fresh.path == source.path) {
+            source.replace_secrets(fresh.secrets().as_ref().clone());
+            source.replace_allowed_networks(fresh.allowed_networks().as_ref().clone());
+        }
+    }
+    Ok(())
+}
+
 fn networks(networks: &[Network]) -> Vec<ipnet::IpNet> {
     networks.iter().map(Network::as_ipnet).collect()
 }

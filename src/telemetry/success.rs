@@ -27,7 +27,7 @@ pub(crate) struct SuccessWindow {
 pub(crate) struct Taken {
     /// Recorded now or before.
     pub(crate) taken: u64,
-    /// Sent away although nothing was wrong with them.
+    /// Sent away because they could not be recorded.
     pub(crate) failed: u64,
 }
 
@@ -36,7 +36,8 @@ impl Taken {
     pub(crate) fn of(stats: &ReceiverStats) -> Self {
         Self {
             taken: stats.recorded.get() + stats.duplicates.get(),
-            failed: stats.blocked(Refusal::NotRecorded) + stats.blocked(Refusal::Busy),
+            // Not those turned away before they were verified: a flood must not make us look ill.
+            failed: stats.blocked(Refusal::NotRecorded),
         }
     }
 

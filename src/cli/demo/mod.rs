@@ -8,7 +8,6 @@ mod report;
 mod storm;
 
 use std::{
-    collections::BTreeMap,
     io,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
@@ -28,16 +27,15 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     Context,
-    client::{self, Connection, Peer},
+    client::{self, Peer},
     daemon::{Operators, reachable},
     failure::Failure,
-    job::encoded,
     say,
     sender::Signer,
     serve::{announce, explain, runtime},
 };
 use crate::{
-    api::{BindError, instant::rfc3339},
+    api::BindError,
     serve::{APP_PATH, Daemon, STRIPE_PATH, ServeError, signals},
     telemetry::init_logs,
 };

@@ -37,18 +37,20 @@ async fn word(response: Response<Incoming>) -> (StatusCode, Value) {
 }
 
 #[tokio::test]
-async fn events_come_over_http2_too_many_at_a_time() {
+async fn events_come_over_http2_too_and_many_at_a_time() {
     let rig = Rig::start().await;
     let mut driving = JoinSet::new();
     let mut client = connect(&rig, &mut driving).await;
-    let mut answers = JoinSet::new();
-    for n in 0..200 {
-        client.ready().await.unwrap();
-        answers.spawn(client.send_request(request(&rig, &format!("evt_{n}"))));
-    }
-    while let Some(answer) = answers.join_next().await {
-        let (status, body) = word(answer.unwrap().unwrap()).await;
-        assert_eq!((status, body["duplicate"].as_bool()), (StatusCode::OK, Some(false)));
+    for round in 0..4 {
+        let mut answers = JoinSet::new();
+        for n in 0..50 {
+            client.ready().await.unwrap();
+            answers.spawn(client.send_request(request(&rig, &format!("evt_{round}_{n}"))));
+        }
+        while let Some(answer) = answers.join_next().await {
+            let (status, body) = word(answer.unwrap().unwrap()).await;
+            assert_eq!((status, body["duplicate"].as_bool()), (StatusCode::OK, Some(false)));
+        }
     }
     assert_eq!(rig.stats.recorded.get(), 200);
     rig.stop().await;
@@ -94,6 +96,25 @@ async fn a_stream_in_flight_at_shutdown_is_answered() {
     assert_eq!(status, StatusCode::OK);
     driving.join_next().await.unwrap().unwrap().unwrap();
     rig.stopped().await;
+}
+
+#[tokio::test]
+async fn an_event_whose_stream_is_reset_is_recorded_all_the_same() {
+    let rig = Rig::start().await;
+    rig.door.shut();
+    let (mut arrived, mut recorded) = (rig.door.arrived.subscribe(), rig.door.recorded.subscribe());
+    let mut driving = JoinSet::new();
+    let mut client = connect(&rig, &mut driving).await;
+    let mut answers = JoinSet::new();
+    answers.spawn(client.send_request(request(&rig, "evt_1")));
+    arrived.wait_for(|arrived| *arrived == 1).await.unwrap();
+    answers.shutdown().await;
+    drop(client);
+    rig.until(|stats| stats.in_flight.get() == 0).await;
+    rig.door.open.add_permits(1);
+    recorded.wait_for(|recorded| *recorded == 1).await.unwrap();
+    assert!(rig.door.job("evt_1").is_some());
+    rig.stop().await;
 }
 
 #[tokio::test]

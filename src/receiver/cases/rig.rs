@@ -105,6 +105,16 @@ impl Rig {
         String::from_utf8(line.read_to_end().await).unwrap().to_ascii_lowercase()
     }
 
+    /// Waits until the counters are as they should be.
+    pub(super) async fn until(&self, condition: impl Fn(&ReceiverStats) -> bool) {
+        let reached = async {
+            while !condition(&self.stats) {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, reached).await.expect("the counters get there in time");
+    }
+
     /// Stops the receiver and waits until it has.
     pub(super) async fn stop(mut self) {
         self.shutdown.cancel();

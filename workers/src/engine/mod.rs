@@ -5,7 +5,7 @@ mod threads;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -141,6 +141,7 @@ struct Inner {
     drain: CancellationToken,
     /// One for each pool's thread, cancelled when the pool has ended.
     ended: [CancellationToken; 2],
+    turns: Option<[Arc<AtomicU64>; 2]>,
     close: CancellationToken,
     running: Mutex<Running>,
 }
@@ -186,11 +187,13 @@ impl Engine {
             observer,
             drain: drain.clone(),
             ended: CancellationToken::new(),
+            turns: Arc::default(),
             close: close.clone(),
             drain_timeout: Duration::from_millis(options.drain_timeout_ms),
         };
         let crisis_slots = options.runs_jobs.then_some(options.crisis_slots);
-        let crisis = Shared { ended: CancellationToken::new(), ..shared.clone() };
+        let crisis = Shared { ended: CancellationToken::new(), turns: Arc::default(), ..shared.clone() };
+        let turns = options.runs_jobs.then(|| [Arc::clone(&crisis.turns), Arc::clone(&shared.turns)]);
         let ended = [crisis.ended.clone(), shared.ended.clone()];
         threads.push(runtime::on_own_thread("keepwell-crisis", Threads::One, move || {
             crisis.run(
@@ -244,6 +247,7 @@ impl Engine {
             pulse,
             drain,
             ended,
+            turns,
             close,
             running: Mutex::new(Running { threads, tasks }),
         })))
@@ -289,6 +293,12 @@ impl Engine {
     /// The general pool's present identity among the nodes.
     pub fn node(&self) -> NodeId {
         self.0.member.node()
+    }
+
+    /// How often the loops of the crisis pool and of the general pool have turned: at least once a second each while their
+    /// threads are alive and not hogged. `None` in a process that runs no jobs.
+    pub fn turns(&self) -> Option<[u64; 2]> {
+        self.0.turns.as_ref().map(|turns| turns.each_ref().map(|turns| turns.load(Ordering::Relaxed)))
     }
 
     /// How things stand.

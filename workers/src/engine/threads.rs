@@ -1,7 +1,10 @@
 //! The life of a pool's thread, and what the engine listens to.
 
 use std::{
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64},
+    },
     time::Duration,
 };
 
@@ -28,6 +31,8 @@ pub(super) struct Shared {
     pub(super) observer: Arc<dyn Observer>,
     pub(super) drain: CancellationToken,
     pub(super) ended: CancellationToken,
+    /// Turns of this thread's fetcher.
+    pub(super) turns: Arc<AtomicU64>,
     pub(super) close: CancellationToken,
     pub(super) drain_timeout: Duration,
 }
@@ -84,6 +89,7 @@ impl Shared {
                 bells: self.bells,
                 observer: self.observer,
                 drain: self.drain,
+                turns: self.turns,
             };
             pool.run(self.drain_timeout).await;
             left.cancel();

@@ -1,6 +1,13 @@
 //! The fetcher: tells the lanes what has ended, claims for the slots that are free, reads the jobs from the ledger.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::{
     sync::{Semaphore, mpsc},
@@ -58,6 +65,8 @@ pub(crate) struct Fetcher {
     /// How long to stay idle at most.
     next_look: Duration,
     suspects: Arc<Semaphore>,
+    /// Counts this loop's turns, at least one a second while its runtime is alive.
+    turns: Arc<AtomicU64>,
 }
 
 enum Woken {
@@ -79,6 +88,7 @@ impl Fetcher {
         ended: mpsc::UnboundedReceiver<Move>,
         bells: Arc<Bells>,
         drain: CancellationToken,
+        turns: Arc<AtomicU64>,
     ) -> Self {
         Self {
             scope,
@@ -96,6 +106,7 @@ impl Fetcher {
             claims_unsure: false,
             next_look: IDLE_LOOK,
             suspects: Arc::new(Semaphore::new(1)),
+            turns,
         }
     }
 
@@ -104,6 +115,7 @@ impl Fetcher {
         let mut hungry = true;
         let mut backoff = BACKOFF_MIN;
         loop {
+            self.turns.fetch_add(1, Ordering::Relaxed);
             while let Ok(ended) = self.ended.try_recv() {
                 self.note(ended);
             }

@@ -25,7 +25,10 @@ mod run;
 mod service;
 mod settler;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use apalis::layers::{catch_panic::CatchPanicLayer, tracing::TraceLayer};
 use apalis_core::worker::{
@@ -65,6 +68,8 @@ pub(crate) struct Pool {
     pub(crate) observer: Arc<dyn Observer>,
     /// Cancelled when nothing more shall be claimed.
     pub(crate) drain: CancellationToken,
+    /// Counts the turns of the fetcher's loop.
+    pub(crate) turns: Arc<AtomicU64>,
 }
 
 impl Pool {
@@ -98,6 +103,7 @@ impl Pool {
             moves_out,
             self.bells,
             self.drain.clone(),
+            self.turns,
         );
         let context = WorkerContext::new(self.name);
         let worker = WorkerBuilder::new(&context)
