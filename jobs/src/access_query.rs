@@ -15,6 +15,6 @@ pub async fn access(
     customer: &str,
     now_ms: UnixMs,
 ) -> Result<AccessDocument, sqlx::Error> {
-    let facts = store::facts(reader, customer).await?;
+    let facts = store::facts(reader, customer, &care.memory).await?;
     Ok(access::access(&facts, &care.tiers, now_ms))
 }

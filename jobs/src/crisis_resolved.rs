@@ -9,9 +9,7 @@ use keepwell_workers::{
     policy::Policy,
 };
 
-use crate::{
-    Care, care::crisis::resolved_time_ms, event::unreadable, kinds, signal::Signal, store::taught,
-};
+use crate::{Care, care::crisis::resolved_time_ms, event::unreadable, kinds, signal::Signal, store::taught};
 
 /// Learns that a crisis is over.
 pub(crate) struct CrisisResolved(pub(crate) Care);
@@ -37,7 +35,10 @@ impl Handler for CrisisResolved {
             Err(error) => return Ok(unreadable(error)),
         };
         let resolved_ms = resolved_time_ms(signal.stated_ms, job.created_ms);
-        taught(transaction, &signal.customer, &self.0.marks, |facts| facts.crisis_resolved(resolved_ms)).await?;
+        taught(transaction, &signal.customer, &self.0, |facts| {
+            facts.crisis_resolved(resolved_ms, job.created_ms)
+        })
+        .await?;
         Ok(Outcome::Done)
     }
 }

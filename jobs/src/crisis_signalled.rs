@@ -53,7 +53,7 @@ impl Handler for CrisisSignalled {
             at_ms: signal_time_ms(signal.stated_ms, job.created_ms),
             only_in_crisis: false,
         };
-        taught(transaction, &signal.customer, &self.0.marks, |facts| {
+        taught(transaction, &signal.customer, &self.0, |facts| {
             facts.signalled(job.id.to_string(), crisis, job.created_ms);
         })
         .await?;

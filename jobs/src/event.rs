@@ -1,6 +1,6 @@
 //! What the handlers of Stripe's events share: the event in a job, and the crisis that its metadata may tell of.
 
-use keepwell_workers::{clock::UnixMs, job::Job, outcome::Outcome};
+use keepwell_workers::{clock::UnixMs, id::JobId, job::Job, outcome::Outcome};
 
 use crate::{
     care::{
@@ -17,6 +17,7 @@ use crate::{
 
 /// A Stripe event that has an object and concerns somebody.
 pub(crate) struct Event<'a> {
+    pub(crate) job: JobId,
     pub(crate) id: String,
     pub(crate) created_s: i64,
     pub(crate) customer: String,
@@ -32,6 +33,7 @@ impl<'a> Event<'a> {
         let Some(object) = envelope.object else { return Ok(None) };
         let Some(customer) = customer_of(object) else { return Ok(None) };
         Ok(Some(Self {
+            job: job.id,
             id: envelope.id.into_owned(),
             // An event that does not say when it was made counts as made when it came.
             created_s: envelope.created_s.unwrap_or(job.created_ms / 1_000),
@@ -52,7 +54,8 @@ impl<'a> Event<'a> {
                 at_ms: signal_time_ms(Some(stated_ms), self.learned_ms),
                 only_in_crisis: false,
             };
-            facts.signalled(format!("{}:metadata", self.id), signal, self.learned_ms);
+            // The event's own id may already be as long as an id can be.
+            facts.signalled(format!("{}:metadata", self.job), signal, self.learned_ms);
         }
     }
 }

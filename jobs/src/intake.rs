@@ -37,10 +37,12 @@ struct Route {
     lane: Lane,
 }
 
-/// The job of a route. Events of one person take turns.
+/// The job of a route. Events of one person take turns, so that they do not wait for each other inside the database; those
+/// of the crisis lane take none, because they would have to wait behind what came before them in lower lanes.
 fn job(route: &Route, body: &Bytes, dedupe_key: String, customer: Option<&str>) -> NewJob {
     let job = NewJob::new(route.kind, route.lane, body.clone()).dedupe_key(dedupe_key);
     match customer {
+        Some(customer) if route.lane == Lane::Crisis => job.subject(customer),
         Some(customer) => job.subject(customer).turn(customer),
         None => job,
     }

@@ -85,7 +85,7 @@ async fn learn(
     };
     let mut invoice = InvoiceFields::read(event.object);
     let id = invoice.id.take().map(Cow::into_owned);
-    taught(transaction, &event.customer, &care.marks, |facts| {
+    taught(transaction, &event.customer, care, |facts| {
         event.teach_crisis_mode(facts);
         if let Some(id) = id {
             teach(&event, invoice, id, facts);

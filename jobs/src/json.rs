@@ -75,9 +75,10 @@ impl<'a> Json<'a> {
     /// The first `count_max` elements of an array; of a Stripe list object, those of its `data`.
     pub fn items(self, count_max: usize) -> Vec<Json<'a>> {
         if self.is_object() {
-            return self.at(&["data"]).filter(|data| !data.is_object()).map_or_else(Vec::new, |data| {
-                data.items(count_max)
-            });
+            return self
+                .at(&["data"])
+                .filter(|data| !data.is_object())
+                .map_or_else(Vec::new, |data| data.items(count_max));
         }
         let mut found = Vec::new();
         let _ = serde_json::Deserializer::from_str(self.0)
@@ -231,9 +232,11 @@ mod tests {
 
     #[test]
     fn a_field_of_another_type_or_out_of_range_is_missing() {
-        let json = Json::parse(br#"{"n":1e999,"big":99999999999999999999,"s":1,"t":"x","l":{},"z":null}"#).unwrap();
-        let [n, big, s, t, l, z] = json.fields(["n", "big", "s", "t", "l", "z"]).map(Option::<Json>::from);
-        assert_eq!((n.unwrap().integer(), n.unwrap().number()), (None, None));
+        let json =
+            Json::parse(br#"{"n":1e999,"big":99999999999999999999,"s":1,"t":"x","l":{},"z":null}"#).unwrap();
+        let [number, big, s, t, l, z] =
+            json.fields(["n", "big", "s", "t", "l", "z"]).map(Option::<Json>::from);
+        assert_eq!((number.unwrap().integer(), number.unwrap().number()), (None, None));
         assert_eq!(big.unwrap().integer(), None);
         assert_eq!((s.unwrap().text(), t.unwrap().integer(), t.unwrap().flag()), (None, None, None));
         assert_eq!(l.unwrap().items(9), []);
@@ -270,7 +273,8 @@ mod tests {
         for bad in ["", "a\0b", "a\nb", &"x".repeat(256)] {
             assert!(!is_id(bad));
         }
-        let escaped = Json::parse(br#"{"a":"\u0000","b":"\ud800","c":"\u0063us","d":{"id":"cus_2"}}"#).unwrap();
+        let escaped =
+            Json::parse(br#"{"a":"\u0000","b":"\ud800","c":"\u0063us","d":{"id":"cus_2"}}"#).unwrap();
         let [a, b, c, d] = escaped.fields(["a", "b", "c", "d"]).map(|field| field.unwrap().reference());
         assert_eq!((a, b), (None, None));
         assert_eq!((c.unwrap(), d.unwrap()), ("cus".into(), "cus_2".into()));

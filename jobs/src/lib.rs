@@ -36,6 +36,7 @@ use keepwell_workers::{database::MigrationFile, handler::Handler, seal::KeyRing}
 
 use care::tiers::Tiers;
 use marks::Marks;
+use store::FactsMemory;
 
 /// What every handler of this room works with. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -46,12 +47,14 @@ pub struct Care {
     pub marks: Marks,
     /// What seals personal data.
     pub keys: KeyRing,
+    /// The facts of the people of the last minutes.
+    pub memory: FactsMemory,
 }
 
 impl Care {
     /// The rules with these tiers, this set of marked people and these keys.
     pub fn new(tiers: Tiers, marks: Marks, keys: KeyRing) -> Self {
-        Self { tiers: Arc::new(tiers), marks, keys }
+        Self { tiers: Arc::new(tiers), marks, keys, memory: FactsMemory::default() }
     }
 }
 

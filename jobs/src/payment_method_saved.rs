@@ -30,7 +30,7 @@ impl Handler for PaymentMethodSaved {
             Ok(None) => return Ok(Outcome::Done),
             Err(outcome) => return Ok(outcome),
         };
-        taught(transaction, &event.customer, &self.0.marks, |facts| {
+        taught(transaction, &event.customer, &self.0, |facts| {
             event.teach_crisis_mode(facts);
             facts.payment_method_on_file = true;
         })

@@ -42,7 +42,7 @@ impl Handler for PersonDataUpdated {
             other => return Ok(Outcome::dead(format!("`{other}` is not about a person's data"))),
         };
         // Takes the person's row, so that two values of one person come one after the other.
-        taught(transaction, &signal.customer, &self.0.marks, |_| {}).await?;
+        taught(transaction, &signal.customer, &self.0, |_| {}).await?;
         let stated_ms = signal.stated_ms.unwrap_or(job.created_ms).min(job.created_ms);
         let value = signal.data.as_str().as_bytes();
         keep_person_data(transaction, &self.0.keys, &signal.customer, kind, stated_ms, value).await?;

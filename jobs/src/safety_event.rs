@@ -32,7 +32,7 @@ impl Handler for SafetyEvent {
         };
         let at_ms = signal_time_ms(signal.stated_ms, job.created_ms);
         let failed = signal.signal_type == "tool.failed";
-        taught(transaction, &signal.customer, &self.0.marks, |facts| {
+        taught(transaction, &signal.customer, &self.0, |facts| {
             let id = job.id.to_string();
             if failed {
                 facts.system_failed(id, at_ms, job.created_ms);

@@ -24,15 +24,21 @@ pub struct Signal<'a> {
     pub data: Json<'a>,
 }
 
+/// What happened, as the signal in `body` names it.
+pub fn signal_type(body: &[u8]) -> Result<Cow<'_, str>, IntakeError> {
+    let json = Json::parse(body)?;
+    if !json.is_object() {
+        return Err(IntakeError::NotAnEvent);
+    }
+    let [signal_type] = json.fields(["type"]);
+    required(signal_type, IntakeError::MissingType, IntakeError::BadType)
+}
+
 impl<'a> Signal<'a> {
     /// Reads the signal in `body`.
     pub fn parse(body: &'a [u8]) -> Result<Self, IntakeError> {
-        let json = Json::parse(body)?;
-        if !json.is_object() {
-            return Err(IntakeError::NotAnEvent);
-        }
-        let [signal_type, timestamp, data] = json.fields(["type", "timestamp", "data"]);
-        let signal_type = required(signal_type, IntakeError::MissingType, IntakeError::BadType)?;
+        let signal_type = signal_type(body)?;
+        let [timestamp, data] = Json::parse(body)?.fields(["timestamp", "data"]);
         let data = data.ok_or(IntakeError::MissingCustomer)?;
         let [customer] = data.fields(["customer"]);
         let customer = required(customer, IntakeError::MissingCustomer, IntakeError::BadCustomer)?;

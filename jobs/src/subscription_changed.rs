@@ -65,7 +65,7 @@ impl Handler for SubscriptionChanged {
             Err(outcome) => return Ok(outcome),
         };
         let snapshot = self.snapshot(&event);
-        taught(transaction, &event.customer, &self.care.marks, |facts| {
+        taught(transaction, &event.customer, &self.care, |facts| {
             // The crisis first: what ends during it is treated as such.
             event.teach_crisis_mode(facts);
             if let Some(snapshot) = snapshot {

@@ -107,11 +107,23 @@ impl Caretaker {
 
     async fn probe(&self, server_life: &mut Option<String>) {
         let ledger = timeout(PROBE_TIMEOUT, self.ledger.ping()).await;
-        self.pulse.ledger_ok.store(matches!(ledger, Ok(Ok(()))), Ordering::Release);
+        let ok = matches!(ledger, Ok(Ok(())));
+        match (self.pulse.ledger_ok.swap(ok, Ordering::AcqRel), ok) {
+            (true, false) => tracing::warn!("the database is away; nothing can be recorded"),
+            (false, true) => {
+                // A server that died may have lost its last relaxed commits: those jobs are owed again, and the lanes
+                // were told that they are done.
+                tracing::info!("the database answers; comparing the lanes with the ledger");
+                self.behind.store(true, Ordering::Release);
+            }
+            _ => {}
+        }
         let lanes = timeout(PROBE_TIMEOUT, self.lanes.server_life()).await;
         let ok = matches!(lanes, Ok(Ok(_)));
         match (self.pulse.lanes_ok.swap(ok, Ordering::AcqRel), ok) {
-            (true, false) => tracing::warn!("redis is away; jobs are recorded, and crisis jobs run from the ledger"),
+            (true, false) => {
+                tracing::warn!("redis is away; jobs are recorded, and crisis jobs run from the ledger");
+            }
             (false, true) => tracing::info!("redis answers"),
             _ => {}
         }

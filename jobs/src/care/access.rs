@@ -24,7 +24,8 @@ pub fn access(facts: &Facts, tiers: &Tiers, now_ms: UnixMs) -> AccessDocument {
     let grace = grace_view(facts, now_ms);
     let counting = counting_subscription(facts, tiers);
     let bought = counting.as_ref().and_then(|counting| counting.tier);
-    let tier = bought.into_iter().chain(grace.active.then(|| tiers.grace_period())).max_by_key(|tier| tier.rank);
+    let tier =
+        bought.into_iter().chain(grace.active.then(|| tiers.grace_period())).max_by_key(|tier| tier.rank);
     AccessDocument {
         customer: facts.customer.clone(),
         version: facts.version,
@@ -87,11 +88,15 @@ fn counting_subscription<'f>(facts: &'f Facts, tiers: &'f Tiers) -> Option<Count
 fn grace_view(facts: &Facts, now_ms: UnixMs) -> GraceView {
     let running = facts.graces.iter().filter(|(key, grace)| !grace.closed && !facts.has_recovered(key));
     let running: Vec<(GraceReason, UnixMs, UnixMs)> = running
-        .map(|(key, grace)| (key.reason, grace.started_ms, grace.ends_ms(facts.is_protected(key), now_ms)))
+        .map(|(key, grace)| {
+            (key.reason, grace.started_ms, grace.ends_ms(facts.protected_until_ms(key), now_ms))
+        })
         .filter(|(_, _, ends_ms)| *ends_ms > now_ms)
         .collect();
-    let told = running.iter().min_by_key(|(reason, started_ms, ends_ms)| (*reason, Reverse(*ends_ms), *started_ms));
-    let (Some((reason, started_ms, _)), Some(ends_ms)) = (told, running.iter().map(|(_, _, ends_ms)| *ends_ms).max())
+    let told =
+        running.iter().min_by_key(|(reason, started_ms, ends_ms)| (*reason, Reverse(*ends_ms), *started_ms));
+    let (Some((reason, started_ms, _)), Some(ends_ms)) =
+        (told, running.iter().map(|(_, _, ends_ms)| *ends_ms).max())
     else {
         return GraceView::default();
     };

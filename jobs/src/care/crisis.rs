@@ -156,7 +156,9 @@ pub const LATE_MS: i64 = 15 * 60 * 1_000;
 /// later than [`LATE_MS`] counts as of now: a "resolved" in between may not have known of it, and doubt favours care.
 pub const fn signal_time_ms(stated_ms: Option<UnixMs>, received_ms: UnixMs) -> UnixMs {
     match stated_ms {
-        Some(stated_ms) if stated_ms <= received_ms && received_ms.saturating_sub(stated_ms) <= LATE_MS => stated_ms,
+        Some(stated_ms) if stated_ms <= received_ms && received_ms.saturating_sub(stated_ms) <= LATE_MS => {
+            stated_ms
+        }
         _ => received_ms,
     }
 }

@@ -119,9 +119,7 @@ impl Facts {
             only_in_crisis: true,
         };
         self.signalled(event_id, signal, learned_ms);
-        if !self.is_paid(&invoice) {
-            self.payment_trouble(invoice.clone(), subscription.clone(), event_created_s, learned_ms);
-        }
+        self.payment_trouble(invoice.clone(), subscription.clone(), event_created_s, learned_ms);
         let failed = Invoice { subscription, paid_s: None, failed_s: Some(event_created_s), learned_ms };
         self.invoices.entry(invoice).or_default().merge(failed);
     }
@@ -136,12 +134,18 @@ impl Facts {
         }
         if !only_in_crisis || open.is_some() {
             let severity = open.map_or(own, |open| open.max(own));
-            self.running_grace(GraceReason::CrisisDetected, days(GraceReason::CrisisDetected, Some(severity)), learned_ms);
+            self.running_grace(
+                GraceReason::CrisisDetected,
+                days(GraceReason::CrisisDetected, Some(severity)),
+                learned_ms,
+            );
         }
     }
 
     /// Somebody said that the crisis is over. Signals that come later, or came at the same time, still count.
-    pub fn crisis_resolved(&mut self, resolved_ms: UnixMs) {
+    pub fn crisis_resolved(&mut self, resolved_ms: UnixMs, learned_ms: UnixMs) {
+        // What the crisis has extended until now stays so.
+        self.close_ended_graces(learned_ms);
         self.resolved_ms = self.resolved_ms.max(Some(resolved_ms));
     }
 
@@ -160,12 +164,13 @@ impl Facts {
 
     /// The end of a grace period may have come: it is extended for whoever is vulnerable, and closed otherwise.
     pub fn grace_ended(&mut self, key: &GraceKey, now_ms: UnixMs) {
-        let extended = self.is_protected(key) && !self.has_recovered(key);
-        let Some(grace) = self.graces.get_mut(key).filter(|grace| !grace.closed && grace.ends_ms <= now_ms) else {
+        let protected_until_ms = if self.has_recovered(key) { None } else { self.protected_until_ms(key) };
+        let Some(grace) = self.graces.get_mut(key).filter(|grace| !grace.closed && grace.ends_ms <= now_ms)
+        else {
             return;
         };
-        if extended {
-            grace.ends_ms = grace.ends_ms(true, now_ms);
+        grace.ends_ms = grace.ends_ms(protected_until_ms, now_ms);
+        if grace.ends_ms > now_ms {
             return;
         }
         grace.closed = true;
@@ -194,9 +199,10 @@ impl Facts {
     /// The status that counts: a paid invoice makes a subscription active before Stripe says so itself.
     pub fn status_of(&self, subscription: &SubscriptionSnapshot) -> SubscriptionStatus {
         let paid = subscription.status.waits_for_payment()
-            && self.invoices.values().any(|invoice| {
-                invoice.subscription.as_deref() == Some(&subscription.id)
-                    && invoice.paid_s >= Some(subscription.event_created_s)
+            && self.invoices.iter().any(|(id, invoice)| {
+                let its_own = invoice.subscription.as_deref() == Some(&subscription.id)
+                    || subscription.latest_invoice.as_ref() == Some(id);
+                its_own && invoice.paid_s >= Some(subscription.event_created_s)
             });
         if paid { SubscriptionStatus::Active } else { subscription.status.clone() }
     }
@@ -209,7 +215,7 @@ impl Facts {
             GraceReason::CrisisDetected | GraceReason::SystemError => false,
             GraceReason::SubscriptionCanceled => self.has_running_subscription(),
             GraceReason::PaymentFailure => {
-                self.is_paid(&key.cause)
+                self.is_paid_since(&key.cause, grace.trouble_s)
                     || subscription.is_some_and(|known| {
                         is_running(&known.status) && Some(known.event_created_s) > grace.trouble_s
                             || known.status.is_final() && self.has_running_subscription()
@@ -218,13 +224,34 @@ impl Facts {
         }
     }
 
-    /// Whether the grace period would be extended if it ended now.
-    pub fn is_protected(&self, key: &GraceKey) -> bool {
-        self.crisis().is_some() || (self.vulnerable && key.reason != GraceReason::CrisisDetected)
+    /// Until when a grace period that ends is extended: during a crisis without an end, and afterwards for as long as the
+    /// grace period that came with the crisis lasts; `None` if it is not.
+    pub fn protected_until_ms(&self, key: &GraceKey) -> Option<UnixMs> {
+        if self.crisis().is_some() {
+            return Some(UnixMs::MAX);
+        }
+        if key.reason == GraceReason::CrisisDetected {
+            return None;
+        }
+        let crisis = self
+            .graces
+            .iter()
+            .filter(|(key, grace)| key.reason == GraceReason::CrisisDetected && !grace.closed);
+        crisis.map(|(_, grace)| grace.ends_ms).max()
     }
 
-    fn is_paid(&self, invoice: &str) -> bool {
-        self.invoices.get(invoice).is_some_and(Invoice::is_paid)
+    /// Sees to every grace period whose end has come.
+    pub fn close_ended_graces(&mut self, now_ms: UnixMs) {
+        // The one that came with a crisis last, because it protects the others.
+        let keys: Vec<GraceKey> = self.graces.keys().rev().cloned().collect();
+        for key in keys {
+            self.grace_ended(&key, now_ms);
+        }
+    }
+
+    /// Whether the invoice was paid at or after the trouble. Paid is final, so a failure told late changes nothing.
+    fn is_paid_since(&self, invoice: &str, trouble_s: Option<i64>) -> bool {
+        self.invoices.get(invoice).is_some_and(|invoice| invoice.is_paid() && invoice.paid_s >= trouble_s)
     }
 
     fn has_running_subscription(&self) -> bool {
@@ -271,7 +298,9 @@ impl Facts {
                 let mut alike: Vec<(UnixMs, String)> = self
                     .signals
                     .iter()
-                    .filter(|(_, signal)| (signal.severity, signal.only_in_crisis) == (severity, only_in_crisis))
+                    .filter(|(_, signal)| {
+                        (signal.severity, signal.only_in_crisis) == (severity, only_in_crisis)
+                    })
                     .map(|(id, signal)| (signal.at_ms, id.clone()))
                     .collect();
                 alike.sort_unstable();

@@ -102,10 +102,12 @@ impl Grace {
         Self { started_ms: learned_ms, ends_ms, closed: false, subscription: None, trouble_s: None }
     }
 
-    /// Until when it lasts at `now_ms`: whoever is `vulnerable` as it ends gets [`DEFAULT_DAYS`] more, again and again.
-    pub const fn ends_ms(&self, vulnerable: bool, now_ms: UnixMs) -> UnixMs {
-        let over_ms = now_ms.saturating_sub(self.ends_ms);
-        if !vulnerable || self.closed || over_ms < 0 {
+    /// Until when it lasts at `now_ms`: whoever is protected as it ends gets [`DEFAULT_DAYS`] more, and again, for as long
+    /// as the protection lasts.
+    pub fn ends_ms(&self, protected_until_ms: Option<UnixMs>, now_ms: UnixMs) -> UnixMs {
+        let Some(until_ms) = protected_until_ms else { return self.ends_ms };
+        let over_ms = now_ms.min(until_ms).saturating_sub(self.ends_ms);
+        if self.closed || over_ms < 0 {
             return self.ends_ms;
         }
         let extension_ms = DEFAULT_DAYS * DAY_MS;
@@ -150,7 +152,8 @@ mod tests {
     #[test]
     fn durations_are_those_of_the_crisis_safety_protocols() {
         use GraceReason::{CrisisDetected, PaymentFailure, SubscriptionCanceled, SystemError};
-        let without = [PaymentFailure, SubscriptionCanceled, CrisisDetected, SystemError].map(|r| days(r, None));
+        let without =
+            [PaymentFailure, SubscriptionCanceled, CrisisDetected, SystemError].map(|r| days(r, None));
         assert_eq!(without, [7, 7, 7, 3]);
         for reason in GraceReason::ALL {
             let crisis = [Severity::Critical, Severity::High, Severity::Moderate];
@@ -178,11 +181,14 @@ mod tests {
     #[test]
     fn a_grace_period_that_ends_in_a_vulnerable_time_goes_on() {
         let grace = Grace::starting(0, 7);
-        assert_eq!(grace.ends_ms(true, 7 * DAY_MS - 1), 7 * DAY_MS);
-        assert_eq!(grace.ends_ms(true, 7 * DAY_MS), 14 * DAY_MS);
-        assert_eq!(grace.ends_ms(true, 15 * DAY_MS), 21 * DAY_MS);
-        assert_eq!(grace.ends_ms(false, 15 * DAY_MS), 7 * DAY_MS);
+        assert_eq!(grace.ends_ms(Some(UnixMs::MAX), 7 * DAY_MS - 1), 7 * DAY_MS);
+        assert_eq!(grace.ends_ms(Some(UnixMs::MAX), 7 * DAY_MS), 14 * DAY_MS);
+        assert_eq!(grace.ends_ms(Some(UnixMs::MAX), 15 * DAY_MS), 21 * DAY_MS);
+        assert_eq!(grace.ends_ms(None, 15 * DAY_MS), 7 * DAY_MS);
+        // Protection that ends is not forgotten: what it has granted until then stays.
+        assert_eq!(grace.ends_ms(Some(9 * DAY_MS), 100 * DAY_MS), 14 * DAY_MS);
+        assert_eq!(grace.ends_ms(Some(6 * DAY_MS), 100 * DAY_MS), 7 * DAY_MS);
         let closed = Grace { closed: true, ..grace };
-        assert_eq!(closed.ends_ms(true, 15 * DAY_MS), 7 * DAY_MS);
+        assert_eq!(closed.ends_ms(Some(UnixMs::MAX), 15 * DAY_MS), 7 * DAY_MS);
     }
 }

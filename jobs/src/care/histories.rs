@@ -32,7 +32,15 @@ fn happening() -> impl Strategy<Value = Happening> {
     // Few names and instants, so that they collide.
     let (invoice, ago_s) = (0..3_u8, 0..8_i64);
     let status = prop::sample::select(vec![
-        "incomplete", "incomplete_expired", "trialing", "active", "past_due", "canceled", "unpaid", "paused", "odd",
+        "incomplete",
+        "incomplete_expired",
+        "trialing",
+        "active",
+        "past_due",
+        "canceled",
+        "unpaid",
+        "paused",
+        "odd",
     ]);
     let price = prop::sample::select(vec!["price_basic_monthly", "price_premium_monthly", "unheard_of"]);
     prop_oneof![
@@ -48,20 +56,25 @@ fn happening() -> impl Strategy<Value = Happening> {
     ]
 }
 
+/// What happened, each with its place in time.
+type Told = Vec<(usize, Happening)>;
+
 /// A history, and the same one retold in another order with repetitions.
-fn told_twice() -> impl Strategy<Value = (Vec<(usize, Happening)>, Vec<(usize, Happening)>)> {
+fn told_twice() -> impl Strategy<Value = (Told, Told)> {
     prop::collection::vec(happening(), 1..14).prop_flat_map(|history| {
         let told: Vec<_> = history.into_iter().enumerate().collect();
         let repeated: Vec<_> = told.iter().cloned().chain(told.iter().cloned()).collect();
-        (Just(told.clone()), Just(repeated).prop_shuffle(), 0..=told.len()).prop_map(|(told, mut retold, extra)| {
-            // Everything at least once, some of it twice.
-            let mut seen = vec![0; told.len()];
-            retold.retain(|(number, _)| {
-                seen[*number] += 1;
-                seen[*number] == 1 || *number < extra
-            });
-            (told, retold)
-        })
+        (Just(told.clone()), Just(repeated).prop_shuffle(), 0..=told.len()).prop_map(
+            |(told, mut retold, extra)| {
+                // Everything at least once, some of it twice.
+                let mut seen = vec![0; told.len()];
+                retold.retain(|(number, _)| {
+                    seen[*number] += 1;
+                    seen[*number] == 1 || *number < extra
+                });
+                (told, retold)
+            },
+        )
     })
 }
 
@@ -102,7 +115,7 @@ fn learn(facts: &mut Facts, number: usize, happening: &Happening, learned_ms: Un
             facts.signalled(id, signal, learned_ms);
         }
         Happening::Resolved { ago_s } => {
-            facts.crisis_resolved(resolved_time_ms(Some((NOW_S - ago_s) * 1_000), learned_ms));
+            facts.crisis_resolved(resolved_time_ms(Some((NOW_S - ago_s) * 1_000), learned_ms), learned_ms);
         }
         Happening::ToolFailed { ago_s } => facts.system_failed(id, signal_ms(ago_s), learned_ms),
     }

@@ -77,7 +77,10 @@ pub fn in_grace(grace: &GraceView) -> Option<Message> {
              period. Crisis support is always there, around the clock: call or text 988."
         ),
         tone: TONE,
-        actions: [CONTINUE, CRISIS_SUPPORT].into_iter().chain(about_money.then_some(UPDATE_PAYMENT)).collect(),
+        actions: [CONTINUE, CRISIS_SUPPORT]
+            .into_iter()
+            .chain(about_money.then_some(UPDATE_PAYMENT))
+            .collect(),
     })
 }
 

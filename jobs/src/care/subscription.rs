@@ -138,13 +138,7 @@ impl SubscriptionSnapshot {
     }
 
     fn key(&self) -> (bool, i64, u8, Option<i64>, &str) {
-        (
-            self.status.is_final(),
-            self.event_created_s,
-            self.status.rank(),
-            self.period_end_s,
-            &self.event_id,
-        )
+        (self.status.is_final(), self.event_created_s, self.status.rank(), self.period_end_s, &self.event_id)
     }
 }
 

@@ -1,7 +1,5 @@
 //! The app's own signals at the door.
 
-use std::borrow::Cow;
-
 use bytes::Bytes;
 use keepwell_workers::lane::Lane;
 
@@ -11,7 +9,7 @@ use crate::{
     json::{Json, is_id},
     kinds,
     marks::Marks,
-    signal::{Signal, assessment},
+    signal::{Signal, assessment, signal_type},
 };
 
 /// Reads a verified body of the app's. `webhook_id` is what tells the signal from every other one.
@@ -19,22 +17,47 @@ pub fn read_app(webhook_id: &str, body: &Bytes, marks: &Marks) -> Result<Intake,
     if !is_id(webhook_id) {
         return Err(if webhook_id.is_empty() { IntakeError::MissingId } else { IntakeError::BadId });
     }
-    let signal = Signal::parse(body)?;
-    let marked = marks.contains(&signal.customer);
-    let route = route(&signal.signal_type, signal.data, marked);
-    let handled = route.kind != kinds::SIGNAL_RECORDED;
+    let event_type = signal_type(body)?.into_owned();
+    let dedupe_key = format!("app:{webhook_id}");
+    let signal = match Signal::parse(body) {
+        Ok(signal) => Some(signal),
+        // A signal that nobody here knows need not be about a person.
+        Err(_) if !KNOWN.contains(&&*event_type) => None,
+        Err(error) => return Err(error),
+    };
+    let route = match &signal {
+        Some(signal) => route(&event_type, signal.data, marks.contains(&signal.customer)),
+        None => UNKNOWN,
+    };
     Ok(Intake {
-        job: job(&route, body, format!("app:{webhook_id}"), Some(&signal.customer)),
-        handled,
+        job: job(&route, body, dedupe_key, signal.as_ref().map(|signal| &*signal.customer)),
+        handled: route.kind != kinds::SIGNAL_RECORDED,
         livemode: None,
         account: None,
-        event_type: Cow::into_owned(signal.signal_type),
+        event_type,
         event_id: webhook_id.to_owned(),
     })
 }
 
-fn route(signal_type: &str, data: Json<'_>, marked: bool) -> Route {
-    let (kind, lane) = match signal_type {
+/// The signals that change something.
+const KNOWN: [&str; 10] = [
+    "crisis.signal",
+    "crisis.resolved",
+    "assessment.completed",
+    "contacts.updated",
+    "safety_plan.updated",
+    "consent.updated",
+    "device.registered",
+    "device.removed",
+    "security.threat",
+    "tool.failed",
+];
+
+/// The way of every other signal.
+const UNKNOWN: Route = Route { kind: kinds::SIGNAL_RECORDED, lane: Lane::Background };
+
+fn route(event_type: &str, data: Json<'_>, marked: bool) -> Route {
+    let (kind, lane) = match event_type {
         "crisis.signal" => (kinds::CRISIS_SIGNALLED, Lane::Crisis),
         "crisis.resolved" => (kinds::CRISIS_RESOLVED, Lane::Crisis),
         "assessment.completed" => {
@@ -49,7 +72,7 @@ fn route(signal_type: &str, data: Json<'_>, marked: bool) -> Route {
         "security.threat" | "tool.failed" => {
             (kinds::SAFETY_EVENT, if marked { Lane::Crisis } else { Lane::Standard })
         }
-        _ => (kinds::SIGNAL_RECORDED, Lane::Background),
+        _ => return UNKNOWN,
     };
     Route { kind, lane }
 }
@@ -81,7 +104,16 @@ mod tests {
             let intake = read(&format!(r#"{{"type":"{signal_type}","data":{data}}}"#), &marks).unwrap();
             assert_eq!(intake.job.lane, lane, "{signal_type} {data}");
             assert_eq!(intake.job.dedupe_key.as_deref(), Some("app:msg_1"));
+            assert_eq!(intake.handled, KNOWN.contains(&signal_type));
+            // What is in the crisis lane waits for nobody's turn.
+            assert_eq!(intake.job.turn.is_some(), lane != Lane::Crisis);
         }
+    }
+
+    #[test]
+    fn a_signal_of_an_unknown_type_is_taken_even_if_it_names_nobody() {
+        let intake = read(r#"{"type":"app.opened","data":{"screens":3}}"#, &Marks::default()).unwrap();
+        assert_eq!((intake.handled, intake.job.subject), (false, None));
     }
 
     #[test]

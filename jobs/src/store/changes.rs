@@ -45,14 +45,15 @@ fn changed<'f, K: Ord, V: PartialEq>(
 }
 
 /// What is gone.
-fn gone<'f, K: Ord, V>(
-    before: &'f BTreeMap<K, V>,
-    after: &'f BTreeMap<K, V>,
-) -> impl Iterator<Item = &'f K> {
+fn gone<'f, K: Ord, V>(before: &'f BTreeMap<K, V>, after: &'f BTreeMap<K, V>) -> impl Iterator<Item = &'f K> {
     before.keys().filter(|key| !after.contains_key(key))
 }
 
-async fn keep_customer(transaction: &mut Transaction, facts: &Facts, marked: bool) -> Result<(), sqlx::Error> {
+async fn keep_customer(
+    transaction: &mut Transaction,
+    facts: &Facts,
+    marked: bool,
+) -> Result<(), sqlx::Error> {
     const SQL: &str = "UPDATE customers SET version = $2, payment_method_on_file = $3, vulnerable = $4, \
          resolved_ms = $5, marked = $6 WHERE id = $1";
     on_connection!(transaction, |connection| {
@@ -80,7 +81,8 @@ async fn keep_subscription(
          status = excluded.status, prices = excluded.prices, period_end_s = excluded.period_end_s, \
          latest_invoice = excluded.latest_invoice, event_created_s = excluded.event_created_s, \
          event_id = excluded.event_id";
-    let prices = serde_json::to_string(&subscription.prices).map_err(|error| sqlx::Error::Encode(error.into()))?;
+    let prices =
+        serde_json::to_string(&subscription.prices).map_err(|error| sqlx::Error::Encode(error.into()))?;
     on_connection!(transaction, |connection| {
         sqlx::query(SQL)
             .bind(customer)

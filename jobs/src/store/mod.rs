@@ -12,7 +12,7 @@ use keepwell_workers::{
 };
 
 pub use devices::keep_device;
-pub use person::{facts, taught};
+pub use person::{FactsMemory, facts, taught};
 pub use person_data::{PersonDataKind, keep_person_data};
 
 /// Everybody whose events go through the crisis lane.

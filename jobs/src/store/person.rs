@@ -1,15 +1,22 @@
 //! A person's facts: read, taught, kept.
+//!
+//! What is known about the people of the last minutes is kept in memory too. It cannot go stale: a person's row carries a
+//! version that every change raises, it is read first (and by whoever changes something, locked), and what is in memory
+//! counts only if it is of that very version.
+
+use std::sync::Arc;
 
 use keepwell_workers::{
     database::{Connection, Reader, Transaction},
     on_connection,
 };
+use quick_cache::sync::Cache;
 
 use super::{
     changes::keep,
     rows::{self, CustomerRow, GraceRow, InvoiceRow, SignalRow, SubscriptionRow},
 };
-use crate::{care::facts::Facts, marks::Marks};
+use crate::{Care, care::facts::Facts};
 
 /// Something with a connection.
 trait Connected {
@@ -28,16 +35,43 @@ impl Connected for Transaction {
     }
 }
 
+/// People that are remembered at once. Somebody's facts take a few hundred bytes.
+const PEOPLE_REMEMBERED_MAX: usize = 20_000;
+
+/// The facts read or kept last, by person.
+#[derive(Debug, Clone)]
+pub struct FactsMemory(Arc<Cache<String, Arc<Facts>>>);
+
+impl Default for FactsMemory {
+    fn default() -> Self {
+        Self(Arc::new(Cache::new(PEOPLE_REMEMBERED_MAX)))
+    }
+}
+
+impl FactsMemory {
+    fn of_version(&self, customer: &str, version: i64) -> Option<Facts> {
+        let remembered = self.0.get(customer)?;
+        (remembered.version == version).then(|| Facts::clone(&remembered))
+    }
+
+    fn remember(&self, facts: Arc<Facts>) {
+        self.0.insert(facts.customer.clone(), facts);
+    }
+}
+
 /// What is known about `customer`.
-pub async fn facts(reader: &mut Reader, customer: &str) -> Result<Facts, sqlx::Error> {
-    const SQL: &str = "SELECT version, payment_method_on_file, vulnerable, resolved_ms FROM customers WHERE id = $1";
+pub async fn facts(reader: &mut Reader, customer: &str, memory: &FactsMemory) -> Result<Facts, sqlx::Error> {
+    const SQL: &str =
+        "SELECT version, payment_method_on_file, vulnerable, resolved_ms FROM customers WHERE id = $1";
     let row: Option<CustomerRow> = on_connection!(reader, |connection| {
         sqlx::query_as(SQL).bind(customer).fetch_optional(connection).await
     })?;
-    match row {
-        Some(row) => read(reader, customer, row).await,
-        None => Ok(Facts::about(customer)),
+    let Some(row) = row else { return Ok(Facts::about(customer)) };
+    if let Some(remembered) = memory.of_version(customer, row.version) {
+        return Ok(remembered);
     }
+    // Other rows may be of a later version than the first one, so these facts are answered and not remembered.
+    read(reader, customer, row).await
 }
 
 /// Has `teach` change what is known about `customer`, and keeps it. The customer's row is taken first, so that two
@@ -45,7 +79,7 @@ pub async fn facts(reader: &mut Reader, customer: &str) -> Result<Facts, sqlx::E
 pub async fn taught(
     transaction: &mut Transaction,
     customer: &str,
-    marks: &Marks,
+    care: &Care,
     teach: impl FnOnce(&mut Facts),
 ) -> Result<(), sqlx::Error> {
     const SQL: &str = "INSERT INTO customers \
@@ -56,9 +90,13 @@ pub async fn taught(
     let row: CustomerRow = on_connection!(transaction, |connection| {
         sqlx::query_as(SQL).bind(customer).bind(false).bind(now_ms).fetch_one(connection).await
     })?;
-    let before = read(transaction, customer, row).await?;
+    let before = match care.memory.of_version(customer, row.version) {
+        Some(remembered) => remembered,
+        None => read(transaction, customer, row).await?,
+    };
     let mut after = before.clone();
     teach(&mut after);
+    after.close_ended_graces(now_ms);
     after.forget_old(now_ms);
     if after == before && before.version > 0 {
         return Ok(());
@@ -66,8 +104,11 @@ pub async fn taught(
     after.version = before.version + 1;
     let marked = after.vulnerable || after.crisis().is_some();
     keep(transaction, &before, &after, marked).await?;
-    let (marks, customer) = (marks.clone(), customer.to_owned());
-    transaction.after_commit(move || marks.set(&customer, marked));
+    let (marks, memory, after) = (care.marks.clone(), care.memory.clone(), Arc::new(after));
+    transaction.after_commit(move || {
+        marks.set(&after.customer, marked);
+        memory.remember(after);
+    });
     Ok(())
 }
 
@@ -78,7 +119,8 @@ async fn read(
 ) -> Result<Facts, sqlx::Error> {
     const SUBSCRIPTIONS: &str = "SELECT id, status, prices, period_end_s, latest_invoice, event_created_s, event_id \
          FROM subscriptions WHERE customer = $1";
-    const INVOICES: &str = "SELECT id, subscription, paid_s, failed_s, learned_ms FROM invoices WHERE customer = $1";
+    const INVOICES: &str =
+        "SELECT id, subscription, paid_s, failed_s, learned_ms FROM invoices WHERE customer = $1";
     const GRACES: &str = "SELECT reason, cause, started_ms, ends_ms, closed, subscription, trouble_s \
          FROM grace_periods WHERE customer = $1";
     const SIGNALS: &str =

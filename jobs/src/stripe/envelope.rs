@@ -117,11 +117,11 @@ fn shape(json: Json<'_>, kind: Option<Json<'_>>) -> Result<Shape, IntakeError> {
 }
 
 /// `field` as an identifier, or what is wrong with it.
-pub(crate) fn required<'a>(
-    field: Option<Json<'a>>,
+pub(crate) fn required(
+    field: Option<Json<'_>>,
     missing: IntakeError,
     bad: IntakeError,
-) -> Result<Cow<'a, str>, IntakeError> {
+) -> Result<Cow<'_, str>, IntakeError> {
     let text = field.ok_or(missing)?.text().ok_or(bad)?;
     if text.is_empty() {
         return Err(missing);
@@ -189,7 +189,10 @@ mod tests {
     fn odd_values_beside_id_and_type_do_not_lose_the_event() {
         let body = br#"{"id":"evt","type":"t","created":1e999,"livemode":"yes","data":[],"account":{},"created":-1}"#;
         let event = Envelope::parse(body).unwrap();
-        assert_eq!((event.created_s, event.livemode, event.object, event.account), (Some(-1), None, None, None));
+        assert_eq!(
+            (event.created_s, event.livemode, event.object, event.account),
+            (Some(-1), None, None, None)
+        );
     }
 
     #[test]

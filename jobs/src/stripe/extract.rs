@@ -264,7 +264,9 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_none_and_never_a_failure() {
-        for text in ["{}", "[]", "7", r#"{"items":7,"customer":[],"lines":{"data":{}},"payments":{"data":[7]}}"#] {
+        for text in
+            ["{}", "[]", "7", r#"{"items":7,"customer":[],"lines":{"data":{}},"payments":{"data":[7]}}"#]
+        {
             assert_eq!(SubscriptionFields::read(json(text)), SubscriptionFields::default());
             assert_eq!(InvoiceFields::read(json(text)), InvoiceFields::default());
             assert_eq!(SetupIntentFields::read(json(text)), SetupIntentFields::default());
@@ -274,22 +276,33 @@ mod tests {
     #[test]
     fn discounts_are_one_or_many() {
         assert_eq!(discount_ids(json(r#"{"discount":{"id":"di_1"}}"#)), ["di_1"]);
-        assert_eq!(discount_ids(json(r#"{"discounts":["di_1",{"id":"di_2"}],"discount":"di_0"}"#)), ["di_1", "di_2"]);
+        assert_eq!(
+            discount_ids(json(r#"{"discounts":["di_1",{"id":"di_2"}],"discount":"di_0"}"#)),
+            ["di_1", "di_2"]
+        );
         assert_eq!(charge_invoice(json(r#"{"invoice":"in_1"}"#)).unwrap(), "in_1");
     }
 
     #[test]
     fn a_customer_is_named_by_its_id_by_itself_or_not_at_all() {
         assert_eq!(customer_of(json(r#"{"object":"customer","id":"cus_1"}"#)).unwrap(), "cus_1");
-        assert_eq!(customer_of(json(r#"{"object":"charge","id":"ch_1","customer":{"id":"cus_2"}}"#)).unwrap(), "cus_2");
+        assert_eq!(
+            customer_of(json(r#"{"object":"charge","id":"ch_1","customer":{"id":"cus_2"}}"#)).unwrap(),
+            "cus_2"
+        );
         assert_eq!(customer_of(json(r#"{"object":"charge","id":"ch_1"}"#)), None);
     }
 
     #[test]
     fn only_a_clear_yes_is_crisis_mode() {
-        for (metadata, expected) in
-            [(r#""true""#, true), (r#""TRUE""#, true), ("true", true), (r#""false""#, false), (r#""1""#, false), ("null", false)]
-        {
+        for (metadata, expected) in [
+            (r#""true""#, true),
+            (r#""TRUE""#, true),
+            ("true", true),
+            (r#""false""#, false),
+            (r#""1""#, false),
+            ("null", false),
+        ] {
             let text = format!(r#"{{"metadata":{{"crisisMode":{metadata}}}}}"#);
             assert_eq!(crisis_mode(json(&text)), expected, "{metadata}");
         }

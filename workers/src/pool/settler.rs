@@ -16,8 +16,12 @@ use crate::{
     observer::{Observer, RunEnded},
 };
 
-/// Jobs settled in one transaction. A crisis writer that comes in between waits for at most one of these.
+/// Jobs settled in one transaction, at most.
 const SETTLED_AT_ONCE_MAX: usize = 64;
+
+/// How long a shared transaction should take. A crisis writer that comes in between waits for at most one of these, so the
+/// number of jobs follows from how long the last ones took.
+const SHARED_TRANSACTION: Duration = Duration::from_millis(3);
 
 /// How long a job waits whose settlement the database could not take, in milliseconds.
 const UNSETTLED_DELAY_MS: i64 = 1_000;
@@ -44,10 +48,7 @@ pub(crate) struct Settler {
 impl Settler {
     /// Runs until nobody can end a run any more.
     pub(crate) async fn run(mut self) {
-        let at_once = match self.urgency {
-            Urgency::Crisis => 1,
-            Urgency::General => SETTLED_AT_ONCE_MAX,
-        };
+        let mut at_once = 1;
         let (mut verdicts, mut ends) = (Vec::new(), Vec::new());
         while let Some(first) = self.verdicts.recv().await {
             let mut next = Some(first);
@@ -58,7 +59,11 @@ impl Settler {
                     next = self.verdicts.try_recv().ok();
                 }
             }
+            let began = Instant::now();
             let (settled, placements) = self.ledger.settle(&verdicts, self.urgency, self.member.node()).await;
+            if self.urgency == Urgency::General {
+                at_once = next_share(at_once, began.elapsed() / verdicts.len() as u32);
+            }
             self.placements.push(placements);
             for ((verdict, settled), (claimed_ms, claimed_at, told)) in
                 verdicts.drain(..).zip(settled).zip(ends.drain(..))
@@ -99,6 +104,14 @@ impl Settler {
     }
 }
 
+/// How many jobs the next transaction may share, after a share of `before` jobs that took `each`: towards
+/// [`SHARED_TRANSACTION`], at most twice as many as before.
+fn next_share(before: usize, each: Duration) -> usize {
+    let fitting = SHARED_TRANSACTION.as_nanos() / each.as_nanos().max(1);
+    let fitting = usize::try_from(fitting).unwrap_or(SETTLED_AT_ONCE_MAX);
+    fitting.min(before * 2).clamp(1, SETTLED_AT_ONCE_MAX)
+}
+
 fn outcome_name(verdict: &Verdict, settled: &Settled) -> &'static str {
     match (settled, &verdict.prepared) {
         (Settled::Done, _) => "done",
@@ -108,5 +121,18 @@ fn outcome_name(verdict: &Verdict, settled: &Settled) -> &'static str {
         (Settled::Over, _) => "dead",
         (Settled::Later(_), Err(outcome)) => outcome.name(),
         (Settled::Later(_), Ok(_)) => "retry",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_follows_the_time_that_its_jobs_take() {
+        assert_eq!(next_share(64, Duration::from_micros(300)), 10);
+        assert_eq!(next_share(10, Duration::from_micros(10)), 20);
+        assert_eq!(next_share(40, Duration::from_micros(10)), 64);
+        assert_eq!(next_share(64, Duration::from_secs(1)), 1);
     }
 }

@@ -1,7 +1,10 @@
 -- Gives back everything that a dead node held, oldest first at the front, and forgets the node. CLAIMS are the dead node's.
--- ARGV: 1 node, 2 crashes after which a job is quarantined, 3 'expired' if its lease must have run out, 4 'crashed' or 'left'.
+-- ARGV: 1 node, 2 crashes after which a job is quarantined, 3 'expired' if its lease must have run out, 4 'crashed' or 'left',
+--       5 for how long a suspect waits that was running, in ms.
 -- A job's first crash makes it a suspect. A suspect's crash only counts if it was really running (see suspect.lua), so that
 -- jobs which merely waited beside a poison pill are never quarantined with it.
+-- A suspect that was running waits a while: if it is a poison pill, others are done before it kills again; if it is innocent,
+-- whatever keeps killing its workers within moments does not meet it again.
 -- Answers: jobs given back.
 local node, crashes_max = ARGV[1], tonumber(ARGV[2])
 if ARGV[3] == 'expired' then
@@ -17,11 +20,12 @@ for i = 1, #claims, 2 do
 end
 table.sort(held, function(one, other) return one.id > other.id end)
 for _, claim in ipairs(held) do
-  local crashes = 0
+  local crashes, was_running = 0, false
   if ARGV[4] == 'crashed' then
     local before = redis.call('HGET', CRASHES, claim.id)
     crashes = tonumber(string.sub(before or '0', 1, 1))
-    if not before or string.sub(before, 2, 2) == 'b' then
+    was_running = before and string.sub(before, 2, 2) == 'b'
+    if not before or was_running then
       crashes = crashes + 1
     end
     redis.call('HSET', CRASHES, claim.id, tostring(crashes))
@@ -30,6 +34,9 @@ for _, claim in ipairs(held) do
     redis.call('HDEL', CRASHES, claim.id)
     redis.call('RPUSH', QUARANTINE, claim.id)
     end_turn(claim.element)
+  elseif was_running then
+    end_turn(claim.element)
+    redis.call('ZADD', LATER[claim.lane], server_ms() + tonumber(ARGV[5]), claim.element)
   else
     give_back(claim.lane, claim.element)
   end

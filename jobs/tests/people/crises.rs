@@ -1,0 +1,122 @@
+//! Crises: open at once, seen by the door, over when somebody says so.
+
+use bytes::Bytes;
+use keepwell_jobs::{
+    care::tiers::FLOOR_TIER,
+    intake::{read_app, read_stripe},
+    marks::Marks,
+};
+use keepwell_workers::{lane::Lane, outcome::Outcome};
+
+use crate::support::{NOW_MS, event, invoice, on_each_database, signal, subscription};
+
+#[tokio::test]
+async fn a_crisis_opens_everything_at_once_for_somebody_unknown_too() {
+    on_each_database(async |room| {
+        assert_eq!(room.access("cus_1", NOW_MS).await.tier, FLOOR_TIER);
+        let button = signal("crisis.signal", "cus_1", 5, r#","source":"button","severity":"critical""#);
+        assert_eq!(room.app(&button).await, Outcome::Done);
+        let document = room.access("cus_1", NOW_MS).await;
+        assert_eq!((document.crisis.active, document.crisis.severity), (true, Some("critical")));
+        assert_eq!((document.emergency.active, document.emergency.level), (true, Some("full")));
+        assert_eq!((document.grace.reason, document.grace.remaining_days), (Some("crisis_detected"), 30));
+        assert!(document.features.enabled.iter().any(|feature| feature == "advanced_crisis_features"));
+        assert!(!room.access("cus_2", NOW_MS).await.crisis.active);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_resolved_crisis_leaves_its_grace_behind() {
+    on_each_database(async |room| {
+        room.app(&signal("crisis.signal", "cus_1", 9, r#","severity":"high""#)).await;
+        room.app(&signal("crisis.resolved", "cus_1", 3, r#","by":"clinician""#)).await;
+        let document = room.access("cus_1", NOW_MS).await;
+        assert!(!document.crisis.active && !document.emergency.active);
+        assert_eq!((document.grace.reason, document.grace.remaining_days), (Some("crisis_detected"), 21));
+        room.app(&signal("crisis.signal", "cus_1", 1, r#","severity":"moderate""#)).await;
+        assert_eq!(room.access("cus_1", NOW_MS).await.crisis.severity, Some("moderate"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_door_knows_who_is_in_a_crisis_once_it_is_committed() {
+    on_each_database(async |room| {
+        let body = Bytes::from(signal("crisis.signal", "cus_1", 0, r#","severity":"high""#));
+        let job = || read_app("msg_1", &body, &room.care.marks).unwrap().job;
+        let (outcome, transaction) = room.apply(job(), NOW_MS).await;
+        assert_eq!(outcome, Outcome::Done);
+        transaction.rollback().await.unwrap();
+        assert!(!room.care.marks.contains("cus_1"));
+        assert!(!room.access("cus_1", NOW_MS).await.crisis.active);
+
+        room.run(job(), NOW_MS).await;
+        assert!(room.care.marks.contains("cus_1"));
+        let after_a_restart = Marks::load(&room.database).await.unwrap();
+        assert!(after_a_restart.contains("cus_1") && !after_a_restart.contains("cus_2"));
+        let failed = Bytes::from(event("evt_1", "invoice.payment_failed", 0, &invoice("cus_1")));
+        assert_eq!(read_stripe(&failed, &after_a_restart).unwrap().job.lane, Lane::Crisis);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn stripes_metadata_can_tell_of_a_crisis() {
+    on_each_database(async |room| {
+        let object =
+            subscription("cus_1", "active").replacen('{', r#"{"metadata":{"crisisMode":"true"},"#, 1);
+        room.stripe(&event("evt_1", "customer.subscription.updated", 5, &object)).await;
+        assert_eq!(room.access("cus_1", NOW_MS).await.crisis.severity, Some("high"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_assessment_is_a_crisis_when_the_rules_say_so_and_else_leaves_nothing() {
+    on_each_database(async |room| {
+        for (customer, more, severity) in [
+            ("mild", r#","instrument":"phq9","score":19"#, None),
+            ("severe", r#","instrument":"phq9","score":20"#, Some("high")),
+            ("anxious", r#","instrument":"gad7","score":15"#, Some("high")),
+            ("suicidal", r#","instrument":"gad7","score":0,"suicidal_ideation":true"#, Some("critical")),
+        ] {
+            room.app(&signal("assessment.completed", customer, 1, more)).await;
+            let document = room.access(customer, NOW_MS).await;
+            assert_eq!(document.crisis.severity, severity, "{customer}");
+            assert_eq!(document.version == 0, severity.is_none(), "{customer}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn trouble_raises_the_severity_of_a_crisis_and_is_none_by_itself() {
+    on_each_database(async |room| {
+        for (customer, trouble) in [
+            ("tool", signal("tool.failed", "tool", 1, "")),
+            ("threat", signal("security.threat", "threat", 1, "")),
+        ] {
+            room.app(&trouble).await;
+            assert!(!room.access(customer, NOW_MS).await.crisis.active, "{customer}");
+            room.app(&signal("crisis.signal", customer, 9, r#","severity":"moderate""#)).await;
+            assert_eq!(room.access(customer, NOW_MS).await.crisis.severity, Some("high"), "{customer}");
+        }
+        assert_eq!(room.access("threat", NOW_MS).await.grace.reason, Some("crisis_detected"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_cancellation_in_a_crisis_is_treated_as_part_of_it() {
+    on_each_database(async |room| {
+        room.app(&signal("crisis.signal", "cus_1", 9, r#","severity":"moderate""#)).await;
+        let ended = event("evt_1", "customer.subscription.deleted", 5, &subscription("cus_1", "canceled"));
+        room.stripe(&ended).await;
+        let document = room.access("cus_1", NOW_MS).await;
+        assert_eq!((document.crisis.severity, document.grace.remaining_days), (Some("high"), 21));
+        let message = document.message.unwrap();
+        assert!(message.body.contains("988") && !message.body.contains("pay"));
+    })
+    .await;
+}

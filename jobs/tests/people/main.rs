@@ -1,0 +1,11 @@
+//! What handlers make of events on real databases, SQLite and PostgreSQL.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
+
+mod crises;
+mod malformed;
+mod orders;
+mod payments;
+#[path = "../support/mod.rs"]
+mod support;
+mod trust;

@@ -1,0 +1,170 @@
+//! A room of jobs on a real database: what comes in at the door is read, handled and committed as in the daemon.
+
+mod postgres;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use keepwell_jobs::{
+    Care, access_query,
+    care::{document::AccessDocument, facts::Facts, tiers::Tiers},
+    handlers,
+    intake::{read_app, read_stripe},
+    marks::Marks,
+    migrations,
+    store::{self, FactsMemory},
+};
+use keepwell_workers::{
+    clock::UnixMs,
+    database::{Database, DatabaseOptions, Durability, Transaction, turn::Urgency},
+    handler::Registry,
+    id::JobId,
+    job::{Job, NewJob},
+    outcome::Outcome,
+    seal::{KeyRing, SealingKey},
+};
+use tempfile::TempDir;
+use zeroize::Zeroizing;
+
+use postgres::Postgres;
+
+/// When everything happens.
+pub const NOW_MS: UnixMs = 1_700_000_000_000;
+/// The same in seconds.
+pub const NOW_S: i64 = NOW_MS / 1_000;
+/// One day.
+pub const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+
+/// A room and its database. Clones are the same room.
+#[derive(Clone)]
+pub struct Room {
+    pub database: Database,
+    pub care: Care,
+    /// Where SQLite keeps its file.
+    pub directory: Arc<TempDir>,
+    registry: Registry,
+    _postgres: Option<Arc<Postgres>>,
+}
+
+/// Runs `test` in an empty room on SQLite, and in another on PostgreSQL where that is installed.
+pub async fn on_each_database(test: impl AsyncFn(&Room)) {
+    let directory = Arc::new(TempDir::with_prefix("keepwell-jobs-").expect("a temporary directory"));
+    let url = format!("sqlite:{}", directory.path().join("jobs.db").display());
+    test(&Room::open(&url, &directory, None).await).await;
+    match Postgres::shared() {
+        Some(postgres) => {
+            let url = postgres.database().await;
+            let room = Room::open(&url, &directory, Some(postgres)).await;
+            test(&room).await;
+            room.database.close().await;
+        }
+        None => eprintln!("PostgreSQL is not installed: only SQLite was tested"),
+    }
+}
+
+impl Room {
+    async fn open(url: &str, directory: &Arc<TempDir>, postgres: Option<Arc<Postgres>>) -> Self {
+        let database = Database::connect(url, &DatabaseOptions::default()).await.expect("a database");
+        database.migrate(&migrations()).await.expect("its tables");
+        let tiers = Tiers::from_toml(include_str!("../../../config/tiers.toml")).expect("the shipped tiers");
+        let keys = KeyRing::new(SealingKey::new("test", &Zeroizing::new([7; 32])), []);
+        let care = Care::new(tiers, Marks::default(), keys);
+        let registry = Registry::new(handlers(&care));
+        Self { database, care, directory: Arc::clone(directory), registry, _postgres: postgres }
+    }
+
+    /// Hears an event of Stripe's at [`NOW_MS`].
+    pub async fn stripe(&self, body: &str) -> Outcome {
+        let intake = read_stripe(&Bytes::from(body.to_owned()), &self.care.marks).expect("an event");
+        self.run(intake.job, NOW_MS).await
+    }
+
+    /// Hears a signal of the app's at [`NOW_MS`].
+    pub async fn app(&self, body: &str) -> Outcome {
+        let intake = read_app("msg_1", &Bytes::from(body.to_owned()), &self.care.marks).expect("a signal");
+        self.run(intake.job, NOW_MS).await
+    }
+
+    /// Runs a job that was recorded at `learned_ms`, and commits what it did if it is done.
+    pub async fn run(&self, job: NewJob, learned_ms: UnixMs) -> Outcome {
+        let (outcome, transaction) = self.apply(job, learned_ms).await;
+        if outcome == Outcome::Done {
+            transaction.commit().await.expect("a commit");
+        }
+        outcome
+    }
+
+    /// Runs a job and leaves the transaction open.
+    pub async fn apply(&self, job: NewJob, learned_ms: UnixMs) -> (Outcome, Transaction) {
+        let handler = self.registry.get(&job.kind).expect("every kind has a handler");
+        let job = Job {
+            id: JobId::new(learned_ms),
+            kind: job.kind,
+            lane: job.lane,
+            dedupe_key: job.dedupe_key,
+            subject: job.subject,
+            payload: job.payload,
+            attempts: 0,
+            created_ms: learned_ms,
+            trace: None,
+        };
+        let begun = self.database.begin(Urgency::General, Durability::Relaxed, learned_ms).await;
+        let mut transaction = begun.expect("a transaction");
+        let outcome = match handler.prepare(&job).await {
+            Ok(prepared) => {
+                handler.apply(&job, &prepared, &mut transaction).await.expect("a database that answers")
+            }
+            Err(outcome) => outcome,
+        };
+        (outcome, transaction)
+    }
+
+    /// What `customer` may use at `now_ms`. What the room remembers has to be what the database holds.
+    pub async fn access(&self, customer: &str, now_ms: UnixMs) -> AccessDocument {
+        let mut reader = self.database.reader(Urgency::General).await.expect("a reader");
+        let remembered = access_query::access(&mut reader, &self.care, customer, now_ms).await;
+        let forgetful = Care { memory: FactsMemory::default(), ..self.care.clone() };
+        let kept = access_query::access(&mut reader, &forgetful, customer, now_ms).await;
+        let (remembered, kept) = (remembered.expect("an answer"), kept.expect("an answer"));
+        assert_eq!(remembered, kept);
+        kept
+    }
+
+    /// What the database holds about `customer`.
+    pub async fn facts(&self, customer: &str) -> Facts {
+        let mut reader = self.database.reader(Urgency::General).await.expect("a reader");
+        store::facts(&mut reader, customer, &FactsMemory::default()).await.expect("an answer")
+    }
+}
+
+/// An event of Stripe's about `object`, made `ago_s` seconds before [`NOW_MS`].
+pub fn event(id: &str, event_type: &str, ago_s: i64, object: &str) -> String {
+    format!(
+        r#"{{"id":"{id}","object":"event","type":"{event_type}","created":{},"livemode":false,
+            "data":{{"object":{object}}}}}"#,
+        NOW_S - ago_s
+    )
+}
+
+/// A premium subscription whose newest invoice is `in_1`.
+pub fn subscription(customer: &str, status: &str) -> String {
+    format!(
+        r#"{{"id":"sub_1","object":"subscription","customer":"{customer}","status":"{status}","latest_invoice":"in_1",
+            "items":{{"data":[{{"price":{{"id":"price_premium_monthly"}},"current_period_end":1800000000}}]}}}}"#
+    )
+}
+
+/// The invoice `in_1` of that subscription.
+pub fn invoice(customer: &str) -> String {
+    format!(
+        r#"{{"id":"in_1","object":"invoice","customer":"{customer}","subscription":"sub_1","attempt_count":1}}"#
+    )
+}
+
+/// A signal of the app's, stated `ago_s` seconds before [`NOW_MS`], with `more` in its data.
+pub fn signal(signal_type: &str, customer: &str, ago_s: i64, more: &str) -> String {
+    let timestamp_s = NOW_S - ago_s;
+    format!(
+        r#"{{"type":"{signal_type}","timestamp":{timestamp_s},"data":{{"customer":"{customer}"{more}}}}}"#
+    )
+}
