@@ -5,6 +5,7 @@
 #![allow(unreachable_pub)]
 
 mod engine;
+mod road;
 mod support;
 
 mod tidy;

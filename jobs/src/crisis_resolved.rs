@@ -36,7 +36,7 @@ impl Handler for CrisisResolved {
         };
         let resolved_ms = resolved_time_ms(signal.stated_ms, job.created_ms);
         taught(transaction, &signal.customer, &self.0, |facts| {
-            facts.crisis_resolved(resolved_ms, job.created_ms)
+            facts.crisis_resolved(resolved_ms, job.created_ms);
         })
         .await?;
         Ok(Outcome::Done)

@@ -1,4 +1,5 @@
-//! `crisis.signal`: somebody is in a crisis. What stands in the transaction's way here stands between a person and help.
+//! `crisis.signal`: somebody is in a crisis. What stands in the transaction's way here stands between a person and
+//! help.
 
 use async_trait::async_trait;
 use keepwell_workers::{

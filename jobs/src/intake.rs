@@ -37,8 +37,8 @@ struct Route {
     lane: Lane,
 }
 
-/// The job of a route. Events of one person take turns, so that they do not wait for each other inside the database; those
-/// of the crisis lane take none, because they would have to wait behind what came before them in lower lanes.
+/// The job of a route. Events of one person take turns, so that they do not wait for each other inside the database;
+/// those of the crisis lane take none, because they would have to wait behind what came before them in lower lanes.
 fn job(route: &Route, body: &Bytes, dedupe_key: String, customer: Option<&str>) -> NewJob {
     let job = NewJob::new(route.kind, route.lane, body.clone()).dedupe_key(dedupe_key);
     match customer {

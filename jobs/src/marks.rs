@@ -1,5 +1,5 @@
-//! Who is marked: people in a crisis or vulnerable after one. Their events go through the crisis lane, and the door has to
-//! know that without asking anybody, so the set is kept in memory.
+//! Who is marked: people in a crisis or vulnerable after one. Their events go through the crisis lane, and the door
+//! has to know that without asking anybody, so the set is kept in memory.
 
 use std::{
     collections::HashSet,

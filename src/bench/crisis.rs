@@ -21,11 +21,15 @@ const EVERY: Duration = Duration::from_millis(20);
 /// General slots, as the peers had.
 const SLOTS: usize = 64;
 
-pub(super) async fn run(jobs: usize, options: &RigOptions) -> Result<BenchLine, Box<dyn Error + Send + Sync>> {
+pub(super) async fn run(
+    jobs: usize,
+    options: &RigOptions,
+) -> Result<BenchLine, Box<dyn Error + Send + Sync>> {
     let options = RigOptions { slots: Some(options.slots.unwrap_or(SLOTS)), ..options.clone() };
     let mut rig = Rig::new(&options).await?;
     let recorder = rig.engine(false)?;
-    rig.backlog(&recorder, jobs, || NewJob::new("bench.sleep", Lane::Standard, vec![b'x'; PAYLOAD_BYTES])).await?;
+    rig.backlog(&recorder, jobs, || NewJob::new("bench.sleep", Lane::Standard, vec![b'x'; PAYLOAD_BYTES]))
+        .await?;
     recorder.shutdown().await;
 
     let engine = rig.engine(true)?;

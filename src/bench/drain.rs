@@ -9,10 +9,14 @@ use super::{
     rig::{PAYLOAD_BYTES, Rig, RigOptions},
 };
 
-pub(super) async fn run(jobs: usize, options: &RigOptions) -> Result<BenchLine, Box<dyn Error + Send + Sync>> {
+pub(super) async fn run(
+    jobs: usize,
+    options: &RigOptions,
+) -> Result<BenchLine, Box<dyn Error + Send + Sync>> {
     let rig = Rig::new(options).await?;
     let recorder = rig.engine(false)?;
-    rig.backlog(&recorder, jobs, || NewJob::new("bench.noop", Lane::Standard, vec![b'x'; PAYLOAD_BYTES])).await?;
+    rig.backlog(&recorder, jobs, || NewJob::new("bench.noop", Lane::Standard, vec![b'x'; PAYLOAD_BYTES]))
+        .await?;
     recorder.shutdown().await;
 
     let stopwatch = rig.stopwatch();

@@ -64,7 +64,8 @@ async fn finish(
     stopwatch: &super::rig::Stopwatch,
 ) -> Result<BenchLine, Failure> {
     let mut line = BenchLine::new(workload, jobs).took(stopwatch.seconds());
-    line.notes = format!("{} {} owed={}", rig.setting(), stopwatch.shares(), engine.ledger().totals().await?.owed);
+    line.notes =
+        format!("{} {} owed={}", rig.setting(), stopwatch.shares(), engine.ledger().totals().await?.owed);
     engine.shutdown().await;
     rig.clear().await?;
     Ok(line)

@@ -54,7 +54,8 @@ impl Handler for Timed {
     }
 
     async fn prepare(&self, job: &Job) -> Result<Prepared, Outcome> {
-        let asked_us: f64 = std::str::from_utf8(&job.payload).ok().and_then(|text| text.parse().ok()).unwrap_or(0.0);
+        let asked_us: f64 =
+            std::str::from_utf8(&job.payload).ok().and_then(|text| text.parse().ok()).unwrap_or(0.0);
         let _ = self.0.send((now_us() - asked_us) / 1_000.0);
         Ok(Box::new(()))
     }

@@ -9,7 +9,10 @@ use super::{
     rig::{PAYLOAD_BYTES, Rig, RigOptions},
 };
 
-pub(super) async fn run(jobs: usize, options: &RigOptions) -> Result<BenchLine, Box<dyn Error + Send + Sync>> {
+pub(super) async fn run(
+    jobs: usize,
+    options: &RigOptions,
+) -> Result<BenchLine, Box<dyn Error + Send + Sync>> {
     let rig = Rig::new(options).await?;
     let engine = rig.engine(false)?;
     let before = engine.lanes().used_memory_bytes().await?;

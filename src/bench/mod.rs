@@ -1,7 +1,7 @@
 //! `keepwell bench`: the engine on work whose size is known, on a Redis and a database of its own.
 //!
-//! Each workload ends in one JSON line, in the shape in which the queues that keepwell is measured beside report theirs.
-//! Nothing here is timed inside a test.
+//! Each workload ends in one JSON line, in the shape in which the queues that keepwell is measured beside report
+//! theirs. Nothing here is timed inside a test.
 
 mod crisis;
 mod drain;
@@ -26,8 +26,8 @@ pub enum Workload {
     Enqueue,
     /// Batches of 1 000, each on disk before it is answered: jobs per second.
     EnqueueBulk,
-    /// A backlog of jobs that sleep 5 ms, every slot busy, and a crisis job every 20 ms: from the call that enqueues it to
-    /// the start of its handler.
+    /// A backlog of jobs that sleep 5 ms, every slot busy, and a crisis job every 20 ms: from the call that enqueues
+    /// it to the start of its handler.
     Crisis,
     /// Bytes of Redis per waiting job.
     Memory,
@@ -70,7 +70,10 @@ pub struct BenchOptions {
 const PATIENCE: Duration = Duration::from_secs(1_800);
 
 /// Runs `workload` once.
-pub async fn run(workload: Workload, options: &BenchOptions) -> Result<BenchLine, Box<dyn Error + Send + Sync>> {
+pub async fn run(
+    workload: Workload,
+    options: &BenchOptions,
+) -> Result<BenchLine, Box<dyn Error + Send + Sync>> {
     let jobs = options.jobs.unwrap_or(workload.jobs());
     let running = async {
         match workload {

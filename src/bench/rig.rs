@@ -1,10 +1,6 @@
 //! What a run stands on: a Redis and a database of its own, gone afterwards.
 
-use std::{
-    error::Error,
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{error::Error, path::PathBuf, sync::Arc};
 
 use keepwell_workers::{
     clock::SystemClock,
@@ -67,18 +63,17 @@ impl Rig {
         };
         let database = Database::connect(&database_url, &DatabaseOptions::default()).await?;
         database.migrate(ledger::MIGRATIONS).await?;
-        let (redis, redis_url) = match &options.redis_url {
-            Some(url) => (None, url.clone()),
-            None => {
-                let redis = ManagedRedis::start(ManagedRedisOptions {
-                    binary: "redis-server".into(),
-                    folder: folder.join("redis"),
-                    memory_bytes_max: 4 << 30,
-                })
-                .await?;
-                let url = redis.url().to_owned();
-                (Some(redis), url)
-            }
+        let (redis, redis_url) = if let Some(url) = &options.redis_url {
+            (None, url.clone())
+        } else {
+            let redis = ManagedRedis::start(ManagedRedisOptions {
+                binary: "redis-server".into(),
+                folder: folder.join("redis"),
+                memory_bytes_max: 4 << 30,
+            })
+            .await?;
+            let url = redis.url().to_owned();
+            (Some(redis), url)
         };
         let (timed_in, timed) = mpsc::unbounded_channel();
         let slots = options.slots.unwrap_or(256);

@@ -1,6 +1,7 @@
 //! The command line, one file for each command. Data goes to standard output, talk to standard error; exit
 //! codes are 0 (done), 1 (the thing asked for failed) and 2 (asked for wrongly, or configured wrongly).
 
+mod bench;
 mod check;
 mod client;
 mod completions;
@@ -76,6 +77,8 @@ enum Command {
     Job(job::JobCommand),
     /// Brings the database's tables up to date
     Migrate,
+    /// Measures how fast the engine is on this machine
+    Bench(bench::BenchArgs),
     /// Starts a daemon and storms it with events and crisis signals
     #[command(hide = true)]
     Demo(demo::DemoArgs),
@@ -116,6 +119,7 @@ fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Queue(command) => wait_for(queue::run(context, &command)),
         Command::Job(command) => wait_for(job::run(context, &command)),
         Command::Migrate => wait_for(migrate::run(context)),
+        Command::Bench(args) => bench::run(context, args),
         Command::Demo(args) => demo::run(context, &args),
     }
 }
@@ -190,7 +194,8 @@ mod tests {
     #[test]
     fn help_names_every_command_and_the_demo_only_when_asked_for_all_of_it() {
         let (short, long) = (refused(&["-h"]).to_string(), refused(&["--help"]).to_string());
-        for name in ["serve", "check", "config", "trigger", "queue", "job", "migrate", "completions"] {
+        for name in ["serve", "check", "config", "trigger", "queue", "job", "migrate", "bench", "completions"]
+        {
             assert!(short.contains(&format!("\n  {name} ")), "{name} in {short}");
         }
         assert!(!short.contains("demo") && long.contains("`keepwell demo`"), "{long}");

@@ -39,10 +39,9 @@ pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted_proxies: &[IpNe
         Some(client)
     };
     match (walk(FORWARDED, forwarded_hops), walk(X_FORWARDED_FOR, x_forwarded_for_hops)) {
-        (None, None) => peer,
         (Some(client), None) | (None, Some(client)) => client,
         (Some(one), Some(other)) if one == other => one,
-        (Some(_), Some(_)) => peer,
+        (None, None) | (Some(_), Some(_)) => peer,
     }
 }
 
@@ -103,7 +102,8 @@ fn split_outside_quotes(text: &[u8], separator: u8) -> Option<Vec<&[u8]>> {
     (!quoted).then_some(parts)
 }
 
-/// Reads an address, perhaps with a port: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`.
+/// Reads an address, perhaps with a port: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`,
+/// `[2001:db8::1]:80`.
 fn read_node(node: &str) -> Option<IpAddr> {
     let bare = node.strip_prefix('[').and_then(|node| node.strip_suffix(']')).unwrap_or(node);
     bare.parse::<IpAddr>()
@@ -145,7 +145,10 @@ mod tests {
             (vec![("x-forwarded-for", "203.0.113.9")], "203.0.113.9"),
             (vec![("x-forwarded-for", "6.6.6.6, 203.0.113.9")], "203.0.113.9"),
             (vec![("x-forwarded-for", "6.6.6.6, 203.0.113.9, 10.1.2.3")], "203.0.113.9"),
-            (vec![("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "203.0.113.9,10.1.2.3")], "203.0.113.9"),
+            (
+                vec![("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "203.0.113.9,10.1.2.3")],
+                "203.0.113.9",
+            ),
             (vec![("x-forwarded-for", "10.9.9.9, 10.1.2.3")], "10.9.9.9"),
             (vec![("x-forwarded-for", "garbage, 203.0.113.9")], "203.0.113.9"),
             (vec![("x-forwarded-for", "203.0.113.9:4711")], "203.0.113.9"),

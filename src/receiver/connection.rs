@@ -22,7 +22,8 @@ use super::{
     socket::Socket,
 };
 
-/// How often the other end of an HTTP/2 connection is asked whether it is still there, and how long it may take to say so.
+/// How often the other end of an HTTP/2 connection is asked whether it is still there, and how long it may take to
+/// say so.
 const PING: Duration = Duration::from_secs(20);
 
 /// What an HTTP/2 peer may send ahead of being read, in bytes, over a whole connection.

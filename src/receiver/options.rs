@@ -17,8 +17,8 @@ pub struct ReceiverOptions {
     pub limits: ReceiverLimits,
 }
 
-/// The limits of the receiver. Those on bodies and requests in flight hold for webhooks only; those on connections, headers
-/// and idleness for everything on the listener.
+/// The limits of the receiver. Those on bodies and requests in flight hold for webhooks only; those on connections,
+/// headers and idleness for everything on the listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReceiverLimits {
     /// The largest body of a webhook, in bytes. Real events have 2 to 60 KiB.
@@ -35,8 +35,9 @@ pub struct ReceiverLimits {
     pub requests_waiting_max: usize,
     /// How long a webhook waits for a place in flight before it is answered 503, in milliseconds.
     pub place_wait_ms: u64,
-    /// How long a webhook from a crisis source waits for a place in flight, in milliseconds. Longer, because a crisis is
-    /// never shed to relieve load: it is refused only when even the reserved places have stood still for this long.
+    /// How long a webhook from a crisis source waits for a place in flight, in milliseconds. Longer, because a crisis
+    /// is never shed to relieve load: it is refused only when even the reserved places have stood still for this
+    /// long.
     pub place_wait_crisis_ms: u64,
     /// How long recording one event may take before it is answered 503, in milliseconds.
     pub record_ms: u64,

@@ -139,10 +139,7 @@ impl Refusal {
 
     /// Whether the client is to blame and has not proved to be a source: such requests are counted against its address.
     pub const fn is_unverified(self) -> bool {
-        !matches!(
-            self,
-            Refusal::BadEvent | Refusal::RateLimited | Refusal::Busy | Refusal::NotRecorded
-        )
+        !matches!(self, Refusal::BadEvent | Refusal::RateLimited | Refusal::Busy | Refusal::NotRecorded)
     }
 
     /// As the client sees it.

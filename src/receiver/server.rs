@@ -1,11 +1,6 @@
 //! The accept loop: it never ends by itself, never spins, and never lets connections pile up without bound.
 
-use std::{
-    io,
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -64,7 +59,10 @@ async fn accept_all(listener: &impl Accept, seats: &Seats, connections: &Arc<Con
             // The client has gone again already.
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(error = &error as &(dyn std::error::Error + 'static), "accepting a connection failed");
+                tracing::warn!(
+                    error = &error as &(dyn std::error::Error + 'static),
+                    "accepting a connection failed"
+                );
                 // Idle connections hold what is missing.
                 seats.contended.send_replace(true);
                 sleep(back_off).await;
@@ -75,7 +73,9 @@ async fn accept_all(listener: &impl Accept, seats: &Seats, connections: &Arc<Con
 }
 
 fn is_of_one_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted, PermissionDenied};
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted, PermissionDenied,
+    };
     matches!(
         error.kind(),
         ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted | PermissionDenied

@@ -1,10 +1,9 @@
 //! Where events come from: a path, a scheme, secrets that can be swapped while the receiver runs, and what to expect.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
-use std::net::IpAddr;
 
 use super::{
     door::Intake,

@@ -24,7 +24,6 @@ use super::{
     problem::{Problem, json},
     refusal::Refusal,
     source::Source,
-    stats::Gauge,
     trace::traceparent,
 };
 
@@ -125,13 +124,11 @@ impl Receiver {
         job.trace = trace;
 
         let record = timeout(Duration::from_millis(self.limits.record_ms), self.door.record(job));
-        let Recorded { id: job, duplicate } = match record.await {
-            Ok(recorded) => recorded?,
-            Err(_) => {
-                tracing::error!(source = source.kind.name(), "recording an event took too long");
-                return Err(Refused::try_again(Refusal::NotRecorded, RECORD_RETRY_AFTER_S));
-            }
+        let Ok(recorded) = record.await else {
+            tracing::error!(source = source.kind.name(), "recording an event took too long");
+            return Err(Refused::try_again(Refusal::NotRecorded, RECORD_RETRY_AFTER_S));
         };
+        let Recorded { id: job, duplicate } = recorded?;
         let stats = &self.stats;
         match (duplicate, expected, handled) {
             (true, _, _) => stats.duplicates.add(),
@@ -212,7 +209,10 @@ impl From<BadEvent> for Refused {
 
 impl From<RecordError> for Refused {
     fn from(error: RecordError) -> Self {
-        tracing::error!(error = &*error.source as &(dyn std::error::Error + 'static), "an event could not be recorded");
+        tracing::error!(
+            error = &*error.source as &(dyn std::error::Error + 'static),
+            "an event could not be recorded"
+        );
         Self::try_again(Refusal::NotRecorded, error.retry_after_s)
     }
 }
@@ -229,7 +229,6 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let gauge: &Gauge = &self.0.stats.in_flight;
-        gauge.down();
+        self.0.stats.in_flight.down();
     }
 }

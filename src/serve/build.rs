@@ -107,10 +107,7 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
 }
 
 /// The configured Redis, or a private one.
-async fn redis(
-    config: &Config,
-    state_dir: &StateDir,
-) -> Result<(Option<ManagedRedis>, String), ServeError> {
+async fn redis(config: &Config, state_dir: &StateDir) -> Result<(Option<ManagedRedis>, String), ServeError> {
     if let Some(url) = &config.redis.url {
         return Ok((None, url.expose().to_owned()));
     }

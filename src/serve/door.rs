@@ -18,8 +18,8 @@ use crate::receiver::{
     source::SourceKind,
 };
 
-/// When a sender whose event could not be recorded should try again, in seconds. Short: Stripe waits longer anyway, and the
-/// app's crisis signals must not.
+/// When a sender whose event could not be recorded should try again, in seconds. Short: Stripe waits longer anyway,
+/// and the app's crisis signals must not.
 const RETRY_AFTER_S: u32 = 2;
 
 /// The door to the engine.

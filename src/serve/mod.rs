@@ -64,22 +64,12 @@ impl Daemon {
         let operators_address = operators_listener.as_ref().map(OperatorsListener::address);
 
         let built = build::build(config, &state_dir).await?;
-        let api = ApiState::new(
-            built.engine.clone(),
-            built.access,
-            built.metrics,
-            built.clock.clone(),
-            config,
-        );
+        let api =
+            ApiState::new(built.engine.clone(), built.access, built.metrics, built.clock.clone(), config);
         let options = sources::receiver_options(config)?;
         let event_sources = options.sources.clone();
-        let receiver = Receiver::new(
-            options,
-            built.door,
-            public(api.clone()),
-            built.clock,
-            built.receiver_stats,
-        );
+        let receiver =
+            Receiver::new(options, built.door, public(api.clone()), built.clock, built.receiver_stats);
 
         let stop = CancellationToken::new();
         let mut listeners = JoinSet::new();

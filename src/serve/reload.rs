@@ -1,4 +1,5 @@
-//! SIGHUP: secrets, networks and trusted senders are read again and take effect at once; everything else needs a restart.
+//! SIGHUP: secrets, networks and trusted senders are read again and take effect at once; everything else needs a
+//! restart.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -11,7 +12,11 @@ use crate::receiver::source::Source;
 
 /// Reads the configuration again at each SIGHUP, from `file` if the daemon was given one. A configuration that is wrong
 /// changes nothing.
-pub(super) async fn reload_on_hangup(file: Option<PathBuf>, sources: Vec<Arc<Source>>, stop: CancellationToken) {
+pub(super) async fn reload_on_hangup(
+    file: Option<PathBuf>,
+    sources: Vec<Arc<Source>>,
+    stop: CancellationToken,
+) {
     let mut hangups = match signal(SignalKind::hangup()) {
         Ok(hangups) => hangups,
         Err(error) => return tracing::warn!(error = %error, "SIGHUP cannot be waited for"),
@@ -27,7 +32,9 @@ pub(super) async fn reload_on_hangup(file: Option<PathBuf>, sources: Vec<Arc<Sou
                 Ok(()) => tracing::info!("the webhooks' secrets and networks were read again"),
                 Err(error) => tracing::error!(error = %error, "nothing was changed"),
             },
-            Err(errors) => tracing::error!(error = %errors, "the configuration is wrong; nothing was changed"),
+            Err(errors) => {
+                tracing::error!(error = %errors, "the configuration is wrong; nothing was changed");
+            }
         }
         service_manager::ready();
     }

@@ -39,8 +39,8 @@ pub(super) fn handed_over() -> io::Result<Option<TcpListener>> {
     TcpListener::from_std(listener).map(Some)
 }
 
-/// Tells systemd that the daemon is alive, four times in the watchdog's interval, for as long as the pools' loops really
-/// turn: a daemon whose pools stand still is as good as dead, however well its timers run.
+/// Tells systemd that the daemon is alive, four times in the watchdog's interval, for as long as the pools' loops
+/// really turn: a daemon whose pools stand still is as good as dead, however well its timers run.
 pub(super) async fn feed_watchdog(engine: Engine, stop: CancellationToken) {
     let Some(interval) = sd_notify::watchdog_enabled() else { return };
     let mut fed_at_turns: Option<[u64; 2]> = None;

@@ -21,12 +21,18 @@ pub const APP_PATH: &str = "/api/webhooks/app";
 
 /// The receiver's options as `config` says.
 pub(super) fn receiver_options(config: &Config) -> Result<ReceiverOptions, SecretError> {
-    let mut stripe = Source::stripe(STRIPE_PATH, secrets(&config.stripe.webhook_secrets, |id, text| Secret::stripe(id, text))?);
+    let mut stripe = Source::stripe(
+        STRIPE_PATH,
+        secrets(&config.stripe.webhook_secrets, |id, text| Secret::stripe(id, text))?,
+    );
     stripe.tolerance_s = config.stripe.tolerance_seconds;
     stripe.livemode = config.stripe.livemode;
     stripe.account.clone_from(&config.stripe.account);
     stripe.replace_allowed_networks(networks(&config.stripe.allowed_networks));
-    let mut app = Source::app(APP_PATH, secrets(&config.app.webhook_secrets, |id, text| Secret::standard_webhooks(id, text))?);
+    let mut app = Source::app(
+        APP_PATH,
+        secrets(&config.app.webhook_secrets, |id, text| Secret::standard_webhooks(id, text))?,
+    );
     app.tolerance_s = config.app.tolerance_seconds;
     app.replace_allowed_networks(networks(&config.app.allowed_networks));
     Ok(ReceiverOptions {

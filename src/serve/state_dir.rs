@@ -1,4 +1,5 @@
-//! The state directory: private, locked by one daemon at a time, and with an identity that outlives each of its daemons.
+//! The state directory: private, locked by one daemon at a time, and with an identity that outlives each of its
+//! daemons.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -60,7 +61,8 @@ impl StateDir {
         &self.path
     }
 
-    /// What tells this directory from every other one. Whoever holds the lock is the only living daemon of this identity.
+    /// What tells this directory from every other one. Whoever holds the lock is the only living daemon of this
+    /// identity.
     pub fn instance(&self) -> &str {
         &self.instance
     }

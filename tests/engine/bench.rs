@@ -157,11 +157,11 @@ impl Bench {
     }
 
     /// An engine on these parts.
-    pub async fn engine(&self) -> Engine {
-        self.engine_with(|_| {}).await
+    pub fn engine(&self) -> Engine {
+        self.engine_with(|_| {})
     }
 
-    pub async fn engine_with(&self, change: impl FnOnce(&mut EngineOptions)) -> Engine {
+    pub fn engine_with(&self, change: impl FnOnce(&mut EngineOptions)) -> Engine {
         let mut options = EngineOptions {
             slots: 8,
             crisis_slots: 2,

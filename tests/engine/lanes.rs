@@ -11,7 +11,7 @@ use crate::support::eventually;
 async fn a_crisis_job_runs_while_every_general_slot_is_busy() {
     for dialect in [Dialect::Sqlite, Dialect::Postgres] {
         let bench = Bench::new(dialect).await;
-        let engine = bench.engine().await;
+        let engine = bench.engine();
         engine.enqueue_all((0..100).map(|_| scripted("gate", Lane::Standard)).collect()).await.unwrap();
         eventually("every general slot is busy", async || {
             (bench.script.begun.load(Ordering::SeqCst) == 8).then_some(())
@@ -31,7 +31,7 @@ async fn a_crisis_job_runs_while_every_general_slot_is_busy() {
 #[tokio::test]
 async fn a_paused_lane_holds_its_jobs_and_the_crisis_lane_is_not_paused_by_accident() {
     let bench = Bench::new(Dialect::Sqlite).await;
-    let engine = bench.engine().await;
+    let engine = bench.engine();
     engine.lanes().pause(Lane::Standard, "a test", false).await.unwrap();
     assert!(engine.lanes().pause(Lane::Crisis, "a test", false).await.is_err());
 

@@ -17,7 +17,7 @@ async fn state(engine: &Engine, id: JobId) -> State {
 #[tokio::test]
 async fn every_recorded_job_is_done_exactly_once() {
     on_both(async |bench| {
-        let engine = bench.engine().await;
+        let engine = bench.engine();
         let jobs = (0..300).map(|n| scripted("ok", Lane::ALL[n % 5])).collect();
         let recorded = engine.enqueue_all(jobs).await.unwrap();
         nothing_owed(&engine).await;
@@ -35,7 +35,7 @@ async fn every_recorded_job_is_done_exactly_once() {
 #[tokio::test]
 async fn a_dedupe_key_is_recorded_once_even_in_one_group() {
     on_both(async |bench| {
-        let engine = bench.engine().await;
+        let engine = bench.engine();
         let keyed = || scripted("ok", Lane::Standard).dedupe_key("evt_1");
         let first = engine.enqueue(keyed()).await.unwrap();
         let both = engine.enqueue_all(vec![keyed(), scripted("ok", Lane::Standard), keyed()]).await.unwrap();
@@ -54,7 +54,7 @@ async fn a_dedupe_key_is_recorded_once_even_in_one_group() {
 #[tokio::test]
 async fn a_job_that_fails_is_retried_and_its_history_kept() {
     on_both(async |bench| {
-        let engine = bench.engine().await;
+        let engine = bench.engine();
         let once = engine.enqueue(scripted("fail once", Lane::Standard)).await.unwrap().id;
         let always = engine.enqueue(scripted("fail", Lane::Standard)).await.unwrap().id;
         nothing_owed(&engine).await;
@@ -74,7 +74,7 @@ async fn a_job_that_fails_is_retried_and_its_history_kept() {
 #[tokio::test]
 async fn a_failing_neighbour_costs_nobody_an_effect() {
     on_both(async |bench| {
-        let engine = bench.engine().await;
+        let engine = bench.engine();
         let words = ["ok", "fail in effects", "ok", "panic in effects", "ok", "panic", "dead", "ok"];
         let jobs = words.iter().map(|words| scripted(words, Lane::Standard)).collect();
         let recorded = engine.enqueue_all(jobs).await.unwrap();
@@ -97,7 +97,7 @@ async fn a_failing_neighbour_costs_nobody_an_effect() {
 #[tokio::test]
 async fn a_follow_up_is_recorded_with_the_effects_that_ask_for_it() {
     on_both(async |bench| {
-        let engine = bench.engine().await;
+        let engine = bench.engine();
         let id = engine.enqueue(scripted("follow", Lane::Crisis)).await.unwrap().id;
         eventually("the follow-up is done", async || (bench.effects().await.len() == 2).then_some(())).await;
         let again = NewJob::new("scripted", Lane::Standard, "ok").dedupe_key(format!("after {id}"));
@@ -110,7 +110,7 @@ async fn a_follow_up_is_recorded_with_the_effects_that_ask_for_it() {
 #[tokio::test]
 async fn a_dead_job_runs_again_when_an_operator_retries_it() {
     on_both(async |bench| {
-        let engine = bench.engine().await;
+        let engine = bench.engine();
         let id = engine.enqueue(scripted("dead", Lane::Standard)).await.unwrap().id;
         nothing_owed(&engine).await;
         assert_eq!(state(&engine, id).await, State::Dead);

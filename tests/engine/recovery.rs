@@ -11,7 +11,7 @@ use crate::support::eventually;
 async fn an_emptied_redis_loses_nothing() {
     for dialect in [Dialect::Sqlite, Dialect::Postgres] {
         let bench = Bench::new(dialect).await;
-        let engine = bench.engine().await;
+        let engine = bench.engine();
         engine.enqueue_all((0..50).map(|_| scripted("gate", Lane::Standard)).collect()).await.unwrap();
         eventually("the slots are busy", async || {
             (bench.script.begun.load(Ordering::SeqCst) >= 8).then_some(())
@@ -29,7 +29,7 @@ async fn an_emptied_redis_loses_nothing() {
 #[tokio::test]
 async fn without_redis_jobs_are_recorded_and_crisis_jobs_run() {
     let mut bench = Bench::new(Dialect::Sqlite).await;
-    let engine = bench.engine().await;
+    let engine = bench.engine();
     nothing_owed(&engine).await;
     bench.redis.kill();
 
@@ -47,7 +47,7 @@ async fn without_redis_jobs_are_recorded_and_crisis_jobs_run() {
 #[tokio::test]
 async fn a_drained_engine_gives_back_what_it_could_not_end() {
     let bench = Bench::new(Dialect::Sqlite).await;
-    let engine = bench.engine_with(|options| options.drain_timeout_ms = 100).await;
+    let engine = bench.engine_with(|options| options.drain_timeout_ms = 100);
     engine.enqueue_all((0..20).map(|_| scripted("gate", Lane::Standard)).collect()).await.unwrap();
     eventually("the slots are busy", async || (bench.script.begun.load(Ordering::SeqCst) == 8).then_some(()))
         .await;
@@ -55,7 +55,7 @@ async fn a_drained_engine_gives_back_what_it_could_not_end() {
     assert_eq!(bench.effects().await.len(), 0);
 
     bench.script.gate.add_permits(1_000);
-    let engine = bench.engine().await;
+    let engine = bench.engine();
     nothing_owed(&engine).await;
     let mut effects = bench.effects().await;
     effects.sort();

@@ -14,7 +14,7 @@ use crate::support::eventually;
 #[tokio::test]
 async fn jobs_of_one_turn_never_overlap_and_keep_their_order() {
     let bench = Bench::new(Dialect::Sqlite).await;
-    let engine = bench.engine().await;
+    let engine = bench.engine();
     let jobs = (0..20).map(|_| scripted("gate", Lane::Standard).turn("cus_1")).collect();
     let recorded = engine.enqueue_all(jobs).await.unwrap();
     bench.script.gate.add_permits(20);
@@ -29,7 +29,7 @@ async fn jobs_of_one_turn_never_overlap_and_keep_their_order() {
 #[tokio::test]
 async fn jobs_of_different_turns_run_side_by_side() {
     let bench = Bench::new(Dialect::Sqlite).await;
-    let engine = bench.engine().await;
+    let engine = bench.engine();
     let jobs = (0..4).map(|n| scripted("gate", Lane::Standard).turn(format!("cus_{n}"))).collect();
     engine.enqueue_all(jobs).await.unwrap();
     eventually("all four have begun", async || {
@@ -44,7 +44,7 @@ async fn jobs_of_different_turns_run_side_by_side() {
 #[tokio::test]
 async fn a_job_is_not_run_before_its_time() {
     let bench = Bench::new(Dialect::Sqlite).await;
-    let engine = bench.engine().await;
+    let engine = bench.engine();
     let run_at_ms = SystemClock.now_ms() + 300;
     let held_back = engine.enqueue(scripted("ok", Lane::Standard).run_at_ms(run_at_ms)).await.unwrap().id;
     let at_once = engine.enqueue(scripted("ok", Lane::Standard)).await.unwrap().id;

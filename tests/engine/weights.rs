@@ -7,7 +7,7 @@ use super::bench::{Bench, nothing_owed, scripted};
 #[tokio::test]
 async fn waiting_lanes_are_served_strictly_then_by_weight() {
     let bench = Bench::new(Dialect::Sqlite).await;
-    let recorder = bench.engine_with(|options| options.runs_jobs = false).await;
+    let recorder = bench.engine_with(|options| options.runs_jobs = false);
     let mut lane_of = std::collections::HashMap::new();
     for lane in [Lane::Background, Lane::Standard, Lane::Realtime, Lane::Therapeutic, Lane::Crisis] {
         let jobs = (0..60).map(|_| scripted("ok", lane)).collect();
@@ -15,7 +15,7 @@ async fn waiting_lanes_are_served_strictly_then_by_weight() {
             lane_of.insert(recorded.id.to_string(), lane);
         }
     }
-    let engine = bench.engine_with(|options| (options.slots, options.crisis_slots) = (1, 1)).await;
+    let engine = bench.engine_with(|options| (options.slots, options.crisis_slots) = (1, 1));
     nothing_owed(&engine).await;
 
     let order: Vec<Lane> = bench.effects().await.iter().map(|id| lane_of[id]).collect();

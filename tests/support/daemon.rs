@@ -7,26 +7,19 @@ use std::{
     process::{Command, ExitStatus, Output},
 };
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{Method, StatusCode};
-use keepwell_workers::clock::{Clock, SystemClock};
+use rand::Rng;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{
+    door::{Door, STRIPE_SECRET, app_secret},
     eventually,
     http::{Answer, Client},
     process::Process,
-    sign,
 };
-
-/// The secret that signs Stripe's events; to Stripe's scheme it is text.
-pub const STRIPE_SECRET: &str = "whsec_a_secret_for_tests_and_nothing_else";
-
-/// What the app's secret holds; Standard Webhooks carry it in base64.
-const APP_KEY: &[u8; 32] = b"thirty-two bytes, only for tests";
 
 /// The bearer token that may read access documents and device mailboxes.
 pub const ACCESS_TOKEN: &str = "access-token-for-tests";
@@ -98,22 +91,19 @@ impl Daemon {
         self.process.log()
     }
 
+    /// Where webhooks are delivered, also while the daemon is down.
+    pub fn door(&self) -> Door {
+        Door::of(self.public())
+    }
+
     /// Delivers `event` as Stripe would; an error if no answer came.
     pub async fn stripe(&self, event: &Value) -> std::io::Result<Answer> {
-        let body = event.to_string();
-        let headers = [
-            ("content-type", "application/json; charset=utf-8".to_owned()),
-            ("stripe-signature", sign::stripe(STRIPE_SECRET, now_s(), body.as_bytes())),
-        ];
-        self.public().try_call(Method::POST, "/api/webhooks/stripe", &headers, Bytes::from(body)).await
+        self.door().stripe(event).await
     }
 
     /// Delivers the app's `signal` under the message id `id`; an error if no answer came.
     pub async fn app(&self, id: &str, signal: &Value) -> std::io::Result<Answer> {
-        let body = signal.to_string();
-        let mut headers = vec![("content-type", "application/json".to_owned())];
-        headers.extend(sign::standard_webhooks(&app_secret(), id, now_s(), body.as_bytes()));
-        self.public().try_call(Method::POST, "/api/webhooks/app", &headers, Bytes::from(body)).await
+        self.door().app(id, signal).await
     }
 
     /// The access document of `customer`.
@@ -125,8 +115,9 @@ impl Daemon {
 
     /// Runs `keepwell` with `arguments` beside the daemon, configured as it is.
     pub fn keepwell(&self, arguments: &[&str]) -> Output {
-        let mut command = command(&self.environment, self.state.path());
-        command.args(arguments).output().expect("the binary")
+        let environment: Vec<(&str, &str)> =
+            self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        keepwell(&environment, self.state.path(), arguments)
     }
 
     /// `kill -9`.
@@ -176,31 +167,31 @@ impl Drop for Daemon {
     }
 }
 
+/// Runs `keepwell` with `arguments` in `directory`, with nothing but `environment` for its configuration.
+pub fn keepwell(environment: &[(&str, &str)], directory: &Path, arguments: &[&str]) -> Output {
+    command(environment.iter().copied(), directory).args(arguments).output().expect("the binary")
+}
+
 fn launch(environment: &[(String, String)], state: &Path) -> Process {
-    let mut command = command(environment, state);
+    let mut command = command(environment.iter().map(|(name, value)| (name.as_str(), value.as_str())), state);
     command.arg("serve");
     Process::start(command, &state.join("daemon.log"), Signal::KILL)
 }
 
-fn command(environment: &[(String, String)], directory: &Path) -> Command {
+fn command<'e>(environment: impl IntoIterator<Item = (&'e str, &'e str)>, directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_keepwell"));
     // The environment is the whole configuration: nothing that the machine happens to set may leak in.
     #[allow(clippy::disallowed_methods)]
     let path = std::env::var_os("PATH").unwrap_or_default();
-    command.env_clear().env("PATH", path).envs(environment.iter().cloned()).current_dir(directory);
+    command.env_clear().env("PATH", path).envs(environment).current_dir(directory);
     command
 }
 
-/// An address that was free a moment ago.
+/// An address that was free a moment ago, on a port from which the system makes no connections of its own: a client
+/// that knocks again and again while the daemon is down would sooner or later take the port, or even reach itself.
 fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("its address")
-}
-
-fn app_secret() -> String {
-    format!("whsec_{}", STANDARD.encode(APP_KEY))
-}
-
-fn now_s() -> i64 {
-    SystemClock.now_ms() / 1000
+    let mut random = rand::rng();
+    let mut ports = std::iter::repeat_with(|| random.random_range(10_000..30_000));
+    let free = ports.find_map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok());
+    free.expect("endless attempts").local_addr().expect("its address")
 }

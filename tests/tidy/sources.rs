@@ -70,7 +70,10 @@ fn the_rules_of_care_are_pure() {
 fn sql_is_spoken_only_in_its_own_rooms() {
     let rooms = [&["workers/src/database", "workers/src/ledger", "jobs/src/store"], &TESTS[..]].concat();
     let statements = ["sqlx::query(", "query_as(", "query_scalar(", "raw_sql(", "QueryBuilder"];
-    let speaks = |line: &str| statements.iter().any(|call| line.contains(call));
+    // What stands in a comment is an example for another app.
+    let speaks = |line: &str| {
+        !line.trim_start().starts_with("//") && statements.iter().any(|call| line.contains(call))
+    };
     let offences = lines_with(speaks, &[""], &rooms);
     assert_none("statements live in the ledger, the store and the database's own upkeep", &offences);
 }
@@ -78,7 +81,8 @@ fn sql_is_spoken_only_in_its_own_rooms() {
 #[test]
 fn redis_is_spoken_only_in_the_lanes() {
     let rooms = [&["workers/src/lanes", "workers/src/managed_redis.rs"], &TESTS[..]].concat();
-    let offences = lines_with(|line| line.contains("redis::"), &[""], &rooms);
+    let speaks = |line: &str| line.replace("managed_redis::", "").contains("redis::");
+    let offences = lines_with(speaks, &[""], &rooms);
     assert_none("whoever needs to know what is next asks the lanes", &offences);
 }
 

@@ -1,5 +1,6 @@
-//! What the engine does by itself, quietly, so that operators need not: rebuilds lanes that miss something, buries what is
-//! quarantined, notices a Redis that is not the one it was, folds the log back, deletes what retention lets go.
+//! What the engine does by itself, quietly, so that operators need not: rebuilds lanes that miss something, buries
+//! what is quarantined, notices a Redis that is not the one it was, folds the log back, deletes what retention lets
+//! go.
 
 use std::{
     sync::{

@@ -26,8 +26,8 @@ pub trait Handler: Send + Sync + 'static {
         Policy::DEFAULT
     }
 
-    /// Work outside the database, before any transaction is open. It may run more than once for the same job: whatever it
-    /// does outside carries the job's id as its idempotency key. An `Err` ends the run with that outcome.
+    /// Work outside the database, before any transaction is open. It may run more than once for the same job:
+    /// whatever it does outside carries the job's id as its idempotency key. An `Err` ends the run with that outcome.
     async fn prepare(&self, job: &Job) -> Result<Prepared, Outcome> {
         let _ = job;
         Ok(Box::new(()))

@@ -28,8 +28,8 @@ impl Policy {
     pub const CRISIS: Policy =
         Policy { attempts_max: 100, backoff_base_ms: 50, backoff_cap_ms: 30_000, timeout_ms: 5_000 };
 
-    /// The wait before the next run after `attempts` failed ones: full jitter, `random * min(cap, base * 2^(attempts-1))`,
-    /// where `random` lies in `0.0..=1.0`.
+    /// The wait before the next run after `attempts` failed ones: full jitter, `random * min(cap, base *
+    /// 2^(attempts-1))`, where `random` lies in `0.0..=1.0`.
     pub fn backoff(&self, attempts: u32, random: f64) -> Duration {
         let doublings = attempts.saturating_sub(1).min(63);
         let ceiling_ms = self

@@ -1,8 +1,8 @@
 //! Crises: what signals one, how severe it is, and whether it is still open.
 //!
-//! A crisis is open if the newest signal is at or after the newest "resolved". Some things are a sign of crisis only for
-//! somebody who is already in one (a cancellation, a failed payment, a failing tool): they make it more severe. All of it
-//! follows from the set of signals alone, so the order in which they arrive makes no difference.
+//! A crisis is open if the newest signal is at or after the newest "resolved". Some things are a sign of crisis only
+//! for somebody who is already in one (a cancellation, a failed payment, a failing tool): they make it more severe.
+//! All of it follows from the set of signals alone, so the order in which they arrive makes no difference.
 
 use keepwell_workers::clock::UnixMs;
 
@@ -17,7 +17,8 @@ pub enum Severity {
     Critical,
 }
 
-/// How long data for a call to the hotline may take, in milliseconds (crisis safety protocols, response time monitoring).
+/// How long data for a call to the hotline may take, in milliseconds (crisis safety protocols, response time
+/// monitoring).
 pub const HOTLINE_LIMIT_MS: u64 = 50;
 
 impl Severity {

@@ -1,8 +1,8 @@
 //! What is known about a person, and what an event teaches.
 //!
-//! Everything here is kept so that the same events lead to the same access in whatever order they come and however often:
-//! snapshots are merged by a total order, "paid" is final, signals are a set. Only the instants at which grace periods
-//! start depend on when we learn something, and those only ever move the end further away.
+//! Everything here is kept so that the same events lead to the same access in whatever order they come and however
+//! often: snapshots are merged by a total order, "paid" is final, signals are a set. Only the instants at which grace
+//! periods start depend on when we learn something, and those only ever move the end further away.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -224,8 +224,8 @@ impl Facts {
         }
     }
 
-    /// Until when a grace period that ends is extended: during a crisis without an end, and afterwards for as long as the
-    /// grace period that came with the crisis lasts; `None` if it is not.
+    /// Until when a grace period that ends is extended: during a crisis without an end, and afterwards for as long as
+    /// the grace period that came with the crisis lasts; `None` if it is not.
     pub fn protected_until_ms(&self, key: &GraceKey) -> Option<UnixMs> {
         if self.crisis().is_some() {
             return Some(UnixMs::MAX);

@@ -70,8 +70,8 @@ pub const fn days(reason: GraceReason, crisis: Option<Severity>) -> i64 {
     }
 }
 
-/// Which grace period: a reason and what caused it (an invoice, a subscription), so that hearing of the same cause twice
-/// grants one.
+/// Which grace period: a reason and what caused it (an invoice, a subscription), so that hearing of the same cause
+/// twice grants one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct GraceKey {
     /// Why.
@@ -102,8 +102,8 @@ impl Grace {
         Self { started_ms: learned_ms, ends_ms, closed: false, subscription: None, trouble_s: None }
     }
 
-    /// Until when it lasts at `now_ms`: whoever is protected as it ends gets [`DEFAULT_DAYS`] more, and again, for as long
-    /// as the protection lasts.
+    /// Until when it lasts at `now_ms`: whoever is protected as it ends gets [`DEFAULT_DAYS`] more, and again, for as
+    /// long as the protection lasts.
     pub fn ends_ms(&self, protected_until_ms: Option<UnixMs>, now_ms: UnixMs) -> UnixMs {
         let Some(until_ms) = protected_until_ms else { return self.ends_ms };
         let over_ms = now_ms.min(until_ms).saturating_sub(self.ends_ms);

@@ -45,7 +45,9 @@ fn happening() -> impl Strategy<Value = Happening> {
     let price = prop::sample::select(vec!["price_basic_monthly", "price_premium_monthly", "unheard_of"]);
     prop_oneof![
         4 => (0..2_u8, status, price, prop::option::of(invoice.clone()), ago_s.clone())
-            .prop_map(|(id, status, price, invoice, ago_s)| Happening::Subscription { id, status, price, invoice, ago_s }),
+            .prop_map(|(id, status, price, invoice, ago_s)| {
+                Happening::Subscription { id, status, price, invoice, ago_s }
+            }),
         2 => (invoice.clone(), ago_s.clone()).prop_map(|(invoice, ago_s)| Happening::Paid { invoice, ago_s }),
         2 => (invoice, 1..3_i64, ago_s.clone())
             .prop_map(|(invoice, attempt_count, ago_s)| Happening::Failed { invoice, attempt_count, ago_s }),

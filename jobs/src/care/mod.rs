@@ -1,7 +1,8 @@
 //! The rules of care: pure functions over facts and instants. No I/O, no clock; whoever calls says what time it is.
 //!
-//! What is known about a person are [`facts::Facts`]. Events teach them something, in any order and any number of times;
-//! [`access::access`] says what the person may use because of them. The numbers are those of the crisis safety protocols.
+//! What is known about a person are [`facts::Facts`]. Events teach them something, in any order and any number of
+//! times; [`access::access`] says what the person may use because of them. The numbers are those of the crisis safety
+//! protocols.
 
 pub mod access;
 pub mod assessment;

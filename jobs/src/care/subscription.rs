@@ -128,9 +128,9 @@ pub struct SubscriptionSnapshot {
 }
 
 impl SubscriptionSnapshot {
-    /// Keeps the one of the two that counts. Snapshots come in any order and more than once, and the kept one is the same
-    /// after all of them: a final status counts before the others, then the newer event, then (Stripe's times are whole
-    /// seconds) the status that grants more, then the later period, then the event's id, only to decide.
+    /// Keeps the one of the two that counts. Snapshots come in any order and more than once, and the kept one is the
+    /// same after all of them: a final status counts before the others, then the newer event, then (Stripe's times
+    /// are whole seconds) the status that grants more, then the later period, then the event's id, only to decide.
     pub fn merge(&mut self, other: Self) {
         if other.key() > self.key() {
             *self = other;

@@ -7,8 +7,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-/// What everybody may use at every moment, whatever is owed, broken or unknown. Configuration can add to it; nothing can
-/// take from it (crisis safety protocols, core principles; payment-aware sync, preserved therapeutic access).
+/// What everybody may use at every moment, whatever is owed, broken or unknown. Configuration can add to it; nothing
+/// can take from it (crisis safety protocols, core principles; payment-aware sync, preserved therapeutic access).
 pub const FLOOR: [&str; 8] = [
     "crisis_button",
     "hotline_988",

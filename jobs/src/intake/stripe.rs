@@ -15,8 +15,8 @@ use crate::{
 
 /// Reads a verified body of Stripe's.
 ///
-/// The dedupe key holds the type beside the id: Stripe's own published examples share one placeholder id among all types,
-/// and an event never changes its type.
+/// The dedupe key holds the type beside the id: Stripe's own published examples share one placeholder id among all
+/// types, and an event never changes its type.
 pub fn read_stripe(body: &Bytes, marks: &Marks) -> Result<Intake, IntakeError> {
     let event = Envelope::parse(body)?;
     let customer = event.object.and_then(customer_of);

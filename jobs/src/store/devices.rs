@@ -4,7 +4,8 @@ use keepwell_workers::{clock::UnixMs, database::Transaction, on_connection, seal
 
 use super::person_data::{context, encode};
 
-/// Keeps what was stated about a device unless something newer is known. The customer's row must have been taken before.
+/// Keeps what was stated about a device unless something newer is known. The customer's row must have been taken
+/// before.
 pub async fn keep_device(
     transaction: &mut Transaction,
     keys: &KeyRing,

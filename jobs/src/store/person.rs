@@ -1,8 +1,8 @@
 //! A person's facts: read, taught, kept.
 //!
-//! What is known about the people of the last minutes is kept in memory too. It cannot go stale: a person's row carries a
-//! version that every change raises, it is read first (and by whoever changes something, locked), and what is in memory
-//! counts only if it is of that very version.
+//! What is known about the people of the last minutes is kept in memory too. It cannot go stale: a person's row
+//! carries a version that every change raises, it is read first (and by whoever changes something, locked), and what
+//! is in memory counts only if it is of that very version.
 
 use std::sync::Arc;
 

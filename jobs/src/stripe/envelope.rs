@@ -44,7 +44,8 @@ pub struct Envelope<'a> {
     pub created_s: Option<i64>,
     /// Whether real money moved.
     pub livemode: Option<bool>,
-    /// The API request that caused it (before 2017-05-25 a text, since then an object, `null` for what nobody asked for).
+    /// The API request that caused it (before 2017-05-25 a text, since then an object, `null` for what nobody asked
+    /// for).
     pub request_id: Option<Cow<'a, str>>,
     /// The object of a snapshot.
     pub object: Option<Json<'a>>,

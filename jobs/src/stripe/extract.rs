@@ -1,7 +1,8 @@
 //! The fields that the rules need, wherever a version of Stripe's API keeps them.
 //!
-//! Stripe moved several of them on 2025-03-31 ("basil"), and the shape of an event follows the version of the endpoint or
-//! of the moment, so every reader here looks in both places. A field found nowhere is `None`, never a failure.
+//! Stripe moved several of them on 2025-03-31 ("basil"), and the shape of an event follows the version of the
+//! endpoint or of the moment, so every reader here looks in both places. A field found nowhere is `None`, never a
+//! failure.
 
 use std::borrow::Cow;
 

@@ -45,9 +45,17 @@ async fn a_body_is_taken_exactly_when_it_is_whole_and_within_the_limits() {
     let cases: Vec<Case> = vec![
         ("in two chunks", chunked(&signature, &halves), "200 new"),
         ("in chunks of one byte", chunked(&signature, &many), "200 again"),
-        ("with an extension and a trailer", chunked(&signature, format!("{length:x};a=b\r\n{body}\r\n0\r\nx: y\r\n\r\n").as_bytes()), "200 again"),
+        (
+            "with an extension and a trailer",
+            chunked(&signature, format!("{length:x};a=b\r\n{body}\r\n0\r\nx: y\r\n\r\n").as_bytes()),
+            "200 again",
+        ),
         ("exactly at the cap", post(STRIPE, &signed(&exact), &exact), "200 new"),
-        ("exactly at the cap, chunked", chunked(&signed(&exact), &[chunk(&exact), b"0\r\n\r\n".to_vec()].concat()), "200 again"),
+        (
+            "exactly at the cap, chunked",
+            chunked(&signed(&exact), &[chunk(&exact), b"0\r\n\r\n".to_vec()].concat()),
+            "200 again",
+        ),
         ("one byte over the cap", post(STRIPE, &signed(&over), &over), "413 body_too_large"),
         ("one byte over the cap, chunked", chunked("", &too_many), "413 body_too_large"),
         ("a megabyte that nobody asked for", post(STRIPE, "", &event_of(1 << 20)), "413 body_too_large"),
@@ -59,24 +67,48 @@ async fn a_body_is_taken_exactly_when_it_is_whole_and_within_the_limits() {
         ("two lengths", claiming(&format!("Content-Length: {length}\r\nContent-Length: 3"), body), "400"),
         ("two lengths in one line", claiming(&format!("Content-Length: {length}, 3"), body), "400"),
         ("a length shorter than the body", lying, "400 signature_invalid | 400"),
-        ("a length longer than the body", claiming(&format!("Content-Length: {}", length + 1), body), "400 body_unreadable"),
+        (
+            "a length longer than the body",
+            claiming(&format!("Content-Length: {}", length + 1), body),
+            "400 body_unreadable",
+        ),
         ("no body", post(STRIPE, &signed(b""), b""), "400 body_empty"),
         ("no length and no body", claiming("X: y", ""), "400 body_empty"),
         ("an empty chunked body", chunked(&signed(b""), b"0\r\n\r\n"), "400 body_empty"),
-        ("chunked, with a length too", chunked(&format!("{signature}Content-Length: {length}\r\n"), &halves), "200 again"),
+        (
+            "chunked, with a length too",
+            chunked(&format!("{signature}Content-Length: {length}\r\n"), &halves),
+            "200 again",
+        ),
         ("a chunk size in words", chunked(&signature, b"many\r\n{}\r\n0\r\n\r\n"), "400 body_unreadable"),
-        ("a chunk size that overflows", chunked(&signature, b"fffffffffffffffff\r\n{}\r\n"), "400 body_unreadable"),
+        (
+            "a chunk size that overflows",
+            chunked(&signature, b"fffffffffffffffff\r\n{}\r\n"),
+            "400 body_unreadable",
+        ),
         ("a negative chunk size", chunked(&signature, b"-1\r\n{}\r\n"), "400 body_unreadable"),
         ("a chunk longer than it says", chunked(&signature, b"1\r\n{}\r\n0\r\n\r\n"), "400 body_unreadable"),
         ("chunks that never end", chunked(&signature, &chunk(bytes)), "400 body_unreadable"),
-        ("an endless chunk extension", chunked(&signature, format!("1;{}", "x".repeat(100_000)).as_bytes()), "400 body_unreadable"),
+        (
+            "an endless chunk extension",
+            chunked(&signature, format!("1;{}", "x".repeat(100_000)).as_bytes()),
+            "400 body_unreadable",
+        ),
         ("text", with("Content-Type: text/plain"), "415 unsupported_media_type"),
         ("a form", with("Content-Type: application/x-www-form-urlencoded"), "415 unsupported_media_type"),
-        ("two types", with("Content-Type: application/json\r\nContent-Type: text/xml"), "415 unsupported_media_type"),
+        (
+            "two types",
+            with("Content-Type: application/json\r\nContent-Type: text/xml"),
+            "415 unsupported_media_type",
+        ),
         ("JSON with a charset", with("Content-Type: application/json; charset=utf-8"), "200 again"),
         ("a type of JSON", with("Content-Type: application/cloudevents+json"), "200 again"),
         ("compressed", with("Content-Encoding: gzip"), "415 unsupported_content_encoding"),
-        ("compressed twice", with("Content-Encoding: identity\r\nContent-Encoding: br"), "415 unsupported_content_encoding"),
+        (
+            "compressed twice",
+            with("Content-Encoding: identity\r\nContent-Encoding: br"),
+            "415 unsupported_content_encoding",
+        ),
         ("not compressed, expressly", with("Content-Encoding: identity"), "200 again"),
     ];
     run(rig, cases).await;
@@ -99,6 +131,7 @@ async fn a_signed_body_that_is_no_event_gets_a_code_of_its_own() {
         ("blanks", b"   ", "400 invalid_json"),
         ("an escaped NUL as id", br#"{"id":"\u0000","type":"x"}"#, "200 new"),
     ];
-    let cases = bodies.into_iter().map(|(name, body, sum)| (name, post(STRIPE, &signed(body), body), sum)).collect();
+    let cases =
+        bodies.into_iter().map(|(name, body, sum)| (name, post(STRIPE, &signed(body), body), sum)).collect();
     run(Rig::start().await, cases).await;
 }

@@ -15,7 +15,10 @@ async fn an_address_that_keeps_failing_is_turned_away_but_never_its_verified_eve
     assert!(turned_away.starts_with("http/1.1 429"), "{turned_away}");
     assert!(turned_away.contains("\r\nretry-after: 21\r\n"), "{turned_away}");
     assert!(turned_away.contains("\r\nconnection: close\r\n"), "{turned_away}");
-    for garbage in [post(STRIPE, "Content-Type: text/plain\r\n", b"x"), b"GET /api/webhooks/app HTTP/1.1\r\n\r\n".to_vec()] {
+    for garbage in [
+        post(STRIPE, "Content-Type: text/plain\r\n", b"x"),
+        b"GET /api/webhooks/app HTTP/1.1\r\n\r\n".to_vec(),
+    ] {
         assert_eq!(rig.send(&garbage).await, "429 rate_limited");
     }
     assert_eq!(rig.send(&stripe_event("evt_1")).await, "200 new");
@@ -48,7 +51,9 @@ async fn a_source_with_networks_takes_events_from_nowhere_else() {
     let networks: Vec<IpNet> = vec!["203.0.113.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()];
     rig.sources[0].replace_allowed_networks(networks);
     let body = event("evt_1");
-    let from = |forwarding: &str| post(STRIPE, &format!("{}{forwarding}\r\n", signed(body.as_bytes())), body.as_bytes());
+    let from = |forwarding: &str| {
+        post(STRIPE, &format!("{}{forwarding}\r\n", signed(body.as_bytes())), body.as_bytes())
+    };
     assert_eq!(rig.send(&from("X-Forwarded-For: 203.0.113.7")).await, "200 new");
     assert_eq!(rig.send(&from("Forwarded: for=\"[2001:db8::7]:1\"")).await, "200 again");
     for stranger in [
@@ -124,7 +129,9 @@ async fn slow_bodies_give_way_to_whole_ones() {
     let mut attackers = Vec::new();
     for path in [STRIPE, STRIPE, STRIPE, "/api/webhooks/app", "/api/webhooks/app", STRIPE] {
         let mut attacker = rig.connect().await;
-        attacker.write(format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{{").as_bytes()).await;
+        attacker
+            .write(format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{{").as_bytes())
+            .await;
         attackers.push(attacker);
     }
     for n in 0..10 {
@@ -132,6 +139,7 @@ async fn slow_bodies_give_way_to_whole_ones() {
         assert_eq!(rig.send(&crisis_signal(&format!("msg_{n}"))).await, "200 new");
     }
     assert_eq!(attackers[0].read_answer().await, "408 body_too_slow");
+    drop(attackers);
     rig.stop().await;
 }
 

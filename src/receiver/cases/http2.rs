@@ -58,7 +58,8 @@ async fn events_come_over_http2_too_and_many_at_a_time() {
 
 #[tokio::test]
 async fn refusals_over_http2_have_the_same_codes() {
-    let rig = Rig::with_limits(|limits| (limits.body_bytes_max, limits.unverified_requests_max) = (1000, 3)).await;
+    let rig =
+        Rig::with_limits(|limits| (limits.body_bytes_max, limits.unverified_requests_max) = (1000, 3)).await;
     let mut driving = JoinSet::new();
     let mut client = connect(&rig, &mut driving).await;
     let url = format!("http://{}{STRIPE}", rig.address);

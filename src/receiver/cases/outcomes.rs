@@ -37,7 +37,10 @@ async fn a_refusal_is_a_problem_document() {
     assert!(answer.contains("\r\ncontent-type: application/problem+json\r\n"), "{answer}");
     assert!(answer.contains("\r\nallow: post\r\n"), "{answer}");
     let problem = body_of(&answer);
-    assert_eq!((problem["status"].as_u64(), problem["code"].as_str()), (Some(405), Some("method_not_allowed")));
+    assert_eq!(
+        (problem["status"].as_u64(), problem["code"].as_str()),
+        (Some(405), Some("method_not_allowed"))
+    );
     rig.stop().await;
 }
 

@@ -76,9 +76,24 @@ async fn what_is_no_request_gets_a_clean_answer_or_a_closed_socket() {
         ("very many headers", with_headers(line, &"X: y\r\n".repeat(101)), "431"),
         ("an unknown transfer encoding", with_headers(line, "Transfer-Encoding: gzip\r\n"), "400"),
         ("both framings", with_headers(line, "Transfer-Encoding: chunked\r\n"), "400 body_unreadable"),
-        ("chunked in HTTP/1.0", with_headers(&format!("POST {STRIPE} HTTP/1.0"), "Transfer-Encoding: chunked\r\n"), "400"),
-        ("an upgrade", with_headers(line, "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n"), "200 new"),
-        ("two events at once", [stripe_event("evt_1"), crisis_signal("msg_1")].concat(), "200 again | 200 new"),
+        (
+            "chunked in HTTP/1.0",
+            with_headers(&format!("POST {STRIPE} HTTP/1.0"), "Transfer-Encoding: chunked\r\n"),
+            "400",
+        ),
+        (
+            "an upgrade",
+            with_headers(
+                line,
+                "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n",
+            ),
+            "200 new",
+        ),
+        (
+            "two events at once",
+            [stripe_event("evt_1"), crisis_signal("msg_1")].concat(),
+            "200 again | 200 new",
+        ),
         ("garbage behind an event", garbage_behind, "200 new | 400"),
         ("an event that waits for leave", continued, "100 | 200 again"),
         ("leave is not given for too much", unsent.into_bytes(), "413 body_too_large"),

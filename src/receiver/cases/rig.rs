@@ -69,12 +69,19 @@ impl Rig {
                 Arc::new(Source::app(APP, SecretSet::new(vec![app_secret()]).unwrap())),
             ],
             trusted_proxies: Vec::new(),
-            limits: ReceiverLimits { unverified_requests_max: 10_000, ..ReceiverLimits::default() },
+            limits: ReceiverLimits {
+                unverified_requests_max: 10_000,
+                linger_ms: 400,
+                ..ReceiverLimits::default()
+            },
         };
         change(&mut options);
         let fallback = Router::new()
             .route("/", get(|| async { "home" }).post(|body: String| async move { body }))
-            .route("/me", get(|Extension(client): Extension<ClientAddress>| async move { client.0.to_string() }));
+            .route(
+                "/me",
+                get(|Extension(client): Extension<ClientAddress>| async move { client.0.to_string() }),
+            );
         let sources = options.sources.clone();
         let (door, stats) = (Arc::new(MemoryDoor::new()), Arc::new(ReceiverStats::new()));
         let clock = ManualClock::at(NOW_S as i64 * 1000);
@@ -145,7 +152,9 @@ impl Line {
     /// Reads until the other side closes, in whatever way it does.
     pub(super) async fn read_to_end(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        let _ = timeout(PATIENCE, self.stream.read_to_end(&mut bytes)).await.expect("the socket is closed in time");
+        let _ = timeout(PATIENCE, self.stream.read_to_end(&mut bytes))
+            .await
+            .expect("the socket is closed in time");
         bytes
     }
 
@@ -154,7 +163,8 @@ impl Line {
         let mut bytes = Vec::new();
         let mut buffer = [0; 4096];
         loop {
-            let read = timeout(PATIENCE, self.stream.read(&mut buffer)).await.expect("an answer in time").unwrap();
+            let read =
+                timeout(PATIENCE, self.stream.read(&mut buffer)).await.expect("an answer in time").unwrap();
             assert_ne!(read, 0, "closed after {:?}", String::from_utf8_lossy(&bytes));
             bytes.extend(&buffer[..read]);
             if let Some((_, [])) = split_answer(&bytes) {
@@ -164,8 +174,8 @@ impl Line {
     }
 }
 
-/// All answers in `bytes`, separated by ` | `: of each its status, and the `code` of a problem or `new` or `again` for an
-/// event; `closed` if there is none.
+/// All answers in `bytes`, separated by ` | `: of each its status, and the `code` of a problem or `new` or `again`
+/// for an event; `closed` if there is none.
 pub(super) fn sum_up(mut bytes: &[u8]) -> String {
     let mut answers = Vec::new();
     while let Some((answer, rest)) = split_answer(bytes) {
@@ -180,7 +190,10 @@ fn split_answer(bytes: &[u8]) -> Option<(String, &[u8])> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
     let head = std::str::from_utf8(&bytes[..end]).unwrap().to_ascii_lowercase();
     let status = head.split(' ').nth(1).unwrap();
-    let length = head.split("content-length: ").nth(1).map_or(0, |length| length.lines().next().unwrap().parse().unwrap());
+    let length = head
+        .split("content-length: ")
+        .nth(1)
+        .map_or(0, |length| length.lines().next().unwrap().parse().unwrap());
     let body = bytes.get(end..end + length)?;
     let rest = &bytes[end + length..];
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
@@ -219,7 +232,8 @@ pub(super) fn signed_by_app(id: &str, body: &[u8]) -> String {
 /// The bytes of a POST: header lines end in CRLF, `Content-Length` is added.
 pub(super) fn post(path: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     let length = body.len();
-    let mut bytes = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n{headers}\r\n").into_bytes();
+    let mut bytes =
+        format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n{headers}\r\n").into_bytes();
     bytes.extend(body);
     bytes
 }
@@ -239,7 +253,8 @@ pub(super) fn crisis_signal(id: &str) -> Vec<u8> {
 /// The bytes of a POST whose body is `framed` as it is, chunked.
 pub(super) fn chunked(headers: &str, framed: &[u8]) -> Vec<u8> {
     let mut bytes =
-        format!("POST {STRIPE} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n{headers}\r\n").into_bytes();
+        format!("POST {STRIPE} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n{headers}\r\n")
+            .into_bytes();
     bytes.extend(framed);
     bytes
 }

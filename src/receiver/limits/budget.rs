@@ -72,7 +72,8 @@ impl Budget {
         } else {
             self.by_address.check_key(&AddressKey::of(address))
         };
-        charged.map_err(|until: NotUntil<Nanos>| UsedUp { retry_after: until.wait_time_from(self.clock.now()) })
+        charged
+            .map_err(|until: NotUntil<Nanos>| UsedUp { retry_after: until.wait_time_from(self.clock.now()) })
     }
 
     /// Charges `address` if the request `is_unverified`.
@@ -101,7 +102,8 @@ impl AddressKey {
     }
 }
 
-/// Our clock as governor reads one. Should the machine's clock jump back, what is used up stays so for that much longer.
+/// Our clock as governor reads one. Should the machine's clock jump back, what is used up stays so for that much
+/// longer.
 #[derive(Debug, Clone)]
 struct GovernorClock(SharedClock);
 

@@ -40,7 +40,9 @@ impl Scheme {
     ) -> Result<Verified, SignatureError> {
         match self {
             Scheme::Stripe => stripe::verify(headers, body, secrets, tolerance_s, now_ms),
-            Scheme::StandardWebhooks => standard_webhooks::verify(headers, body, secrets, tolerance_s, now_ms),
+            Scheme::StandardWebhooks => {
+                standard_webhooks::verify(headers, body, secrets, tolerance_s, now_ms)
+            }
         }
     }
 }

@@ -33,15 +33,17 @@ impl Secret {
         Self::keyed(id.into(), checked(text)?.as_bytes())
     }
 
-    /// A secret of the scheme `standard-webhooks`: what follows `whsec_` is the key in base64 (padding may be left out).
+    /// A secret of the scheme `standard-webhooks`: what follows `whsec_` is the key in base64 (padding may be left
+    /// out).
     pub fn standard_webhooks(id: impl Into<Arc<str>>, text: &str) -> Result<Self, SecretError> {
         const LENIENT: GeneralPurpose = GeneralPurpose::new(
             &alphabet::STANDARD,
             GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
         );
         let text = checked(text)?;
-        let key =
-            LENIENT.decode(text.strip_prefix("whsec_").unwrap_or(text)).map_err(|_| SecretError::NotBase64)?;
+        let key = LENIENT
+            .decode(text.strip_prefix("whsec_").unwrap_or(text))
+            .map_err(|_| SecretError::NotBase64)?;
         Self::keyed(id.into(), &key)
     }
 

@@ -1,5 +1,5 @@
-//! The scheme `standard-webhooks` (<https://www.standardwebhooks.com>): the headers `webhook-id`, `webhook-timestamp` and
-//! `webhook-signature`, the last a list `v1,<base64> v1,<base64> …` separated by blanks.
+//! The scheme `standard-webhooks` (<https://www.standardwebhooks.com>): the headers `webhook-id`, `webhook-timestamp`
+//! and `webhook-signature`, the last a list `v1,<base64> v1,<base64> …` separated by blanks.
 //!
 //! The message is the id, a dot, the digits of the timestamp, a dot and the raw body. Only symmetric signatures (`v1`)
 //! are verified; `v1a` and versions to come are passed over.
@@ -60,8 +60,8 @@ pub fn parse_headers(headers: &HeaderMap) -> Result<SignatureHeaders<'_>, Signat
     })
 }
 
-/// Verifies a request: any `v1` made of this id, timestamp and body by any secret valid at `now_ms`, at most `tolerance_s`
-/// seconds away from now.
+/// Verifies a request: any `v1` made of this id, timestamp and body by any secret valid at `now_ms`, at most
+/// `tolerance_s` seconds away from now.
 pub fn verify(
     headers: &HeaderMap,
     body: &[u8],
@@ -104,7 +104,11 @@ fn read_signatures(list: &[u8]) -> Result<Vec<Tag>, SignatureError> {
             }
         }
     }
-    if (1..=SIGNATURES_MAX).contains(&signature_count) { Ok(signatures) } else { Err(SignatureError::Malformed) }
+    if (1..=SIGNATURES_MAX).contains(&signature_count) {
+        Ok(signatures)
+    } else {
+        Err(SignatureError::Malformed)
+    }
 }
 
 #[cfg(test)]
@@ -154,7 +158,9 @@ mod tests {
         for list in [
             format!("v1,AAAA {SIGNATURE}"),
             format!("{SIGNATURE} v1,notbase64!"),
-            format!("v1a,hnO3f9T8Ytu9HwrXslvumlUpqtNVqkhqw/enGzPCXe5BdqzCInXqYXFymVJaA7AZdpXwVLPo3mNl8EM+m7TBAg== {SIGNATURE}"),
+            format!(
+                "v1a,hnO3f9T8Ytu9HwrXslvumlUpqtNVqkhqw/enGzPCXe5BdqzCInXqYXFymVJaA7AZdpXwVLPo3mNl8EM+m7TBAg== {SIGNATURE}"
+            ),
             format!("  {SIGNATURE}  "),
             format!("{}{SIGNATURE}", "v1,x ".repeat(15)),
         ] {
@@ -174,7 +180,11 @@ mod tests {
             (ID, TIMESTAMP, format!("v1,{}", "A".repeat(400))),
         ] {
             let headers = headers(id, timestamp, &signature);
-            assert_eq!(verify_at(&headers, NOW_MS), Err(SignatureError::NoMatch), "{id} {timestamp} {signature}");
+            assert_eq!(
+                verify_at(&headers, NOW_MS),
+                Err(SignatureError::NoMatch),
+                "{id} {timestamp} {signature}"
+            );
         }
     }
 
@@ -202,7 +212,11 @@ mod tests {
             (ID, TIMESTAMP, &huge),
         ] {
             let headers = headers(id, timestamp, signature);
-            assert_eq!(verify_at(&headers, NOW_MS), Err(SignatureError::Malformed), "{id} {timestamp} {signature}");
+            assert_eq!(
+                verify_at(&headers, NOW_MS),
+                Err(SignatureError::Malformed),
+                "{id} {timestamp} {signature}"
+            );
         }
     }
 

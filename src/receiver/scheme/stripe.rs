@@ -1,7 +1,7 @@
 //! The scheme `stripe`: one header, `Stripe-Signature: t=<unix seconds>,v1=<hexadecimal digits>[,v1=…]`.
 //!
-//! The message is the digits of `t`, a dot and the raw body. A rolled secret overlaps with its successor for up to a day,
-//! during which Stripe sends one `v1` for each. Other schemes in the header (`v0` on test events) prove nothing.
+//! The message is the digits of `t`, a dot and the raw body. A rolled secret overlaps with its successor for up to a
+//! day, during which Stripe sends one `v1` for each. Other schemes in the header (`v0` on test events) prove nothing.
 
 use http::HeaderMap;
 use keepwell_workers::clock::UnixMs;
@@ -60,8 +60,8 @@ pub fn parse_header(header: &[u8]) -> Result<SignatureHeader<'_>, SignatureError
     }
 }
 
-/// Verifies a request: any `v1` of the only `Stripe-Signature` header, made of this body by any secret valid at `now_ms`,
-/// at most `tolerance_s` seconds ago.
+/// Verifies a request: any `v1` of the only `Stripe-Signature` header, made of this body by any secret valid at
+/// `now_ms`, at most `tolerance_s` seconds ago.
 pub fn verify(
     headers: &HeaderMap,
     body: &[u8],
@@ -132,8 +132,7 @@ mod tests {
         let header = "t=1700000000,v1=b0a33f2b2e934db5709fb082c59d32cca75d772d25c7a4722c28cf67af2a59d4";
         let mut headers = HeaderMap::new();
         headers.insert(HEADER, HeaderValue::from_static(header));
-        let verified =
-            verify(&headers, body.as_bytes(), &secrets(&["whsec_c2VjcmV0"]), TOLERANCE_S, NOW_MS);
+        let verified = verify(&headers, body.as_bytes(), &secrets(&["whsec_c2VjcmV0"]), TOLERANCE_S, NOW_MS);
         assert!(verified.is_ok());
     }
 

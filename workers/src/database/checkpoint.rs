@@ -1,8 +1,8 @@
 //! Folding SQLite's write-ahead log back into the database file.
 //!
-//! SQLite would do it inside whichever commit fills the log, and that commit's caller would wait for two more fsyncs. Here
-//! it is done beside the writers. Only when the log has grown long, because there was never a moment without writers,
-//! does a checkpoint take a writer's turn, and by then there is little left for it to copy.
+//! SQLite would do it inside whichever commit fills the log, and that commit's caller would wait for two more fsyncs.
+//! Here it is done beside the writers. Only when the log has grown long, because there was never a moment without
+//! writers, does a checkpoint take a writer's turn, and by then there is little left for it to copy.
 
 use std::time::Duration;
 

@@ -153,7 +153,8 @@ struct Running {
 }
 
 impl Engine {
-    /// Starts the committers, and the pools if this process runs jobs. Redis may be away: it is connected to when it comes.
+    /// Starts the committers, and the pools if this process runs jobs. Redis may be away: it is connected to when it
+    /// comes.
     pub fn start(parts: EngineParts, options: &EngineOptions) -> Result<Self, StartError> {
         let EngineParts { database, keys, clock, registry, redis_url, observer } = parts;
         let ledger = Ledger::new(database, keys, Arc::clone(&clock), registry);
@@ -259,8 +260,8 @@ impl Engine {
         recorded.pop().ok_or(EnqueueError::Unrecorded)
     }
 
-    /// Records all of `jobs` or none, in one transaction; answers in their order. If one of them is a crisis job, all of
-    /// them go through the crisis door.
+    /// Records all of `jobs` or none, in one transaction; answers in their order. If one of them is a crisis job, all
+    /// of them go through the crisis door.
     pub async fn enqueue_all(&self, jobs: Vec<NewJob>) -> Result<Vec<Recorded>, EnqueueError> {
         let crisis = jobs.iter().any(|job| job.lane == Lane::Crisis);
         let sealed = jobs.into_iter().map(|job| self.0.ledger.seal(job)).collect::<Result<Vec<_>, _>>()?;
@@ -295,8 +296,8 @@ impl Engine {
         self.0.member.node()
     }
 
-    /// How often the loops of the crisis pool and of the general pool have turned: at least once a second each while their
-    /// threads are alive and not hogged. `None` in a process that runs no jobs.
+    /// How often the loops of the crisis pool and of the general pool have turned: at least once a second each while
+    /// their threads are alive and not hogged. `None` in a process that runs no jobs.
     pub fn turns(&self) -> Option<[u64; 2]> {
         self.0.turns.as_ref().map(|turns| turns.each_ref().map(|turns| turns.load(Ordering::Relaxed)))
     }

@@ -26,8 +26,8 @@ pub struct NodeInfo {
 const QUARANTINED_AT_ONCE: isize = 100;
 
 impl Lanes {
-    /// Gives back at once what nodes of `instance` held that entered before `started_ms`. Only for whoever holds the lock
-    /// of that instance's state directory: it proves that they are dead.
+    /// Gives back at once what nodes of `instance` held that entered before `started_ms`. Only for whoever holds the
+    /// lock of that instance's state directory: it proves that they are dead.
     pub(crate) async fn adopt(&self, instance: &str, started_ms: i64) -> Result<u64, LaneError> {
         let mut returned = 0;
         for (node, info) in self.nodes().await? {

@@ -1,18 +1,18 @@
-//! The lanes: who is next. They live in Redis, carry job ids and what is needed to choose, never personal data, and can be
-//! rebuilt from the ledger at any time.
+//! The lanes: who is next. They live in Redis, carry job ids and what is needed to choose, never personal data, and
+//! can be rebuilt from the ledger at any time.
 //!
 //! # Structures
 //!
-//! A waiting job is 16 or 24 bytes in a list: its id, and its turn if it takes turns. A job's creation time is in its id
-//! (UUIDv7), so ageing and "oldest waiting" need nothing more. Claimed jobs lie in one hash per node; a node's random id
-//! is the fencing token of all its claims, because a node that loses its lease loses that hash with it and must enter
-//! under a new id. Every move is one script in `lua/`.
+//! A waiting job is 16 or 24 bytes in a list: its id, and its turn if it takes turns. A job's creation time is in its
+//! id (UUIDv7), so ageing and "oldest waiting" need nothing more. Claimed jobs lie in one hash per node; a node's
+//! random id is the fencing token of all its claims, because a node that loses its lease loses that hash with it and
+//! must enter under a new id. Every move is one script in `lua/`.
 //!
 //! # Leases
 //!
-//! A node's lease is an instant of the Redis server's clock, extended by one heartbeat per process. Whoever finds a lease
-//! run out gives the node's jobs back to the front of their lanes ([`Lanes::reap`]). No attempt is burned; a job that was
-//! running while three workers died is quarantined.
+//! A node's lease is an instant of the Redis server's clock, extended by one heartbeat per process. Whoever finds a
+//! lease run out gives the node's jobs back to the front of their lanes ([`Lanes::reap`]). No attempt is burned; a
+//! job that was running while three workers died is quarantined.
 
 mod connection;
 mod keys;

@@ -1,8 +1,8 @@
 //! From a commit to a lane: placements queue here and go to Redis in batches, so that nobody who was promised a durable
 //! commit waits for Redis too.
 //!
-//! If Redis is away or the queue is full, the placements are dropped and the lanes are marked as behind; the next rebuild
-//! finds every owed job that no lane holds.
+//! If Redis is away or the queue is full, the placements are dropped and the lanes are marked as behind; the next
+//! rebuild finds every owed job that no lane holds.
 
 use std::sync::{
     Arc,

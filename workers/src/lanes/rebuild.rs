@@ -35,20 +35,28 @@ pub struct Rebuilt {
 }
 
 impl Lanes {
-    /// Places every job that was owed when this was called and that no lane holds. Jobs recorded since then are placed by
-    /// whoever recorded them.
+    /// Places every job that was owed when this was called and that no lane holds. Jobs recorded since then are
+    /// placed by whoever recorded them.
     pub async fn rebuild(&self, ledger: &Ledger, node: NodeId) -> Result<Rebuilt, LaneError> {
         let lock = self.keys.rebuilding();
         let mut redis = self.redis.clone();
         let options =
             SetOptions::default().conditional_set(ExistenceCheck::NX).with_expiration(SetExpiry::PX(LOCK_MS));
         let locked: Option<String> = redis.set_options(&lock, node.to_string(), options).await?;
-        if locked.is_none() {
+        if locked.is_none() && !self.may_take_over(&lock, node).await? {
             return Err(LaneError::RebuildElsewhere);
         }
         let rebuilt = self.rebuild_locked(ledger, &lock).await;
         let _: Result<(), _> = redis.del(&lock).await;
         rebuilt
+    }
+
+    /// Whether whoever holds `lock` is this very node, which did not hear that it got it (Redis stood still), or has died.
+    async fn may_take_over(&self, lock: &str, node: NodeId) -> Result<bool, LaneError> {
+        let holder: Option<String> = self.redis.clone().get(lock).await?;
+        let Some(holder) = holder else { return Ok(false) };
+        let alive = self.nodes().await?.into_iter().any(|(known, _)| known.to_string() == holder);
+        Ok(holder == node.to_string() || !alive)
     }
 
     async fn rebuild_locked(&self, ledger: &Ledger, lock: &str) -> Result<Rebuilt, LaneError> {

@@ -15,8 +15,9 @@ const PLACED_AT_ONCE_MAX: usize = 500;
 /// Workers that a job may see die before it is quarantined.
 pub(crate) const CRASHES_MAX: u32 = 3;
 
-/// How long a suspect waits that was running when its worker died once more, in milliseconds. Longer than a supervisor or
-/// an impatient operator needs to end a process a few times in a row, so that being hit by chance stays chance.
+/// How long a suspect waits that was running when its worker died once more, in milliseconds. Longer than a
+/// supervisor or an impatient operator needs to end a process a few times in a row, so that being hit by chance stays
+/// chance.
 const SUSPECT_DELAY_MS: u32 = 10_000;
 
 macro_rules! script {

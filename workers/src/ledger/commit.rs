@@ -21,8 +21,8 @@ use crate::{
 /// Callers that may wait for a committer at once; the next one waits to be let in.
 const WAITING_MAX: usize = 4_096;
 
-/// Jobs in one transaction. Larger groups save no more fsyncs worth having, and a crisis writer would wait longer for them
-/// than the 3 ms or so that this many take.
+/// Jobs in one transaction. Larger groups save no more fsyncs worth having, and a crisis writer would wait longer for
+/// them than the 3 ms or so that this many take.
 const GROUP_MAX: usize = 96;
 
 /// Bytes of payload after which a group is closed early: about 10 ms of writing.

@@ -13,7 +13,8 @@ use crate::{
 const ROWS_PER_SWEEP: i64 = 500;
 
 impl Ledger {
-    /// Deletes a batch of jobs in `state` that finished before `before_ms`; says how many. Zero means that none are left.
+    /// Deletes a batch of jobs in `state` that finished before `before_ms`; says how many. Zero means that none are
+    /// left.
     pub(crate) async fn prune(&self, state: State, before_ms: UnixMs) -> Result<u64, sqlx::Error> {
         const DOOMED: &str = "SELECT id FROM jobs WHERE id < $4 AND state = $1 AND finished_at_ms < $2 \
              ORDER BY id LIMIT $3";

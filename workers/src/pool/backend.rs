@@ -3,7 +3,7 @@
 use std::{
     convert::Infallible,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use apalis_core::{
@@ -39,9 +39,17 @@ impl Backend for LaneBackend {
     fn poll_next(
         &mut self,
         cx: &mut Context<'_>,
-        _: &WorkerContext,
+        worker: &WorkerContext,
     ) -> Poll<Option<Result<Self::Task, Infallible>>> {
-        self.runs.poll_recv(cx).map(|run| run.map(|run| Ok(Task::new(run))))
+        let run = ready!(self.runs.poll_recv(cx));
+        if run.is_none()
+            && !worker.is_shutting_down()
+            && let Err(error) = worker.stop()
+        {
+            // Whoever told it to stop before it had begun was not heard, so it is told here once more.
+            tracing::debug!(error = %error, "the worker had ended before");
+        }
+        Poll::Ready(run.map(|run| Ok(Task::new(run))))
     }
 
     fn poll_close(&mut self, _: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Infallible>> {

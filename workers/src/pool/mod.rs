@@ -11,12 +11,12 @@
 //! ```
 //!
 //! The fetcher claims only for slots that are free, so no prefetch holds jobs while a crisis job waits, and tells the
-//! lanes what has ended in the same round trip in which it claims what is next. The settler takes whatever has come to an
-//! end since its last commit and settles it in one transaction; crisis jobs have one of their own.
+//! lanes what has ended in the same round trip in which it claims what is next. The settler takes whatever has come
+//! to an end since its last commit and settles it in one transaction; crisis jobs have one of their own.
 //!
-//! apalis-core's `Persisted` does not drain acknowledgements while a fetch is pending and ends the worker for good on one
-//! backend error. Here the backend is a channel: an error from Redis or the database means "try again" to the fetcher and
-//! never reaches the worker.
+//! apalis-core's `Persisted` does not drain acknowledgements while a fetch is pending and ends the worker for good on
+//! one backend error. Here the backend is a channel: an error from Redis or the database means "try again" to the
+//! fetcher and never reaches the worker.
 
 mod backend;
 mod fetcher;
@@ -73,8 +73,8 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// Runs until `drain` is cancelled and every run has ended, or `drain_timeout` later at the latest; whatever the pool
-    /// still holds then goes back to the front of its lane.
+    /// Runs until `drain` is cancelled and every run has ended, or `drain_timeout` later at the latest; whatever the
+    /// pool still holds then goes back to the front of its lane.
     pub(crate) async fn run(self, drain_timeout: Duration) {
         let urgency = match self.scope {
             ClaimScope::Crisis => Urgency::Crisis,

@@ -19,8 +19,8 @@ use crate::{
 /// Jobs settled in one transaction, at most.
 const SETTLED_AT_ONCE_MAX: usize = 64;
 
-/// How long a shared transaction should take. A crisis writer that comes in between waits for at most one of these, so the
-/// number of jobs follows from how long the last ones took.
+/// How long a shared transaction should take. A crisis writer that comes in between waits for at most one of these,
+/// so the number of jobs follows from how long the last ones took.
 const SHARED_TRANSACTION: Duration = Duration::from_millis(3);
 
 /// How long a job waits whose settlement the database could not take, in milliseconds.

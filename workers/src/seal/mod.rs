@@ -1,7 +1,7 @@
 //! Sealing: what is stored is encrypted and bound to the row it belongs to.
 //!
-//! XChaCha20-Poly1305 with a random 24-byte nonce in front. The nonce is long enough to be drawn at random for ever, and
-//! the cipher is fast on processors without AES instructions too.
+//! XChaCha20-Poly1305 with a random 24-byte nonce in front. The nonce is long enough to be drawn at random for ever,
+//! and the cipher is fast on processors without AES instructions too.
 
 use std::{fmt, sync::Arc};
 

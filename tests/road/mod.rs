@@ -1,0 +1,105 @@
+//! The whole road: from what Stripe and the app send to what a person may use, through the daemon as it is shipped.
+
+mod event;
+mod said;
+mod stream;
+
+mod aside;
+mod cli_jobs;
+mod cli_settings;
+mod cli_trigger;
+mod crash;
+mod crisis;
+mod duplicates;
+mod events;
+mod floor;
+mod operators;
+mod order;
+mod redis_away;
+mod secrets;
+mod watching;
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    daemon::Daemon,
+    eventually,
+    http::Answer,
+    postgres::{Postgres, Sync},
+};
+
+/// Has `check` look at a daemon on SQLite, then at one on PostgreSQL, each with these further settings.
+async fn on_both(settings: &[(&str, &str)], check: impl AsyncFn(&Daemon)) {
+    check(&Daemon::start_with(settings).await).await;
+
+    let postgres = Postgres::start(Sync::Off).await;
+    let url = postgres.database("keepwell").await;
+    let settings = [settings, &[("KEEPWELL_DATABASE__URL", &url)]].concat();
+    check(&Daemon::start_with(&settings).await).await;
+}
+
+/// The app's signal of type `signal_type` about `customer`, with `data` beside it.
+fn signal(signal_type: &str, customer: &str, data: Value) -> Value {
+    let mut data = data;
+    data["customer"] = customer.into();
+    json!({ "type": signal_type, "data": data })
+}
+
+/// What became of a delivery that was taken. Fails the test if it was not.
+#[track_caller]
+fn taken(delivery: std::io::Result<Answer>) -> Value {
+    let answer = delivery.expect("an answer");
+    assert_eq!(answer.status, http::StatusCode::OK, "{}", answer.text());
+    let accepted = answer.json();
+    assert_eq!(accepted["received"], true, "{accepted}");
+    accepted
+}
+
+/// The job that an accepted delivery was recorded as, once it is finished.
+async fn finished(daemon: &Daemon, accepted: &Value) -> Value {
+    let path = format!("/api/v1/jobs/{}", accepted["job"].as_str().expect("the job's id"));
+    eventually("the job is finished", async || {
+        let job = daemon.operator().get(&path).await.json();
+        (job["state"] != "owed").then_some(job)
+    })
+    .await
+}
+
+/// Delivers Stripe's `event` and waits until it has changed what it changes; answers with its job.
+async fn stripe(daemon: &Daemon, event: &Value) -> Value {
+    let job = finished(daemon, &taken(daemon.stripe(event).await)).await;
+    assert_eq!(job["state"], "done", "{job:#}");
+    job
+}
+
+/// Delivers the app's `signal` and waits until it has changed what it changes; answers with its job.
+async fn app(daemon: &Daemon, signal: &Value) -> Value {
+    let id = format!("msg_{}", event::number());
+    let job = finished(daemon, &taken(daemon.app(&id, signal).await)).await;
+    assert_eq!(job["state"], "done", "{job:#}");
+    job
+}
+
+/// Waits until nothing is owed any more.
+async fn nothing_owed(daemon: &Daemon) {
+    eventually("nothing is owed", async || {
+        let page = daemon.operator().get("/api/v1/jobs?state=owed&limit=1").await.json();
+        (page["total"] == 0).then_some(())
+    })
+    .await;
+}
+
+/// The access document of `customer` without the instant at which it was asked for.
+async fn access(daemon: &Daemon, customer: &str) -> Value {
+    let mut access = daemon.access(customer).await;
+    assert!(access["as_of"].take().is_string());
+    access
+}
+
+/// A connection to the daemon's private Redis, once it answers.
+async fn private_redis(daemon: &Daemon) -> redis::aio::MultiplexedConnection {
+    let socket = daemon.state_dir().join("redis/redis.sock");
+    let client = redis::Client::open(format!("redis+unix://{}", socket.display())).expect("an address");
+    eventually("the private Redis answers", async || client.get_multiplexed_async_connection().await.ok())
+        .await
+}

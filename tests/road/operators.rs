@@ -1,0 +1,210 @@
+//! What operators are told: the shapes that people and scripts rely on, word for word.
+
+use std::collections::BTreeSet;
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::{
+    event::{Event, SHAPES},
+    nothing_owed, on_both, stripe, taken,
+};
+use crate::support::{daemon::Daemon, eventually, http::Answer};
+
+fn fields(value: &Value) -> BTreeSet<&str> {
+    value.as_object().expect("an object").keys().map(String::as_str).collect()
+}
+
+#[track_caller]
+fn assert_problem(answer: &Answer, status: StatusCode, code: &str) {
+    assert_eq!(answer.status, status, "{}", answer.text());
+    assert_eq!(answer.header("content-type"), "application/problem+json");
+    let problem = answer.json();
+    assert_eq!((&problem["status"], &problem["code"]), (&status.as_u16().into(), &code.into()), "{problem}");
+    assert!(problem["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{problem}");
+}
+
+async fn pause(daemon: &Daemon, lane: &str, body: Value) -> Answer {
+    daemon.operator().post(&format!("/api/v1/lanes/{lane}/pause"), &body).await
+}
+
+async fn resume(daemon: &Daemon, lane: &str) -> Answer {
+    daemon.operator().post(&format!("/api/v1/lanes/{lane}/resume"), &Value::Null).await
+}
+
+async fn lane(daemon: &Daemon, name: &str) -> Value {
+    let answer = daemon.operator().get("/api/v1/lanes").await.json();
+    let lanes = answer["lanes"].as_array().expect("a list");
+    lanes.iter().find(|lane| lane["name"] == name).expect("it is there").clone()
+}
+
+#[tokio::test]
+async fn a_job_has_the_shape_that_clients_rely_on() {
+    on_both(&[], async |daemon| {
+        let event = Event::of(SHAPES[0], "invoice.payment_failed", "shape");
+        let job = stripe(daemon, &event).await;
+        let expected = [
+            "id",
+            "kind",
+            "lane",
+            "state",
+            "subject",
+            "attempts",
+            "max_attempts",
+            "created_at",
+            "run_at",
+            "finished_at",
+            "last_error",
+            "dedupe_key",
+            "waiting_because",
+            "attempts_history",
+        ];
+        assert_eq!(fields(&job), BTreeSet::from(expected));
+        for instant in ["created_at", "run_at", "finished_at"] {
+            let text = job[instant].as_str().expect("an instant");
+            assert!(text.ends_with('Z') && chrono::DateTime::parse_from_rfc3339(text).is_ok(), "{text}");
+        }
+        let event_id = event["id"].as_str().unwrap();
+        let told = json!({
+            "id": job["id"], "kind": "stripe.invoice_payment_failed", "lane": "therapeutic", "state": "done",
+            "subject": "cus_shape", "attempts": 1, "max_attempts": 20, "created_at": job["created_at"],
+            "run_at": job["run_at"], "finished_at": job["finished_at"], "last_error": null,
+            "dedupe_key": format!("stripe:-:{event_id}:invoice.payment_failed"), "waiting_because": null,
+            "attempts_history": [],
+        });
+        assert_eq!(job, told);
+        let page = daemon.operator().get("/api/v1/jobs").await.json();
+        assert_eq!(fields(&page), BTreeSet::from(["items", "next", "total"]));
+        let mut listed = told;
+        listed.as_object_mut().unwrap().remove("attempts_history");
+        assert_eq!(page["items"], json!([listed]));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_list_is_read_to_its_end_page_by_page_while_it_grows() {
+    on_both(&[], async |daemon| {
+        let mut recorded = BTreeSet::new();
+        for number in 0..25 {
+            let event = Event::of(SHAPES[0], "setup_intent.succeeded", &format!("page_{number}"));
+            recorded.insert(taken(daemon.stripe(&event).await)["job"].as_str().unwrap().to_owned());
+        }
+        let (mut seen, mut cursor, mut pages) = (Vec::new(), String::new(), 0);
+        loop {
+            let path = format!("/api/v1/jobs?limit=10&kind=stripe.payment_method_saved&cursor={cursor}");
+            let page = daemon.operator().get(&path).await.json();
+            pages += 1;
+            assert_eq!(page["total"], 25);
+            let ids = page["items"].as_array().expect("a list").iter();
+            seen.extend(ids.map(|job| job["id"].as_str().unwrap().to_owned()));
+            // What comes meanwhile is newer than the first page, and of another kind.
+            stripe(daemon, &Event::of(SHAPES[0], "invoice.payment_failed", "meanwhile")).await;
+            match page["next"].as_str() {
+                Some(next) => next.clone_into(&mut cursor),
+                None => break,
+            }
+        }
+        assert_eq!(pages, 3);
+        assert!(seen.is_sorted_by(|one, next| one > next), "the newest first");
+        assert_eq!(seen.into_iter().collect::<BTreeSet<_>>(), recorded);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_list_is_narrowed_down_and_a_filter_that_is_none_is_refused() {
+    on_both(&[], async |daemon| {
+        stripe(daemon, &Event::of(SHAPES[0], "invoice.payment_failed", "one")).await;
+        stripe(daemon, &Event::of(SHAPES[0], "setup_intent.succeeded", "two")).await;
+        for (query, total) in [
+            ("state=done", 2),
+            ("state=dead", 0),
+            ("lane=standard", 1),
+            ("kind=stripe.invoice_payment_failed", 1),
+            ("subject=cus_two", 1),
+            ("q=payment_failed", 1),
+            ("since=1h", 2),
+            ("until=1h", 0),
+            ("since=2026-01-01T00%3A00%3A00Z&lane=therapeutic&state=done", 1),
+        ] {
+            let page = daemon.operator().get(&format!("/api/v1/jobs?{query}")).await.json();
+            assert_eq!(page["total"], total, "{query}: {page}");
+        }
+        for query in [
+            "state=sleeping",
+            "lane=fast",
+            "limit=0",
+            "limit=501",
+            "since=yesterday",
+            "cursor=7",
+            "colour=red",
+        ] {
+            let answer = daemon.operator().get(&format!("/api/v1/jobs?{query}")).await;
+            assert_problem(&answer, StatusCode::BAD_REQUEST, "bad_filter");
+        }
+        let missing = "/api/v1/jobs/01890000-0000-7000-8000-000000000000";
+        assert_problem(&daemon.operator().get(missing).await, StatusCode::NOT_FOUND, "no_such_job");
+        assert_problem(&daemon.operator().get("/api/v1/nothing").await, StatusCode::NOT_FOUND, "not_found");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_lanes_have_the_shape_that_clients_rely_on() {
+    let daemon = Daemon::start().await;
+    let idle = |name: &str| {
+        json!({
+            "name": name, "paused": false, "paused_because": null, "waiting": 0, "running": 0, "later": 0,
+            "oldest_waiting_ms": null,
+        })
+    };
+    let names = ["crisis", "therapeutic", "realtime", "standard", "background"];
+    let expected = json!({ "lanes": names.map(idle), "owed": 0, "dead": 0 });
+    assert_eq!(daemon.operator().get("/api/v1/lanes").await.json(), expected);
+}
+
+#[tokio::test]
+async fn a_lane_that_is_held_up_waits_until_it_is_let_go() {
+    let daemon = Daemon::start().await;
+    let answer = pause(&daemon, "standard", json!({ "reason": "an upgrade" })).await;
+    assert_eq!(
+        (answer.status, answer.json()),
+        (StatusCode::OK, json!({ "name": "standard", "paused": true }))
+    );
+
+    let held = taken(daemon.stripe(&Event::of(SHAPES[0], "setup_intent.succeeded", "held")).await);
+    stripe(&daemon, &Event::of(SHAPES[0], "invoice.payment_failed", "free")).await;
+    let standard = eventually("it waits", async || {
+        let standard = lane(&daemon, "standard").await;
+        (standard["waiting"] == 1).then_some(standard)
+    })
+    .await;
+    assert_eq!((&standard["paused"], &standard["paused_because"]), (&true.into(), &"an upgrade".into()));
+    assert!(standard["oldest_waiting_ms"].is_u64(), "{standard}");
+    let job = daemon.operator().get(&format!("/api/v1/jobs/{}", held["job"].as_str().unwrap())).await.json();
+    assert_eq!((&job["state"], &job["waiting_because"]), (&"owed".into(), &"lane paused".into()));
+
+    assert_eq!(resume(&daemon, "standard").await.json(), json!({ "name": "standard", "paused": false }));
+    nothing_owed(&daemon).await;
+}
+
+#[tokio::test]
+async fn the_crisis_lane_is_held_up_only_with_an_override() {
+    let daemon = Daemon::start().await;
+    for body in [json!({}), json!({ "reason": "an upgrade" }), json!({ "override": false })] {
+        assert_problem(&pause(&daemon, "crisis", body).await, StatusCode::CONFLICT, "crisis_needs_override");
+        assert_eq!(lane(&daemon, "crisis").await["paused"], false);
+    }
+    assert_problem(
+        &pause(&daemon, "crisis", json!({ "overide": true })).await,
+        StatusCode::BAD_REQUEST,
+        "bad_body",
+    );
+    assert_problem(&pause(&daemon, "express", json!({})).await, StatusCode::BAD_REQUEST, "bad_lane");
+
+    let body = json!({ "override": true, "reason": "a drill" });
+    assert_eq!(pause(&daemon, "crisis", body).await.status, StatusCode::OK);
+    assert_eq!(lane(&daemon, "crisis").await["paused_because"], "a drill");
+    assert_eq!(resume(&daemon, "crisis").await.status, StatusCode::OK);
+}
