@@ -116,8 +116,9 @@ impl Daemon {
 
 /// Runs the daemon until SIGTERM or Ctrl-C.
 pub async fn run(loaded: &Loaded) -> Result<(), ServeError> {
+    let end_signal = signals::end_signal().map_err(ServeError::Signals)?;
     let daemon = Daemon::start(loaded).await?;
-    let name = signals::end_signal().await.map_err(ServeError::Signals)?;
+    let name = end_signal.await;
     tracing::info!(signal = name, "stopping");
     daemon.stop().await;
     Ok(())

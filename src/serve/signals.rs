@@ -1,13 +1,19 @@
 //! The signals that end the daemon.
 
+use std::{future::Future, io};
+
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Returns at the first SIGTERM or SIGINT (Ctrl-C), with its name.
-pub async fn end_signal() -> std::io::Result<&'static str> {
+/// Catches SIGTERM and SIGINT (Ctrl-C) from now on. The future answers at the first of them, with its name.
+///
+/// To be called before anything is started: until somebody catches it, a signal ends the process where it stands.
+pub fn end_signal() -> io::Result<impl Future<Output = &'static str>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => Ok("SIGTERM"),
-        _ = interrupt.recv() => Ok("SIGINT"),
-    }
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        }
+    })
 }

@@ -16,7 +16,7 @@ pub mod sign;
 use std::time::Duration;
 
 /// How long anything may take before a test gives up on it. Far more than it needs: a machine may be busy.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Asks `probe` again and again until it answers; fails the test, saying `what` was awaited, when [`PATIENCE`] runs
 /// out.

@@ -125,9 +125,7 @@ async fn stay(
     }
     if !args.exit {
         say(&addresses(loaded, daemon, &customer));
-        signals::end_signal()
-            .await
-            .map_err(|error| Failure::because("signals cannot be waited for", error))?;
+        signals::end_signal().map_err(|error| Failure::because("signals cannot be waited for", error))?.await;
     }
     if complaints.is_empty() { Ok(()) } else { Err(Failure::Said) }
 }

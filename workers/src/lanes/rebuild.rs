@@ -51,7 +51,8 @@ impl Lanes {
         rebuilt
     }
 
-    /// Whether whoever holds `lock` is this very node, which did not hear that it got it (Redis stood still), or has died.
+    /// Whether whoever holds `lock` is this very node, which did not hear that it got it (Redis stood still), or has
+    /// died.
     async fn may_take_over(&self, lock: &str, node: NodeId) -> Result<bool, LaneError> {
         let holder: Option<String> = self.redis.clone().get(lock).await?;
         let Some(holder) = holder else { return Ok(false) };

@@ -91,12 +91,14 @@ impl Settler {
         let duration_ms = ran.as_secs_f64() * 1_000.0;
         match settled {
             Settled::Done | Settled::NothingOwed => {
-                tracing::debug!(job.id = %job.id, job.kind = %job.kind, lane = %job.lane, subject = job.subject.as_deref(),
+                tracing::debug!(
+                    job.id = %job.id, job.kind = %job.kind, lane = %job.lane, subject = job.subject.as_deref(),
                     attempt = job.attempts + 1, duration_ms, outcome, "a run ended");
             }
             Settled::Later(_) | Settled::Over | Settled::Unsettled => {
                 let error = verdict.prepared.as_ref().err().map(|outcome| format!("{outcome:?}"));
-                tracing::warn!(job.id = %job.id, job.kind = %job.kind, lane = %job.lane, subject = job.subject.as_deref(),
+                tracing::warn!(
+                    job.id = %job.id, job.kind = %job.kind, lane = %job.lane, subject = job.subject.as_deref(),
                     attempt = job.attempts + 1, duration_ms, outcome, error, "a run did not end in done");
             }
         }
