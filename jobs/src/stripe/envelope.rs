@@ -131,9 +131,12 @@ pub(crate) fn required(
 }
 
 fn without_v1(event_type: Cow<'_, str>) -> Cow<'_, str> {
-    match event_type {
-        Cow::Borrowed(text) => Cow::Borrowed(text.strip_prefix("v1.").unwrap_or(text)),
-        Cow::Owned(text) => Cow::Owned(text.strip_prefix("v1.").map_or(text.clone(), str::to_owned)),
+    // A type that is nothing but the prefix keeps it: an event's type is never empty.
+    let stripped = |text: &str| text.strip_prefix("v1.").filter(|rest| !rest.is_empty()).map(str::len);
+    match (stripped(&event_type), event_type) {
+        (Some(length), Cow::Borrowed(text)) => Cow::Borrowed(&text[text.len() - length..]),
+        (Some(length), Cow::Owned(text)) => Cow::Owned(text[text.len() - length..].to_owned()),
+        (None, event_type) => event_type,
     }
 }
 
@@ -174,6 +177,14 @@ mod tests {
         assert_eq!((event.created_s, event.account.as_deref()), (Some(1_746_100_800), Some("acct_9")));
         let related = event.related.unwrap();
         assert_eq!((&*related.id, related.object_type.as_deref()), ("sub_2", Some("subscription")));
+    }
+
+    #[test]
+    fn a_type_is_never_empty() {
+        for (text, expected) in [("v1.", "v1."), ("v1.a", "a"), ("v\\u0031.a", "a"), ("v\\u0031.", "v1.")] {
+            let body = format!(r#"{{"id":"evt","object":"v2.core.event","type":"{text}"}}"#);
+            assert_eq!(&*Envelope::parse(body.as_bytes()).unwrap().event_type, expected);
+        }
     }
 
     #[test]
