@@ -1,7 +1,7 @@
-//! What keepwell does: one file per kind of job, the rules of care, and what Stripe and the app send.
+//! What keepwell does: one file for each thing that happens, the rules of care, and what Stripe and the app send.
 //!
 //! An event takes this way through the room: [`intake`] reads verified bytes just far enough to say which [`kinds`]
-//! of job records it and in which lane; that kind's handler (one file each) reads the rest with [`stripe`] or
+//! of job records it and in which lane; that kind's handler (see [`handlers`]) reads the rest with [`stripe`] or
 //! [`signal`] and teaches the person's [`care::facts::Facts`] inside the job's transaction; [`store`] keeps them; and
 //! [`access_query`] answers what the person may use because of them.
 

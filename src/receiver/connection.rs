@@ -1,4 +1,4 @@
-//! One connection: from the accepted socket to its end.
+//! One connection: from the accepted socket to its end. It passes each request on, an event to `webhook.rs`.
 
 use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 

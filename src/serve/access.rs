@@ -1,4 +1,5 @@
-//! Who knows what a person may use: the database, by the rules of care.
+//! What stands behind [`AccessReader`]: the API asks what a person may use, and the database knows, by the rules of
+//! care.
 
 use std::error::Error;
 

@@ -1,5 +1,5 @@
-//! SIGHUP: secrets, networks and trusted senders are read again and take effect at once; everything else needs a
-//! restart.
+//! SIGHUP: the webhooks' secrets and the networks that may send them are read again and take effect at once;
+//! everything else (access tokens, trusted proxies, keys) needs a restart.
 
 use std::{path::PathBuf, sync::Arc};
 

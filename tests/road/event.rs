@@ -24,8 +24,8 @@ const PERSON: &str = "alma";
 pub struct Event(Value);
 
 impl Event {
-    /// The event `event_type` as Stripe's API shaped it in the version `shape`, about `person`: their ids are `cus_` and
-    /// `sub_` and so on with the person behind.
+    /// The event `event_type` as Stripe's API shaped it in the version `shape`, about `person`: the ids are `cus_`,
+    /// `sub_` and so on, with the person behind.
     pub fn of(shape: &str, event_type: &str, person: &str) -> Self {
         Self::read(&format!("{shape}/{event_type}"), person)
     }

@@ -13,12 +13,14 @@ mod crisis;
 mod duplicates;
 mod events;
 mod floor;
+mod lanes;
 mod operators;
 mod order;
 mod redis_away;
 mod secrets;
 mod watching;
 
+use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -49,7 +51,7 @@ fn signal(signal_type: &str, customer: &str, data: Value) -> Value {
 #[track_caller]
 fn taken(delivery: std::io::Result<Answer>) -> Value {
     let answer = delivery.expect("an answer");
-    assert_eq!(answer.status, http::StatusCode::OK, "{}", answer.text());
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
     let accepted = answer.json();
     assert_eq!(accepted["received"], true, "{accepted}");
     accepted
@@ -102,4 +104,14 @@ async fn private_redis(daemon: &Daemon) -> redis::aio::MultiplexedConnection {
     let client = redis::Client::open(format!("redis+unix://{}", socket.display())).expect("an address");
     eventually("the private Redis answers", async || client.get_multiplexed_async_connection().await.ok())
         .await
+}
+
+/// Fails the test unless `answer` is a problem of this kind, in words for people too.
+#[track_caller]
+fn assert_problem(answer: &Answer, status: StatusCode, code: &str) {
+    assert_eq!(answer.status, status, "{}", answer.text());
+    assert_eq!(answer.header("content-type"), "application/problem+json");
+    let problem = answer.json();
+    assert_eq!((&problem["status"], &problem["code"]), (&status.as_u16().into(), &code.into()), "{problem}");
+    assert!(problem["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{problem}");
 }

@@ -60,7 +60,8 @@ pub(crate) struct Caretaker {
     pub(crate) behind: Arc<AtomicBool>,
     pub(crate) pulse: Arc<Pulse>,
     pub(crate) retention: Retention,
-    /// Only one pool's process rebuilds and deletes; a process without pools only watches.
+    /// Only processes that run jobs rebuild (one at a time, by the lanes' lock) and delete; one without pools only
+    /// watches.
     pub(crate) works: bool,
     pub(crate) stop: CancellationToken,
 }

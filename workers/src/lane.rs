@@ -5,18 +5,21 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 /// Where a job waits. Declared in the order in which lanes are served.
+///
+/// A job of the last three that has aged (see [`LanesOptions::ageing_ms`](crate::lanes::LanesOptions::ageing_ms))
+/// goes before the therapeutic ones, at most one of each lane in a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Lane {
     /// Strictly first, with reserved slots, a runtime thread and connections of its own.
     Crisis,
-    /// Strictly before the lanes below.
+    /// Before the lanes below, save for what has aged there.
     Therapeutic,
     /// Shares what is left with weight 6.
     Realtime,
     /// Shares what is left with weight 3.
     Standard,
-    /// Shares what is left with weight 1, and is served out of turn once its head has aged.
+    /// Shares what is left with weight 1.
     Background,
 }
 

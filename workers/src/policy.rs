@@ -11,12 +11,13 @@ pub struct Policy {
     pub backoff_base_ms: u64,
     /// The longest back-off, in milliseconds.
     pub backoff_cap_ms: u64,
-    /// How long one run may take, in milliseconds.
+    /// How long a run's [`Handler::prepare`](crate::handler::Handler::prepare) may take, in milliseconds. What a run
+    /// does inside its transaction is not cut short.
     pub timeout_ms: u64,
 }
 
 impl Policy {
-    /// 20 attempts over about a day, 30 s for each run.
+    /// 20 attempts over 7 hours on average and 14 at most, 30 s for each run.
     pub const DEFAULT: Policy = Policy {
         attempts_max: 20,
         backoff_base_ms: 1_000,

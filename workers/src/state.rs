@@ -16,7 +16,7 @@ pub enum State {
     Done,
     /// Given up on; an operator may retry it.
     Dead,
-    /// It no longer needed doing, or an operator said so.
+    /// It no longer needed doing, as its handler said; an operator may retry it.
     Cancelled,
 }
 

@@ -17,7 +17,8 @@ pub struct LanesOptions {
     pub key_prefix: String,
     /// How long a node may be silent before its jobs are given to others, in milliseconds.
     pub lease_ms: u64,
-    /// A job of the realtime, standard or background lane that has waited longer than this goes first, in milliseconds.
+    /// A job of the realtime, standard or background lane that is older than this has aged, in milliseconds: it goes
+    /// right after the crisis lane, for at most an eighth of the free slots.
     pub ageing_ms: u64,
 }
 

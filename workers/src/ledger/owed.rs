@@ -1,4 +1,5 @@
-//! What is owed, page by page: from this the lanes can be rebuilt at any time.
+//! What is owed, page by page: from this the lanes can be rebuilt at any time. And the one way out of it that no run
+//! decides: the quarantine.
 
 use uuid::Uuid;
 

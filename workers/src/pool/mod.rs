@@ -1,6 +1,6 @@
 //! Pools: apalis workers over our own apalis `Backend`.
 //!
-//! A pool is four loops that hand a run from one to the next:
+//! A pool is three loops that hand a run from one to the next:
 //!
 //! ```text
 //!            claims                  runs                   verdicts

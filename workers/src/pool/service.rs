@@ -55,7 +55,7 @@ pub(crate) fn panicked(payload: &Box<dyn Any + Send>) -> Panicked {
 
 type BoxFuture<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
 
-/// Ends a run that takes longer than its kind allows.
+/// Ends a run whose preparation takes longer than its kind allows.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RunTimeoutLayer;
 

@@ -1,0 +1,84 @@
+//! The lanes as operators see them, hold them up and let them go.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::{
+    assert_problem,
+    event::{Event, SHAPES},
+    nothing_owed, stripe, taken,
+};
+use crate::support::{daemon::Daemon, eventually, http::Answer};
+
+async fn pause(daemon: &Daemon, lane: &str, body: Value) -> Answer {
+    daemon.operator().post(&format!("/api/v1/lanes/{lane}/pause"), &body).await
+}
+
+async fn resume(daemon: &Daemon, lane: &str) -> Answer {
+    daemon.operator().post(&format!("/api/v1/lanes/{lane}/resume"), &Value::Null).await
+}
+
+async fn lane(daemon: &Daemon, name: &str) -> Value {
+    let answer = daemon.operator().get("/api/v1/lanes").await.json();
+    let lanes = answer["lanes"].as_array().expect("a list");
+    lanes.iter().find(|lane| lane["name"] == name).expect("it is there").clone()
+}
+
+#[tokio::test]
+async fn the_lanes_have_the_shape_that_clients_rely_on() {
+    let daemon = Daemon::start().await;
+    let idle = |name: &str| {
+        json!({
+            "name": name, "paused": false, "paused_because": null, "waiting": 0, "running": 0, "later": 0,
+            "oldest_waiting_ms": null,
+        })
+    };
+    let names = ["crisis", "therapeutic", "realtime", "standard", "background"];
+    let expected = json!({ "lanes": names.map(idle), "owed": 0, "dead": 0 });
+    assert_eq!(daemon.operator().get("/api/v1/lanes").await.json(), expected);
+}
+
+#[tokio::test]
+async fn a_lane_that_is_held_up_waits_until_it_is_let_go() {
+    let daemon = Daemon::start().await;
+    let answer = pause(&daemon, "standard", json!({ "reason": "an upgrade" })).await;
+    assert_eq!(
+        (answer.status, answer.json()),
+        (StatusCode::OK, json!({ "name": "standard", "paused": true }))
+    );
+
+    let held = taken(daemon.stripe(&Event::of(SHAPES[0], "setup_intent.succeeded", "held")).await);
+    stripe(&daemon, &Event::of(SHAPES[0], "invoice.payment_failed", "free")).await;
+    let standard = eventually("it waits", async || {
+        let standard = lane(&daemon, "standard").await;
+        (standard["waiting"].as_u64() >= Some(1)).then_some(standard)
+    })
+    .await;
+    assert_eq!((&standard["paused"], &standard["paused_because"]), (&true.into(), &"an upgrade".into()));
+    assert!(standard["oldest_waiting_ms"].is_u64(), "{standard}");
+    let job = daemon.operator().get(&format!("/api/v1/jobs/{}", held["job"].as_str().unwrap())).await.json();
+    assert_eq!((&job["state"], &job["waiting_because"]), (&"owed".into(), &"lane paused".into()));
+
+    assert_eq!(resume(&daemon, "standard").await.json(), json!({ "name": "standard", "paused": false }));
+    nothing_owed(&daemon).await;
+}
+
+#[tokio::test]
+async fn the_crisis_lane_is_held_up_only_with_an_override() {
+    let daemon = Daemon::start().await;
+    for body in [json!({}), json!({ "reason": "an upgrade" }), json!({ "override": false })] {
+        assert_problem(&pause(&daemon, "crisis", body).await, StatusCode::CONFLICT, "crisis_needs_override");
+        assert_eq!(lane(&daemon, "crisis").await["paused"], false);
+    }
+    assert_problem(
+        &pause(&daemon, "crisis", json!({ "overide": true })).await,
+        StatusCode::BAD_REQUEST,
+        "bad_body",
+    );
+    assert_problem(&pause(&daemon, "express", json!({})).await, StatusCode::BAD_REQUEST, "bad_lane");
+
+    let body = json!({ "override": true, "reason": "a drill" });
+    assert_eq!(pause(&daemon, "crisis", body).await.status, StatusCode::OK);
+    assert_eq!(lane(&daemon, "crisis").await["paused_because"], "a drill");
+    assert_eq!(resume(&daemon, "crisis").await.status, StatusCode::OK);
+}
