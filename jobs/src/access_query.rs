@@ -16,5 +16,5 @@ pub async fn access(
     now_ms: UnixMs,
 ) -> Result<AccessDocument, sqlx::Error> {
     let facts = store::facts(reader, customer, &care.memory).await?;
-    Ok(access::access(&facts, &care.tiers, now_ms))
+    Ok(access::access_with(&facts, &care.tiers, &care.resources, now_ms))
 }

@@ -34,7 +34,10 @@ use std::sync::Arc;
 
 use keepwell_workers::{database::MigrationFile, handler::Handler, seal::KeyRing};
 
-use care::tiers::Tiers;
+use care::{
+    resources::{CRISIS_RESOURCES, CrisisResources},
+    tiers::Tiers,
+};
 use marks::Marks;
 use store::FactsMemory;
 
@@ -49,12 +52,26 @@ pub struct Care {
     pub keys: KeyRing,
     /// The facts of the people of the last minutes.
     pub memory: FactsMemory,
+    /// Whom to turn to.
+    pub resources: Arc<CrisisResources>,
 }
 
 impl Care {
-    /// The rules with these tiers, this set of marked people and these keys.
+    /// The rules with these tiers, this set of marked people and these keys; whom to turn to is the 988 Lifeline.
     pub fn new(tiers: Tiers, marks: Marks, keys: KeyRing) -> Self {
-        Self { tiers: Arc::new(tiers), marks, keys, memory: FactsMemory::default() }
+        Self {
+            tiers: Arc::new(tiers),
+            marks,
+            keys,
+            memory: FactsMemory::default(),
+            resources: Arc::new(CRISIS_RESOURCES),
+        }
+    }
+
+    /// The same with `resources` to turn to.
+    #[must_use]
+    pub fn with_resources(self, resources: CrisisResources) -> Self {
+        Self { resources: Arc::new(resources), ..self }
     }
 }
 

@@ -40,7 +40,8 @@ pub(super) async fn get(
         failed => {
             let error = failed.ok().and_then(Result::err);
             tracing::warn!(error = error.as_deref().map(tracing::field::display), "answered with the floor");
-            let document = AccessDocument::floor(&customer, state.clock.now_ms());
+            let document = AccessDocument::floor(&customer, state.clock.now_ms())
+                .with_resources(state.floor_resources.clone());
             let fallback = (FALLBACK_HEADER, HeaderValue::from_static("floor"));
             ([uncached, fallback], Json(document)).into_response()
         }

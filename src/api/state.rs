@@ -4,7 +4,7 @@ use std::{error::Error, fmt, sync::Arc};
 
 use async_trait::async_trait;
 use keepwell_config::{Config, values::Secret};
-use keepwell_jobs::care::document::AccessDocument;
+use keepwell_jobs::care::{document::AccessDocument, resources::CrisisResources};
 use keepwell_workers::{clock::SharedClock, engine::Engine};
 
 use super::{bearer::BearerTokens, crisis_resources::CrisisResourcesAnswer};
@@ -32,6 +32,8 @@ pub struct ApiState {
     pub(crate) access_tokens: BearerTokens,
     /// Where to find help.
     pub(crate) crisis_resources: CrisisResourcesAnswer,
+    /// The same, for documents that no database could be asked for.
+    pub(crate) floor_resources: CrisisResources,
     /// What `/health` calls its environment.
     pub(crate) environment: String,
     /// Whether Stripe's API may be asked.
@@ -54,6 +56,7 @@ impl ApiState {
             clock,
             access_tokens: BearerTokens::new(config.access.tokens.iter().map(Secret::expose)),
             crisis_resources: CrisisResourcesAnswer::of(&config.crisis_resources),
+            floor_resources: crate::serve::crisis_resources(config),
             environment: config.environment_label().to_owned(),
             stripe_configured: config.stripe.api_key.is_some(),
         })

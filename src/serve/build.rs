@@ -3,7 +3,11 @@
 use std::{fs, sync::Arc, time::Duration};
 
 use keepwell_config::{Config, TIERS_TOML, values::Role};
-use keepwell_jobs::{Care, care::tiers::Tiers, marks::Marks};
+use keepwell_jobs::{
+    Care,
+    care::{resources::CrisisResources, tiers::Tiers},
+    marks::Marks,
+};
 use keepwell_workers::{
     clock::{SharedClock, SystemClock},
     database::{Database, DatabaseOptions, MigrationFile},
@@ -70,6 +74,17 @@ fn tiers(config: &Config) -> Result<Tiers, ServeError> {
     Ok(Tiers::from_toml(&text)?)
 }
 
+/// Whom to turn to, as `config` says.
+pub(crate) fn crisis_resources(config: &Config) -> CrisisResources {
+    let resources = &config.crisis_resources;
+    CrisisResources {
+        hotline: resources.hotline.clone().into(),
+        text: resources.text.clone().into(),
+        chat_url: resources.chat_url.as_str().to_owned().into(),
+        international: resources.international.clone().into(),
+    }
+}
+
 /// Builds it, in the order in which one thing needs another.
 pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built, ServeError> {
     let clock: SharedClock = Arc::new(SystemClock);
@@ -80,7 +95,7 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
     let database = Database::connect(&database_url(config), &options).await?;
     database.migrate(&migrations()).await?;
     let marks = Marks::load(&database).await.map_err(|error| ServeError::Marks(error.into()))?;
-    let care = Care::new(tiers, marks.clone(), keys.clone());
+    let care = Care::new(tiers, marks.clone(), keys.clone()).with_resources(crisis_resources(config));
     let (redis, redis_url) = redis(config, state_dir).await?;
     let receiver_stats = Arc::new(ReceiverStats::new());
     let crisis_limit = Duration::from_millis(config.care.crisis_response_ms);

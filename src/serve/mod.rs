@@ -24,7 +24,7 @@ use crate::{
 use state_dir::StateDir;
 
 pub use build::migrations;
-pub(crate) use build::{database_url, key_ring};
+pub(crate) use build::{crisis_resources, database_url, key_ring};
 pub use error::ServeError;
 pub use sources::{APP_PATH, STRIPE_PATH};
 
@@ -86,7 +86,8 @@ impl Daemon {
             });
         }
         service_manager::ready();
-        tracing::info!(public = %public_address, operators = ?operators_address, "keepwell is ready");
+        let operators = operators_address.map(|address| address.to_string());
+        tracing::info!(public = %public_address, operators, "keepwell is ready");
         Ok(Self {
             public: public_address,
             operators: operators_address,

@@ -6,10 +6,10 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{
+    assert_problem,
     event::{Event, SHAPES},
-    nothing_owed, on_both, stripe, taken,
+    on_both, stripe, taken,
 };
-use crate::support::{daemon::Daemon, eventually, http::Answer};
 
 fn fields(value: &Value) -> BTreeSet<&str> {
     value.as_object().expect("an object").keys().map(String::as_str).collect()

@@ -87,11 +87,13 @@ impl Caretaker {
                 }
             }
             round += 1;
+            // Also in a process that runs no jobs: its own placements may have been lost.
+            if self.behind.load(Ordering::Acquire) {
+                self.bury_quarantined().await;
+                self.rebuild().await;
+            }
             if !self.works {
                 continue;
-            }
-            if self.behind.load(Ordering::Acquire) {
-                self.rebuild().await;
             }
             if round.is_multiple_of(8) {
                 self.bury_quarantined().await;
@@ -168,7 +170,7 @@ impl Caretaker {
             let now_ms = self.ledger.clock.now_ms();
             match self.ledger.quarantine(id, self.member.node(), now_ms).await {
                 Ok(()) => {
-                    tracing::error!(job.id = %id, "quarantined: its worker died three times while running it");
+                    tracing::error!(job.id = %id, "quarantined: its workers kept dying while running it");
                     if let Err(error) = self.lanes.release_quarantined(id).await {
                         tracing::debug!(error = %error, "a quarantined job is buried but still listed");
                     }

@@ -30,6 +30,10 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 /// Between two looks at a child that was adopted.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
+/// Looks in a row that an adopted child may miss: a machine may be busy, and two servers on one socket are worse than
+/// none.
+const MISSES_MAX: u32 = 10;
+
 /// The longest wait before a child that keeps ending is started again.
 const RESTART_DELAY_MAX: Duration = Duration::from_secs(5);
 
@@ -202,7 +206,9 @@ async fn gone(url: &str, child: &mut Option<Child>) {
         let _ = child.wait().await;
         return;
     }
-    while answers(url).await {
+    let mut misses = 0;
+    while misses < MISSES_MAX {
+        misses = if answers(url).await { 0 } else { misses + 1 };
         sleep(LOOK_EVERY).await;
     }
 }

@@ -42,6 +42,17 @@ impl Outcome {
         Outcome::Dead { error: error.into() }
     }
 
+    /// The same with `change` applied to what it says.
+    #[must_use]
+    pub(crate) fn map_text(self, change: impl Fn(String) -> String) -> Self {
+        match self {
+            Outcome::Retry { error, after } => Outcome::Retry { error: change(error), after },
+            Outcome::Cancel { reason } => Outcome::Cancel { reason: change(reason) },
+            Outcome::Dead { error } => Outcome::Dead { error: change(error) },
+            other @ (Outcome::Done | Outcome::Snooze { .. }) => other,
+        }
+    }
+
     /// The word for metrics and logs.
     pub const fn name(&self) -> &'static str {
         match self {

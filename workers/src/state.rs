@@ -76,7 +76,7 @@ pub const TRANSITIONS: &[TransitionRule] = &[
     rule(State::Owed, "snoozed", State::Owed),
     rule(State::Owed, "worker died or drained", State::Owed),
     rule(State::Owed, "run failed for good or attempts exhausted", State::Dead),
-    rule(State::Owed, "worker died three times", State::Dead),
+    rule(State::Owed, "workers kept dying", State::Dead),
     rule(State::Owed, "cancelled", State::Cancelled),
     rule(State::Dead, "operator retries", State::Owed),
     rule(State::Cancelled, "operator retries", State::Owed),

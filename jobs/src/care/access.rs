@@ -13,13 +13,23 @@ use super::{
     facts::Facts,
     grace::{GraceReason, remaining_days},
     message,
-    resources::CRISIS_RESOURCES,
+    resources::{CRISIS_RESOURCES, CrisisResources},
     subscription::{Grants, SubscriptionSnapshot, SubscriptionStatus},
     tiers::{FLOOR_TIER, SyncFrequency, Tier, Tiers, add_missing},
 };
 
-/// What `facts` let the person use at `now_ms`.
+/// What `facts` let the person use at `now_ms`, with the crisis lines of the 988 Lifeline.
 pub fn access(facts: &Facts, tiers: &Tiers, now_ms: UnixMs) -> AccessDocument {
+    access_with(facts, tiers, &CRISIS_RESOURCES, now_ms)
+}
+
+/// What `facts` let the person use at `now_ms`; whom to turn to are `resources`.
+pub fn access_with(
+    facts: &Facts,
+    tiers: &Tiers,
+    resources: &CrisisResources,
+    now_ms: UnixMs,
+) -> AccessDocument {
     let crisis = facts.crisis();
     let grace = grace_view(facts, now_ms);
     let counting = counting_subscription(facts, tiers);
@@ -36,8 +46,12 @@ pub fn access(facts: &Facts, tiers: &Tiers, now_ms: UnixMs) -> AccessDocument {
         crisis: crisis_view(crisis),
         features: features(tiers, tier, grace.active, crisis),
         sync: sync(tier, crisis),
-        crisis_resources: CRISIS_RESOURCES,
-        message: if crisis.is_some() { Some(message::in_crisis()) } else { message::in_grace(&grace) },
+        crisis_resources: resources.clone(),
+        message: if crisis.is_some() {
+            Some(message::in_crisis(resources))
+        } else {
+            message::in_grace(&grace, resources)
+        },
         grace,
     }
 }

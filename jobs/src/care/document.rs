@@ -153,6 +153,14 @@ impl AccessDocument {
     }
 }
 
+impl AccessDocument {
+    /// The same with `resources` to turn to.
+    #[must_use]
+    pub fn with_resources(self, resources: CrisisResources) -> Self {
+        Self { crisis_resources: resources, ..self }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,9 +1,11 @@
 //! The few words that go with a crisis or a grace period (crisis safety protocols, grace period messaging): supportive,
 //! never pressing, and always with the crisis line in sight.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
-use super::{document::GraceView, grace::GraceReason};
+use super::{document::GraceView, grace::GraceReason, resources::CrisisResources};
 
 /// Words for a person, and what they can do next.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -19,10 +21,10 @@ pub struct Message {
 }
 
 /// Something to offer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Action {
     /// What stands on the button.
-    pub text: &'static str,
+    pub text: Cow<'static, str>,
     /// What the app does.
     pub action: &'static str,
     /// `primary`, `secondary` or `emergency`.
@@ -32,32 +34,50 @@ pub struct Action {
 const TONE: &str = "supportive";
 
 const CRISIS_SUPPORT: Action =
-    Action { text: "Crisis Support", action: "activate_crisis_button", style: "emergency" };
+    Action { text: Cow::Borrowed("Crisis Support"), action: "activate_crisis_button", style: "emergency" };
 const CONTINUE: Action =
-    Action { text: "Continue Your Practice", action: "navigate_to_home", style: "primary" };
-const UPDATE_PAYMENT: Action =
-    Action { text: "Update Payment (Optional)", action: "navigate_to_payment", style: "secondary" };
-const CALL_988: Action = Action { text: "Call 988", action: "call_hotline", style: "emergency" };
-const SAFETY_PLAN: Action =
-    Action { text: "Open Your Safety Plan", action: "navigate_to_safety_plan", style: "primary" };
+    Action { text: Cow::Borrowed("Continue Your Practice"), action: "navigate_to_home", style: "primary" };
+const UPDATE_PAYMENT: Action = Action {
+    text: Cow::Borrowed("Update Payment (Optional)"),
+    action: "navigate_to_payment",
+    style: "secondary",
+};
+const SAFETY_PLAN: Action = Action {
+    text: Cow::Borrowed("Open Your Safety Plan"),
+    action: "navigate_to_safety_plan",
+    style: "primary",
+};
 const BREATHE: Action =
-    Action { text: "Breathe With Me", action: "navigate_to_breathing", style: "secondary" };
+    Action { text: Cow::Borrowed("Breathe With Me"), action: "navigate_to_breathing", style: "secondary" };
 
 /// For somebody in a crisis. Says nothing about money.
-pub fn in_crisis() -> Message {
+pub fn in_crisis(resources: &CrisisResources) -> Message {
+    let chat = resources.chat_url.trim_start_matches("https://").trim_end_matches('/');
+    let call = Action {
+        text: Cow::Owned(format!("Call {}", resources.hotline)),
+        action: "call_hotline",
+        style: "emergency",
+    };
     Message {
         title: "You Are Not Alone",
-        body: "Help is here right now. Call or text 988 at any time, day or night, or chat at 988lifeline.org/chat. \
-               Your safety plan, your emergency contacts and your exercises are open for you, for as long as you need \
-               them."
-            .to_owned(),
+        body: format!(
+            "Help is here right now. {} at any time, day or night, or chat at {chat}. Your safety plan, your emergency \
+             contacts and your exercises are open for you, for as long as you need them.",
+            reach(resources)
+        ),
         tone: TONE,
-        actions: vec![CALL_988, CRISIS_SUPPORT, SAFETY_PLAN, BREATHE],
+        actions: vec![call, CRISIS_SUPPORT, SAFETY_PLAN, BREATHE],
     }
 }
 
+/// How to reach somebody, as in "Call or text 988".
+fn reach(resources: &CrisisResources) -> String {
+    let CrisisResources { hotline, text, .. } = resources;
+    if hotline == text { format!("Call or text {hotline}") } else { format!("Call {hotline} or text {text}") }
+}
+
 /// For somebody in a grace period; `None` if there is none.
-pub fn in_grace(grace: &GraceView) -> Option<Message> {
+pub fn in_grace(grace: &GraceView, resources: &CrisisResources) -> Option<Message> {
     let reason = GraceReason::from_name(grace.reason?)?;
     let why = match reason {
         GraceReason::PaymentFailure => "While the payment is being sorted out, your care goes on.",
@@ -74,7 +94,8 @@ pub fn in_grace(grace: &GraceView) -> Option<Message> {
         title: "Your Therapeutic Journey Continues",
         body: format!(
             "{why} Take your time, there is no pressure: your wellbeing comes first. {days} remaining in your grace \
-             period. Crisis support is always there, around the clock: call or text 988."
+             period. Crisis support is always there, around the clock. {}.",
+            reach(resources)
         ),
         tone: TONE,
         actions: [CONTINUE, CRISIS_SUPPORT]
@@ -87,14 +108,29 @@ pub fn in_grace(grace: &GraceView) -> Option<Message> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::care::resources::CRISIS_RESOURCES;
 
     fn grace(reason: GraceReason, remaining_days: i64) -> GraceView {
         GraceView { active: true, reason: Some(reason.name()), remaining_days, ..GraceView::default() }
     }
 
     fn all() -> Vec<Message> {
-        let of_grace = GraceReason::ALL.iter().filter_map(|reason| in_grace(&grace(*reason, 3)));
-        of_grace.chain([in_crisis()]).collect()
+        let of_grace =
+            GraceReason::ALL.iter().filter_map(|reason| in_grace(&grace(*reason, 3), &CRISIS_RESOURCES));
+        of_grace.chain([in_crisis(&CRISIS_RESOURCES)]).collect()
+    }
+
+    #[test]
+    fn the_crisis_line_of_the_configuration_is_the_one_that_is_named() {
+        let resources = CrisisResources { hotline: "112".into(), text: "113".into(), ..CRISIS_RESOURCES };
+        let message = in_crisis(&resources);
+        assert!(
+            message.body.contains("Call 112 or text 113") && !message.body.contains("988 "),
+            "{message:?}"
+        );
+        assert_eq!(message.actions[0].text, "Call 112");
+        let message = in_grace(&grace(GraceReason::PaymentFailure, 3), &resources).unwrap();
+        assert!(message.body.contains("112") && !message.body.contains("988"), "{message:?}");
     }
 
     #[test]
@@ -116,7 +152,10 @@ mod tests {
 
     #[test]
     fn money_is_not_mentioned_in_a_crisis() {
-        for message in [in_crisis(), in_grace(&grace(GraceReason::CrisisDetected, 30)).unwrap()] {
+        for message in [
+            in_crisis(&CRISIS_RESOURCES),
+            in_grace(&grace(GraceReason::CrisisDetected, 30), &CRISIS_RESOURCES).unwrap(),
+        ] {
             assert!(!message.actions.contains(&UPDATE_PAYMENT));
             assert!(!message.body.contains("pay"));
         }
@@ -124,7 +163,8 @@ mod tests {
 
     #[test]
     fn the_last_day_is_one_day() {
-        let body = |days| in_grace(&grace(GraceReason::PaymentFailure, days)).unwrap().body;
+        let body =
+            |days| in_grace(&grace(GraceReason::PaymentFailure, days), &CRISIS_RESOURCES).unwrap().body;
         assert!(body(1).contains(" 1 day remaining"));
         assert!(body(7).contains(" 7 days remaining"));
     }

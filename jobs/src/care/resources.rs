@@ -1,26 +1,28 @@
 //! Whom to turn to in a crisis: answered to anybody, at any time, from memory.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
 /// The crisis lines (crisis safety protocols, 988 hotline integration).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CrisisResources {
     /// The number to call.
-    pub hotline: &'static str,
+    pub hotline: Cow<'static, str>,
     /// The number to text.
-    pub text: &'static str,
+    pub text: Cow<'static, str>,
     /// Where to chat.
-    pub chat_url: &'static str,
+    pub chat_url: Cow<'static, str>,
     /// The number to call from other countries.
-    pub international: &'static str,
+    pub international: Cow<'static, str>,
 }
 
-/// The 988 Suicide & Crisis Lifeline.
+/// The 988 Suicide & Crisis Lifeline: what is told unless the configuration names others.
 pub const CRISIS_RESOURCES: CrisisResources = CrisisResources {
-    hotline: "988",
-    text: "988",
-    chat_url: "https://988lifeline.org/chat/",
-    international: "+1-800-273-8255",
+    hotline: Cow::Borrowed("988"),
+    text: Cow::Borrowed("988"),
+    chat_url: Cow::Borrowed("https://988lifeline.org/chat/"),
+    international: Cow::Borrowed("+1-800-273-8255"),
 };
 
 #[cfg(test)]

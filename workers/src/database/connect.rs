@@ -39,6 +39,9 @@ pub enum ConnectError {
 /// Connections that crisis work keeps for itself on PostgreSQL: one to record, one to settle, one to read.
 const CRISIS_CONNECTIONS: u32 = 3;
 
+/// SQLite connections for reading that crisis work keeps for itself.
+const CRISIS_READERS: u32 = 2;
+
 /// SQLite connections that write durably: the door's committer, the crisis committer, operators.
 const DURABLE_WRITERS: u32 = 3;
 
@@ -85,8 +88,10 @@ async fn connect_sqlite(url: &str, options: &DatabaseOptions) -> Result<Pools, C
     let relaxed =
         pool(RELAXED_WRITERS).connect_with(base.clone().synchronous(SqliteSynchronous::Normal)).await?;
     let checkpointer = pool(1).connect_with(base.clone().busy_timeout(super::checkpoint::PATIENCE)).await?;
-    let readers = pool(options.connections_max).connect_with(base.pragma("query_only", "on")).await?;
-    Ok(Pools::Sqlite { durable, relaxed, checkpointer, readers })
+    let reading = base.pragma("query_only", "on");
+    let readers = pool(options.connections_max).connect_with(reading.clone()).await?;
+    let crisis_readers = pool(CRISIS_READERS).connect_with(reading).await?;
+    Ok(Pools::Sqlite { durable, relaxed, checkpointer, readers, crisis_readers })
 }
 
 async fn connect_postgres(url: &str, options: &DatabaseOptions) -> Result<Pools, ConnectError> {

@@ -63,6 +63,8 @@ enum Pools {
         checkpointer: SqlitePool,
         /// Cannot write.
         readers: SqlitePool,
+        /// Cannot write either, and only crisis work may take them.
+        crisis_readers: SqlitePool,
     },
     Postgres {
         general: PgPool,
@@ -94,7 +96,10 @@ impl Database {
     /// A connection for reading. Waits at most the pool's acquire time-out (see [`DatabaseOptions`]).
     pub async fn reader(&self, urgency: turn::Urgency) -> Result<Reader, sqlx::Error> {
         match &self.pools {
-            Pools::Sqlite { readers, .. } => readers.acquire().await.map(Reader::Sqlite),
+            Pools::Sqlite { readers, crisis_readers, .. } => {
+                let pool = if urgency == turn::Urgency::Crisis { crisis_readers } else { readers };
+                pool.acquire().await.map(Reader::Sqlite)
+            }
             Pools::Postgres { general, crisis } => {
                 let pool = if urgency == turn::Urgency::Crisis { crisis } else { general };
                 pool.acquire().await.map(Reader::Postgres)
@@ -113,7 +118,8 @@ impl Database {
     /// Waits until every connection is closed; SQLite then folds its write-ahead log back into the database file.
     pub async fn close(&self) {
         match &self.pools {
-            Pools::Sqlite { durable, relaxed, checkpointer, readers } => {
+            Pools::Sqlite { durable, relaxed, checkpointer, readers, crisis_readers } => {
+                crisis_readers.close().await;
                 readers.close().await;
                 checkpointer.close().await;
                 relaxed.close().await;

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     caretaker::Caretaker,
-    clock::SharedClock,
+    clock::{SharedClock, UnixMs},
     database::{Database, turn::Urgency},
     handler::Registry,
     id::{JobId, NodeId},
@@ -31,6 +31,9 @@ use crate::{
 
 pub use crate::caretaker::Retention;
 use threads::{Shared, listen};
+
+/// How long crisis work waits for an answer of Redis, in milliseconds; it is usually there within one.
+const CRISIS_RESPONSE_TIMEOUT_MS: u64 = 200;
 
 /// How an engine is sized.
 #[derive(Debug, Clone)]
@@ -159,14 +162,10 @@ impl Engine {
         let EngineParts { database, keys, clock, registry, redis_url, observer } = parts;
         let ledger = Ledger::new(database, keys, Arc::clone(&clock), registry);
         let lanes = Lanes::connect(&redis_url, options.lanes.clone(), Arc::clone(&clock))?;
-        let info = NodeInfo {
-            instance: options.instance.clone(),
-            host: options.host.clone(),
-            pid: std::process::id(),
-            started_ms: clock.now_ms(),
-        };
+        let info = node_info(options, clock.now_ms());
         let bells = Arc::new(Bells::default());
-        let behind = Arc::new(AtomicBool::new(true));
+        // What an earlier life may have left behind is for those to look for who run jobs.
+        let behind = Arc::new(AtomicBool::new(options.runs_jobs));
         let (drain, close) = (CancellationToken::new(), CancellationToken::new());
         let (crisis_placements, crisis_placer) = placer(Arc::clone(&bells), Arc::clone(&behind));
         let (general_placements, general_placer) = placer(Arc::clone(&bells), Arc::clone(&behind));
@@ -193,7 +192,15 @@ impl Engine {
             drain_timeout: Duration::from_millis(options.drain_timeout_ms),
         };
         let crisis_slots = options.runs_jobs.then_some(options.crisis_slots);
-        let crisis = Shared { ended: CancellationToken::new(), turns: Arc::default(), ..shared.clone() };
+        // A Redis that hangs is left alone after this long, and the ledger asked instead.
+        let impatient =
+            LanesOptions { response_timeout_ms: CRISIS_RESPONSE_TIMEOUT_MS, ..options.lanes.clone() };
+        let crisis = Shared {
+            lanes_options: impatient,
+            ended: CancellationToken::new(),
+            turns: Arc::default(),
+            ..shared.clone()
+        };
         let turns = options.runs_jobs.then(|| [Arc::clone(&crisis.turns), Arc::clone(&shared.turns)]);
         let ended = [crisis.ended.clone(), shared.ended.clone()];
         threads.push(runtime::on_own_thread("keepwell-crisis", Threads::One, move || {
@@ -330,6 +337,11 @@ impl Engine {
         }
         while running.tasks.join_next().await.is_some() {}
     }
+}
+
+fn node_info(options: &EngineOptions, started_ms: UnixMs) -> NodeInfo {
+    let (instance, host) = (options.instance.clone(), options.host.clone());
+    NodeInfo { instance, host, pid: std::process::id(), started_ms }
 }
 
 impl std::fmt::Debug for Engine {

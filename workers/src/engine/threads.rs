@@ -117,7 +117,11 @@ pub(super) async fn listen(lanes: Lanes, bells: Arc<Bells>, stop: CancellationTo
     use futures_util::StreamExt as _;
     let mut wait = Duration::from_millis(50);
     while !stop.is_cancelled() {
-        if let Ok(mut listener) = lanes.listen().await {
+        let listening = tokio::select! {
+            () = stop.cancelled() => return,
+            listening = tokio::time::timeout(Duration::from_secs(5), lanes.listen()) => listening,
+        };
+        if let Ok(Ok(mut listener)) = listening {
             wait = Duration::from_millis(50);
             bells.ring_all();
             let mut messages = listener.on_message();

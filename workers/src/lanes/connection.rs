@@ -20,11 +20,18 @@ pub struct LanesOptions {
     /// A job of the realtime, standard or background lane that is older than this has aged, in milliseconds: it goes
     /// right after the crisis lane, for at most an eighth of the free slots.
     pub ageing_ms: u64,
+    /// How long one command may take before the connection counts as broken, in milliseconds.
+    pub response_timeout_ms: u64,
 }
 
 impl Default for LanesOptions {
     fn default() -> Self {
-        Self { key_prefix: "keepwell".into(), lease_ms: 12_000, ageing_ms: 60_000 }
+        Self {
+            key_prefix: "keepwell".into(),
+            lease_ms: 12_000,
+            ageing_ms: 60_000,
+            response_timeout_ms: 3_000,
+        }
     }
 }
 
@@ -54,9 +61,6 @@ impl From<RedisError> for LaneError {
     }
 }
 
-/// How long one command may take before the connection counts as broken.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
-
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -81,7 +85,7 @@ impl Lanes {
         let client = Client::open(url)?;
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(RESPONSE_TIMEOUT))
+            .set_response_timeout(Some(Duration::from_millis(options.response_timeout_ms)))
             .set_min_delay(Duration::from_millis(10))
             .set_max_delay(RECONNECT_DELAY_MAX)
             .set_number_of_retries(2);

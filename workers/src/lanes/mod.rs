@@ -12,7 +12,7 @@
 //!
 //! A node's lease is an instant of the Redis server's clock, extended by one heartbeat per process. Whoever finds a
 //! lease run out gives the node's jobs back to the front of their lanes ([`Lanes::reap`]). No attempt is burned; a
-//! job that was running while three workers died is quarantined.
+//! job that was running while three workers died is quarantined (a crisis job: nine).
 
 mod connection;
 mod keys;

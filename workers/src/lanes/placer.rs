@@ -29,6 +29,11 @@ pub(crate) struct PlacementQueue {
 }
 
 impl PlacementQueue {
+    /// Something may have been recorded that was never placed.
+    pub(crate) fn mark_behind(&self) {
+        self.behind.store(true, Ordering::Release);
+    }
+
     /// Has `placements` put into their lanes soon.
     pub(crate) fn push(&self, placements: Vec<Placement>) {
         if !placements.is_empty() && self.batches.try_send(placements).is_err() {

@@ -127,13 +127,16 @@ impl Lanes {
         let mut start = 0;
         loop {
             let page: Vec<Vec<u8>> = redis.zrange(self.keys.parked(), start, start + IDS_AT_ONCE - 1).await?;
-            // Turn (8 bytes), sequence (16), lane digit (1), element.
+            // Turn (8 bytes), lane digit (1), sequence (16), element.
             held.extend(page.iter().filter_map(|member| JobId::from_bytes(member.get(25..)?)));
             if page.len() < IDS_AT_ONCE as usize {
                 break;
             }
             start += IDS_AT_ONCE;
         }
+        // What is quarantined is on its way to being buried, and must not run once more before that.
+        let quarantined: Vec<Vec<u8>> = redis.lrange(self.keys.quarantine(), 0, -1).await?;
+        held.extend(quarantined.iter().filter_map(|id| JobId::from_bytes(id)));
         for (node, _) in self.nodes().await? {
             let claimed: Vec<Vec<u8>> = redis.hkeys(self.keys.claims(node)).await?;
             held.extend(claimed.iter().filter_map(|id| JobId::from_bytes(id)));

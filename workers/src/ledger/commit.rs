@@ -122,11 +122,11 @@ impl CommitterTask {
                     rest = others;
                     match self.write(own).await {
                         Ok(recorded) => self.answer(own, recorded, vec![(answer, count)]),
-                        Err(error) => refuse(vec![(answer, count)], &error),
+                        Err(error) => self.refuse(vec![(answer, count)], &error),
                     }
                 }
             }
-            Err(error) => refuse(answers, &error),
+            Err(error) => self.refuse(answers, &error),
         }
     }
 
@@ -152,11 +152,13 @@ impl CommitterTask {
             let _ = answer.send(Ok(recorded.by_ref().take(count).collect()));
         }
     }
-}
 
-fn refuse(answers: Vec<Answer>, error: &sqlx::Error) {
-    tracing::error!(error = %error, requests = answers.len(), "the ledger cannot be written");
-    for (answer, _) in answers {
-        let _ = answer.send(Err(EnqueueError::Unrecorded));
+    fn refuse(&self, answers: Vec<Answer>, error: &sqlx::Error) {
+        tracing::error!(error = %error, requests = answers.len(), "the ledger cannot be written");
+        // A commit whose answer was lost may have been one all the same.
+        self.placements.mark_behind();
+        for (answer, _) in answers {
+            let _ = answer.send(Err(EnqueueError::Unrecorded));
+        }
     }
 }

@@ -40,6 +40,27 @@ impl Ledger {
             .collect())
     }
 
+    /// At most `limit` owed jobs of `lane` whose time has come, oldest first.
+    pub(crate) async fn owed_due(
+        &self,
+        lane: Lane,
+        now_ms: UnixMs,
+        limit: u32,
+    ) -> Result<Vec<JobId>, sqlx::Error> {
+        const SQL: &str =
+            "SELECT id FROM jobs WHERE state = 'owed' AND lane = $1 AND run_at_ms <= $2 ORDER BY id LIMIT $3";
+        let mut reader = self.database.reader(Urgency::Crisis).await?;
+        let rows: Vec<(Uuid,)> = on_connection!(reader, |connection| {
+            sqlx::query_as(SQL)
+                .bind(lane.name())
+                .bind(now_ms)
+                .bind(i64::from(limit))
+                .fetch_all(connection)
+                .await
+        })?;
+        Ok(rows.into_iter().map(|(id,)| JobId(id)).collect())
+    }
+
     /// How many jobs are owed.
     pub(crate) async fn owed_count(&self) -> Result<u64, sqlx::Error> {
         const SQL: &str = "SELECT COUNT(*) FROM jobs WHERE state = 'owed'";
@@ -58,7 +79,7 @@ impl Ledger {
     ) -> Result<(), sqlx::Error> {
         const SQL: &str = "UPDATE jobs SET state = 'dead', attempts = attempts + 1, last_error = $2, finished_at_ms = $3 \
              WHERE id = $1 AND state = 'owed'";
-        const ERROR: &str = "quarantined: its worker died three times while running it";
+        const ERROR: &str = "quarantined: its workers kept dying while running it";
         let mut transaction = self.database.begin(Urgency::General, Durability::Durable, now_ms).await?;
         let changed = on_connection!(transaction, |connection| {
             sqlx::query(SQL)

@@ -8,7 +8,11 @@ use std::sync::Arc;
 use sqlx::QueryBuilder;
 use uuid::Uuid;
 
-use super::{Ledger, attempts::note_attempt, record::record};
+use super::{
+    Ledger,
+    attempts::{ERROR_CHARACTERS_MAX, note_attempt},
+    record::record,
+};
 use crate::{
     clock::UnixMs,
     database::{Durability, Transaction, turn::Urgency},
@@ -89,7 +93,7 @@ impl Ledger {
                 continue;
             }
             let Ok((handler, prepared)) = &run.prepared else { return Ok(Shared::Alone) };
-            match apply(handler.as_ref(), &run.job, prepared, &mut transaction).await {
+            match apply(handler.as_ref(), run, prepared, &mut transaction).await {
                 Ok(Outcome::Done) => settled.push(Settled::Done),
                 Ok(_) => return Ok(Shared::Alone),
                 Err(error) => return Err(error),
@@ -144,7 +148,7 @@ impl Ledger {
         if finish(&mut transaction, &[run.job.id]).await?.is_empty() {
             return Ok(Ok(Settled::NothingOwed));
         }
-        match apply(handler, &run.job, prepared, &mut transaction).await? {
+        match apply(handler, run, prepared, &mut transaction).await? {
             Outcome::Done => {
                 let follow_ups = self.record_follow_ups(&mut transaction).await?;
                 transaction.commit().await?;
@@ -152,7 +156,8 @@ impl Ledger {
                 Ok(Ok(Settled::Done))
             }
             outcome => {
-                transaction.rollback().await?;
+                // Not waited for: a statement that hangs would be waited for too.
+                drop(transaction);
                 Ok(Err(outcome))
             }
         }
@@ -171,6 +176,7 @@ impl Ledger {
              WHERE id = $1 AND state = 'owed'";
         let now_ms = self.clock.now_ms();
         let word = outcome.name();
+        let outcome = outcome.map_text(fit);
         let transition = settle(outcome, run.job.attempts, &run.policy, now_ms, rand::random());
         let mut transaction = self.database.begin(urgency, Durability::Relaxed, now_ms).await?;
         let (state, counted, error, run_at_ms, settled) = match &transition {
@@ -227,12 +233,22 @@ impl Ledger {
     }
 }
 
-/// Whether the database as a whole is away, rather than refusing this one statement.
+/// What both databases can keep of an error: PostgreSQL takes no NUL, and nobody reads more than this.
+fn fit(text: String) -> String {
+    if text.len() <= ERROR_CHARACTERS_MAX && !text.contains('\0') {
+        return text;
+    }
+    text.chars().filter(|character| *character != '\0').take(ERROR_CHARACTERS_MAX).collect()
+}
+
+/// Whether the database as a whole is away or busy, rather than refusing this one statement.
 fn is_outage(error: &sqlx::Error) -> bool {
+    if let sqlx::Error::Database(error) = error {
+        return error.code().is_some_and(|code| is_passing(&code));
+    }
     !matches!(
         error,
-        sqlx::Error::Database(_)
-            | sqlx::Error::RowNotFound
+        sqlx::Error::RowNotFound
             | sqlx::Error::ColumnDecode { .. }
             | sqlx::Error::Decode(_)
             | sqlx::Error::Encode(_)
@@ -241,19 +257,36 @@ fn is_outage(error: &sqlx::Error) -> bool {
     )
 }
 
-/// A panic in a handler's effects is a failed run, not a failed worker.
+/// Whether a database's error code says that the same statement may well work later.
+fn is_passing(code: &str) -> bool {
+    if code.len() == 5 {
+        // PostgreSQL: connection, rollback (serialization, deadlock), resources, operator, system; lock time-out.
+        let classes = ["08", "40", "53", "57", "58"];
+        return code != "57014" && (code == "55P03" || classes.iter().any(|class| code.starts_with(class)));
+    }
+    // SQLite: the low byte of the code; busy, locked, I/O error, full.
+    code.parse::<i32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 10 | 13))
+}
+
+/// A panic in a handler's effects is a failed run, not a failed worker, and effects that take longer than their kind
+/// allows are given up.
 async fn apply(
     handler: &dyn Handler,
-    job: &Job,
+    run: &Verdict,
     prepared: &Prepared,
     transaction: &mut Transaction,
 ) -> Result<Outcome, sqlx::Error> {
     use futures_util::FutureExt as _;
-    let applying = std::panic::AssertUnwindSafe(handler.apply(job, prepared, transaction));
-    applying
-        .catch_unwind()
-        .await
-        .unwrap_or_else(|_| Ok(Outcome::retry("the handler panicked while applying its effects")))
+    let limit = std::time::Duration::from_millis(run.policy.timeout_ms);
+    let applying =
+        std::panic::AssertUnwindSafe(handler.apply(&run.job, prepared, transaction)).catch_unwind();
+    match tokio::time::timeout(limit, applying).await {
+        Ok(Ok(applied)) => applied,
+        Ok(Err(_)) => Ok(Outcome::retry("the handler panicked while applying its effects")),
+        Err(_) => {
+            Ok(Outcome::retry(format!("applying the effects took longer than {} ms", limit.as_millis())))
+        }
+    }
 }
 
 /// Marks those of `ids` that are owed as done and says which they were.
@@ -273,4 +306,36 @@ async fn finish(transaction: &mut Transaction, ids: &[JobId]) -> Result<Vec<Uuid
         statement.build_query_as().fetch_all(connection).await
     })?;
     Ok(rows.into_iter().map(|(id,)| id).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_is_told_from_what_will_not() {
+        for (code, passing) in [
+            ("40001", true),
+            ("40P01", true),
+            ("55P03", true),
+            ("57P01", true),
+            ("53300", true),
+            ("57014", false),
+            ("23505", false),
+            ("22021", false),
+            ("5", true),
+            ("261", true),
+            ("13", true),
+            ("19", false),
+            ("2067", false),
+        ] {
+            assert_eq!(is_passing(code), passing, "{code}");
+        }
+    }
+
+    #[test]
+    fn an_error_is_kept_as_both_databases_can_keep_it() {
+        assert_eq!(fit("a\0b".to_owned()), "ab");
+        assert_eq!(fit("x".repeat(3_000)).len(), ERROR_CHARACTERS_MAX);
+    }
 }

@@ -122,7 +122,7 @@ impl Fetcher {
             let draining = self.runs.is_none();
             let free = if draining { 0 } else { self.slots.available_permits().min(CLAIMED_AT_ONCE_MAX) };
             if self.moves.is_empty() && (free == 0 || !hungry) {
-                match self.wait(draining).await {
+                match self.wait(draining, hungry).await {
                     Woken::Ended(Some(ended)) => self.note(ended),
                     // Nobody can end a run any more: everything is told.
                     Woken::Ended(None) => return,
@@ -133,7 +133,8 @@ impl Fetcher {
             }
             match self.claim(free).await {
                 Ok(more) => {
-                    hungry = more;
+                    // With no slot free nothing was looked at.
+                    hungry = more || (free == 0 && hungry);
                     backoff = BACKOFF_MIN;
                 }
                 Err(error) => {
@@ -168,7 +169,7 @@ impl Fetcher {
         }
     }
 
-    async fn wait(&mut self, draining: bool) -> Woken {
+    async fn wait(&mut self, draining: bool, hungry: bool) -> Woken {
         let bell = match self.scope {
             ClaimScope::Crisis => &self.bells.crisis,
             ClaimScope::General => &self.bells.general,
@@ -176,6 +177,8 @@ impl Fetcher {
         tokio::select! {
             ended = self.ended.recv() => Woken::Ended(ended),
             () = bell.notified(), if !draining => Woken::Look,
+            // A slot comes free a moment after the end of its run was told.
+            _ = self.slots.acquire(), if hungry && !draining => Woken::Look,
             () = self.drain.cancelled(), if !draining => Woken::Drain,
             () = tokio::time::sleep(self.next_look), if !draining => Woken::Look,
         }
@@ -199,8 +202,11 @@ impl Fetcher {
         let node = self.member.node();
         if self.claims_unsure {
             let unheard = self.lanes.claims_of(node).await?;
-            let unheard = unheard.into_iter().filter(|id| !self.in_flight.contains(id));
-            self.moves.returns.extend(unheard);
+            let retried = self.moves.retries.iter().map(|(id, _)| *id);
+            let told: HashSet<JobId> = self.moves.acks.iter().copied().chain(retried).collect();
+            // Whatever was to be given back is among them.
+            self.moves.returns =
+                unheard.into_iter().filter(|id| !self.in_flight.contains(id) && !told.contains(id)).collect();
             self.claims_unsure = false;
         }
         let now = self.moves.take(MOVES_AT_ONCE_MAX);
@@ -357,13 +363,13 @@ impl Fetcher {
         // Some may be running already, so look a little further than there are slots.
         let limit = u32::try_from(free + self.in_flight.len()).unwrap_or(u32::MAX);
         let now_ms = self.ledger.clock.now_ms();
-        match self.ledger.owed(Lane::Crisis, None, limit, Urgency::Crisis).await {
-            Ok(owed) => {
-                let due = owed
+        match self.ledger.owed_due(Lane::Crisis, now_ms, limit).await {
+            Ok(due) => {
+                let due = due
                     .into_iter()
-                    .filter(|job| job.run_at_ms <= now_ms && !self.in_flight.contains(&job.id))
+                    .filter(|id| !self.in_flight.contains(id))
                     .take(free)
-                    .map(|job| Claimed { id: job.id, lane: Lane::Crisis, crashes: 0 })
+                    .map(|id| Claimed { id, lane: Lane::Crisis, crashes: 0 })
                     .collect();
                 self.deliver(due).await;
             }

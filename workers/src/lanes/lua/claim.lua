@@ -2,8 +2,8 @@
 -- ARGV: 1 node, 2 now ms, 3 slots free, 4 'crisis' or 'general', 5 ageing ms,
 --       6 number of acks, 7 number of retries, 8 number of returns,
 --       then the acks (ids), the retries (id, run-at ms) and the returns (ids).
--- Answers: the claimed jobs (lane digit, crash digit, element), 1 if more is waiting than was looked at, and, if nothing
--- was claimed, when the next job's time comes (0: none is known).
+-- Answers: the claimed jobs (lane digit, crash digit, element), 1 if more is waiting than was looked at, and, if slots are
+-- left, when the next job's time comes (0: none is known).
 local node, now_ms, slots = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local general, ageing_ms = ARGV[4] == 'general', tonumber(ARGV[5])
 local acks, retries, returns = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
@@ -163,7 +163,7 @@ if general and slots > 0 then
       end
     end
   end
-  if #taken == 0 and not unseen then
+  if slots > 0 and not unseen then
     redis.call('SADD', IDLE, node)
   else
     redis.call('SREM', IDLE, node)
@@ -175,7 +175,7 @@ if #records > 0 then
 end
 
 local next_ms = 0
-if #taken == 0 then
+if slots > 0 then
   for lane = 0, general and 4 or 0 do
     local first = redis.call('ZRANGE', LATER[tostring(lane)], 0, 0, 'WITHSCORES')
     local due_ms = tonumber(first[2])

@@ -6,7 +6,7 @@
 --  4 to  8      list   the waiting jobs of each lane, first in front
 --  9 to 13      zset   the jobs of each lane whose time has not come, scored by run-at ms
 -- 14 turns      hash   turn -> job id that holds it
--- 15 parked     zset   turn, sequence, lane digit, element: waiting for a turn, in order
+-- 15 parked     zset   turn, lane digit, sequence, element: waiting for a turn, in order
 -- 16 crashes    hash   job id -> workers it has seen die, with a trailing b while it runs as a suspect
 -- 17 paused     hash   lane digit -> reason
 -- 18 counters   hash   small numbers: the weights' position, the parked sequence, the parked jobs of each lane
@@ -54,18 +54,29 @@ end
 
 local function park(lane, element)
   local sequence = redis.call('HINCRBY', COUNTERS, 'sequence', 1)
-  redis.call('ZADD', PARKED, 0, turn_of(element) .. string.format('%016x', sequence) .. lane .. element)
+  redis.call('ZADD', PARKED, 0, turn_of(element) .. lane .. string.format('%016x', sequence) .. element)
   redis.call('HINCRBY', COUNTERS, 'parked:' .. lane, 1)
 end
 
--- Lets the next one in line for a turn go to the front of its lane.
+-- Lets the next one for a turn go to the front of its lane: the first of the most urgent lane that is open, or of the most
+-- urgent one if none is.
 local function unpark(turn)
-  local found = redis.call('ZRANGEBYLEX', PARKED, '[' .. turn, '[' .. turn .. '\255', 'LIMIT', 0, 1)
-  if found[1] then
-    local lane = string.sub(found[1], 25, 25)
-    redis.call('ZREM', PARKED, found[1])
+  local chosen
+  for lane = 0, 4 do
+    local found = redis.call('ZRANGEBYLEX', PARKED, '[' .. turn .. lane, '(' .. turn .. (lane + 1), 'LIMIT', 0, 1)[1]
+    if found then
+      chosen = chosen or found
+      if redis.call('HEXISTS', PAUSED, tostring(lane)) == 0 then
+        chosen = found
+        break
+      end
+    end
+  end
+  if chosen then
+    local lane = string.sub(chosen, 9, 9)
+    redis.call('ZREM', PARKED, chosen)
     redis.call('HINCRBY', COUNTERS, 'parked:' .. lane, -1)
-    redis.call('LPUSH', WAITING[lane], string.sub(found[1], 26))
+    redis.call('LPUSH', WAITING[lane], string.sub(chosen, 26))
   end
 end
 

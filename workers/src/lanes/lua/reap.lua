@@ -4,7 +4,8 @@
 -- A job's first crash makes it a suspect. A suspect's crash only counts if it was really running (see suspect.lua), so that
 -- jobs which merely waited beside a poison pill are never quarantined with it.
 -- A suspect that was running waits a while: if it is a poison pill, others are done before it kills again; if it is innocent,
--- whatever keeps killing its workers within moments does not meet it again.
+-- whatever keeps killing its workers within moments does not meet it again. A crisis job never waits; instead,
+-- because it may be met again at once without any fault of its own, it is given up only after nine.
 -- Answers: jobs given back.
 local node, crashes_max = ARGV[1], tonumber(ARGV[2])
 if ARGV[3] == 'expired' then
@@ -30,11 +31,11 @@ for _, claim in ipairs(held) do
     end
     redis.call('HSET', CRASHES, claim.id, tostring(crashes))
   end
-  if crashes >= crashes_max then
+  if crashes >= (claim.lane == '0' and 9 or crashes_max) then
     redis.call('HDEL', CRASHES, claim.id)
     redis.call('RPUSH', QUARANTINE, claim.id)
     end_turn(claim.element)
-  elseif was_running then
+  elseif was_running and claim.lane ~= '0' then
     end_turn(claim.element)
     redis.call('ZADD', LATER[claim.lane], server_ms() + tonumber(ARGV[5]), claim.element)
   else
