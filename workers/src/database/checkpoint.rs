@@ -4,12 +4,10 @@
 //! Here it is done beside the writers. Only when the log has grown long, because there was never a moment without
 //! writers, does a checkpoint take a writer's turn, and by then there is little left for it to copy.
 
-use std::time::Duration;
-
 use super::{Database, Pools, turn::Urgency};
 
-/// How long a checkpoint waits for readers before it leaves the rest for the next time.
-pub(super) const PATIENCE: Duration = Duration::from_millis(20);
+/// How long a checkpoint waits for readers before it leaves the rest for the next time, in milliseconds.
+pub(super) const PATIENCE_MS: u32 = 20;
 
 /// Pages (of 4 KiB) in the log beyond which a checkpoint takes a writer's turn: 64 MiB.
 const LOG_PAGES_MAX: i32 = 16_384;

@@ -3,7 +3,7 @@
 use std::{str::FromStr, time::Duration};
 
 use sqlx::{
-    Executor,
+    Connection as _, Executor, SqliteConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -78,19 +78,35 @@ async fn connect_sqlite(url: &str, options: &DatabaseOptions) -> Result<Pools, C
     let pool = |connections| {
         SqlitePoolOptions::new()
             .max_connections(connections)
+            // All of them at once: opening one takes a while, and the first crisis must not pay for it.
+            .min_connections(connections)
             .acquire_timeout(timeout)
             .test_before_acquire(false)
             .idle_timeout(None)
             .max_lifetime(None)
     };
+    // One connection makes a new file a write-ahead one before all others come; SQLite lets nobody wait for that
+    // step. It stays open until they are there, because the last one to leave would undo it.
+    let first = SqliteConnection::connect_with(&base).await?;
     let durable =
         pool(DURABLE_WRITERS).connect_with(base.clone().synchronous(SqliteSynchronous::Full)).await?;
     let relaxed =
         pool(RELAXED_WRITERS).connect_with(base.clone().synchronous(SqliteSynchronous::Normal)).await?;
-    let checkpointer = pool(1).connect_with(base.clone().busy_timeout(super::checkpoint::PATIENCE)).await?;
+    // Impatient only once it is open: opening waits for whoever else is opening the same file.
+    let checkpointer = pool(1)
+        .after_connect(|connection, _| {
+            Box::pin(async move {
+                let statement = format!("PRAGMA busy_timeout = {}", super::checkpoint::PATIENCE_MS);
+                connection.execute(sqlx::AssertSqlSafe(statement)).await?;
+                Ok(())
+            })
+        })
+        .connect_with(base.clone())
+        .await?;
     let reading = base.pragma("query_only", "on");
     let readers = pool(options.connections_max).connect_with(reading.clone()).await?;
     let crisis_readers = pool(CRISIS_READERS).connect_with(reading).await?;
+    first.close().await?;
     Ok(Pools::Sqlite { durable, relaxed, checkpointer, readers, crisis_readers })
 }
 
@@ -114,6 +130,20 @@ async fn connect_postgres(url: &str, options: &DatabaseOptions) -> Result<Pools,
             })
     };
     let general = pool(options.connections_max).connect_with(connect.clone()).await?;
-    let crisis = pool(CRISIS_CONNECTIONS).connect_with(connect).await?;
+    let crisis = pool(CRISIS_CONNECTIONS).min_connections(CRISIS_CONNECTIONS).connect_with(connect).await?;
     Ok(Pools::Postgres { general, crisis })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_new_file_is_opened_by_all_its_connections_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        for number in 0..30 {
+            let url = format!("sqlite:{}", folder.path().join(format!("{number}.db")).display());
+            Database::connect(&url, &DatabaseOptions::default()).await.unwrap().close().await;
+        }
+    }
 }
