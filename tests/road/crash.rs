@@ -8,8 +8,8 @@ use crate::support::{
     postgres::{Postgres, Sync},
 };
 
-/// Long enough for ten deaths at moments of their own.
-const LONG: Stream = Stream { people: 25, events_each: 80 };
+/// Five thousand events: long enough for ten deaths at moments of their own.
+const LONG: Stream = Stream { people: 25, events_each: 200 };
 
 const SHORT: Stream = Stream { people: 15, events_each: 40 };
 
