@@ -11,8 +11,8 @@ pub struct Policy {
     pub backoff_base_ms: u64,
     /// The longest back-off, in milliseconds.
     pub backoff_cap_ms: u64,
-    /// How long a run's [`Handler::prepare`](crate::handler::Handler::prepare) may take, in milliseconds. What a run
-    /// does inside its transaction is not cut short.
+    /// How long a run's [`Handler::prepare`](crate::handler::Handler::prepare) may take, and its
+    /// [`Handler::apply`](crate::handler::Handler::apply) again, in milliseconds.
     pub timeout_ms: u64,
 }
 

@@ -51,7 +51,7 @@ pub enum Settled {
     Unsettled,
 }
 
-/// Why a shared transaction was given up.
+/// What became of a shared transaction.
 enum Shared {
     Committed(Vec<Settled>, Vec<Placement>),
     Alone,
