@@ -60,8 +60,8 @@ pub(crate) struct Caretaker {
     pub(crate) behind: Arc<AtomicBool>,
     pub(crate) pulse: Arc<Pulse>,
     pub(crate) retention: Retention,
-    /// Whether this process runs jobs. Only then does it delete, audit and bury on its rounds; any process rebuilds (one
-    /// at a time, by the lanes' lock) when placements of its own may be missing.
+    /// Whether this process runs jobs. Only then does it delete, audit and bury on its rounds; any process rebuilds
+    /// (one at a time, by the lanes' lock) when placements of its own may be missing.
     pub(crate) works: bool,
     pub(crate) stop: CancellationToken,
 }
