@@ -1,13 +1,13 @@
 //! Crisis jobs into a full house.
 
-use std::{error::Error, time::Duration};
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use keepwell_workers::{job::NewJob, lane::Lane};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{
-    BenchLine, Workload,
+    BenchLine, Failure, Workload,
     handlers::now_us,
     rig::{PAYLOAD_BYTES, Rig, RigOptions},
 };
@@ -21,10 +21,7 @@ const EVERY: Duration = Duration::from_millis(20);
 /// General slots, as the peers had.
 const SLOTS: usize = 64;
 
-pub(super) async fn run(
-    jobs: usize,
-    options: &RigOptions,
-) -> Result<BenchLine, Box<dyn Error + Send + Sync>> {
+pub(super) async fn run(jobs: usize, options: &RigOptions) -> Result<BenchLine, Failure> {
     let options = RigOptions { slots: Some(options.slots.unwrap_or(SLOTS)), ..options.clone() };
     let mut rig = Rig::new(&options).await?;
     let recorder = rig.engine(false)?;
@@ -47,18 +44,15 @@ pub(super) async fn run(
         }
     }
     let left = engine.ledger().totals().await?.owed;
-    let milliseconds = |microseconds: u64| microseconds as f64 / 1_000.0;
     let mut line = BenchLine::new(Workload::Crisis, CRISES);
     line.seconds = Some(stopwatch.seconds());
     line.rate = Some((jobs as u64).saturating_sub(left) as f64 / stopwatch.seconds());
-    line.p50_ms = Some(milliseconds(times.value_at_quantile(0.50)));
-    line.p99_ms = Some(milliseconds(times.value_at_quantile(0.99)));
-    line.max_ms = Some(milliseconds(times.max()));
+    line.set_times(&times);
     line.notes = format!(
         "{} {} backlog={jobs} left={left} p99.9={:.3} rate is of the standard jobs",
         rig.setting(),
         stopwatch.shares(),
-        milliseconds(times.value_at_quantile(0.999))
+        times.value_at_quantile(0.999) as f64 / 1_000.0
     );
     engine.shutdown().await;
     rig.clear().await?;

@@ -1,16 +1,14 @@
 //! Recording: one job per call with 64 calls in flight, and batches of 1 000.
 
-use std::{error::Error, sync::Arc};
+use std::sync::Arc;
 
 use keepwell_workers::{engine::Engine, job::NewJob, lane::Lane};
 use tokio::task::JoinSet;
 
 use super::{
-    BenchLine, Workload,
+    BenchLine, Failure, Workload,
     rig::{PAYLOAD_BYTES, Rig, RigOptions},
 };
-
-type Failure = Box<dyn Error + Send + Sync>;
 
 /// Calls in flight.
 const IN_FLIGHT: usize = 64;

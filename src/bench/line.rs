@@ -1,5 +1,6 @@
 //! The line that a run ends in.
 
+use hdrhistogram::Histogram;
 use serde::Serialize;
 
 /// What was measured, in the field names that every measured queue uses.
@@ -39,5 +40,13 @@ impl BenchLine {
         self.seconds = Some(seconds);
         self.rate = Some(self.n as f64 / seconds);
         self
+    }
+
+    /// Notes the percentiles of `times`, which are in microseconds.
+    pub(super) fn set_times(&mut self, times: &Histogram<u64>) {
+        let milliseconds = |microseconds: u64| Some(microseconds as f64 / 1_000.0);
+        self.p50_ms = milliseconds(times.value_at_quantile(0.50));
+        self.p99_ms = milliseconds(times.value_at_quantile(0.99));
+        self.max_ms = milliseconds(times.max());
     }
 }

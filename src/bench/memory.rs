@@ -1,18 +1,13 @@
 //! What a waiting job takes of Redis.
 
-use std::error::Error;
-
 use keepwell_workers::{job::NewJob, lane::Lane};
 
 use super::{
-    BenchLine, Workload,
+    BenchLine, Failure, Workload,
     rig::{PAYLOAD_BYTES, Rig, RigOptions},
 };
 
-pub(super) async fn run(
-    jobs: usize,
-    options: &RigOptions,
-) -> Result<BenchLine, Box<dyn Error + Send + Sync>> {
+pub(super) async fn run(jobs: usize, options: &RigOptions) -> Result<BenchLine, Failure> {
     let rig = Rig::new(options).await?;
     let engine = rig.engine(false)?;
     let before = engine.lanes().used_memory_bytes().await?;

@@ -3,10 +3,12 @@
 //! Each workload ends in one JSON line, in the shape in which the queues that keepwell is measured beside report
 //! theirs. Nothing here is timed inside a test.
 
+mod crash;
 mod crisis;
 mod drain;
 mod enqueue;
 mod handlers;
+mod ingest;
 mod line;
 mod memory;
 mod rig;
@@ -31,16 +33,22 @@ pub enum Workload {
     Crisis,
     /// Bytes of Redis per waiting job.
     Memory,
+    /// A worker killed in the middle of its work: how long until its jobs run again, and whether each took effect once.
+    Crash,
+    /// Signed events of 2 KiB over HTTP into the daemon, 64 connections: answers per second, each event on disk first.
+    Ingest,
 }
 
 impl Workload {
     /// All of them, with the names of the command line.
-    pub const ALL: [(&'static str, Workload); 5] = [
+    pub const ALL: [(&'static str, Workload); 7] = [
         ("drain", Workload::Drain),
         ("enqueue", Workload::Enqueue),
         ("enqueue-bulk", Workload::EnqueueBulk),
         ("crisis", Workload::Crisis),
         ("memory", Workload::Memory),
+        ("crash", Workload::Crash),
+        ("ingest", Workload::Ingest),
     ];
 
     /// The name on the command line and in the JSON line.
@@ -51,8 +59,9 @@ impl Workload {
     /// Jobs, if nobody says otherwise: what the peers were measured with.
     const fn jobs(self) -> usize {
         match self {
-            Workload::Drain | Workload::Crisis | Workload::Memory => 100_000,
+            Workload::Drain | Workload::Crisis | Workload::Memory | Workload::Ingest => 100_000,
             Workload::Enqueue | Workload::EnqueueBulk => 50_000,
+            Workload::Crash => 2_000,
         }
     }
 }
@@ -66,14 +75,14 @@ pub struct BenchOptions {
     pub rig: RigOptions,
 }
 
+/// Why a workload could not be run.
+pub type Failure = Box<dyn Error + Send + Sync>;
+
 /// Nothing may take longer than this; a workload that does has failed.
 const PATIENCE: Duration = Duration::from_secs(1_800);
 
 /// Runs `workload` once.
-pub async fn run(
-    workload: Workload,
-    options: &BenchOptions,
-) -> Result<BenchLine, Box<dyn Error + Send + Sync>> {
+pub async fn run(workload: Workload, options: &BenchOptions) -> Result<BenchLine, Failure> {
     let jobs = options.jobs.unwrap_or(workload.jobs());
     let running = async {
         match workload {
@@ -82,7 +91,14 @@ pub async fn run(
             Workload::EnqueueBulk => enqueue::run_in_bulk(jobs, &options.rig).await,
             Workload::Crisis => crisis::run(jobs, &options.rig).await,
             Workload::Memory => memory::run(jobs, &options.rig).await,
+            Workload::Crash => crash::run(jobs, &options.rig).await,
+            Workload::Ingest => ingest::run(jobs, &options.rig).await,
         }
     };
     tokio::time::timeout(PATIENCE, running).await?
+}
+
+/// Runs jobs for a `crash` workload, as its child process, until killed.
+pub async fn crash_worker() -> Result<(), Failure> {
+    crash::work().await
 }

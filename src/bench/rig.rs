@@ -1,24 +1,30 @@
 //! What a run stands on: a Redis and a database of its own, gone afterwards.
 
-use std::{error::Error, path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
 
 use keepwell_workers::{
     clock::SystemClock,
     database::{Database, DatabaseOptions, Dialect},
     engine::{Engine, EngineOptions, EngineParts},
-    handler::Registry,
+    handler::{Handler, Registry},
     job::NewJob,
     lanes::LanesOptions,
     ledger,
     managed_redis::{ManagedRedis, ManagedRedisOptions},
-    observer::Unobserved,
+    observer::{Observer, RunEnded},
     seal::{KeyRing, SealingKey},
 };
 use tokio::{sync::mpsc, time::Instant};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::{handlers::handlers, usage::processor_seconds};
+use super::{Failure, handlers::handlers, usage::processor_seconds};
 
 /// Bytes of every job's payload.
 pub(super) const PAYLOAD_BYTES: usize = 1_024;
@@ -35,6 +41,8 @@ pub struct RigOptions {
     pub database_url: Option<String>,
     /// General slots; 256 by default, as the peers had.
     pub slots: Option<usize>,
+    /// Whether the daemon of `ingest` runs the jobs while it receives more.
+    pub run_jobs: bool,
 }
 
 /// What a run stands on.
@@ -43,13 +51,13 @@ pub(super) struct Rig {
     pub(super) timed: mpsc::UnboundedReceiver<f64>,
     timed_in: mpsc::UnboundedSender<f64>,
     redis: Option<ManagedRedis>,
+    database_url: Option<String>,
     redis_url: String,
+    done: Arc<Done>,
     folder: PathBuf,
     prefix: String,
     slots: usize,
 }
-
-type Failure = Box<dyn Error + Send + Sync>;
 
 impl Rig {
     pub(super) async fn new(options: &RigOptions) -> Result<Self, Failure> {
@@ -77,19 +85,24 @@ impl Rig {
         };
         let (timed_in, timed) = mpsc::unbounded_channel();
         let slots = options.slots.unwrap_or(256);
-        Ok(Self { database, timed, timed_in, redis, redis_url, folder, prefix: name, slots })
+        Ok(Self {
+            database,
+            timed,
+            timed_in,
+            redis,
+            database_url: options.database_url.clone(),
+            redis_url,
+            done: Arc::default(),
+            folder,
+            prefix: name,
+            slots,
+        })
     }
 
     /// An engine on it that runs jobs, or one that only records them.
     pub(super) fn engine(&self, runs_jobs: bool) -> Result<Engine, Failure> {
-        let parts = EngineParts {
-            database: self.database.clone(),
-            keys: KeyRing::new(SealingKey::new("bench", &Zeroizing::new([7; 32])), []),
-            clock: Arc::new(SystemClock),
-            registry: Registry::new(handlers(self.timed_in.clone())),
-            redis_url: self.redis_url.clone(),
-            observer: Arc::new(Unobserved),
-        };
+        let (database, redis_url) = (self.database.clone(), self.redis_url.clone());
+        let parts = parts(database, redis_url, handlers(self.timed_in.clone()), self.done.clone());
         let options = EngineOptions {
             slots: self.slots,
             runs_jobs,
@@ -119,8 +132,17 @@ impl Rig {
         Ok(())
     }
 
+    /// Waits until `count` jobs are done and nothing is owed. The ledger is only asked at the end: counting millions of
+    /// owed jobs again and again would be measured as well.
+    pub(super) async fn drained(&self, engine: &Engine, count: usize) -> Result<(), Failure> {
+        while self.done.0.load(Relaxed) < count as u64 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        self.nothing_owed(engine).await
+    }
+
     /// Waits until nothing is owed.
-    pub(super) async fn drained(&self, engine: &Engine) -> Result<(), Failure> {
+    pub(super) async fn nothing_owed(&self, engine: &Engine) -> Result<(), Failure> {
         while engine.ledger().totals().await?.owed > 0 {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
@@ -134,7 +156,32 @@ impl Rig {
             own: processor_seconds(std::process::id()),
             redis_pid: self.redis.as_ref().and_then(|_| self.redis_pid()),
             redis: self.redis_pid().and_then(processor_seconds),
+            beside: None,
         }
+    }
+
+    /// Where the run keeps what it keeps.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The address of the database, for another process.
+    pub(super) fn database_url(&self) -> Result<String, Failure> {
+        if let Some(url) = &self.database_url {
+            return Ok(url.clone());
+        }
+        let file = std::path::absolute(self.folder.join("ledger.db"))?;
+        Ok(format!("sqlite:{}", file.display()))
+    }
+
+    /// The address of Redis.
+    pub(super) fn redis_url(&self) -> &str {
+        &self.redis_url
+    }
+
+    /// The first word of every key.
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     fn redis_pid(&self) -> Option<u32> {
@@ -162,15 +209,51 @@ impl Rig {
     }
 }
 
+/// What every engine of a run is made of.
+pub(super) fn parts(
+    database: Database,
+    redis_url: String,
+    handlers: Vec<Arc<dyn Handler>>,
+    observer: Arc<dyn Observer>,
+) -> EngineParts {
+    EngineParts {
+        database,
+        keys: KeyRing::new(SealingKey::new("bench", &Zeroizing::new([7; 32])), []),
+        clock: Arc::new(SystemClock),
+        registry: Registry::new(handlers),
+        redis_url,
+        observer,
+    }
+}
+
+/// How many jobs have ended well.
+#[derive(Debug, Default)]
+struct Done(AtomicU64);
+
+impl Observer for Done {
+    fn run_ended(&self, ended: &RunEnded<'_>) {
+        if ended.outcome == "done" {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+}
+
 /// Time and processor time since some instant.
 pub(super) struct Stopwatch {
     started: Instant,
     own: Option<f64>,
     redis_pid: Option<u32>,
     redis: Option<f64>,
+    beside: Option<(&'static str, u32, Option<f64>)>,
 }
 
 impl Stopwatch {
+    /// Also watches the process `pid`, called `name`.
+    pub(super) fn beside(mut self, name: &'static str, pid: Option<u32>) -> Self {
+        self.beside = pid.map(|pid| (name, pid, processor_seconds(pid)));
+        self
+    }
+
     /// Seconds since.
     pub(super) fn seconds(&self) -> f64 {
         self.started.elapsed().as_secs_f64()
@@ -185,6 +268,9 @@ impl Stopwatch {
         };
         let own = share(self.own, processor_seconds(std::process::id()));
         let redis = share(self.redis, self.redis_pid.and_then(processor_seconds));
-        format!("cpu_keepwell={own} cpu_redis={redis}")
+        let beside = self.beside.map_or_else(String::new, |(name, pid, before)| {
+            format!(" cpu_{name}={}", share(before, processor_seconds(pid)))
+        });
+        format!("cpu_keepwell={own} cpu_redis={redis}{beside}")
     }
 }

@@ -1,6 +1,6 @@
 //! `keepwell bench`: how fast the engine is on this machine.
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, builder::PossibleValue};
 
 use super::{Context, failure::Failure, serve::runtime};
 use crate::bench::{self, BenchOptions, RigOptions, Workload};
@@ -11,8 +11,8 @@ use crate::bench::{self, BenchOptions, RigOptions, Workload};
     after_help = "Runs on a Redis and an SQLite database of its own in ./target, and removes them. The last line is JSON."
 )]
 pub(super) struct BenchArgs {
-    /// drain, enqueue, enqueue-bulk, crisis or memory
-    workload: Named,
+    /// drain, enqueue, enqueue-bulk, crisis, memory, crash or ingest
+    workload: Asked,
     /// How many jobs, instead of the workload's own number
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     jobs: Option<u32>,
@@ -25,26 +25,38 @@ pub(super) struct BenchArgs {
     /// An empty database to use instead; its jobs are left behind
     #[arg(long, value_name = "URL")]
     database_url: Option<String>,
+    /// Runs the jobs of `ingest` while more are received, instead of only receiving
+    #[arg(long)]
+    run_jobs: bool,
 }
 
-/// A workload as the command line names it.
+/// What the command line can ask for.
 #[derive(Debug, Clone, Copy)]
-struct Named(Workload);
+enum Asked {
+    Workload(Workload),
+    /// The child process of `crash`, which nobody else has a use for.
+    CrashWorker,
+}
 
-impl ValueEnum for Named {
+impl ValueEnum for Asked {
     fn value_variants<'a>() -> &'a [Self] {
-        const ALL: [Named; Workload::ALL.len()] = [
-            Named(Workload::ALL[0].1),
-            Named(Workload::ALL[1].1),
-            Named(Workload::ALL[2].1),
-            Named(Workload::ALL[3].1),
-            Named(Workload::ALL[4].1),
-        ];
+        const ALL: [Asked; Workload::ALL.len() + 1] = {
+            let mut all = [Asked::CrashWorker; Workload::ALL.len() + 1];
+            let mut number = 0;
+            while number < Workload::ALL.len() {
+                all[number] = Asked::Workload(Workload::ALL[number].1);
+                number += 1;
+            }
+            all
+        };
         &ALL
     }
 
-    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
-        Some(clap::builder::PossibleValue::new(self.0.name()))
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Asked::Workload(workload) => PossibleValue::new(workload.name()),
+            Asked::CrashWorker => PossibleValue::new("crash-worker").hide(true),
+        })
     }
 }
 
@@ -55,12 +67,16 @@ pub(super) fn run(context: &Context, args: BenchArgs) -> Result<(), Failure> {
             redis_url: args.redis_url,
             database_url: args.database_url,
             slots: args.slots.map(usize::from),
+            run_jobs: args.run_jobs,
         },
     };
     let context = &Context { file: context.file.clone(), json: false };
-    let line = runtime()?
-        .block_on(bench::run(args.workload.0, &options))
-        .map_err(|error| Failure::because("the workload could not be run", error))?;
+    let failed = |error| Failure::because("the workload could not be run", error);
+    let workload = match args.workload {
+        Asked::Workload(workload) => workload,
+        Asked::CrashWorker => return runtime()?.block_on(bench::crash_worker()).map_err(failed),
+    };
+    let line = runtime()?.block_on(bench::run(workload, &options)).map_err(failed)?;
     // One line of JSON in either case: it is read by whoever compares queues.
     let json =
         serde_json::to_string(&line).map_err(|error| Failure::because("no line can be written", error))?;

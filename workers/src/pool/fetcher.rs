@@ -287,7 +287,7 @@ impl Fetcher {
         let run = Run {
             policy: handler.policy(),
             handler,
-            suspicion: (crashes > 0).then(|| self.suspicion()),
+            suspicion: (crashes > 0).then(|| self.suspicion(crashes)),
             claimed_ms: self.ledger.clock.now_ms(),
             claimed_at: Instant::now(),
             _slot: slot,
@@ -308,9 +308,9 @@ impl Fetcher {
         }
     }
 
-    fn suspicion(&self) -> Suspicion {
+    fn suspicion(&self, crashes: u32) -> Suspicion {
         Suspicion {
-            one_at_a_time: Arc::clone(&self.suspects),
+            one_at_a_time: (crashes > 1).then(|| Arc::clone(&self.suspects)),
             lanes: self.lanes.clone(),
             node: self.member.node(),
         }

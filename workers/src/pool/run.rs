@@ -35,19 +35,25 @@ impl fmt::Debug for Run {
     }
 }
 
-/// Suspects run one at a time, and say so before they begin, so that when the worker dies again it is known who ran.
+/// A job that has seen a worker die says so before it begins, so that when the worker dies again it is known who ran.
+/// One that was running at two deaths runs alone among its like, so that the third death names the culprit. After one
+/// death nobody waits: nearly always it was the worker's own, and all that it was running would queue up for nothing.
 #[derive(Debug, Clone)]
 pub(crate) struct Suspicion {
-    pub(crate) one_at_a_time: Arc<Semaphore>,
+    /// Set for those that run one at a time.
+    pub(crate) one_at_a_time: Option<Arc<Semaphore>>,
     pub(crate) lanes: Lanes,
     pub(crate) node: NodeId,
 }
 
 impl Suspicion {
-    /// Waits for the suspects before, then notes that `id` is about to run.
+    /// Waits for its turn if it has to run alone, then notes that `id` is about to run.
     pub(crate) async fn begin(&self, id: JobId) -> Option<OwnedSemaphorePermit> {
-        // The semaphore is never closed.
-        let permit = Arc::clone(&self.one_at_a_time).acquire_owned().await.ok();
+        let permit = match &self.one_at_a_time {
+            // The semaphore is never closed.
+            Some(one_at_a_time) => Arc::clone(one_at_a_time).acquire_owned().await.ok(),
+            None => None,
+        };
         if let Err(error) = self.lanes.begin_suspect(self.node, id).await {
             tracing::warn!(error = %error, job.id = %id, "a suspect runs without a note of it");
         }

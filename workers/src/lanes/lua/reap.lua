@@ -3,6 +3,7 @@
 --       5 for how long a suspect waits that was running, in ms.
 -- A job's first crash makes it a suspect. A suspect's crash only counts if it was really running (see suspect.lua), so that
 -- jobs which merely waited beside a poison pill are never quarantined with it.
+-- After its first crash a job goes on at once, beside all others; after its second it runs alone among its like (see pool/run.rs).
 -- A suspect that was running waits a while: if it is a poison pill, others are done before it kills again; if it is innocent,
 -- whatever keeps killing its workers within moments does not meet it again. A crisis job never waits; instead,
 -- because it may be met again at once without any fault of its own, it is given up only after nine.
