@@ -1,6 +1,6 @@
 //! Writing new jobs into the ledger, many at a time, each dedupe key once.
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
 use sqlx::QueryBuilder;
 use uuid::Uuid;
@@ -95,7 +95,7 @@ async fn record_rows(
     jobs: &[SealedJob],
     recorded: &mut Vec<Recorded>,
 ) -> Result<(), sqlx::Error> {
-    let written: Vec<(Uuid,)> = on_connection!(transaction, |connection| {
+    let written = on_connection!(transaction, |connection| {
         let mut statement = QueryBuilder::new(
             "INSERT INTO jobs (id, kind, lane, state, dedupe_key, subject, turn, run_at_ms, created_at_ms, trace) ",
         );
@@ -111,24 +111,25 @@ async fn record_rows(
                 .push_bind(job.created_at_ms)
                 .push_bind(job.trace.as_deref());
         });
-        statement.push(" ON CONFLICT (dedupe_key) DO NOTHING RETURNING id");
-        statement.build_query_as().fetch_all(connection).await
+        statement.push(" ON CONFLICT (dedupe_key) DO NOTHING");
+        statement.build().execute(connection).await.map(|result| result.rows_affected())
     })?;
-    let written: HashSet<Uuid> = written.into_iter().map(|(id,)| id).collect();
-    if written.len() == jobs.len() {
+    // Which ones were written is only asked if some were not: an answer of a row for each costs more than the check.
+    if written == jobs.len() as u64 {
         record_payloads(transaction, jobs.iter()).await?;
         recorded.extend(jobs.iter().map(|job| Recorded { id: job.id, duplicate: false }));
         return Ok(());
     }
-    // Duplicates are rare, so the odd sizes of what is left need no prepared statement of their own.
     for job in jobs {
-        if written.contains(&job.id.0) {
+        let first = match job.dedupe_key.as_deref() {
+            Some(key) => first_with_key(transaction, key).await?.unwrap_or(job.id),
+            None => job.id,
+        };
+        let duplicate = first != job.id;
+        if !duplicate {
             record_payloads(transaction, std::iter::once(job)).await?;
-            recorded.push(Recorded { id: job.id, duplicate: false });
-        } else {
-            let id = first_with_key(transaction, job.dedupe_key.as_deref()).await?;
-            recorded.push(Recorded { id: id.unwrap_or(job.id), duplicate: true });
         }
+        recorded.push(Recorded { id: first, duplicate });
     }
     Ok(())
 }
@@ -148,7 +149,7 @@ async fn record_payloads(
 
 async fn first_with_key(
     transaction: &mut Transaction,
-    dedupe_key: Option<&str>,
+    dedupe_key: &str,
 ) -> Result<Option<JobId>, sqlx::Error> {
     const SQL: &str = "SELECT id FROM jobs WHERE dedupe_key = $1";
     let found: Option<(Uuid,)> = on_connection!(transaction, |connection| {
