@@ -25,7 +25,8 @@ pub(super) async fn run(jobs: usize, options: &RigOptions) -> Result<BenchLine, 
     let options = RigOptions { slots: Some(options.slots.unwrap_or(SLOTS)), ..options.clone() };
     let mut rig = Rig::new(&options).await?;
     let recorder = rig.engine(false)?;
-    rig.backlog(&recorder, jobs, || NewJob::new("bench.sleep", Lane::Standard, vec![b'x'; PAYLOAD_BYTES]))
+    let waiting = options.waiting.unwrap_or(jobs);
+    rig.backlog(&recorder, waiting, || NewJob::new("bench.sleep", Lane::Standard, vec![b'x'; PAYLOAD_BYTES]))
         .await?;
     recorder.shutdown().await;
 
@@ -46,10 +47,10 @@ pub(super) async fn run(jobs: usize, options: &RigOptions) -> Result<BenchLine, 
     let left = engine.ledger().totals().await?.owed;
     let mut line = BenchLine::new(Workload::Crisis, CRISES);
     line.seconds = Some(stopwatch.seconds());
-    line.rate = Some((jobs as u64).saturating_sub(left) as f64 / stopwatch.seconds());
+    line.rate = Some((waiting as u64).saturating_sub(left) as f64 / stopwatch.seconds());
     line.set_times(&times);
     line.notes = format!(
-        "{} {} backlog={jobs} left={left} p99.9={:.3} rate is of the standard jobs",
+        "{} {} backlog={waiting} left={left} p99.9={:.3} rate is of the standard jobs",
         rig.setting(),
         stopwatch.shares(),
         times.value_at_quantile(0.999) as f64 / 1_000.0

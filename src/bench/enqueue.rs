@@ -19,6 +19,7 @@ const BATCH: usize = 1_000;
 pub(super) async fn run_one_by_one(jobs: usize, options: &RigOptions) -> Result<BenchLine, Failure> {
     let rig = Rig::new(options).await?;
     let engine = Arc::new(rig.engine(false)?);
+    rig.wait_already(&engine, options.waiting.unwrap_or_default()).await?;
     let stopwatch = rig.stopwatch();
     let mut producers = JoinSet::new();
     for producer in 0..IN_FLIGHT {
@@ -40,6 +41,7 @@ pub(super) async fn run_one_by_one(jobs: usize, options: &RigOptions) -> Result<
 pub(super) async fn run_in_bulk(jobs: usize, options: &RigOptions) -> Result<BenchLine, Failure> {
     let rig = Rig::new(options).await?;
     let engine = rig.engine(false)?;
+    rig.wait_already(&engine, options.waiting.unwrap_or_default()).await?;
     let stopwatch = rig.stopwatch();
     let mut left = jobs;
     while left > 0 {

@@ -12,6 +12,8 @@ pub struct BenchLine {
     pub workload: &'static str,
     /// How many jobs.
     pub n: usize,
+    /// Of how many runs this is the one in the middle.
+    pub runs: usize,
     /// How long it took.
     pub seconds: Option<f64>,
     /// Jobs per second.
@@ -31,7 +33,12 @@ pub struct BenchLine {
 impl BenchLine {
     /// A line about `n` jobs of `workload`.
     pub(super) fn new(workload: super::Workload, n: usize) -> Self {
-        Self { peer: "keepwell", workload: workload.name(), n, ..Self::default() }
+        Self { peer: "keepwell", workload: workload.name(), n, runs: 1, ..Self::default() }
+    }
+
+    /// What runs are compared by.
+    pub(super) fn measure(&self) -> f64 {
+        self.redis_bytes_per_job.or(self.rate).or(self.max_ms).unwrap_or_default()
     }
 
     /// Notes how long it took.

@@ -14,6 +14,7 @@ use keepwell_workers::{
     engine::{Engine, EngineOptions, EngineParts},
     handler::{Handler, Registry},
     job::NewJob,
+    lane::Lane,
     lanes::LanesOptions,
     ledger,
     managed_redis::{ManagedRedis, ManagedRedisOptions},
@@ -25,6 +26,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::{Failure, handlers::handlers, usage::processor_seconds};
+use crate::telemetry::ProcessUsage;
 
 /// Bytes of every job's payload.
 pub(super) const PAYLOAD_BYTES: usize = 1_024;
@@ -41,6 +43,8 @@ pub struct RigOptions {
     pub database_url: Option<String>,
     /// General slots; 256 by default, as the peers had.
     pub slots: Option<usize>,
+    /// Jobs that wait already when the measurement begins. Without it: those that the workload itself needs.
+    pub waiting: Option<usize>,
     /// Whether the daemon of `ingest` runs the jobs while it receives more.
     pub run_jobs: bool,
 }
@@ -57,6 +61,7 @@ pub(super) struct Rig {
     folder: PathBuf,
     prefix: String,
     slots: usize,
+    waiting: usize,
 }
 
 impl Rig {
@@ -96,6 +101,7 @@ impl Rig {
             folder,
             prefix: name,
             slots,
+            waiting: options.waiting.unwrap_or_default(),
         })
     }
 
@@ -132,13 +138,18 @@ impl Rig {
         Ok(())
     }
 
-    /// Waits until `count` jobs are done and nothing is owed. The ledger is only asked at the end: counting millions of
-    /// owed jobs again and again would be measured as well.
-    pub(super) async fn drained(&self, engine: &Engine, count: usize) -> Result<(), Failure> {
+    /// Waits until `count` jobs are done. The ledger is not asked: counting millions of owed jobs again and again would
+    /// be measured as well.
+    pub(super) async fn done(&self, count: usize) {
         while self.done.0.load(Relaxed) < count as u64 {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         }
-        self.nothing_owed(engine).await
+    }
+
+    /// Records what is to wait already, as no-op jobs.
+    pub(super) async fn wait_already(&self, engine: &Engine, count: usize) -> Result<(), Failure> {
+        self.backlog(engine, count, || NewJob::new("bench.noop", Lane::Standard, vec![b'x'; PAYLOAD_BYTES]))
+            .await
     }
 
     /// Waits until nothing is owed.
@@ -195,7 +206,10 @@ impl Rig {
             Dialect::Postgres => "postgres (synchronous_commit on to record, off for effects)",
         };
         let redis = if self.redis.is_some() { "private, unix socket, no persistence" } else { "by url" };
-        format!("database={database} redis={redis} payload={PAYLOAD_BYTES} slots={}", self.slots)
+        format!(
+            "database={database} redis={redis} payload={PAYLOAD_BYTES} slots={} waiting={}",
+            self.slots, self.waiting
+        )
     }
 
     /// Removes everything.
@@ -268,9 +282,10 @@ impl Stopwatch {
         };
         let own = share(self.own, processor_seconds(std::process::id()));
         let redis = share(self.redis, self.redis_pid.and_then(processor_seconds));
+        let memory = ProcessUsage::read().memory_used_bytes.unwrap_or_default() >> 20;
         let beside = self.beside.map_or_else(String::new, |(name, pid, before)| {
             format!(" cpu_{name}={}", share(before, processor_seconds(pid)))
         });
-        format!("cpu_keepwell={own} cpu_redis={redis}{beside}")
+        format!("cpu_keepwell={own} cpu_redis={redis}{beside} memory_keepwell_mib={memory}")
     }
 }

@@ -2,8 +2,8 @@
 
 use clap::{Args, ValueEnum, builder::PossibleValue};
 
-use super::{Context, failure::Failure, serve::runtime};
-use crate::bench::{self, BenchOptions, RigOptions, Workload};
+use super::{Context, failure::Failure, say, serve::runtime};
+use crate::bench::{self, BenchLine, BenchOptions, RigOptions, Workload};
 
 /// What to measure and where.
 #[derive(Debug, Args)]
@@ -16,6 +16,12 @@ pub(super) struct BenchArgs {
     /// How many jobs, instead of the workload's own number
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     jobs: Option<u32>,
+    /// Jobs that wait already when the measurement begins
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=10_000_000))]
+    waiting: Option<u32>,
+    /// How often; the last line is that of the run in the middle
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=99))]
+    runs: u8,
     /// General slots
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=4_096))]
     slots: Option<u16>,
@@ -68,6 +74,7 @@ pub(super) fn run(context: &Context, args: BenchArgs) -> Result<(), Failure> {
             database_url: args.database_url,
             slots: args.slots.map(usize::from),
             run_jobs: args.run_jobs,
+            waiting: args.waiting.map(|waiting| waiting as usize),
         },
     };
     let context = &Context { file: context.file.clone(), json: false };
@@ -76,7 +83,13 @@ pub(super) fn run(context: &Context, args: BenchArgs) -> Result<(), Failure> {
         Asked::Workload(workload) => workload,
         Asked::CrashWorker => return runtime()?.block_on(bench::crash_worker()).map_err(failed),
     };
-    let line = runtime()?.block_on(bench::run(workload, &options)).map_err(failed)?;
+    let runs = usize::from(args.runs);
+    let tell = |line: &BenchLine| {
+        if runs > 1 {
+            say(&serde_json::to_string(line).unwrap_or_default());
+        }
+    };
+    let line = runtime()?.block_on(bench::run(workload, &options, runs, tell)).map_err(failed)?;
     // One line of JSON in either case: it is read by whoever compares queues.
     let json =
         serde_json::to_string(&line).map_err(|error| Failure::because("no line can be written", error))?;

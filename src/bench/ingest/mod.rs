@@ -18,6 +18,11 @@ const CONNECTIONS: usize = 64;
 
 pub(super) async fn run(jobs: usize, options: &RigOptions) -> Result<BenchLine, Failure> {
     let rig = Rig::new(options).await?;
+    if let Some(waiting) = options.waiting {
+        let recorder = rig.engine(false)?;
+        rig.wait_already(&recorder, waiting).await?;
+        recorder.shutdown().await;
+    }
     let mut daemon = ChildDaemon::start(&rig, options.run_jobs).await?;
     let deliveries = events::signed(jobs)?;
 
