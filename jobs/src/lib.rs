@@ -94,12 +94,20 @@ pub fn handlers(care: &Care) -> Vec<Arc<dyn Handler>> {
     ]
 }
 
-/// The tables about people.
+/// The tables about people, and the audit trail.
 pub fn migrations() -> Vec<MigrationFile> {
-    vec![MigrationFile {
-        version: 2,
-        name: "people",
-        sqlite: include_str!("../../migrations/sqlite/0002_people.sql"),
-        postgres: include_str!("../../migrations/postgres/0002_people.sql"),
-    }]
+    vec![
+        MigrationFile {
+            version: 2,
+            name: "people",
+            sqlite: include_str!("../../migrations/sqlite/0002_people.sql"),
+            postgres: include_str!("../../migrations/postgres/0002_people.sql"),
+        },
+        MigrationFile {
+            version: 3,
+            name: "audit",
+            sqlite: include_str!("../../migrations/sqlite/0003_audit.sql"),
+            postgres: include_str!("../../migrations/postgres/0003_audit.sql"),
+        },
+    ]
 }

@@ -8,7 +8,7 @@ use keepwell_jobs::care::{document::AccessDocument, resources::CrisisResources};
 use keepwell_workers::{clock::SharedClock, engine::Engine};
 
 use super::{bearer::BearerTokens, crisis_resources::CrisisResourcesAnswer};
-use crate::telemetry::Metrics;
+use crate::{telemetry::Metrics, trail::Trail};
 
 /// Who knows what a person may use. A trait, because the API answers with the floor when whoever knows is
 /// silent, and a test has to be able to fall silent.
@@ -26,6 +26,8 @@ pub struct ApiState {
     pub(crate) access: Arc<dyn AccessReader>,
     /// What is measured.
     pub(crate) metrics: Arc<Metrics>,
+    /// The audit trail.
+    pub(crate) trail: Trail,
     /// What time it is.
     pub(crate) clock: SharedClock,
     /// Who may read access documents.
@@ -47,6 +49,7 @@ impl ApiState {
         access: Arc<dyn AccessReader>,
         metrics: Arc<Metrics>,
         clock: SharedClock,
+        trail: Trail,
         config: &Config,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -54,6 +57,7 @@ impl ApiState {
             access,
             metrics,
             clock,
+            trail,
             access_tokens: BearerTokens::new(config.access.tokens.iter().map(Secret::expose)),
             crisis_resources: CrisisResourcesAnswer::of(&config.crisis_resources),
             floor_resources: crate::serve::crisis_resources(config),

@@ -11,6 +11,7 @@ mod body;
 mod cases;
 mod connection;
 pub mod door;
+pub mod incidents;
 mod limits;
 pub mod options;
 pub mod problem;

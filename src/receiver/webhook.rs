@@ -151,7 +151,9 @@ impl Receiver {
             }
         };
         let Refused { reason, problem, retry_after_s } = refused;
-        self.stats.block(reason, self.clock.now_ms());
+        let now_ms = self.clock.now_ms();
+        self.stats.block(reason, now_ms);
+        self.stats.incidents.note(source.kind.name(), reason, client, now_ms);
         tracing::debug!(source = source.kind.name(), code = problem.code, "a webhook was refused");
 
         let mut response = problem.into_response();

@@ -6,6 +6,7 @@ use keepwell_config::{Config, TIERS_TOML, values::Role};
 use keepwell_jobs::{
     Care,
     care::{resources::CrisisResources, tiers::Tiers},
+    intake::privacy::{DropPathError, DropPaths},
     marks::Marks,
 };
 use keepwell_workers::{
@@ -24,10 +25,11 @@ use crate::{
     api::AccessReader,
     receiver::{door::Door, stats::ReceiverStats},
     telemetry::Metrics,
+    trail::Trail,
 };
 
 /// A day, in milliseconds.
-const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+pub(super) const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 
 /// What the private Redis may take, in bytes: at 40 bytes a waiting job, more than twenty million of them.
 const MANAGED_REDIS_BYTES_MAX: u64 = 1 << 30;
@@ -46,6 +48,7 @@ pub(super) struct Built {
     pub(super) door: Arc<dyn Door>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) receiver_stats: Arc<ReceiverStats>,
+    pub(super) trail: Trail,
 }
 
 /// Every table that keepwell has: the engine's and the rules'.
@@ -74,6 +77,11 @@ fn tiers(config: &Config) -> Result<Tiers, ServeError> {
     Ok(Tiers::from_toml(&text)?)
 }
 
+/// What is dropped of Stripe's events, as `config` says.
+pub(crate) fn drop_paths(config: &Config) -> Result<DropPaths, DropPathError> {
+    DropPaths::new(config.privacy.drop_paths.iter().map(String::as_str))
+}
+
 /// Whom to turn to, as `config` says.
 pub(crate) fn crisis_resources(config: &Config) -> CrisisResources {
     let resources = &config.crisis_resources;
@@ -94,12 +102,15 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
         DatabaseOptions { connections_max: config.database.connections_max, ..DatabaseOptions::default() };
     let database = Database::connect(&database_url(config), &options).await?;
     database.migrate(&migrations()).await?;
+    let database = database.sealing_with(keys.clone());
+    let drop_paths = drop_paths(config)?;
     let marks = Marks::load(&database).await.map_err(|error| ServeError::Marks(error.into()))?;
     let care = Care::new(tiers, marks.clone(), keys.clone()).with_resources(crisis_resources(config));
     let (redis, redis_url) = redis(config, state_dir).await?;
     let receiver_stats = Arc::new(ReceiverStats::new());
     let crisis_limit = Duration::from_millis(config.care.crisis_response_ms);
     let metrics = Arc::new(Metrics::new(Arc::clone(&receiver_stats), crisis_limit, Arc::clone(&clock)));
+    let trail = Trail::new(database.clone(), keys.clone(), Arc::clone(&clock), state_dir.path());
     let parts = EngineParts {
         database: database.clone(),
         keys,
@@ -111,13 +122,14 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
     let engine = Engine::start(parts, &engine_options(config, state_dir))?;
     Ok(Built {
         access: Arc::new(CareAccess { database: database.clone(), care, clock: Arc::clone(&clock) }),
-        door: Arc::new(EngineDoor { engine: engine.clone(), marks }),
+        door: Arc::new(EngineDoor { engine: engine.clone(), marks, drop_paths }),
         engine,
         redis,
         database,
         clock,
         metrics,
         receiver_stats,
+        trail,
     })
 }
 

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use async_trait::async_trait;
 use bytes::Bytes;
 use keepwell_jobs::{
-    intake::{self, IntakeError},
+    intake::{self, IntakeError, privacy::DropPaths},
     marks::Marks,
 };
 use keepwell_workers::{
@@ -26,13 +26,17 @@ const RETRY_AFTER_S: u32 = 2;
 pub(super) struct EngineDoor {
     pub(super) engine: Engine,
     pub(super) marks: Marks,
+    /// What is not kept of Stripe's events.
+    pub(super) drop_paths: DropPaths,
 }
 
 #[async_trait]
 impl Door for EngineDoor {
     fn read(&self, source: SourceKind, webhook_id: Option<&str>, body: &Bytes) -> Result<Intake, BadEvent> {
         let read = match source {
-            SourceKind::Stripe => intake::read_stripe(body, &self.marks),
+            SourceKind::Stripe => {
+                intake::read_stripe(body, &self.marks).map(|intake| intake.without(&self.drop_paths))
+            }
             SourceKind::App => intake::read_app(webhook_id.unwrap_or_default(), body, &self.marks),
         };
         let intake = read.map_err(bad_event)?;

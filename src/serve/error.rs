@@ -2,7 +2,7 @@
 
 use std::{error::Error, io, net::SocketAddr, path::PathBuf};
 
-use keepwell_jobs::care::tiers::TiersError;
+use keepwell_jobs::{care::tiers::TiersError, intake::privacy::DropPathError};
 use keepwell_workers::{
     database::{ConnectError, MigrateError},
     engine::StartError,
@@ -39,6 +39,9 @@ pub enum ServeError {
     /// The tiers' file.
     #[error("the file {0} (`care.tiers_file`) cannot be read")]
     TiersFile(PathBuf, #[source] io::Error),
+    /// The fields that are dropped.
+    #[error("`privacy.drop_paths` cannot be used")]
+    DropPaths(#[from] DropPathError),
     /// A secret.
     #[error(transparent)]
     Secret(#[from] SecretError),

@@ -10,7 +10,7 @@ pub mod signals;
 mod sources;
 pub mod state_dir;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use keepwell_config::{Loaded, values::Role};
 use keepwell_workers::{database::Database, engine::Engine, managed_redis::ManagedRedis};
@@ -20,11 +20,12 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     api::{ApiState, OperatorsListener, operators, public},
     receiver::Receiver,
+    trail::keeper::Keeper,
 };
 use state_dir::StateDir;
 
 pub use build::migrations;
-pub(crate) use build::{crisis_resources, database_url, key_ring};
+pub(crate) use build::{crisis_resources, database_url, drop_paths, key_ring};
 pub use error::ServeError;
 pub use sources::{APP_PATH, STRIPE_PATH};
 
@@ -64,15 +65,38 @@ impl Daemon {
         let operators_address = operators_listener.as_ref().map(OperatorsListener::address);
 
         let built = build::build(config, &state_dir).await?;
-        let api =
-            ApiState::new(built.engine.clone(), built.access, built.metrics, built.clock.clone(), config);
+        let api = ApiState::new(
+            built.engine.clone(),
+            built.access,
+            Arc::clone(&built.metrics),
+            built.clock.clone(),
+            built.trail.clone(),
+            config,
+        );
         let options = sources::receiver_options(config)?;
         let event_sources = options.sources.clone();
-        let receiver =
-            Receiver::new(options, built.door, public(api.clone()), built.clock, built.receiver_stats);
+        let receiver = Receiver::new(
+            options,
+            built.door,
+            public(api.clone()),
+            built.clock,
+            Arc::clone(&built.receiver_stats),
+        );
 
+        let works = config.roles.contains(&Role::Workers);
+        let keeper = Keeper {
+            trail: built.trail.clone(),
+            refused: Arc::clone(&built.receiver_stats),
+            metrics: built.metrics,
+            keep_ms: i64::from(config.retention.audit_days) * build::DAY_MS,
+            works,
+        };
         let stop = CancellationToken::new();
         let mut listeners = JoinSet::new();
+        listeners.spawn(keeper.run(stop.clone()));
+        if works {
+            listeners.spawn(Keeper::rotate(built.trail, stop.clone()));
+        }
         let receiver_stop = stop.clone();
         listeners.spawn(async move { receiver.serve(listener, receiver_stop).await });
         listeners.spawn(service_manager::feed_watchdog(built.engine.clone(), stop.clone()));

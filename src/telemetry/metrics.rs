@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicI64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -42,6 +42,9 @@ pub struct Metrics {
     success: SuccessWindow,
     crises: CrisisTimes,
     crisis_resources: Counter,
+    audit_sealed: Counter,
+    audit_broken: Gauge,
+    audit_is_broken: AtomicBool,
     crisis_limit: Duration,
     /// 0 is never.
     last_run_ended_ms: AtomicI64,
@@ -60,6 +63,14 @@ impl Metrics {
         let crisis_resources = Counter::default();
         let help = "Times that somebody was told where to find help";
         registry.register("crisis_resources_answered", help, crisis_resources.clone());
+        let (audit_sealed, audit_broken) = (Counter::default(), Gauge::default());
+        registry.register(
+            "audit_sealed",
+            "Entries of the audit trail bound into a block",
+            audit_sealed.clone(),
+        );
+        let help = "1 while the audit trail cannot be sealed; `keepwell audit verify` says more";
+        registry.register("audit_broken", help, audit_broken.clone());
         let jobs = JobMetrics::register(&mut registry);
         let lanes = LaneMetrics::register(&mut registry);
         registry.register_collector(Box::new(WebhookMetrics(Arc::clone(&webhooks))));
@@ -73,6 +84,9 @@ impl Metrics {
             success: SuccessWindow::default(),
             crises: CrisisTimes::default(),
             crisis_resources,
+            audit_sealed,
+            audit_broken,
+            audit_is_broken: AtomicBool::new(false),
             crisis_limit,
             last_run_ended_ms: AtomicI64::new(0),
             started_ms: clock.now_ms(),
@@ -100,6 +114,23 @@ impl Metrics {
     /// none.
     pub fn webhook_success_recent(&self) -> f64 {
         self.success.recent(self.clock.now_ms(), Taken::of(&self.webhooks)).share()
+    }
+
+    /// So many entries of the audit trail were bound into blocks.
+    pub fn audit_sealed(&self, entries: u64) {
+        self.audit_sealed.inc_by(entries);
+    }
+
+    /// The audit trail cannot be sealed; whether that is news.
+    pub fn audit_failed(&self) -> bool {
+        self.audit_broken.set(1);
+        !self.audit_is_broken.swap(true, Relaxed)
+    }
+
+    /// The audit trail is sealed, or there was nothing to seal.
+    pub fn audit_works(&self) {
+        self.audit_broken.set(0);
+        self.audit_is_broken.store(false, Relaxed);
     }
 
     /// Somebody was told where to find help.

@@ -129,7 +129,7 @@ impl JsonMetrics {
                 average_response_time: answer_ms,
                 error_rate: 1.0 - success,
                 crisis_response_compliance: crises.compliance,
-                security_violations: violations(stats).map(|reason| stats.blocked(reason)).sum(),
+                security_violations: stats.violations(),
                 system_availability: success,
             },
             crisis_safety: CrisisSafetyMetrics {
@@ -163,7 +163,7 @@ impl JsonMetrics {
 
 impl SecurityMetrics {
     fn of(stats: &ReceiverStats) -> Self {
-        let last = stats.last_blocked().filter(|(reason, _)| reason.is_unverified());
+        let last = stats.last_violation();
         Self {
             total_requests: stats.requests.get(),
             valid_requests: stats.valid.get(),
@@ -176,9 +176,9 @@ impl SecurityMetrics {
     }
 }
 
-/// The reasons for which unverified requests were refused at least once.
+/// The reasons for which requests of unproved origin were refused at least once.
 fn violations(stats: &ReceiverStats) -> impl Iterator<Item = Refusal> {
-    Refusal::ALL.into_iter().filter(|reason| reason.is_unverified() && stats.blocked(*reason) > 0)
+    Refusal::ALL.into_iter().filter(|reason| reason.is_violation() && stats.blocked(*reason) > 0)
 }
 
 #[cfg(test)]

@@ -1,10 +1,14 @@
 //! The tables about people: all SQL of the rules is here.
 
+pub mod audit;
 mod changes;
+mod connected;
 mod devices;
 mod person;
 mod person_data;
+pub mod rotation;
 mod rows;
+mod sealed_pairs;
 
 use keepwell_workers::{
     database::{Database, turn::Urgency},

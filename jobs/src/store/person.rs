@@ -7,33 +7,18 @@
 use std::sync::Arc;
 
 use keepwell_workers::{
-    database::{Connection, Reader, Transaction},
+    database::{Reader, Transaction},
     on_connection,
 };
 use quick_cache::sync::Cache;
 
 use super::{
+    audit::{PersonChange, append_change},
     changes::keep,
+    connected::Connected,
     rows::{self, CustomerRow, GraceRow, InvoiceRow, SignalRow, SubscriptionRow},
 };
 use crate::{Care, care::facts::Facts};
-
-/// Something with a connection.
-trait Connected {
-    fn connection(&mut self) -> Connection<'_>;
-}
-
-impl Connected for Reader {
-    fn connection(&mut self) -> Connection<'_> {
-        Reader::connection(self)
-    }
-}
-
-impl Connected for Transaction {
-    fn connection(&mut self) -> Connection<'_> {
-        Transaction::connection(self)
-    }
-}
 
 /// People that are remembered at once. Somebody's facts take a few hundred bytes.
 const PEOPLE_REMEMBERED_MAX: usize = 20_000;
@@ -104,6 +89,7 @@ pub async fn taught(
     after.version = before.version + 1;
     let marked = after.vulnerable || after.crisis().is_some();
     keep(transaction, &before, &after, marked).await?;
+    append_change(transaction, care, &PersonChange { before: &before, after: &after }).await?;
     let (marks, memory, after) = (care.marks.clone(), care.memory.clone(), Arc::new(after));
     transaction.after_commit(move || {
         marks.set(&after.customer, marked);

@@ -7,18 +7,19 @@ use axum::{
     extract::{Path, Query, State, rejection::QueryRejection},
 };
 use http::StatusCode;
+use keepwell_jobs::store::audit::AuditEntry;
 use keepwell_workers::{id::JobId, lanes::LaneStats, state::State as JobState};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::{
-    super::state::ApiState,
+    super::{operator_name::OperatorName, state::ApiState},
     bad_request,
     filter::JobQuery,
     ledger_away,
     view::{JobBody, JobWithHistory, Page},
 };
-use crate::receiver::problem::Problem;
+use crate::{receiver::problem::Problem, trail::EntryNote};
 
 /// How long the lanes may take to say why jobs wait; without them the list is still worth having.
 const LANES_TIMEOUT: Duration = Duration::from_millis(500);
@@ -57,10 +58,20 @@ pub(super) async fn show(
 
 pub(super) async fn retry(
     State(state): State<Arc<ApiState>>,
+    operator: OperatorName,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Problem> {
     let id = read_id(&id)?;
-    if state.engine.retry(id).await.map_err(|error| ledger_away(&error))? {
+    let note = EntryNote(AuditEntry {
+        at_ms: state.clock.now_ms(),
+        actor: operator.actor(),
+        action: "job.retried",
+        subject: Some(id.to_string()),
+        reason: "an operator asked for it".to_owned(),
+        before: None,
+        after: Some(json!({ "state": "owed", "attempts": 0 })),
+    });
+    if state.engine.retry_noting(id, Some(&note)).await.map_err(|error| ledger_away(&error))? {
         tracing::info!("job.id" = %id, "an operator retries a job");
         return Ok(Json(json!({ "id": id.to_string(), "retried": true })));
     }

@@ -8,6 +8,7 @@ use axum::{
 };
 use bytes::Bytes;
 use http::StatusCode;
+use keepwell_jobs::store::audit::AuditEntry;
 use keepwell_workers::{
     lane::Lane,
     lanes::{LaneError, LaneStats},
@@ -16,7 +17,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::{super::state::ApiState, bad_request, lanes_away, ledger_away};
+use super::{
+    super::{operator_name::OperatorName, state::ApiState},
+    bad_request, lanes_away, ledger_away,
+};
 use crate::receiver::problem::Problem;
 
 /// How long Redis may take.
@@ -77,6 +81,7 @@ pub(super) async fn list(State(state): State<Arc<ApiState>>) -> Result<Json<Lane
 
 pub(super) async fn pause(
     State(state): State<Arc<ApiState>>,
+    operator: OperatorName,
     Path(name): Path<String>,
     body: Bytes,
 ) -> Result<Json<Value>, Problem> {
@@ -89,7 +94,18 @@ pub(super) async fn pause(
     };
     let reason: String =
         body.reason.chars().filter(|c| !c.is_control()).take(REASON_CHARACTERS_MAX).collect();
-    within(state.engine.lanes().pause(lane, &reason, body.override_crisis)).await?;
+    if lane == Lane::Crisis && !body.override_crisis {
+        return within(async { Err(LaneError::CrisisNeedsOverride) }).await;
+    }
+    // Redis knows no transactions with the database: what an operator is about to do is written down first, and that it
+    // failed afterwards.
+    let entry =
+        entry(&state, &operator, "lane.paused", lane, &reason, json!({ "override": body.override_crisis }));
+    state.trail.record(&entry).await.map_err(|error| ledger_away(&*error))?;
+    if let Err(problem) = within(state.engine.lanes().pause(lane, &reason, body.override_crisis)).await {
+        note(&state, &AuditEntry { action: "lane.pause_failed", ..entry }).await;
+        return Err(problem);
+    }
     if lane == Lane::Crisis {
         tracing::error!(%lane, reason, "an operator holds the crisis lane up");
     } else {
@@ -100,12 +116,40 @@ pub(super) async fn pause(
 
 pub(super) async fn resume(
     State(state): State<Arc<ApiState>>,
+    operator: OperatorName,
     Path(name): Path<String>,
 ) -> Result<Json<Value>, Problem> {
     let lane = read_lane(&name)?;
     within(state.engine.lanes().resume(lane)).await?;
+    note(&state, &entry(&state, &operator, "lane.resumed", lane, "", Value::Null)).await;
     tracing::info!(%lane, "an operator lets a lane go on");
     Ok(Json(json!({ "name": lane, "paused": false })))
+}
+
+fn entry(
+    state: &ApiState,
+    operator: &OperatorName,
+    action: &'static str,
+    lane: Lane,
+    reason: &str,
+    after: Value,
+) -> AuditEntry {
+    AuditEntry {
+        at_ms: state.clock.now_ms(),
+        actor: operator.actor(),
+        action,
+        subject: Some(lane.to_string()),
+        reason: reason.to_owned(),
+        before: None,
+        after: Some(after).filter(|after| !after.is_null()),
+    }
+}
+
+/// Writes down what has happened already. A lane is never left paused because the trail cannot be written.
+async fn note(state: &ApiState, entry: &AuditEntry) {
+    if let Err(error) = state.trail.record(entry).await {
+        tracing::error!(error, action = entry.action, "what an operator did is not in the audit trail");
+    }
 }
 
 fn read_lane(name: &str) -> Result<Lane, Problem> {

@@ -1,7 +1,9 @@
 //! What operators ask and do, under `/api/v1/`.
 
+mod audit;
 mod filter;
 mod jobs;
+mod keys;
 mod lanes;
 mod view;
 mod waiting;
@@ -29,6 +31,12 @@ pub fn operators(state: Arc<ApiState>) -> Router {
         .route("/api/v1/jobs/{id}", get(jobs::show))
         .route("/api/v1/jobs/{id}/retry", post(jobs::retry))
         .route("/api/v1/workers", get(workers::list))
+        .route("/api/v1/audit", get(audit::list))
+        .route("/api/v1/audit/verify", get(audit::verify))
+        .route("/api/v1/audit/export", get(audit::export))
+        .route("/api/v1/keys", get(keys::list))
+        .route("/api/v1/keys/rotation", get(keys::rotation))
+        .route("/api/v1/keys/rotate", post(keys::rotate))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn(keep_pages_out))

@@ -58,7 +58,7 @@ impl Database {
         } else {
             return Err(ConnectError::UnknownScheme);
         };
-        Ok(Self { pools, turns: WriteTurns::default() })
+        Ok(Self { pools, turns: WriteTurns::default(), keys: None })
     }
 }
 

@@ -13,8 +13,9 @@ use sqlx::{PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool,
 
 pub use connect::{ConnectError, DatabaseOptions};
 pub use migrate::{Dialect, MigrateError, MigrationFile};
-pub use transaction::{AfterCommit, Durability, Transaction};
+pub use transaction::{AfterCommit, Durability, Note, Transaction};
 
+use crate::seal::KeyRing;
 use turn::WriteTurns;
 
 /// A connection of either kind.
@@ -50,6 +51,7 @@ macro_rules! on_connection {
 pub struct Database {
     pools: Pools,
     turns: WriteTurns,
+    keys: Option<KeyRing>,
 }
 
 #[derive(Debug, Clone)]
@@ -93,6 +95,12 @@ impl Reader {
 }
 
 impl Database {
+    /// The same database, its transactions knowing the `keys` that seal what is written in them.
+    #[must_use]
+    pub fn sealing_with(self, keys: KeyRing) -> Self {
+        Self { keys: Some(keys), ..self }
+    }
+
     /// A connection for reading. Waits at most the pool's acquire time-out (see [`DatabaseOptions`]).
     pub async fn reader(&self, urgency: turn::Urgency) -> Result<Reader, sqlx::Error> {
         match &self.pools {

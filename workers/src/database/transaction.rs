@@ -1,14 +1,19 @@
 //! A transaction of either kind of database, with what should happen around its commit.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
+use async_trait::async_trait;
 use sqlx::{Postgres, Sqlite};
 
 use super::{
     Connection, Database, Pools,
     turn::{Urgency, WriteTurn},
 };
-use crate::{clock::UnixMs, job::NewJob};
+use crate::{
+    clock::UnixMs,
+    job::{Job, NewJob},
+    seal::KeyRing,
+};
 
 /// What a commit promises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,12 +27,21 @@ pub enum Durability {
 /// Something to do once the transaction has committed, and only then; it must be quick and must not fail.
 pub type AfterCommit = Box<dyn FnOnce() + Send>;
 
+/// What is written together with an effect, in its transaction: that it happened, and why.
+#[async_trait]
+pub trait Note: Send + Sync {
+    /// Writes it.
+    async fn write(&self, transaction: &mut Transaction) -> Result<(), sqlx::Error>;
+}
+
 /// An open transaction. Dropped without [`Transaction::commit`], it is rolled back.
 pub struct Transaction {
     inner: Inner,
     follow_ups: Vec<NewJob>,
     after_commit: Vec<AfterCommit>,
     now_ms: UnixMs,
+    keys: Option<KeyRing>,
+    job: Option<Arc<Job>>,
     // Declared last: the next writer's turn comes after the transaction itself is gone.
     _turn: Option<WriteTurn>,
 }
@@ -60,7 +74,15 @@ impl Database {
                 (Inner::Postgres(transaction), None)
             }
         };
-        Ok(Transaction { inner, follow_ups: Vec::new(), after_commit: Vec::new(), now_ms, _turn: turn })
+        Ok(Transaction {
+            inner,
+            follow_ups: Vec::new(),
+            after_commit: Vec::new(),
+            now_ms,
+            keys: self.keys.clone(),
+            job: None,
+            _turn: turn,
+        })
     }
 }
 
@@ -76,6 +98,21 @@ impl Transaction {
     /// The instant that everything in this transaction counts as now.
     pub fn now_ms(&self) -> UnixMs {
         self.now_ms
+    }
+
+    /// What seals what is written here; `None` unless the database was given keys.
+    pub fn keys(&self) -> Option<&KeyRing> {
+        self.keys.as_ref()
+    }
+
+    /// From here on the effects are those of `job`.
+    pub fn work_for(&mut self, job: Arc<Job>) {
+        self.job = Some(job);
+    }
+
+    /// The job whose effects are being applied; `None` where nobody's are.
+    pub fn job(&self) -> Option<&Arc<Job>> {
+        self.job.as_ref()
     }
 
     /// Has `job` recorded in this same transaction; it is put in its lane after the commit.

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     caretaker::Caretaker,
     clock::{SharedClock, UnixMs},
-    database::{Database, turn::Urgency},
+    database::{Database, Note, turn::Urgency},
     handler::Registry,
     id::{JobId, NodeId},
     job::{NewJob, Recorded},
@@ -288,7 +288,12 @@ impl Engine {
 
     /// Owes a dead or cancelled job again, its attempts counted from zero. `false` if there is no such job.
     pub async fn retry(&self, id: JobId) -> Result<bool, RetryError> {
-        let Some(placement) = self.0.ledger.revive(id).await? else { return Ok(false) };
+        self.retry_noting(id, None).await
+    }
+
+    /// The same, with `note` written in the same transaction if the job is owed again.
+    pub async fn retry_noting(&self, id: JobId, note: Option<&dyn Note>) -> Result<bool, RetryError> {
+        let Some(placement) = self.0.ledger.revive(id, note).await? else { return Ok(false) };
         self.0.general_placements.push(vec![placement]);
         Ok(true)
     }

@@ -7,6 +7,7 @@ mod load;
 mod owed;
 mod query;
 mod record;
+mod reseal;
 mod settle;
 mod upkeep;
 
@@ -17,6 +18,7 @@ pub(crate) use commit::{CommitterTask, committer};
 pub(crate) use load::Loaded;
 pub use query::{Attempt, JobFilter, JobPage, JobView, LedgerTotals};
 pub use record::SealedJob;
+pub use reseal::PayloadKey;
 pub use settle::{Settled, Verdict};
 
 use crate::{

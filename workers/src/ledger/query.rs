@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::Ledger;
 use crate::{
     clock::UnixMs,
-    database::{Durability, turn::Urgency},
+    database::{Durability, Note, turn::Urgency},
     id::JobId,
     lane::Lane,
     lanes::Placement,
@@ -196,7 +196,12 @@ impl Ledger {
     }
 
     /// Owes a dead or cancelled job again, its attempts counted from zero. `None` if there is no such job to retry.
-    pub(crate) async fn revive(&self, id: JobId) -> Result<Option<Placement>, sqlx::Error> {
+    /// `note` is written in the same transaction.
+    pub(crate) async fn revive(
+        &self,
+        id: JobId,
+        note: Option<&dyn Note>,
+    ) -> Result<Option<Placement>, sqlx::Error> {
         const SQL: &str = "UPDATE jobs SET state = 'owed', attempts = 0, finished_at_ms = NULL, run_at_ms = $2 \
              WHERE id = $1 AND state IN ('dead', 'cancelled') RETURNING lane, turn";
         let now_ms = self.clock.now_ms();
@@ -204,6 +209,9 @@ impl Ledger {
         let row: Option<(String, Option<i64>)> = on_connection!(transaction, |connection| {
             sqlx::query_as(SQL).bind(id.0).bind(now_ms).fetch_optional(connection).await
         })?;
+        if let (Some(_), Some(note)) = (&row, note) {
+            note.write(&mut transaction).await?;
+        }
         transaction.commit().await?;
         Ok(row.map(|(lane, turn)| Placement {
             id,

@@ -277,6 +277,7 @@ async fn apply(
     transaction: &mut Transaction,
 ) -> Result<Outcome, sqlx::Error> {
     use futures_util::FutureExt as _;
+    transaction.work_for(Arc::clone(&run.job));
     let limit = std::time::Duration::from_millis(run.policy.timeout_ms);
     let applying =
         std::panic::AssertUnwindSafe(handler.apply(&run.job, prepared, transaction)).catch_unwind();
