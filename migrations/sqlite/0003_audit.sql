@@ -13,7 +13,7 @@ CREATE TABLE audit_entries (
     details_digest BLOB   NOT NULL CHECK (length(details_digest) = 32),
     key_id         TEXT   NOT NULL,
     sealed         BLOB   NOT NULL
-) WITHOUT ROWID;
+);
 CREATE UNIQUE INDEX audit_entries_position ON audit_entries (position) WHERE position IS NOT NULL;
 CREATE INDEX audit_entries_unsealed ON audit_entries (id) WHERE position IS NULL;
 CREATE INDEX audit_entries_subject ON audit_entries (subject, id) WHERE subject IS NOT NULL;
@@ -26,17 +26,21 @@ BEGIN
 END;
 
 -- An entry gets its position, once; its details are sealed again with another key. Nothing else about it ever changes.
-CREATE TRIGGER audit_entries_unchanged BEFORE UPDATE ON audit_entries
-WHEN NOT (
-    NEW.id IS OLD.id AND NEW.at_ms IS OLD.at_ms AND NEW.actor_kind IS OLD.actor_kind AND NEW.actor IS OLD.actor
-    AND NEW.action IS OLD.action AND NEW.subject IS OLD.subject AND NEW.details_digest IS OLD.details_digest
-    AND (
-        (OLD.position IS NULL AND NEW.position IS NOT NULL AND NEW.key_id IS OLD.key_id AND NEW.sealed IS OLD.sealed)
-        OR (NEW.position IS OLD.position AND NEW.key_id IS NOT OLD.key_id)
-    )
-)
+-- Three triggers, so that giving a position does not have to read the details.
+CREATE TRIGGER audit_entries_unchanged
+BEFORE UPDATE OF id, at_ms, actor_kind, actor, action, subject, details_digest ON audit_entries
 BEGIN
     SELECT RAISE(ABORT, 'audit entries are never changed');
+END;
+CREATE TRIGGER audit_entries_in_place BEFORE UPDATE OF position ON audit_entries
+WHEN OLD.position IS NOT NULL OR NEW.position IS NULL
+BEGIN
+    SELECT RAISE(ABORT, 'the positions of audit entries are never changed');
+END;
+CREATE TRIGGER audit_entries_resealed BEFORE UPDATE OF key_id, sealed ON audit_entries
+WHEN NEW.key_id IS OLD.key_id
+BEGIN
+    SELECT RAISE(ABORT, 'the details of audit entries are never changed, only sealed with another key');
 END;
 
 CREATE TRIGGER audit_entries_kept BEFORE DELETE ON audit_entries

@@ -133,11 +133,11 @@ async fn verify(context: &Context) -> Result<(), Failure> {
 }
 
 fn verify_exported(context: &Context, file: &PathBuf) -> Result<(), Failure> {
-    let content = fs::read_to_string(file)
+    let lines = fs::read_to_string(file)
         .map_err(|error| Failure::because(format!("{} cannot be read", file.display()), error))?;
     // Without a configuration the chain is checked all the same.
     let keys = context.client_config().ok().and_then(|loaded| key_ring(&loaded.config).ok());
-    let report = verify_file(&content, keys.as_ref());
+    let report = verify_file(&lines, keys.as_ref());
     if report.finding.is_none() && !report.authenticated {
         say("hint: configure `encryption.keys` as for the daemon, or nobody can say who made this file");
     }

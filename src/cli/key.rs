@@ -1,6 +1,6 @@
 //! `keepwell key`: the keys that data are sealed with.
 
-use std::time::Duration;
+use std::{fmt::Write as _, time::Duration};
 
 use clap::Subcommand;
 use serde_json::Value;
@@ -88,15 +88,17 @@ fn render(answer: &Value) -> String {
             if needed { "yes" } else { "no" }.to_owned(),
         ]);
         let (id, role) = (text(key, "id"), text(key, "role"));
-        if role == "missing" {
-            hints.push_str(&format!(
-                "hint: key {id} is not in `encryption.keys`, and what it sealed cannot be opened\n"
-            ));
-        } else if !needed {
-            hints.push_str(&format!(
-                "hint: key {id} is no longer needed; take it out of `encryption.keys` of every process\n"
-            ));
-        }
+        // Writing to a String cannot fail.
+        let _ = if role == "missing" {
+            writeln!(hints, "hint: key {id} is not in `encryption.keys`, and what it sealed cannot be opened")
+        } else if needed {
+            Ok(())
+        } else {
+            writeln!(
+                hints,
+                "hint: key {id} is no longer needed; take it out of `encryption.keys` of every process"
+            )
+        };
     }
     let rotation = &answer["rotation"];
     let last = if rotation.is_null() { String::new() } else { format!("\n{}\n", progress(rotation)) };

@@ -99,9 +99,9 @@ impl Keeper {
 
     async fn seal(&self, sealer: &mut Sealer) {
         match sealer.round().await {
-            Ok(Some(sealed)) => {
-                self.metrics.audit_sealed(sealed.entries as u64);
-                if let Err(error) = self.trail.witness.note(&sealed.end) {
+            Ok(Some(round)) => {
+                self.metrics.audit_sealed(round.entries as u64);
+                if let Err(error) = self.trail.witness.note(&round.end) {
                     tracing::warn!(%error, "the end of the audit trail cannot be noted in the state directory");
                 }
             }

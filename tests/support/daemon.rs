@@ -120,6 +120,12 @@ impl Daemon {
         keepwell(&environment, self.state.path(), arguments)
     }
 
+    /// Changes a setting, by its environment name; the next start has it.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.environment.retain(|(known, _)| known != name);
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
     /// `kill -9`.
     pub fn kill(&mut self) {
         self.process.kill(Signal::KILL);

@@ -111,3 +111,44 @@ impl SealedTable for SealedPairs {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use keepwell_workers::{
+        database::{Database, DatabaseOptions, Durability, turn::Urgency},
+        seal::{KeyRing, SealingKey},
+    };
+    use zeroize::Zeroizing;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_changed_since_it_was_read_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("pairs.db").display());
+        let database = Database::connect(&url, &DatabaseOptions::default()).await.unwrap();
+        database.migrate(&crate::migrations()).await.unwrap();
+        let keys = KeyRing::new(SealingKey::new("new", &Zeroizing::new([1; 32])), []);
+        let mut transaction = database.begin(Urgency::General, Durability::Relaxed, 0).await.unwrap();
+        for sql in [
+            "INSERT INTO customers VALUES ('cus_1', 1, FALSE, FALSE, NULL, FALSE, 0)",
+            "INSERT INTO person_data VALUES ('cus_1', 'consent', 0, 'old', x'01')",
+        ] {
+            on_connection!(transaction, |connection| sqlx::query(sql).execute(connection).await.map(|_| ()))
+                .unwrap();
+        }
+        transaction.commit().await.unwrap();
+        let mut reader = database.reader(Urgency::General).await.unwrap();
+        let place = PERSON_DATA.look(&mut reader, "", 9).await.unwrap().remove(0);
+        let old = PERSON_DATA.read(&mut reader, &place.name).await.unwrap().unwrap();
+        let mut transaction = database.begin(Urgency::General, Durability::Relaxed, 0).await.unwrap();
+        let newer = "UPDATE person_data SET sealed = x'02'";
+        on_connection!(transaction, |connection| sqlx::query(newer).execute(connection).await.map(|_| ()))
+            .unwrap();
+        let sealed = keys.seal(&old.context, b"stale").unwrap();
+        PERSON_DATA.replace(&mut transaction, &place.name, &old, &sealed).await.unwrap();
+        transaction.commit().await.unwrap();
+        let left = PERSON_DATA.read(&mut reader, &place.name).await.unwrap().unwrap();
+        assert_eq!((left.key_id.as_str(), left.sealed), ("old", vec![2]));
+    }
+}

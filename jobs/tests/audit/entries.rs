@@ -156,3 +156,27 @@ async fn two_sealers_do_not_get_in_each_others_way() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_trail_that_grows_while_it_is_verified_is_whole() {
+    on_each_database(async |room| {
+        let mut sealer = sealer(room, 2);
+        let growing = async {
+            for _ in 0..40 {
+                write(room, 5).await;
+                while sealer.round().await.unwrap().is_some() {}
+            }
+        };
+        let watching = async {
+            loop {
+                let report = report(room, None).await;
+                assert_eq!(report.finding, None);
+                if report.entries == 200 && report.unsealed == 0 {
+                    return;
+                }
+            }
+        };
+        tokio::join!(growing, watching);
+    })
+    .await;
+}

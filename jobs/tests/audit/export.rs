@@ -42,7 +42,7 @@ async fn file(room: &Room, filter: &AuditFilter, asked: &[(&str, &str)]) -> Stri
 fn patched(file: &str, patch: impl Fn(Vec<&str>) -> Vec<String>) -> String {
     let mut lines: Vec<&str> = file.lines().collect();
     let manifest = lines.pop().unwrap();
-    let body: String = patch(lines).iter().map(|line| format!("{line}\n")).collect();
+    let body = patch(lines).join("\n") + "\n";
     let mut manifest: serde_json::Value = serde_json::from_str(manifest).unwrap();
     manifest["manifest"]["sha256"] = hex::encode(Sha256::digest(&body)).into();
     manifest["manifest"]["lines"] = body.lines().count().into();
@@ -88,7 +88,7 @@ async fn an_export_is_whole_until_somebody_touches_it() {
             own(lines)
         });
         assert_eq!(problem(&swapped, None), Some(Problem::EntryRemoved));
-        let without_manifest: String = whole.lines().take(20).map(|line| format!("{line}\n")).collect();
+        let without_manifest = whole.lines().take(20).collect::<Vec<_>>().join("\n");
         assert_eq!(problem(&without_manifest, None), Some(Problem::Truncated));
     })
     .await;

@@ -16,9 +16,9 @@ async fn the_database_refuses_to_change_or_delete_anything_of_the_trail() {
         write(room, 1).await;
         for (sql, refusal) in [
             ("UPDATE audit_entries SET action = 'x.y'", "never changed"),
-            ("UPDATE audit_entries SET sealed = details_digest", "never changed"),
-            ("UPDATE audit_entries SET position = 100 + position", "never changed"),
-            ("UPDATE audit_entries SET position = NULL", "never changed"),
+            ("UPDATE audit_entries SET sealed = details_digest", "never"),
+            ("UPDATE audit_entries SET position = 100 + position WHERE position > 0", "never changed"),
+            ("UPDATE audit_entries SET position = NULL WHERE position > 0", "never changed"),
             ("UPDATE audit_entries SET subject = NULL, key_id = 'other'", "never changed"),
             ("DELETE FROM audit_entries", "2555 days"),
             ("UPDATE audit_blocks SET sealed_at_ms = 0", ""),

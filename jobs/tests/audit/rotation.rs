@@ -145,7 +145,7 @@ async fn a_rotation_that_was_killed_goes_on_where_it_was() {
             steps += 1;
         }
         let progress = rotation(room, &ring).progress().await.unwrap().unwrap();
-        assert!(steps as i64 >= progress.resealed / ROWS_MAX as i64, "in small batches");
+        assert!(i64::from(steps) >= progress.resealed / ROWS_MAX as i64, "in small batches");
         assert_eq!(used(room).await.len(), 1);
         // Nothing was done twice.
         let rows: u64 = used(room).await.iter().map(|(_, rows)| rows).sum();

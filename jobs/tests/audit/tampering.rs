@@ -175,6 +175,8 @@ async fn lay_open(room: &Room) {
         for trigger in [
             "audit_entries_new",
             "audit_entries_unchanged",
+            "audit_entries_in_place",
+            "audit_entries_resealed",
             "audit_entries_kept",
             "audit_blocks_new",
             "audit_blocks_unchanged",

@@ -6,6 +6,7 @@ mod crises;
 mod malformed;
 mod orders;
 mod payments;
+mod privacy;
 #[path = "../support/mod.rs"]
 mod support;
 mod trust;

@@ -74,7 +74,23 @@ impl Database {
                 (Inner::Postgres(transaction), None)
             }
         };
-        Ok(Transaction {
+        Ok(self.transaction(inner, turn, now_ms))
+    }
+
+    /// Opens a transaction for reading, in which the database stands still: everything that is read is of the same
+    /// moment. Nobody waits for it. It is not committed, only dropped.
+    pub async fn snapshot(&self, now_ms: UnixMs) -> Result<Transaction, sqlx::Error> {
+        let inner = match &self.pools {
+            Pools::Sqlite { readers, .. } => Inner::Sqlite(readers.begin().await?),
+            Pools::Postgres { general, .. } => {
+                Inner::Postgres(general.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?)
+            }
+        };
+        Ok(self.transaction(inner, None, now_ms))
+    }
+
+    fn transaction(&self, inner: Inner, turn: Option<WriteTurn>, now_ms: UnixMs) -> Transaction {
+        Transaction {
             inner,
             follow_ups: Vec::new(),
             after_commit: Vec::new(),
@@ -82,7 +98,7 @@ impl Database {
             keys: self.keys.clone(),
             job: None,
             _turn: turn,
-        })
+        }
     }
 }
 

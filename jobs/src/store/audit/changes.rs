@@ -93,7 +93,7 @@ impl PersonChange<'_> {
         if before == after {
             return None;
         }
-        let (before, after) = difference(sections(&before), sections(&after));
+        let (before, after) = difference(&sections(&before), sections(&after));
         (!after.is_empty()).then_some(("access.changed", before.into(), after.into()))
     }
 
@@ -179,7 +179,7 @@ fn sections(document: &AccessDocument) -> Map<String, Value> {
 
 /// The sections that differ.
 fn difference(
-    before: Map<String, Value>,
+    before: &Map<String, Value>,
     after: Map<String, Value>,
 ) -> (Map<String, Value>, Map<String, Value>) {
     let mut changed = (Map::new(), Map::new());

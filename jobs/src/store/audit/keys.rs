@@ -12,7 +12,10 @@ use keepwell_workers::{
 use rand::RngCore as _;
 use zeroize::Zeroizing;
 
-use super::{super::person_data::encode, head::Head};
+use super::{
+    super::{connected::Connected, person_data::encode},
+    head::Head,
+};
 
 /// A key that makes codes.
 #[derive(Clone)]
@@ -49,10 +52,9 @@ impl KeyRow {
 }
 
 /// Every key, the oldest first.
-pub(super) async fn all(database: &Database) -> Result<Vec<KeyRow>, sqlx::Error> {
+pub(super) async fn all(connected: &mut impl Connected) -> Result<Vec<KeyRow>, sqlx::Error> {
     const SQL: &str = "SELECT id, made_under, key_id, sealed FROM audit_keys ORDER BY id LIMIT 10000";
-    let mut reader = database.reader(Urgency::General).await?;
-    on_connection!(reader, |connection| sqlx::query_as(SQL).fetch_all(connection).await)
+    on_connection!(connected, |connection| sqlx::query_as(SQL).fetch_all(connection).await)
 }
 
 /// The key that makes codes now, made if there is none under the first key of the ring. Each rotation of the ring gets
@@ -62,15 +64,17 @@ pub(super) async fn current(
     keys: &KeyRing,
     now_ms: UnixMs,
 ) -> Result<CodeKey, sqlx::Error> {
-    let known = all(database).await?;
+    const SQL: &str = "INSERT INTO audit_keys (id, made_under, created_at_ms, key_id, sealed) \
+         VALUES ($1, $2, $3, $4, $5)";
+    let mut reader = database.reader(Urgency::General).await?;
+    let known = all(&mut reader).await?;
+    drop(reader);
     if let Some(newest) = known.last().filter(|newest| newest.made_under == keys.active_id()) {
         return newest.open(keys).map_err(encode);
     }
     let mut key = CodeKey { id: known.last().map_or(1, |newest| newest.id + 1), bytes: vec![0; 32].into() };
     rand::rng().fill_bytes(&mut key.bytes);
     let sealed = keys.seal(&key_context(key.id), &key.bytes).map_err(encode)?;
-    const SQL: &str = "INSERT INTO audit_keys (id, made_under, created_at_ms, key_id, sealed) \
-         VALUES ($1, $2, $3, $4, $5)";
     let mut transaction = database.begin(Urgency::General, Durability::Durable, now_ms).await?;
     // If another process was faster, this fails, and the next round finds its key.
     on_connection!(transaction, |connection| {

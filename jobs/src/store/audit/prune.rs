@@ -38,10 +38,10 @@ pub async fn prune(
         return Ok(false);
     };
     let key = keys::current(database, keys, now_ms).await?;
-    let rows = keys::all(database).await?;
-    let known: Vec<CodeKey> = rows.iter().filter_map(|row| row.open(keys).ok()).collect();
     let mut transaction = database.begin(Urgency::General, Durability::Durable, now_ms).await?;
     let head = Head::take(&mut transaction).await?;
+    let rows = keys::all(&mut transaction).await?;
+    let known: Vec<CodeKey> = rows.iter().filter_map(|row| row.open(keys).ok()).collect();
     if !head.is_genuine(&known) {
         return Err(AuditError::Tampered);
     }

@@ -22,7 +22,7 @@ use super::{
 /// Entries on one page, at most.
 const PAGE_MAX: u32 = 500;
 
-/// Blocks on one page of an export; each has up to 128 entries.
+/// Blocks on one page of an export; each has up to 64 entries.
 const BLOCKS_PER_EXPORT_PAGE: i64 = 16;
 
 /// Which entries; what is `None` does not matter.
@@ -141,9 +141,9 @@ pub async fn export(
     from: Option<i64>,
 ) -> Result<ExportPage, sqlx::Error> {
     let everything = *filter == AuditFilter::default();
-    let rows = keys::all(database).await?;
     let mut reader = database.reader(Urgency::General).await?;
     let head = Head::read(&mut reader).await?;
+    let rows = keys::all(&mut reader).await?;
     let from = from.unwrap_or(head.first_block);
     let to = head.last_block.min(from.saturating_add(BLOCKS_PER_EXPORT_PAGE) - 1);
     let mut lines = Vec::new();

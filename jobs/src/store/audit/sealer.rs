@@ -16,7 +16,7 @@ use super::{
 };
 
 /// Entries in a block: what a transaction binds in about 2 ms.
-const ENTRIES_PER_BLOCK: usize = 128;
+const ENTRIES_PER_BLOCK: usize = 64;
 
 /// Blocks in one round, so that a round ends.
 const BLOCKS_PER_ROUND: usize = 64;
@@ -101,7 +101,7 @@ impl Sealer {
         // Durable, or a power cut could take back a block whose number somebody else has noted.
         let mut transaction = self.database.begin(Urgency::General, Durability::Durable, now_ms).await?;
         let head = Head::take(&mut transaction).await?;
-        if !self.is_genuine(&head, &key).await? {
+        if !self.is_genuine(&mut transaction, &head, &key).await? {
             return Err(AuditError::Tampered);
         }
         let first_position = head.last_position + 1;
@@ -135,12 +135,17 @@ impl Sealer {
         Ok(Some(block))
     }
 
-    async fn is_genuine(&self, head: &Head, key: &CodeKey) -> Result<bool, AuditError> {
+    async fn is_genuine(
+        &self,
+        transaction: &mut Transaction,
+        head: &Head,
+        key: &CodeKey,
+    ) -> Result<bool, AuditError> {
         if head.is_genuine(std::slice::from_ref(key)) {
             return Ok(true);
         }
         // Signed before the ring was rotated.
-        let rows = keys::all(&self.database).await?;
+        let rows = keys::all(transaction).await?;
         let known: Vec<CodeKey> = rows.iter().filter_map(|row| row.open(&self.keys).ok()).collect();
         Ok(head.is_genuine(&known))
     }

@@ -2,7 +2,7 @@
 
 use keepwell_workers::{
     clock::UnixMs,
-    database::{Database, Reader, turn::Urgency},
+    database::{Database, Transaction},
     id::JobId,
     on_connection,
     seal::KeyRing,
@@ -10,6 +10,7 @@ use keepwell_workers::{
 use serde::Serialize;
 
 use super::{
+    super::connected::Connected,
     AUDIT_RETENTION_MS,
     block::{BEGINNING, BLOCK_COLUMNS, Block, ChainEnd},
     entry::{COLUMNS, EntryRow},
@@ -54,9 +55,9 @@ impl Verifier {
         Self { database, keys }
     }
 
-    /// Looks at up to `blocks_max` blocks (and 200) from number `from` on, or from the first one. `witness` is an end of
-    /// the chain that somebody noted earlier, outside the database. Entries that are in no block are looked at with the
-    /// last piece.
+    /// Looks at up to `blocks_max` blocks (and 200) from number `from` on, or from the first one. `witness` is an end
+    /// of the chain that somebody noted earlier, outside the database. Entries that are in no block are looked at with
+    /// the last piece.
     pub async fn page(
         &self,
         from: Option<i64>,
@@ -64,10 +65,11 @@ impl Verifier {
         witness: Option<&ChainEnd>,
         now_ms: UnixMs,
     ) -> Result<Report, sqlx::Error> {
-        let rows = keys::all(&self.database).await?;
-        let code_keys: Vec<CodeKey> = rows.iter().filter_map(|row| row.open(&self.keys).ok()).collect();
-        let mut reader = self.database.reader(Urgency::General).await?;
+        // What is sealed or let go meanwhile would look as if somebody had done it.
+        let mut reader = self.database.snapshot(now_ms).await?;
         let head = Head::read(&mut reader).await?;
+        let rows = keys::all(&mut reader).await?;
+        let code_keys: Vec<CodeKey> = rows.iter().filter_map(|row| row.open(&self.keys).ok()).collect();
         let mut report =
             Report { finding: None, blocks: 0, entries: 0, unsealed: 0, next: None, end: head.end() };
         if !head.is_genuine(&code_keys) {
@@ -80,8 +82,8 @@ impl Verifier {
             return Ok(report);
         }
         let page = Page { keys: &self.keys, code_keys: &code_keys, head: &head, witness, now_ms };
-        report.finding =
-            page.look(&mut reader, from.unwrap_or(head.first_block), blocks_max, &mut report).await?.err();
+        let from = from.unwrap_or(head.first_block);
+        report.finding = page.look(&mut reader, from, blocks_max, &mut report).await?.err();
         Ok(report)
     }
 }
@@ -97,30 +99,28 @@ struct Page<'p> {
 impl Page<'_> {
     async fn look(
         &self,
-        reader: &mut Reader,
+        reader: &mut Transaction,
         from: i64,
         blocks_max: i64,
         report: &mut Report,
     ) -> Result<Result<(), Finding>, sqlx::Error> {
         let mut previous = self.before(reader, from).await?;
         let mut number = from;
-        if let (true, Some(first)) =
-            (from == self.head.first_block, blocks(reader, from, from).await?.first())
-        {
-            if let Some(row) =
-                entries(reader, i64::MIN, first.first_position.saturating_sub(1)).await?.first()
-            {
-                let at = (row.position, Some(JobId(row.id)));
-                let detail = "its position lies before the beginning of the chain";
-                return Ok(Err(Finding::at_entry(Problem::EntryInserted, None, at, detail)));
-            }
-        }
         let last =
             self.head.last_block.min(from.saturating_add(blocks_max.clamp(1, BLOCKS_PER_PAGE_MAX)) - 1);
         let mut last_position = None;
-        for block in blocks(reader, from, last).await? {
+        let found = blocks(reader, from, last).await?;
+        if let Some(first) = found.first().filter(|first| first.number == self.head.first_block)
+            && let Some(row) =
+                entries(reader, i64::MIN, first.first_position.saturating_sub(1)).await?.first()
+        {
+            let at = (row.position, Some(JobId(row.id)));
+            let detail = "its position lies before the beginning of the chain";
+            return Ok(Err(Finding::at_entry(Problem::EntryInserted, None, at, detail)));
+        }
+        for block in found {
             if block.number != number {
-                return Ok(Err(self.gone(number)));
+                return Ok(Err(Self::gone(number)));
             }
             if let Err(finding) = self.check(reader, &block, previous.as_deref(), last_position).await? {
                 return Ok(Err(finding));
@@ -132,7 +132,7 @@ impl Page<'_> {
             number += 1;
         }
         if number <= last {
-            return Ok(Err(self.gone(number)));
+            return Ok(Err(Self::gone(number)));
         }
         if last < self.head.last_block {
             report.next = Some(last + 1);
@@ -143,7 +143,7 @@ impl Page<'_> {
 
     async fn check(
         &self,
-        reader: &mut Reader,
+        reader: &mut Transaction,
         block: &Block,
         previous: Option<&[u8]>,
         last_position: Option<i64>,
@@ -156,11 +156,11 @@ impl Page<'_> {
             let detail = "its entries do not follow those of the block before it";
             return Ok(Err(Finding::at_block(Problem::BlockAltered, block.number, detail)));
         }
-        if let Some(witness) = self.witness.filter(|witness| witness.block == block.number) {
-            if *witness != block.end() {
-                let detail = "it is another block than the one that was noted outside the database";
-                return Ok(Err(Finding::at_block(Problem::BlockAltered, block.number, detail)));
-            }
+        if let Some(witness) = self.witness.filter(|witness| witness.block == block.number)
+            && *witness != block.end()
+        {
+            let detail = "it is another block than the one that was noted outside the database";
+            return Ok(Err(Finding::at_block(Problem::BlockAltered, block.number, detail)));
         }
         let rows = entries(reader, block.first_position, block.last_position).await?;
         let seen: Vec<Seen> = rows.iter().filter_map(|row| self.seen(row)).collect();
@@ -179,21 +179,21 @@ impl Page<'_> {
     }
 
     /// What the block `number` has to follow; `None` if retention took that.
-    async fn before(&self, reader: &mut Reader, number: i64) -> Result<Option<Vec<u8>>, sqlx::Error> {
+    async fn before(&self, reader: &mut Transaction, number: i64) -> Result<Option<Vec<u8>>, sqlx::Error> {
         if number <= 1 {
             return Ok(Some(BEGINNING.to_vec()));
         }
         Ok(blocks(reader, number - 1, number - 1).await?.pop().map(|block| block.hash))
     }
 
-    fn gone(&self, number: i64) -> Finding {
+    fn gone(number: i64) -> Finding {
         Finding::at_block(Problem::BlockRemoved, number, "the block is gone")
     }
 
     /// The head, what was noted outside, and entries beside the chain.
     async fn look_at_the_end(
         &self,
-        reader: &mut Reader,
+        reader: &mut Transaction,
         last_hash: Option<&[u8]>,
         report: &mut Report,
     ) -> Result<Result<(), Finding>, sqlx::Error> {
@@ -233,7 +233,11 @@ impl Page<'_> {
 }
 
 /// The blocks with these numbers, in order.
-pub(super) async fn blocks(reader: &mut Reader, from: i64, to: i64) -> Result<Vec<Block>, sqlx::Error> {
+pub(super) async fn blocks(
+    reader: &mut impl Connected,
+    from: i64,
+    to: i64,
+) -> Result<Vec<Block>, sqlx::Error> {
     let sql = format!(
         "SELECT {BLOCK_COLUMNS} FROM audit_blocks WHERE number BETWEEN $1 AND $2 ORDER BY number LIMIT $3"
     );
@@ -248,7 +252,11 @@ pub(super) async fn blocks(reader: &mut Reader, from: i64, to: i64) -> Result<Ve
 }
 
 /// The entries at these positions, in order.
-pub(super) async fn entries(reader: &mut Reader, from: i64, to: i64) -> Result<Vec<EntryRow>, sqlx::Error> {
+pub(super) async fn entries(
+    reader: &mut impl Connected,
+    from: i64,
+    to: i64,
+) -> Result<Vec<EntryRow>, sqlx::Error> {
     let sql = format!(
         "SELECT {COLUMNS} FROM audit_entries WHERE position IS NOT NULL AND position BETWEEN $1 AND $2 \
          ORDER BY position, id LIMIT 1000"
@@ -258,7 +266,7 @@ pub(super) async fn entries(reader: &mut Reader, from: i64, to: i64) -> Result<V
     })
 }
 
-async fn unsealed(reader: &mut Reader) -> Result<Vec<EntryRow>, sqlx::Error> {
+async fn unsealed(reader: &mut Transaction) -> Result<Vec<EntryRow>, sqlx::Error> {
     let sql = format!("SELECT {COLUMNS} FROM audit_entries WHERE position IS NULL ORDER BY id LIMIT $1");
     on_connection!(reader, |connection| {
         sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(UNSEALED_MAX).fetch_all(connection).await
