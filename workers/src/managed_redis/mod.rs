@@ -112,7 +112,7 @@ impl ManagedRedis {
             }
             Ok(None) => {}
             Err(_) => {
-                tracing::warn!("the private Redis does not answer yet; going on without it until it does")
+                tracing::warn!("the private Redis does not answer yet; going on without it until it does");
             }
         }
         let stop = CancellationToken::new();
