@@ -145,10 +145,10 @@ async fn a_server_that_cannot_start_says_why() {
 }
 
 #[tokio::test]
-async fn a_log_that_cannot_be_written_does_not_keep_it_from_starting() {
+async fn a_log_that_cannot_be_opened_does_not_keep_it_from_starting() {
     let folder = TempDir::new().unwrap();
-    std::fs::create_dir(options(&folder).folder).unwrap();
-    std::os::unix::fs::symlink("/dev/full", options(&folder).folder.join("redis.log")).unwrap();
+    // A folder in its place is as bad as a disk that is full.
+    std::fs::create_dir_all(options(&folder).folder.join("redis.log")).unwrap();
     let redis = start(&folder).await;
     assert!(server::answers(redis.url()).await);
     redis.stop().await;
