@@ -1,6 +1,6 @@
 //! What the supervisor does with servers that are slow, silent, or no longer there.
 
-use std::{os::unix::fs::PermissionsExt as _, time::Duration};
+use std::{os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -8,7 +8,32 @@ use tokio::time::{sleep, timeout};
 
 use super::{ManagedRedis, ManagedRedisError, ManagedRedisOptions, leftover, server};
 
-fn options(folder: &TempDir) -> ManagedRedisOptions {
+/// A folder in which nothing runs any more when it goes, also if the test has failed.
+struct Folder(TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(TempDir::with_prefix("keepwell-redis-").unwrap())
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let Ok(works_in) = self.path().join("redis").canonicalize() else { return };
+        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let pid = entry.file_name().to_str().and_then(|name| Pid::from_raw(name.parse().ok()?));
+            if let Some(pid) = pid.filter(|pid| leftover::is_ours(*pid, &works_in)) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
+    }
+}
+
+fn options(folder: &Folder) -> ManagedRedisOptions {
     ManagedRedisOptions {
         binary: "redis-server".into(),
         folder: folder.path().join("redis"),
@@ -16,7 +41,7 @@ fn options(folder: &TempDir) -> ManagedRedisOptions {
     }
 }
 
-async fn start(folder: &TempDir) -> ManagedRedis {
+async fn start(folder: &Folder) -> ManagedRedis {
     ManagedRedis::start_with(options(folder), Duration::from_millis(400)).await.unwrap()
 }
 
@@ -26,13 +51,13 @@ async fn abandon(redis: ManagedRedis) {
     assert!(redis.supervisor.await.is_err());
 }
 
-async fn process(folder: &TempDir) -> Option<Pid> {
+async fn process(folder: &Folder) -> Option<Pid> {
     let folder = options(folder).folder.canonicalize().unwrap();
     leftover::find(&folder, &format!("unix://{}", folder.join("redis.sock").display())).await
 }
 
 /// Waits for another server than `former`, one that answers.
-async fn another(redis: &ManagedRedis, folder: &TempDir, former: Pid) -> Pid {
+async fn another(redis: &ManagedRedis, folder: &Folder, former: Pid) -> Pid {
     let waiting = async {
         loop {
             if let Some(pid) = process(folder).await
@@ -47,13 +72,13 @@ async fn another(redis: &ManagedRedis, folder: &TempDir, former: Pid) -> Pid {
     timeout(Duration::from_secs(60), waiting).await.expect("another server")
 }
 
-fn works_in(pid: Pid, folder: &TempDir) -> bool {
+fn works_in(pid: Pid, folder: &Folder) -> bool {
     leftover::is_ours(pid, &options(folder).folder.canonicalize().unwrap())
 }
 
 #[tokio::test]
 async fn a_server_that_is_only_slow_is_waited_for() {
-    let folder = TempDir::new().unwrap();
+    let folder = Folder::new();
     let redis = start(&folder).await;
     let pid = process(&folder).await.unwrap();
     abandon(redis).await;
@@ -73,7 +98,7 @@ async fn a_server_that_is_only_slow_is_waited_for() {
 
 #[tokio::test]
 async fn a_server_that_stays_silent_is_ended_before_another_is_started() {
-    let folder = TempDir::new().unwrap();
+    let folder = Folder::new();
     let redis = start(&folder).await;
     let first = process(&folder).await.unwrap();
     abandon(redis).await;
@@ -93,7 +118,7 @@ async fn a_server_that_stays_silent_is_ended_before_another_is_started() {
 
 #[tokio::test]
 async fn an_adopted_server_that_ends_is_replaced() {
-    let folder = TempDir::new().unwrap();
+    let folder = Folder::new();
     let redis = start(&folder).await;
     let first = process(&folder).await.unwrap();
     abandon(redis).await;
@@ -107,7 +132,7 @@ async fn an_adopted_server_that_ends_is_replaced() {
 
 #[tokio::test]
 async fn a_lost_pid_file_does_not_hide_a_server() {
-    let folder = TempDir::new().unwrap();
+    let folder = Folder::new();
     let redis = start(&folder).await;
     let pid = process(&folder).await.unwrap();
     abandon(redis).await;
@@ -119,7 +144,7 @@ async fn a_lost_pid_file_does_not_hide_a_server() {
 
 #[tokio::test]
 async fn a_pid_file_that_names_a_stranger_is_not_believed() {
-    let folder = TempDir::new().unwrap();
+    let folder = Folder::new();
     std::fs::create_dir(options(&folder).folder).unwrap();
     let stranger = Pid::from_raw(i32::try_from(std::process::id()).unwrap()).unwrap();
     std::fs::write(options(&folder).folder.join("redis.pid"), std::process::id().to_string()).unwrap();
@@ -131,7 +156,7 @@ async fn a_pid_file_that_names_a_stranger_is_not_believed() {
 
 #[tokio::test]
 async fn a_server_that_cannot_start_says_why() {
-    let folder = TempDir::new().unwrap();
+    let folder = Folder::new();
     let missing = ManagedRedisOptions { binary: "/nowhere/redis-server".into(), ..options(&folder) };
     assert!(matches!(ManagedRedis::start(missing).await, Err(ManagedRedisError::Binary(..))));
     let program = folder.path().join("redis-server");
@@ -146,7 +171,7 @@ async fn a_server_that_cannot_start_says_why() {
 
 #[tokio::test]
 async fn a_log_that_cannot_be_opened_does_not_keep_it_from_starting() {
-    let folder = TempDir::new().unwrap();
+    let folder = Folder::new();
     // A folder in its place is as bad as a disk that is full.
     std::fs::create_dir_all(options(&folder).folder.join("redis.log")).unwrap();
     let redis = start(&folder).await;
