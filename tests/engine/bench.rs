@@ -162,6 +162,11 @@ impl Bench {
     }
 
     pub fn engine_with(&self, change: impl FnOnce(&mut EngineOptions)) -> Engine {
+        self.engine_at(self.redis.url(), change)
+    }
+
+    /// An engine that finds its Redis at `redis_url`.
+    pub fn engine_at(&self, redis_url: String, change: impl FnOnce(&mut EngineOptions)) -> Engine {
         let mut options = EngineOptions {
             slots: 8,
             crisis_slots: 2,
@@ -179,7 +184,7 @@ impl Bench {
             keys: KeyRing::new(SealingKey::new("test", &Zeroizing::new([7; 32])), []),
             clock: Arc::new(SystemClock),
             registry: Registry::new([Arc::new(Scripted(Arc::clone(&self.script))) as Arc<dyn Handler>]),
-            redis_url: self.redis.url(),
+            redis_url,
             observer: Arc::new(Unobserved),
         };
         Engine::start(parts, &options).unwrap()

@@ -10,6 +10,7 @@ pub mod events;
 pub mod http;
 pub mod postgres;
 pub mod process;
+pub mod proxy;
 pub mod redis;
 pub mod sign;
 

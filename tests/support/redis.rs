@@ -37,10 +37,19 @@ impl Redis {
         client.get_multiplexed_async_connection().await.expect("a Redis that answers")
     }
 
+    /// Has it carry out `command`, its words separated by blanks.
+    pub async fn tell(&self, command: &str) {
+        let mut words = command.split(' ');
+        let mut sent = redis::cmd(words.next().expect("a first word"));
+        sent.arg(words.collect::<Vec<_>>());
+        sent.exec_async(&mut self.connection().await)
+            .await
+            .unwrap_or_else(|error| panic!("{command}: {error}"));
+    }
+
     /// Forgets everything.
     pub async fn flush_all(&self) {
-        let mut connection = self.connection().await;
-        redis::cmd("FLUSHALL").exec_async(&mut connection).await.expect("FLUSHALL");
+        self.tell("FLUSHALL").await;
     }
 
     /// `kill -9`. What it held is lost.
@@ -64,7 +73,8 @@ impl Redis {
         self.answers().await;
     }
 
-    fn socket(&self) -> PathBuf {
+    /// Where it listens.
+    pub fn socket(&self) -> PathBuf {
         self.directory.path().join("redis.sock")
     }
 

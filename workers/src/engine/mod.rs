@@ -21,7 +21,10 @@ use crate::{
     id::{JobId, NodeId},
     job::{NewJob, Recorded},
     lane::Lane,
-    lanes::{Bells, ClaimScope, LaneError, Lanes, LanesOptions, NodeInfo, PlacementQueue, Rebuilt, placer},
+    lanes::{
+        Behind, Bells, ClaimScope, LaneError, Lanes, LanesOptions, NodeInfo, PlacementQueue, RebuildProgress,
+        Rebuilt, listen, placer,
+    },
     ledger::{Committer, EnqueueError, Ledger, committer},
     observer::Observer,
     pool::Member,
@@ -30,10 +33,11 @@ use crate::{
 };
 
 pub use crate::caretaker::Retention;
-use threads::{Shared, listen};
+use threads::Shared;
 
-/// How long crisis work waits for an answer of Redis, in milliseconds; it is usually there within one.
-const CRISIS_RESPONSE_TIMEOUT_MS: u64 = 200;
+/// How long crisis work waits for an answer of Redis, in milliseconds, before it asks the ledger; it is usually there
+/// within one. A crisis has 100 in all, and waits for a Redis that hangs once: later commands fail at once.
+const CRISIS_RESPONSE_TIMEOUT_MS: u64 = 60;
 
 /// How an engine is sized.
 #[derive(Debug, Clone)]
@@ -139,7 +143,7 @@ struct Inner {
     crisis_door: Committer,
     general_door: Committer,
     general_placements: PlacementQueue,
-    behind: Arc<AtomicBool>,
+    behind: Arc<Behind>,
     pulse: Arc<Pulse>,
     drain: CancellationToken,
     /// One for each pool's thread, cancelled when the pool has ended.
@@ -165,7 +169,10 @@ impl Engine {
         let info = node_info(options, clock.now_ms());
         let bells = Arc::new(Bells::default());
         // What an earlier life may have left behind is for those to look for who run jobs.
-        let behind = Arc::new(AtomicBool::new(options.runs_jobs));
+        let behind = Arc::new(Behind::default());
+        if options.runs_jobs {
+            behind.mark();
+        }
         let (drain, close) = (CancellationToken::new(), CancellationToken::new());
         let (crisis_placements, crisis_placer) = placer(Arc::clone(&bells), Arc::clone(&behind));
         let (general_placements, general_placer) = placer(Arc::clone(&bells), Arc::clone(&behind));
@@ -298,6 +305,11 @@ impl Engine {
         self.0.lanes.rebuild(&self.0.ledger, self.0.member.node()).await
     }
 
+    /// How far the comparison of the lanes with the ledger has come that is under way in this process, if one is.
+    pub fn rebuild_progress(&self) -> Option<RebuildProgress> {
+        self.0.lanes.rebuild_progress()
+    }
+
     /// The general pool's present identity among the nodes.
     pub fn node(&self) -> NodeId {
         self.0.member.node()
@@ -314,7 +326,7 @@ impl Engine {
         EngineHealth {
             ledger_ok: self.0.pulse.ledger_ok.load(Ordering::Acquire),
             lanes_ok: self.0.pulse.lanes_ok.load(Ordering::Acquire),
-            lanes_behind: self.0.behind.load(Ordering::Acquire),
+            lanes_behind: self.0.behind.is_marked(),
             draining: self.0.drain.is_cancelled(),
         }
     }

@@ -1,10 +1,7 @@
-//! The life of a pool's thread, and what the engine listens to.
+//! The life of a pool's thread.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64},
-    },
+    sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -12,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    lanes::{Bells, ClaimScope, Lanes, LanesOptions, NodeInfo, PlacementQueue, PlacerTask},
+    lanes::{Behind, Bells, ClaimScope, Lanes, LanesOptions, NodeInfo, PlacementQueue, PlacerTask},
     ledger::{CommitterTask, Ledger},
     observer::Observer,
     pool::{Keeper, Member, Pool},
@@ -26,7 +23,7 @@ pub(super) struct Shared {
     pub(super) redis_url: String,
     pub(super) lanes_options: LanesOptions,
     pub(super) info: NodeInfo,
-    pub(super) behind: Arc<AtomicBool>,
+    pub(super) behind: Arc<Behind>,
     pub(super) bells: Arc<Bells>,
     pub(super) observer: Arc<dyn Observer>,
     pub(super) drain: CancellationToken,
@@ -86,6 +83,7 @@ impl Shared {
                 lanes,
                 member,
                 placements,
+                behind: self.behind,
                 bells: self.bells,
                 observer: self.observer,
                 drain: self.drain,
@@ -109,38 +107,5 @@ async fn adopt(lanes: &Lanes, member: &Member, instance: &str, scope: ClaimScope
                 tracing::debug!(error = %error, "nothing adopted; leases will run out by themselves");
             }
         }
-    }
-}
-
-/// Rings the bells when another process has put something into a lane.
-pub(super) async fn listen(lanes: Lanes, bells: Arc<Bells>, stop: CancellationToken) {
-    use futures_util::StreamExt as _;
-    let mut wait = Duration::from_millis(50);
-    while !stop.is_cancelled() {
-        let listening = tokio::select! {
-            () = stop.cancelled() => return,
-            listening = tokio::time::timeout(Duration::from_secs(5), lanes.listen()) => listening,
-        };
-        if let Ok(Ok(mut listener)) = listening {
-            wait = Duration::from_millis(50);
-            bells.ring_all();
-            let mut messages = listener.on_message();
-            loop {
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    message = messages.next() => match message {
-                        Some(message) if message.get_payload_bytes() == b"0" => bells.ring_all(),
-                        Some(_) => bells.general.notify_one(),
-                        None => break,
-                    },
-                }
-            }
-            bells.ring_all();
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(wait.mul_f64(0.5 + rand::random::<f64>() / 2.0)) => {}
-        }
-        wait = (wait * 2).min(Duration::from_secs(2));
     }
 }

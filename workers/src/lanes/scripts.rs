@@ -29,8 +29,11 @@ macro_rules! script {
 /// The scripts, loaded into the server when it does not know them.
 #[derive(Debug)]
 pub(crate) struct Scripts {
+    check: Script,
     claim: Script,
     heartbeat: Script,
+    pub(super) lock: Script,
+    pause: Script,
     place: Script,
     reap: Script,
     register: Script,
@@ -40,8 +43,11 @@ pub(crate) struct Scripts {
 impl Scripts {
     pub(super) fn new() -> Self {
         Self {
+            check: script!("check"),
             claim: script!("claim"),
             heartbeat: script!("heartbeat"),
+            lock: Script::new(include_str!("lua/lock.lua")),
+            pause: script!("pause"),
             place: script!("place"),
             reap: script!("reap"),
             register: script!("register"),
@@ -148,12 +154,19 @@ impl Lanes {
         Ok(invocation.invoke_async(&mut self.redis.clone()).await?)
     }
 
-    /// Puts jobs into their lanes.
+    /// Puts jobs into their lanes, those of the crisis lane first and even if the server is full.
     pub(crate) async fn place(&self, placements: &[Placement]) -> Result<(), LaneError> {
+        let (crisis, rest): (Vec<_>, Vec<_>) =
+            placements.iter().partition(|placement| placement.lane == Lane::Crisis);
+        self.place_pieces(&crisis, true).await?;
+        self.place_pieces(&rest, false).await
+    }
+
+    async fn place_pieces(&self, placements: &[&Placement], even_when_full: bool) -> Result<(), LaneError> {
         let now_ms = self.clock.now_ms();
         for piece in placements.chunks(PLACED_AT_ONCE_MAX) {
             self.invoke::<()>(&self.scripts.place, NodeId(0), |script| {
-                script.arg(now_ms);
+                script.arg(now_ms).arg(u8::from(even_when_full));
                 for placement in piece {
                     script.arg(placement.lane.index()).arg(placement.run_at_ms).arg(placement.element());
                 }
@@ -161,6 +174,19 @@ impl Lanes {
             .await?;
         }
         Ok(())
+    }
+
+    /// Whether the server takes what the lanes need: scripts, and writes.
+    pub(crate) async fn check(&self) -> Result<(), LaneError> {
+        self.invoke(&self.scripts.check, NodeId(0), |_| {}).await
+    }
+
+    /// Holds a lane up; see [`Lanes::pause`].
+    pub(super) async fn set_paused(&self, lane: Lane, reason: &str) -> Result<(), LaneError> {
+        self.invoke(&self.scripts.pause, NodeId(0), |script| {
+            script.arg(lane.index()).arg(reason);
+        })
+        .await
     }
 
     /// Tells the lanes what became of `moves` and claims up to `slots` jobs.
@@ -260,15 +286,18 @@ mod tests {
     fn every_script_compiles_into_one_with_the_prelude() {
         let scripts = Scripts::new();
         let hashes = [
+            scripts.check.get_hash(),
             scripts.claim.get_hash(),
             scripts.heartbeat.get_hash(),
+            scripts.lock.get_hash(),
+            scripts.pause.get_hash(),
             scripts.place.get_hash(),
             scripts.reap.get_hash(),
             scripts.register.get_hash(),
             scripts.suspect.get_hash(),
         ];
         let distinct: std::collections::HashSet<_> = hashes.into_iter().collect();
-        assert_eq!(distinct.len(), 6);
+        assert_eq!(distinct.len(), 9);
     }
 
     #[test]

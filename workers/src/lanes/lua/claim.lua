@@ -8,6 +8,7 @@ local node, now_ms, slots = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local general, ageing_ms = ARGV[4] == 'general', tonumber(ARGV[5])
 local acks, retries, returns = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 
+even_when_full()
 if lease_is_lost(node) then
   return lease_lost_reply()
 end

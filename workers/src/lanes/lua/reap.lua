@@ -8,6 +8,7 @@
 -- whatever keeps killing its workers within moments does not meet it again. A crisis job never waits; instead,
 -- because it may be met again at once without any fault of its own, it is given up only after nine.
 -- Answers: jobs given back.
+even_when_full()
 local node, crashes_max = ARGV[1], tonumber(ARGV[2])
 if ARGV[3] == 'expired' then
   local lease_end = redis.call('ZSCORE', NODES, node)
