@@ -5,5 +5,6 @@ pub mod bench;
 mod lanes;
 mod outcomes;
 mod recovery;
+mod standstill;
 mod turns;
 mod weights;

@@ -11,6 +11,7 @@ pub mod http;
 pub mod postgres;
 pub mod process;
 pub mod redis;
+pub mod service_manager;
 pub mod sign;
 
 use std::time::Duration;

@@ -153,6 +153,8 @@ async fn start_child(options: &ManagedRedisOptions, url: &str) -> Result<Child, 
         .stderr(Stdio::null())
         // A Ctrl-C in the terminal is for the daemon alone, which drains first.
         .process_group(0)
+        // A daemon that is told to end while it still starts leaves none behind. One that is killed drops nothing.
+        .kill_on_drop(true)
         .spawn()
         .map_err(|error| ManagedRedisError::Binary(options.binary.clone(), error))?;
     let deadline = Instant::now() + START_TIMEOUT;
