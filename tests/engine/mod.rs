@@ -3,6 +3,7 @@
 pub mod bench;
 
 mod lanes;
+mod operations;
 mod outcomes;
 mod recovery;
 mod standstill;

@@ -21,6 +21,7 @@ mod placer;
 mod rebuild;
 mod scripts;
 mod stats;
+mod withdraw;
 
 use crate::{clock::UnixMs, id::JobId, lane::Lane};
 
