@@ -11,7 +11,7 @@ mod sources;
 pub mod state_dir;
 mod status;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use keepwell_config::{Loaded, values::Role};
 use keepwell_workers::{database::Database, engine::Engine, managed_redis::ManagedRedis};
@@ -38,6 +38,7 @@ pub struct Daemon {
     pub public: SocketAddr,
     /// Where operators' questions are taken, if this process takes them.
     pub operators: Option<SocketAddr>,
+    api: Arc<ApiState>,
     notifier: Notifier,
     stop: CancellationToken,
     listeners: JoinSet<()>,
@@ -102,9 +103,9 @@ impl Daemon {
             stop.clone(),
         ));
         if let Some(listener) = operators_listener {
-            let operators_stop = stop.clone();
+            let (router_state, operators_stop) = (Arc::clone(&api), stop.clone());
             listeners.spawn(async move {
-                if let Err(error) = listener.serve(operators(api), operators_stop).await {
+                if let Err(error) = listener.serve(operators(router_state), operators_stop).await {
                     tracing::error!(error = %error, "the operators' listener failed");
                 }
             });
@@ -115,6 +116,7 @@ impl Daemon {
         Ok(Self {
             public: public_address,
             operators: operators_address,
+            api,
             notifier,
             stop,
             listeners,
@@ -131,6 +133,7 @@ impl Daemon {
         self.notifier.stopping("finishing what is under way");
         self.stop.cancel();
         while self.listeners.join_next().await.is_some() {}
+        self.api.rebuild.stop().await;
         self.engine.shutdown().await;
         if let Some(redis) = self.redis {
             redis.stop().await;

@@ -6,6 +6,7 @@ mod stream;
 
 mod aside;
 mod cli_jobs;
+mod cli_queue;
 mod cli_settings;
 mod cli_trigger;
 mod crash;
