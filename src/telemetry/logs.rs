@@ -70,6 +70,11 @@ fn filter(level: &str) -> Result<EnvFilter, ParseError> {
             directives.push_str("=warn");
         }
     }
+    let plain = ["error", "warn"].iter().any(|plain| level.eq_ignore_ascii_case(plain));
+    if plain {
+        // What operators did is said however quiet the rest is.
+        directives.push_str(",keepwell::audit=warn");
+    }
     EnvFilter::builder().parse(directives)
 }
 

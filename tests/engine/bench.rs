@@ -1,7 +1,7 @@
 //! An engine with a scripted app on it: the payload of each job says what its handler does.
 
 use std::sync::{
-    Arc,
+    Arc, Barrier,
     atomic::{AtomicU32, Ordering},
 };
 
@@ -46,6 +46,8 @@ pub struct Script {
     pub bell: Notify,
     /// A `gate` job passes when a permit is there.
     pub gate: Semaphore,
+    /// A `hog` job holds its thread until somebody else waits here too.
+    pub hog: Barrier,
     /// The most runs of the same subject seen at once.
     pub overlap_max: AtomicU32,
     running: AtomicU32,
@@ -57,6 +59,7 @@ impl Default for Script {
             begun: AtomicU32::new(0),
             bell: Notify::new(),
             gate: Semaphore::new(0),
+            hog: Barrier::new(2),
             overlap_max: AtomicU32::new(0),
             running: AtomicU32::new(0),
         }
@@ -84,6 +87,9 @@ impl Handler for Scripted {
                 self.0.overlap_max.fetch_max(running, Ordering::SeqCst);
                 self.0.gate.acquire().await.unwrap().forget();
                 self.0.running.fetch_sub(1, Ordering::SeqCst);
+            }
+            b"hog" => {
+                self.0.hog.wait();
             }
             b"fail" => return Err(Outcome::retry("as scripted")),
             b"fail once" if job.attempts == 0 => return Err(Outcome::retry("as scripted, once")),

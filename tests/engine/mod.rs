@@ -3,11 +3,13 @@
 pub mod bench;
 
 mod lanes;
+mod operations;
 mod outcomes;
 mod recovery;
 mod redis_faults;
 mod redis_full;
 mod redis_network;
 mod redis_rebuild;
+mod standstill;
 mod turns;
 mod weights;

@@ -6,6 +6,7 @@ mod stream;
 
 mod aside;
 mod cli_jobs;
+mod cli_queue;
 mod cli_settings;
 mod cli_trigger;
 mod crash;
@@ -18,6 +19,7 @@ mod operators;
 mod order;
 mod redis_away;
 mod secrets;
+mod systemd;
 mod watching;
 
 use http::StatusCode;

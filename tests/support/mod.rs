@@ -12,6 +12,7 @@ pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod redis;
+pub mod service_manager;
 pub mod sign;
 
 use std::time::Duration;

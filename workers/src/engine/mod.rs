@@ -1,5 +1,6 @@
 //! The engine as an app sees it: start it, enqueue jobs, ask how things stand, shut it down.
 
+mod operations;
 mod threads;
 
 use std::{
@@ -33,6 +34,7 @@ use crate::{
 };
 
 pub use crate::caretaker::Retention;
+pub use operations::{Step, StepError};
 use threads::Shared;
 
 /// How long crisis work waits for an answer of Redis, in milliseconds, before it asks the ledger; it is usually there
@@ -106,7 +108,7 @@ pub enum StartError {
     Thread(#[from] std::io::Error),
 }
 
-/// A job could not be retried.
+/// A job could not be retried or cancelled.
 #[derive(Debug, thiserror::Error)]
 #[error("the ledger cannot be written")]
 pub struct RetryError(#[from] sqlx::Error);
@@ -295,9 +297,15 @@ impl Engine {
 
     /// Owes a dead or cancelled job again, its attempts counted from zero. `false` if there is no such job.
     pub async fn retry(&self, id: JobId) -> Result<bool, RetryError> {
-        let Some(placement) = self.0.ledger.revive(id).await? else { return Ok(false) };
-        self.0.general_placements.push(vec![placement]);
-        Ok(true)
+        let placements = self.0.ledger.revive(&[id]).await?;
+        let revived = !placements.is_empty();
+        self.0.general_placements.push(placements);
+        Ok(revived)
+    }
+
+    /// Cancels an owed job. `false` if there is no such job. If it is running, its effects are not applied.
+    pub async fn cancel(&self, id: JobId) -> Result<bool, RetryError> {
+        Ok(self.0.ledger.cancel(&[id]).await? == 1)
     }
 
     /// Puts every owed job that no lane holds back into its lane.

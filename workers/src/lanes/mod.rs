@@ -34,6 +34,7 @@ mod rebuild;
 mod scripts;
 mod stats;
 mod trouble;
+mod withdraw;
 
 use crate::{clock::UnixMs, id::JobId, lane::Lane};
 

@@ -139,7 +139,7 @@ impl Claimed {
 }
 
 impl Lanes {
-    async fn invoke<T: redis::FromRedisValue>(
+    pub(super) async fn invoke<T: redis::FromRedisValue>(
         &self,
         script: &Script,
         node: NodeId,

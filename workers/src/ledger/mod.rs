@@ -2,6 +2,7 @@
 //! was received until retention takes it, and it is the truth: the inbox, the outbox, the archive and the search.
 
 mod attempts;
+mod bulk;
 mod commit;
 mod load;
 mod owed;
@@ -12,6 +13,7 @@ mod upkeep;
 
 use sha2::{Digest, Sha256};
 
+pub(crate) use bulk::JOBS_PER_STEP;
 pub use commit::{Committer, EnqueueError};
 pub(crate) use commit::{CommitterTask, committer};
 pub(crate) use load::Loaded;
