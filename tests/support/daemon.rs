@@ -125,6 +125,16 @@ impl Daemon {
         self.process.kill(Signal::KILL);
     }
 
+    /// Stands still, connections open, until [`Daemon::thaw`].
+    pub fn freeze(&mut self) {
+        self.process.signal(Signal::STOP);
+    }
+
+    /// Goes on after [`Daemon::freeze`].
+    pub fn thaw(&mut self) {
+        self.process.signal(Signal::CONT);
+    }
+
     /// Asks it to stop (SIGTERM) and waits until it has.
     pub async fn stop(&mut self) -> ExitStatus {
         self.process.stop(Signal::TERM).await
