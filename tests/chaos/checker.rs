@@ -209,6 +209,7 @@ mod tests {
             id: format!("job of {key}"),
             key: key.into(),
             state: "done".into(),
+            urgent: false,
             attempts: 1,
             failed: 0,
             finished_ms: Some(3),

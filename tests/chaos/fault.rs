@@ -5,6 +5,8 @@ use rand::{Rng, rngs::StdRng, seq::IndexedRandom};
 /// One fault. Times are in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
+    /// Nothing: what the rest is to be compared with.
+    Calm(u64),
     /// `kill -9` of a daemon, which is started again at once.
     KillDaemon(usize),
     /// `kill -9` of a daemon, which is started again only after this long.
@@ -50,6 +52,7 @@ impl Fault {
     /// Its name in the table.
     pub fn name(self) -> &'static str {
         match self {
+            Fault::Calm(_) => "none",
             Fault::KillDaemon(_) => "daemon killed",
             Fault::LoseDaemon(..) => "daemon lost",
             Fault::FreezeDaemon(..) => "daemon stopped",

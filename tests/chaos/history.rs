@@ -36,6 +36,8 @@ pub struct Row {
     pub id: String,
     pub key: String,
     pub state: String,
+    /// Whether it went through the crisis lane.
+    pub urgent: bool,
     /// How often it was counted as run.
     pub attempts: i64,
     /// How many of these runs are noted as failed.
@@ -81,6 +83,14 @@ impl Span {
     }
 }
 
+/// The end of a daemon, or as good as that.
+#[derive(Debug, Clone)]
+pub struct Death {
+    pub span: Span,
+    /// The ids of the jobs that it had in its hands.
+    pub claimed: Vec<String>,
+}
+
 /// A crisis signal about somebody new, and how long it took until the access document spoke of a crisis.
 #[derive(Debug, Clone, Copy)]
 pub struct Canary {
@@ -94,9 +104,9 @@ pub struct Troubles {
     /// When which daemon could not answer.
     pub down: Vec<(usize, Span)>,
     /// From a death to the moment at which the same daemon was ready again.
-    pub restarts: Vec<Span>,
+    pub restarts: Vec<Death>,
     /// Daemons that were away for longer than a lease while another one was there.
-    pub absences: Vec<Span>,
+    pub absences: Vec<Death>,
     /// When Redis was away, or had just lost what it knew.
     pub redis_away: Vec<Span>,
     /// Since when the database may have forgotten commits that nobody had been promised.

@@ -1,15 +1,16 @@
 //! The house that the storm goes through: the daemons and what they stand on, and how each fault is done to them.
 
-use std::{fs::File, io::Write as _, path::PathBuf, process::Command, time::Duration};
+use std::{collections::HashMap, fs::File, io::Write as _, path::PathBuf, process::Command, time::Duration};
 
-use redis::aio::MultiplexedConnection;
+use redis::{AsyncCommands as _, aio::MultiplexedConnection};
 use rustix::process::{Pid, Signal, kill_process};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tempfile::TempDir;
+use uuid::Uuid;
 
 use super::{
     fault::Fault,
-    history::{Ms, Span, Troubles},
+    history::{Death, Ms, Span, Troubles},
     ledger::Database,
     load::now_ms,
     plan::{Lanes, Ledger, Scenario},
@@ -120,6 +121,7 @@ impl House {
     /// Does `fault` and waits until it is over.
     pub async fn strike(&mut self, fault: Fault) {
         match fault {
+            Fault::Calm(ms) => pass(Duration::from_millis(ms)).await,
             Fault::KillDaemon(number) => self.kill_daemon(number, 0).await,
             Fault::LoseDaemon(number, ms) => self.kill_daemon(number, ms).await,
             Fault::FreezeDaemon(number, ms) => self.freeze_daemon(number, ms).await,
@@ -178,31 +180,32 @@ impl House {
     }
 
     async fn kill_daemon(&mut self, number: usize, away_ms: u64) {
-        let from_ms = now_ms();
+        let (from_ms, id) = (now_ms(), self.daemons[number].id());
         self.daemons[number].kill();
+        let claimed = self.claimed_by(id).await;
         if away_ms > 0 {
             pass(Duration::from_millis(away_ms)).await;
         }
-        // A killed Redis of its own has to come back meanwhile, if it is to be ready before it knows of it.
         self.daemons[number].start_again().await;
-        let down = Span { from_ms, until_ms: now_ms() };
-        self.troubles.down.push((number, down));
+        let span = Span { from_ms, until_ms: now_ms() };
+        self.troubles.down.push((number, span));
         if away_ms > self.lease_ms && self.daemons.len() > 1 {
-            self.troubles.absences.push(down);
+            self.troubles.absences.push(Death { span, claimed });
         } else {
-            self.troubles.restarts.push(down);
+            self.troubles.restarts.push(Death { span, claimed });
         }
     }
 
     async fn freeze_daemon(&mut self, number: usize, ms: u64) {
         let from_ms = now_ms();
         self.daemons[number].freeze();
+        let claimed = self.claimed_by(self.daemons[number].id()).await;
         pass(Duration::from_millis(ms)).await;
         self.daemons[number].thaw();
-        let down = Span { from_ms, until_ms: now_ms() };
-        self.troubles.down.push((number, down));
+        let span = Span { from_ms, until_ms: now_ms() };
+        self.troubles.down.push((number, span));
         if ms > self.lease_ms && self.daemons.len() > 1 {
-            self.troubles.absences.push(down);
+            self.troubles.absences.push(Death { span, claimed });
         }
     }
 
@@ -253,14 +256,32 @@ impl House {
         command.exec_async(&mut self.redis().await).await.expect("a Redis that obeys");
     }
 
+    /// The ids of the jobs that the daemon with this process id has in its hands, if Redis can be asked.
+    async fn claimed_by(&self, process: u32) -> Vec<String> {
+        let client = redis::Client::open(self.redis_url()).expect("an address");
+        let Ok(mut redis) = client.get_multiplexed_async_connection().await else { return Vec::new() };
+        let nodes: HashMap<String, String> = redis.hgetall("{keepwell:0}:info").await.unwrap_or_default();
+        let mut claimed = Vec::new();
+        // A node's third line is its process; a daemon has two nodes.
+        let process = process.to_string();
+        for (node, _) in nodes.iter().filter(|(_, info)| info.lines().nth(2) == Some(&process)) {
+            let key = format!("{{keepwell:0}}:claims:{node}");
+            let ids: Vec<Vec<u8>> = redis.hkeys(key).await.unwrap_or_default();
+            claimed.extend(ids.iter().filter_map(|id| Some(Uuid::from_slice(id).ok()?.to_string())));
+        }
+        claimed
+    }
+
+    /// Past every proxy.
+    fn redis_url(&self) -> String {
+        let socket = || self.daemons[0].state_dir().join("redis/redis.sock");
+        self.redis.as_ref().map_or_else(|| format!("redis+unix://{}", socket().display()), Redis::url)
+    }
+
     /// A connection past every proxy, once it answers.
     async fn redis(&self) -> MultiplexedConnection {
-        if let Some(redis) = &self.redis {
-            return redis.connection().await;
-        }
-        let socket = self.daemons[0].state_dir().join("redis/redis.sock");
-        let client = redis::Client::open(format!("redis+unix://{}", socket.display())).expect("an address");
-        eventually("the private Redis answers", async || {
+        let client = redis::Client::open(self.redis_url()).expect("an address");
+        eventually("Redis answers", async || {
             let mut connection = client.get_multiplexed_async_connection().await.ok()?;
             redis::cmd("PING").exec_async(&mut connection).await.ok().map(|()| connection)
         })

@@ -30,7 +30,7 @@ CREATE FUNCTION chaos_change() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN INSERT INTO chaos_changes (customer, version) VALUES (new.id, new.version); RETURN new; END $$;
 CREATE TRIGGER chaos_changes AFTER UPDATE OF version ON customers FOR EACH ROW EXECUTE FUNCTION chaos_change();";
 
-const ROWS: &str = "SELECT jobs.id, dedupe_key, state, CAST(attempts AS BIGINT), finished_at_ms, \
+const ROWS: &str = "SELECT jobs.id, dedupe_key, state, lane, CAST(attempts AS BIGINT), finished_at_ms, \
      (SELECT count(*) FROM job_attempts WHERE job_id = jobs.id AND outcome IN ('retry', 'dead')) FROM jobs";
 
 /// Each effect in the words of `templates.rs`.
@@ -64,12 +64,20 @@ impl Database {
 
     /// Every job.
     pub async fn rows(&self) -> Vec<Row> {
-        let rows: Vec<(Uuid, Option<String>, String, i64, Option<i64>, i64)> =
+        let rows: Vec<(Uuid, Option<String>, String, String, i64, Option<i64>, i64)> =
             self.ask(ROWS).await.expect("rows");
         rows.into_iter()
-            .map(|(id, key, state, attempts, finished_ms, failed)| {
+            .map(|(id, key, state, lane, attempts, finished_ms, failed)| {
                 let key = key.unwrap_or_else(|| format!("nothing, as job {id}"));
-                Row { id: id.to_string(), key, state, attempts, failed, finished_ms }
+                Row {
+                    id: id.to_string(),
+                    key,
+                    state,
+                    urgent: lane == "crisis",
+                    attempts,
+                    failed,
+                    finished_ms,
+                }
             })
             .collect()
     }

@@ -127,6 +127,7 @@ impl Options {
                 pace_ms: (300, 600),
                 ..double("moments", Lanes::Proxied, vec![Fault::CutRedis(200), Fault::TerminateBackends])
             },
+            "calm" => single("calm", Ledger::Sqlite, Lanes::Own, vec![Fault::Calm(10_000)]),
             "kills" => single("kills", Ledger::Sqlite, Lanes::Own, deaths(random, self.kills)),
             "kills-private" => single("kills-private", Ledger::Sqlite, Lanes::Private, deaths(random, third)),
             "kills-postgres" => single("kills-postgres", Ledger::Postgres, Lanes::Own, deaths(random, third)),
@@ -147,7 +148,8 @@ impl Options {
 }
 
 /// The long form, in its order.
-const LONG: [&str; 10] = [
+const LONG: [&str; 11] = [
+    "calm",
     "kills",
     "redis-stopped",
     "kills-private",
@@ -262,5 +264,5 @@ fn every_scenario_of_the_long_form_is_there() {
     let options = Options { names: LONG.map(str::to_owned).to_vec(), ..Options::default() };
     let scenarios = options.scenarios();
     assert_eq!(scenarios.len(), LONG.len());
-    assert_eq!(scenarios[0].faults.len(), 102);
+    assert_eq!(scenarios[1].faults.len(), 102);
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::history::{History, Ms, Span};
+use super::history::{Canary, Death, History, Ms, Row, Span};
 
 /// Times of one kind, in milliseconds.
 #[derive(Debug, Clone)]
@@ -33,53 +33,53 @@ impl Recovery {
 
 /// Everything that can be measured; kinds that did not occur are left out.
 pub fn measure(history: &History) -> Vec<Recovery> {
-    let finished: HashMap<&str, Ms> =
-        history.rows.iter().filter_map(|row| Some((row.key.as_str(), row.finished_ms?))).collect();
-    let jobs: Vec<(Ms, Ms)> = history
-        .events
-        .iter()
-        .filter_map(|event| Some((event.taken_ms?, *finished.get(event.key.as_str())?)))
-        .collect();
     let troubles = &history.troubles;
-    let absent: Vec<Span> = troubles.absences.clone();
-    let (away, there): (Vec<_>, Vec<_>) = history.canaries.iter().partition(|canary| {
+    let (away, there): (Vec<&Canary>, Vec<&Canary>) = history.canaries.iter().partition(|canary| {
         let pressed = Span { from_ms: canary.sent_ms, until_ms: canary.sent_ms };
         troubles.redis_away.iter().any(|away| away.touches(&pressed))
     });
-    let latencies = |canaries: &[&super::history::Canary]| {
-        canaries.iter().map(|canary| canary.seen_after_ms).collect::<Vec<f64>>()
-    };
+    let latencies = |canaries: &[&Canary]| canaries.iter().map(|canary| canary.seen_after_ms).collect();
+    let elsewhere = in_hands(&troubles.absences, &history.rows, |gone| gone.from_ms);
+    let again = in_hands(&troubles.restarts, &history.rows, |gone| gone.until_ms);
     let kinds = [
-        Recovery::new(
-            "node gone -> done elsewhere",
-            Some(15_000.0),
-            after(&absent, &jobs, |gone| gone.from_ms),
-        ),
-        Recovery::new(
-            "restarted -> done",
-            None,
-            after(&troubles.restarts, &jobs, |restart| restart.until_ms),
-        ),
-        Recovery::new("redis back -> done", None, after(&troubles.redis_away, &jobs, |away| away.until_ms)),
+        Recovery::new("daemon gone -> its jobs done", Some(15_000.0), elsewhere),
+        Recovery::new("daemon back -> its jobs done", Some(1_000.0), again),
+        Recovery::new("redis back -> next job done", None, next_after(&troubles.redis_away, history)),
         Recovery::new("crisis seen, redis away", Some(200.0), latencies(&away)),
         Recovery::new("crisis seen, redis there", None, latencies(&there)),
     ];
     kinds.into_iter().filter(|kind| kind.count() > 0).collect()
 }
 
-/// For every job that was taken before one of `faults` and not done when it began: from `moment` to its end, or to the
-/// next fault of the kind, if that interrupted it again.
-fn after(faults: &[Span], jobs: &[(Ms, Ms)], moment: impl Fn(&Span) -> Ms) -> Vec<f64> {
+/// For every job that a daemon had in its hands as it died: from `moment` to the job's end, or to the next death, if
+/// that came before.
+fn in_hands(deaths: &[Death], rows: &[Row], moment: impl Fn(&Span) -> Ms) -> Vec<f64> {
+    let finished: HashMap<&str, Ms> =
+        rows.iter().filter_map(|row| Some((row.id.as_str(), row.finished_ms?))).collect();
     let mut times = Vec::new();
-    for (number, fault) in faults.iter().enumerate() {
-        let next_ms = faults.get(number + 1).map_or(Ms::MAX, |next| next.from_ms);
-        let interrupted = jobs
-            .iter()
-            .filter(|(taken_ms, finished_ms)| taken_ms <= &fault.from_ms && finished_ms > &fault.from_ms);
-        let ended = interrupted.map(|(_, finished_ms)| (*finished_ms).min(next_ms));
-        times.extend(ended.map(|ended_ms| (ended_ms - moment(fault)).max(0) as f64));
+    for (number, death) in deaths.iter().enumerate() {
+        let next_ms = deaths.get(number + 1).map_or(Ms::MAX, |next| next.span.from_ms);
+        let ended = death.claimed.iter().filter_map(|id| finished.get(id.as_str()));
+        // Some were done, and only the lanes had not been told.
+        let ended = ended.filter(|finished_ms| **finished_ms > death.span.from_ms);
+        times.extend(ended.map(|ended_ms| ((*ended_ms).min(next_ms) - moment(&death.span)).max(0) as f64));
     }
     times
+}
+
+/// For every fault: from its end to the next end of a job that had been taken before it and is no crisis.
+fn next_after(faults: &[Span], history: &History) -> Vec<f64> {
+    let taken: HashMap<&str, Ms> =
+        history.events.iter().filter_map(|event| Some((event.key.as_str(), event.taken_ms?))).collect();
+    let next = |fault: &Span| {
+        let waiting = history.rows.iter().filter(|row| {
+            !row.urgent && taken.get(row.key.as_str()).is_some_and(|taken_ms| *taken_ms <= fault.until_ms)
+        });
+        let ended =
+            waiting.filter_map(|row| row.finished_ms).filter(|finished_ms| *finished_ms > fault.until_ms);
+        Some((ended.min()? - fault.until_ms) as f64)
+    };
+    faults.iter().filter_map(next).collect()
 }
 
 #[test]
@@ -90,9 +90,21 @@ fn percentiles_are_times_that_were_measured() {
 }
 
 #[test]
-fn only_what_a_fault_interrupted_is_measured_and_only_until_the_next_one() {
-    let faults = [Span { from_ms: 10, until_ms: 20 }, Span { from_ms: 100, until_ms: 110 }];
-    // Done before; taken after; interrupted once; interrupted twice.
-    let jobs = [(1, 9), (11, 30), (5, 45), (6, 130)];
-    assert_eq!(after(&faults, &jobs, |fault| fault.until_ms), [25.0, 80.0, 20.0]);
+fn only_what_a_daemon_had_in_its_hands_is_measured_and_only_until_the_next_death() {
+    let row = |id: &str, finished_ms| Row {
+        id: id.into(),
+        key: id.into(),
+        state: "done".into(),
+        urgent: false,
+        attempts: 1,
+        failed: 0,
+        finished_ms: Some(finished_ms),
+    };
+    let death = |from_ms, claimed: &[&str]| Death {
+        span: Span { from_ms, until_ms: from_ms + 10 },
+        claimed: claimed.iter().map(ToString::to_string).collect(),
+    };
+    let deaths = [death(10, &["told late", "once", "twice"]), death(100, &["twice"])];
+    let rows = [row("told late", 9), row("once", 45), row("twice", 130), row("free", 60)];
+    assert_eq!(in_hands(&deaths, &rows, |death| death.until_ms), [25.0, 80.0, 20.0]);
 }

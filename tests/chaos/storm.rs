@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     checker::check,
-    history::{Answered, History},
+    history::{Answered, History, Span},
     house::House,
     load::Load,
     plan::{Options, Scenario},
@@ -109,6 +109,9 @@ pub async fn run(scenario: &Scenario, options: &Options) -> Report {
         findings: check(&history),
         recoveries: measure(&history),
     };
+    if options.long {
+        tell_slow_canaries(&history);
+    }
     if !report.findings.is_empty() {
         for daemon in &house.daemons {
             let log = daemon.log();
@@ -118,6 +121,27 @@ pub async fn run(scenario: &Scenario, options: &Options) -> Report {
         }
     }
     report
+}
+
+/// Says when the crises that took longest were signalled, and what was going on.
+fn tell_slow_canaries(history: &History) {
+    const SLOW_MS: f64 = 500.0;
+    let troubles = &history.troubles;
+    let down = troubles.down.iter().map(|(daemon, span)| (format!("daemon {daemon} down"), *span));
+    let away = troubles.redis_away.iter().map(|span| ("redis away".to_owned(), *span));
+    let spans: Vec<(String, Span)> = down.chain(away).collect();
+    for canary in history.canaries.iter().filter(|canary| canary.seen_after_ms > SLOW_MS) {
+        let before =
+            spans.iter().filter(|(_, span)| span.from_ms <= canary.sent_ms + canary.seen_after_ms as i64);
+        let last = before.max_by_key(|(_, span)| span.from_ms);
+        let near = last.map_or_else(String::new, |(name, span)| {
+            format!("{name} from {} to {} ms", span.from_ms - canary.sent_ms, span.until_ms - canary.sent_ms)
+        });
+        eprintln!(
+            "a crisis was seen after {:.0} ms, sent at {}: {near}",
+            canary.seen_after_ms, canary.sent_ms
+        );
+    }
 }
 
 /// Lines of each daemon's log that are shown with a finding.

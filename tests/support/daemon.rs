@@ -66,6 +66,11 @@ impl Daemon {
         daemon
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// A client of the public listener, without a token.
     pub fn public(&self) -> Client {
         Client::of(self.listen)
