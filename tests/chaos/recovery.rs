@@ -34,10 +34,17 @@ impl Recovery {
 /// Everything that can be measured; kinds that did not occur are left out.
 pub fn measure(history: &History) -> Vec<Recovery> {
     let troubles = &history.troubles;
-    let (away, there): (Vec<&Canary>, Vec<&Canary>) = history.canaries.iter().partition(|canary| {
-        let pressed = Span { from_ms: canary.sent_ms, until_ms: canary.sent_ms };
-        troubles.redis_away.iter().any(|away| away.touches(&pressed))
-    });
+    let waited = |canary: &Canary| {
+        let until_ms = canary.sent_ms + canary.seen_after_ms as Ms;
+        Span { from_ms: canary.sent_ms, until_ms }
+    };
+    let (down, up): (Vec<&Canary>, Vec<&Canary>) = history
+        .canaries
+        .iter()
+        .partition(|canary| troubles.down.iter().any(|(_, down)| down.touches(&waited(canary))));
+    let (away, there): (Vec<&Canary>, Vec<&Canary>) = up
+        .into_iter()
+        .partition(|canary| troubles.redis_away.iter().any(|away| away.touches(&waited(canary))));
     let latencies = |canaries: &[&Canary]| canaries.iter().map(|canary| canary.seen_after_ms).collect();
     let elsewhere = in_hands(&troubles.absences, &history.rows, |gone| gone.from_ms);
     let again = in_hands(&troubles.restarts, &history.rows, |gone| gone.until_ms);
@@ -47,6 +54,7 @@ pub fn measure(history: &History) -> Vec<Recovery> {
         Recovery::new("redis back -> next job done", None, next_after(&troubles.redis_away, history)),
         Recovery::new("crisis seen, redis away", Some(200.0), latencies(&away)),
         Recovery::new("crisis seen, redis there", None, latencies(&there)),
+        Recovery::new("crisis seen, daemon down", None, latencies(&down)),
     ];
     kinds.into_iter().filter(|kind| kind.count() > 0).collect()
 }

@@ -125,7 +125,7 @@ pub async fn run(scenario: &Scenario, options: &Options) -> Report {
 
 /// Says when the crises that took longest were signalled, and what was going on.
 fn tell_slow_canaries(history: &History) {
-    const SLOW_MS: f64 = 500.0;
+    const SLOW_MS: f64 = 200.0;
     let troubles = &history.troubles;
     let down = troubles.down.iter().map(|(daemon, span)| (format!("daemon {daemon} down"), *span));
     let away = troubles.redis_away.iter().map(|span| ("redis away".to_owned(), *span));
