@@ -32,8 +32,9 @@ use crate::{
 pub use crate::caretaker::Retention;
 use threads::{Shared, listen};
 
-/// How long crisis work waits for an answer of Redis, in milliseconds; it is usually there within one.
-const CRISIS_RESPONSE_TIMEOUT_MS: u64 = 200;
+/// How long crisis work waits for an answer of Redis, in milliseconds; it is usually there within one. The first crisis
+/// that meets a Redis which hangs waits twice: until its placement fails, then until a claim does.
+const CRISIS_RESPONSE_TIMEOUT_MS: u64 = 75;
 
 /// How an engine is sized.
 #[derive(Debug, Clone)]

@@ -26,6 +26,7 @@ const JOBS_AT_ONCE: usize = 500;
 pub(crate) struct PlacementQueue {
     batches: mpsc::Sender<Vec<Placement>>,
     behind: Arc<AtomicBool>,
+    bells: Arc<Bells>,
 }
 
 impl PlacementQueue {
@@ -36,6 +37,12 @@ impl PlacementQueue {
 
     /// Has `placements` put into their lanes soon.
     pub(crate) fn push(&self, placements: Vec<Placement>) {
+        // Redis may be away, and one that hangs takes its time to fail: nobody in a crisis waits for that.
+        if self.behind.load(Ordering::Acquire)
+            && placements.iter().any(|placement| placement.lane == Lane::Crisis)
+        {
+            self.bells.crisis.notify_one();
+        }
         if !placements.is_empty() && self.batches.try_send(placements).is_err() {
             self.behind.store(true, Ordering::Release);
         }
@@ -70,8 +77,8 @@ impl Bells {
 /// A placer that rings `bells`, and sets `behind` when the lanes miss something.
 pub(crate) fn placer(bells: Arc<Bells>, behind: Arc<AtomicBool>) -> (PlacementQueue, PlacerTask) {
     let (sender, receiver) = mpsc::channel(BATCHES_WAITING_MAX);
-    let task = PlacerTask { batches: receiver, behind: Arc::clone(&behind), bells };
-    (PlacementQueue { batches: sender, behind }, task)
+    let task = PlacerTask { batches: receiver, behind: Arc::clone(&behind), bells: Arc::clone(&bells) };
+    (PlacementQueue { batches: sender, behind, bells }, task)
 }
 
 impl PlacerTask {
@@ -82,13 +89,14 @@ impl PlacerTask {
                 let Ok(more) = self.batches.try_recv() else { break };
                 batch.extend(more);
             }
+            let urgent = batch.iter().any(|placement| placement.lane == Lane::Crisis);
             if let Err(error) = lanes.place(&batch).await
                 && !self.behind.swap(true, Ordering::AcqRel)
             {
                 tracing::warn!(error = %error, "jobs are recorded but cannot be put into their lanes; they will be found again");
             }
             // Even if Redis is away: crisis jobs are then run straight from the ledger.
-            if batch.iter().any(|placement| placement.lane == Lane::Crisis) {
+            if urgent {
                 self.bells.crisis.notify_one();
             }
             self.bells.general.notify_one();

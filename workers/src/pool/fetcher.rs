@@ -1,5 +1,7 @@
 //! The fetcher: tells the lanes what has ended, claims for the slots that are free, reads the jobs from the ledger.
 
+mod away;
+
 use std::{
     collections::HashSet,
     sync::{
@@ -24,7 +26,6 @@ use crate::{
     database::turn::Urgency,
     id::JobId,
     job::Job,
-    lane::Lane,
     lanes::{Bells, ClaimScope, Claimed, LaneError, Lanes, Moves},
     ledger::{Ledger, Loaded, Verdict},
     outcome::Outcome,
@@ -131,8 +132,18 @@ impl Fetcher {
                 }
                 continue;
             }
-            match self.claim(free).await {
+            let unsure = self.claims_unsure;
+            let claimed = match self.lanes_answer(free).await {
+                Ok(()) => self.claim(free).await,
+                Err(error) => Err(error),
+            };
+            match claimed {
                 Ok(more) => {
+                    if unsure && !draining && self.scope == ClaimScope::Crisis {
+                        // A Redis that is back may have forgotten what it was told before; nobody in a crisis waits for
+                        // the comparison with the ledger.
+                        self.run_from_ledger(self.slots.available_permits()).await;
+                    }
                     // With no slot free nothing was looked at.
                     hungry = more || (free == 0 && hungry);
                     backoff = BACKOFF_MIN;
@@ -340,40 +351,6 @@ impl Fetcher {
         match self.scope {
             ClaimScope::Crisis => Urgency::Crisis,
             ClaimScope::General => Urgency::General,
-        }
-    }
-
-    /// What to do while the lanes are away: enter anew if they have forgotten us; crisis jobs are run straight from the
-    /// ledger.
-    async fn survive(&mut self, error: &LaneError, free: usize) {
-        if let LaneError::LeaseLost = error {
-            self.moves = Moves::default();
-            if let Err(error) = self.member.enter_anew(self.member.node()).await {
-                tracing::debug!(error = %error, "the lanes cannot be entered");
-            }
-            return;
-        }
-        tracing::debug!(error = %error, "the lanes are away");
-        if self.scope == ClaimScope::Crisis && free > 0 {
-            self.run_from_ledger(free).await;
-        }
-    }
-
-    async fn run_from_ledger(&mut self, free: usize) {
-        // Some may be running already, so look a little further than there are slots.
-        let limit = u32::try_from(free + self.in_flight.len()).unwrap_or(u32::MAX);
-        let now_ms = self.ledger.clock.now_ms();
-        match self.ledger.owed_due(Lane::Crisis, now_ms, limit).await {
-            Ok(due) => {
-                let due = due
-                    .into_iter()
-                    .filter(|id| !self.in_flight.contains(id))
-                    .take(free)
-                    .map(|id| Claimed { id, lane: Lane::Crisis, crashes: 0 })
-                    .collect();
-                self.deliver(due).await;
-            }
-            Err(error) => tracing::warn!(error = %error, "neither the lanes nor the ledger can be read"),
         }
     }
 }
