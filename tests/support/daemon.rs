@@ -66,6 +66,11 @@ impl Daemon {
         daemon
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// A client of the public listener, without a token.
     pub fn public(&self) -> Client {
         Client::of(self.listen)
@@ -123,6 +128,16 @@ impl Daemon {
     /// `kill -9`.
     pub fn kill(&mut self) {
         self.process.kill(Signal::KILL);
+    }
+
+    /// Stands still, connections open, until [`Daemon::thaw`].
+    pub fn freeze(&mut self) {
+        self.process.signal(Signal::STOP);
+    }
+
+    /// Goes on after [`Daemon::freeze`].
+    pub fn thaw(&mut self) {
+        self.process.signal(Signal::CONT);
     }
 
     /// Asks it to stop (SIGTERM) and waits until it has.

@@ -59,6 +59,11 @@ impl Postgres {
         self.answers().await;
     }
 
+    /// The Unix socket that it answers on.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join(".s.PGSQL.5432")
+    }
+
     fn url(&self, database: &str) -> String {
         format!("postgres:///{database}?host={}&user={USER}", self.directory.path().display())
     }
@@ -71,7 +76,7 @@ impl Postgres {
 }
 
 /// The superuser of the cluster; whoever reaches the socket is trusted.
-const USER: &str = "keepwell";
+pub const USER: &str = "keepwell";
 
 fn make_cluster(directory: &Path) {
     if rustix::process::geteuid().is_root() {

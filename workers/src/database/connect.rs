@@ -82,6 +82,7 @@ async fn connect_sqlite(url: &str, options: &DatabaseOptions) -> Result<Pools, C
             .min_connections(connections)
             .acquire_timeout(timeout)
             .test_before_acquire(false)
+            .before_acquire(|connection, _| Box::pin(is_between_transactions(connection)))
             .idle_timeout(None)
             .max_lifetime(None)
     };
@@ -110,6 +111,17 @@ async fn connect_sqlite(url: &str, options: &DatabaseOptions) -> Result<Pools, C
     Ok(Pools::Sqlite { durable, relaxed, checkpointer, readers, crisis_readers })
 }
 
+/// Whether a connection can begin a transaction. A disk that is full, or fails, has SQLite undo a transaction by itself;
+/// undoing it once more then fails, and sqlx would count the connection as inside that transaction for ever. Such a
+/// connection is closed, and another one opened in its place.
+async fn is_between_transactions(connection: &mut SqliteConnection) -> sqlx::Result<bool> {
+    if connection.is_in_transaction() {
+        // It may only be on its way out: what was dropped without a commit is undone before this is answered.
+        connection.ping().await?;
+    }
+    Ok(!connection.is_in_transaction())
+}
+
 async fn connect_postgres(url: &str, options: &DatabaseOptions) -> Result<Pools, ConnectError> {
     let connect = PgConnectOptions::from_str(url)?.application_name("keepwell");
     let pool = |connections: u32| {
@@ -136,7 +148,32 @@ async fn connect_postgres(url: &str, options: &DatabaseOptions) -> Result<Pools,
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::{Durability, turn::Urgency},
+        *,
+    };
+    use crate::on_connection;
+
+    #[tokio::test]
+    async fn a_transaction_that_sqlite_undid_by_itself_leaves_a_database_that_can_be_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("full.db").display());
+        let database = Database::connect(&url, &DatabaseOptions::default()).await.unwrap();
+        // As many times as there are connections that could be spoilt.
+        for _ in 0..=DURABLE_WRITERS {
+            let mut transaction = database.begin(Urgency::General, Durability::Durable, 0).await.unwrap();
+            let undone = on_connection!(transaction, |connection| {
+                connection
+                .execute("CREATE TABLE once (a UNIQUE); INSERT INTO once VALUES (1); INSERT OR ROLLBACK INTO once VALUES (1)")
+                .await
+                .map(|_| ())
+            });
+            assert!(undone.is_err());
+        }
+        let transaction = database.begin(Urgency::General, Durability::Durable, 0).await.unwrap();
+        transaction.commit().await.unwrap();
+        database.close().await;
+    }
 
     #[tokio::test]
     async fn a_new_file_is_opened_by_all_its_connections_at_once() {
