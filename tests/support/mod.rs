@@ -12,6 +12,7 @@ pub mod postgres;
 pub mod process;
 pub mod redis;
 pub mod sign;
+pub mod tcp_stall;
 
 use std::time::Duration;
 

@@ -71,7 +71,7 @@ impl Caretaker {
     pub(crate) async fn run(self) {
         let mut rounds = tokio::time::interval(ROUND);
         rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut server_life = None;
+        let (mut database_life, mut server_life) = (None, None);
         let mut short_before = false;
         let (mut audited, mut pruned) = (Instant::now(), Instant::now());
         let mut round = 0_u64;
@@ -81,7 +81,7 @@ impl Caretaker {
                 _ = rounds.tick() => {}
             }
             if round.is_multiple_of(4) {
-                self.probe(&mut server_life).await;
+                self.probe(&mut database_life, &mut server_life).await;
                 if let Err(error) = self.ledger.database.checkpoint().await {
                     tracing::debug!(error = %error, "no checkpoint");
                 }
@@ -109,9 +109,9 @@ impl Caretaker {
         }
     }
 
-    async fn probe(&self, server_life: &mut Option<String>) {
-        let ledger = timeout(PROBE_TIMEOUT, self.ledger.ping()).await;
-        let ok = matches!(ledger, Ok(Ok(())));
+    async fn probe(&self, database_life: &mut Option<String>, server_life: &mut Option<String>) {
+        let ledger = timeout(PROBE_TIMEOUT, self.ledger.life()).await;
+        let ok = matches!(ledger, Ok(Ok(_)));
         match (self.pulse.ledger_ok.swap(ok, Ordering::AcqRel), ok) {
             (true, false) => tracing::warn!("the database is away; nothing can be recorded"),
             (false, true) => {
@@ -121,6 +121,15 @@ impl Caretaker {
                 self.behind.store(true, Ordering::Release);
             }
             _ => {}
+        }
+        if let Ok(Ok(life)) = ledger {
+            if database_life.as_ref().is_some_and(|before| *before != life) {
+                tracing::warn!(
+                    "the database was restarted or lost connections; comparing the lanes with the ledger"
+                );
+                self.behind.store(true, Ordering::Release);
+            }
+            *database_life = Some(life);
         }
         let lanes = timeout(PROBE_TIMEOUT, self.lanes.server_life()).await;
         let ok = matches!(lanes, Ok(Ok(_)));

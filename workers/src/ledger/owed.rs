@@ -1,5 +1,5 @@
-//! What is owed, page by page: from this the lanes can be rebuilt at any time. And the one way out of it that no run
-//! decides: the quarantine.
+//! What is owed, page by page: from this the lanes can be rebuilt at any time. And the ways into it and out of it
+//! that no run decides: an operator's retry, and the quarantine.
 
 use uuid::Uuid;
 
@@ -9,7 +9,7 @@ use crate::{
     database::{Durability, turn::Urgency},
     id::{JobId, NodeId},
     lane::Lane,
-    lanes::Placement,
+    lanes::{Placement, PlacementQueue},
     on_connection,
 };
 
@@ -68,6 +68,25 @@ impl Ledger {
         let (count,): (i64,) =
             on_connection!(reader, |connection| sqlx::query_as(SQL).fetch_one(connection).await)?;
         Ok(u64::try_from(count).unwrap_or(0))
+    }
+
+    /// Owes a dead or cancelled job again, its attempts counted from zero, and has it placed. `false` if there is no
+    /// such job to retry.
+    pub(crate) async fn revive(&self, id: JobId, placements: &PlacementQueue) -> Result<bool, sqlx::Error> {
+        const SQL: &str = "UPDATE jobs SET state = 'owed', attempts = 0, finished_at_ms = NULL, run_at_ms = $2 \
+             WHERE id = $1 AND state IN ('dead', 'cancelled') RETURNING lane, turn";
+        let now_ms = self.clock.now_ms();
+        let mut transaction = self.database.begin(Urgency::General, Durability::Durable, now_ms).await?;
+        let row: Option<(String, Option<i64>)> = on_connection!(transaction, |connection| {
+            sqlx::query_as(SQL).bind(id.0).bind(now_ms).fetch_optional(connection).await
+        })?;
+        let Some((lane, turn)) = row else { return Ok(false) };
+        let doubtful = placements.clone();
+        transaction.when_in_doubt(move || doubtful.mark_behind());
+        transaction.commit().await?;
+        let lane = lane.parse().unwrap_or(Lane::Standard);
+        placements.push(vec![Placement { id, lane, turn, run_at_ms: now_ms }]);
+        Ok(true)
     }
 
     /// Sets aside a job whose worker died too often: it is dead until an operator retries it.

@@ -73,10 +73,11 @@ impl SealedJob {
     }
 }
 
-/// Writes `jobs`; answers in their order.
+/// Writes `jobs`; answers in their order. A job that is there already, because a commit whose answer was lost had come
+/// to pass, counts as written now.
 pub(crate) async fn record(
     transaction: &mut Transaction,
-    jobs: &[SealedJob],
+    jobs: &[&SealedJob],
 ) -> Result<Vec<Recorded>, sqlx::Error> {
     let mut recorded = Vec::with_capacity(jobs.len());
     let mut rest = jobs;
@@ -92,7 +93,7 @@ pub(crate) async fn record(
 
 async fn record_rows(
     transaction: &mut Transaction,
-    jobs: &[SealedJob],
+    jobs: &[&SealedJob],
     recorded: &mut Vec<Recorded>,
 ) -> Result<(), sqlx::Error> {
     let written: Vec<(Uuid,)> = on_connection!(transaction, |connection| {
@@ -111,32 +112,33 @@ async fn record_rows(
                 .push_bind(job.created_at_ms)
                 .push_bind(job.trace.as_deref());
         });
-        statement.push(" ON CONFLICT (dedupe_key) DO NOTHING RETURNING id");
+        statement.push(" ON CONFLICT DO NOTHING RETURNING id");
         statement.build_query_as().fetch_all(connection).await
     })?;
     let written: HashSet<Uuid> = written.into_iter().map(|(id,)| id).collect();
     if written.len() == jobs.len() {
-        record_payloads(transaction, jobs.iter()).await?;
+        record_payloads(transaction, jobs).await?;
         recorded.extend(jobs.iter().map(|job| Recorded { id: job.id, duplicate: false }));
         return Ok(());
     }
     // Duplicates are rare, so the odd sizes of what is left need no prepared statement of their own.
     for job in jobs {
         if written.contains(&job.id.0) {
-            record_payloads(transaction, std::iter::once(job)).await?;
+            record_payloads(transaction, &[job]).await?;
             recorded.push(Recorded { id: job.id, duplicate: false });
         } else {
-            let id = first_with_key(transaction, job.dedupe_key.as_deref()).await?;
-            recorded.push(Recorded { id: id.unwrap_or(job.id), duplicate: true });
+            // Without a key, only its own id can have been in its way.
+            let first = match job.dedupe_key.as_deref() {
+                Some(key) => first_with_key(transaction, key).await?.unwrap_or(job.id),
+                None => job.id,
+            };
+            recorded.push(Recorded { id: first, duplicate: first != job.id });
         }
     }
     Ok(())
 }
 
-async fn record_payloads(
-    transaction: &mut Transaction,
-    jobs: impl Iterator<Item = &SealedJob>,
-) -> Result<(), sqlx::Error> {
+async fn record_payloads(transaction: &mut Transaction, jobs: &[&SealedJob]) -> Result<(), sqlx::Error> {
     on_connection!(transaction, |connection| {
         let mut statement = QueryBuilder::new("INSERT INTO job_payloads (job_id, key_id, sealed) ");
         statement.push_values(jobs, |mut row, job| {
@@ -148,7 +150,7 @@ async fn record_payloads(
 
 async fn first_with_key(
     transaction: &mut Transaction,
-    dedupe_key: Option<&str>,
+    dedupe_key: &str,
 ) -> Result<Option<JobId>, sqlx::Error> {
     const SQL: &str = "SELECT id FROM jobs WHERE dedupe_key = $1";
     let found: Option<(Uuid,)> = on_connection!(transaction, |connection| {
