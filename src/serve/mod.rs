@@ -117,6 +117,7 @@ impl Daemon {
 
 /// Runs the daemon until SIGTERM or Ctrl-C.
 pub async fn run(loaded: &Loaded) -> Result<(), ServeError> {
+    signals::survive_file_limit().map_err(ServeError::Signals)?;
     let end_signal = signals::end_signal().map_err(ServeError::Signals)?;
     let daemon = Daemon::start(loaded).await?;
     let name = end_signal.await;

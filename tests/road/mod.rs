@@ -10,6 +10,7 @@ mod cli_settings;
 mod cli_trigger;
 mod crash;
 mod crisis;
+mod database_full;
 mod database_locked;
 mod database_postgres;
 mod database_start;
