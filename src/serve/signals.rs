@@ -1,4 +1,5 @@
-//! The signals that a daemon hears: those that end it, and the one by which it reads its configuration again.
+//! The signals that a daemon hears: those that end it, the one by which it reads its configuration again, and one that
+//! must not end it.
 
 use std::{future::Future, io};
 
@@ -16,6 +17,7 @@ pub struct Signals {
 impl Signals {
     /// Catches SIGTERM, SIGINT (Ctrl-C) and SIGHUP. Must be called on a runtime.
     pub fn catch() -> io::Result<Self> {
+        survive_file_limit()?;
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -27,6 +29,13 @@ impl Signals {
     pub(super) fn split(self) -> (impl Future<Output = &'static str>, Signal) {
         (first(self.terminate, self.interrupt), self.hangup)
     }
+}
+
+/// Has a write beyond the process's limit on the size of files fail as one to a full disk does, from now on. Unless
+/// somebody catches it, the signal that comes with it ends the process.
+fn survive_file_limit() -> io::Result<()> {
+    // Once caught, it stays so.
+    signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop)
 }
 
 /// Catches SIGTERM and SIGINT (Ctrl-C) from now on. The future answers at the first of them, with its name.

@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     const WELL: EngineHealth =
-        EngineHealth { ledger_ok: true, lanes_ok: true, lanes_behind: false, draining: false };
+        EngineHealth { ledger_ok: true, trouble: None, lanes_ok: true, lanes_behind: false, draining: false };
 
     fn lanes(paused: &[Lane]) -> Vec<LaneStats> {
         let lane = |lane| LaneStats {

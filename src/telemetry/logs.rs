@@ -52,10 +52,13 @@ where
     S: tracing::Subscriber + for<'span> registry::LookupSpan<'span>,
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
 {
+    // A line that cannot be written (the disk is full) is lost, and the daemon goes on. To complain of it on standard
+    // error, where it could not be written, would be a panic.
+    let layer = fmt::layer().log_internal_errors(false);
     if json {
-        return fmt::layer().json().flatten_event(true).with_span_list(false).with_writer(writer).boxed();
+        return layer.json().flatten_event(true).with_span_list(false).with_writer(writer).boxed();
     }
-    let layer = fmt::layer().with_writer(writer);
+    let layer = layer.with_writer(writer);
     // On a terminal there are colours, unless `NO_COLOR` says otherwise.
     if terminal { layer.boxed() } else { layer.with_ansi(false).boxed() }
 }

@@ -1,8 +1,11 @@
 //! An engine with a scripted app on it: the payload of each job says what its handler does.
 
-use std::sync::{
-    Arc, Barrier,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Barrier,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use async_trait::async_trait;
@@ -82,7 +85,7 @@ impl Handler for Scripted {
         self.0.begun.fetch_add(1, Ordering::SeqCst);
         self.0.bell.notify_one();
         match &job.payload[..] {
-            b"gate" => {
+            b"gate" | b"follow at the gate" => {
                 let running = self.0.running.fetch_add(1, Ordering::SeqCst) + 1;
                 self.0.overlap_max.fetch_max(running, Ordering::SeqCst);
                 self.0.gate.acquire().await.unwrap().forget();
@@ -116,7 +119,7 @@ impl Handler for Scripted {
                 .map(|_| ())
         })?;
         match &job.payload[..] {
-            b"follow" => {
+            b"follow" | b"follow at the gate" => {
                 transaction.enqueue(
                     NewJob::new("scripted", Lane::Standard, "ok").dedupe_key(format!("after {}", job.id)),
                 );
@@ -135,21 +138,38 @@ pub struct Bench {
     pub database: Database,
     pub script: Arc<Script>,
     // Declared last, so that they go last.
-    _postgres: Option<Postgres>,
-    _directory: TempDir,
+    pub postgres: Option<Postgres>,
+    directory: TempDir,
 }
 
 impl Bench {
     pub async fn new(dialect: Dialect) -> Self {
-        let directory = TempDir::with_prefix("keepwell-engine-").unwrap();
-        let (url, postgres) = match dialect {
-            Dialect::Sqlite => (format!("sqlite:{}", directory.path().join("ledger.db").display()), None),
+        match dialect {
+            Dialect::Sqlite => {
+                let directory = TempDir::with_prefix("keepwell-engine-").unwrap();
+                let url = format!("sqlite:{}", directory.path().join("ledger.db").display());
+                Self::at(&url, None, directory).await
+            }
             Dialect::Postgres => {
                 let postgres = Postgres::start(Sync::Off).await;
-                (postgres.database("ledger").await, Some(postgres))
+                let url = postgres.database("ledger").await;
+                Self::on(postgres, &url).await
             }
-        };
-        let database = Database::connect(&url, &DatabaseOptions::default()).await.unwrap();
+        }
+    }
+
+    /// On the database at `url`, which `postgres` holds.
+    pub async fn on(postgres: Postgres, url: &str) -> Self {
+        Self::at(url, Some(postgres), TempDir::with_prefix("keepwell-engine-").unwrap()).await
+    }
+
+    /// Where SQLite keeps its file.
+    pub fn file(&self) -> PathBuf {
+        self.directory.path().join("ledger.db")
+    }
+
+    async fn at(url: &str, postgres: Option<Postgres>, directory: TempDir) -> Self {
+        let database = Database::connect(url, &DatabaseOptions::default()).await.unwrap();
         let migrations: Vec<MigrationFile> = ledger::MIGRATIONS.iter().copied().chain([EFFECTS]).collect();
         database.migrate(&migrations).await.unwrap();
         Self {
@@ -157,8 +177,8 @@ impl Bench {
             database,
 
             script: Arc::new(Script::default()),
-            _postgres: postgres,
-            _directory: directory,
+            postgres,
+            directory,
         }
     }
 

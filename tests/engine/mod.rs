@@ -2,6 +2,9 @@
 
 pub mod bench;
 
+mod database_doubt;
+mod database_life;
+mod database_locked;
 mod lanes;
 mod operations;
 mod outcomes;

@@ -125,6 +125,11 @@ impl Daemon {
         keepwell(&environment, self.state.path(), arguments)
     }
 
+    /// Its process.
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(self.process.id().cast_signed()).expect("a process has a number")
+    }
+
     /// `kill -9`.
     pub fn kill(&mut self) {
         self.process.kill(Signal::KILL);

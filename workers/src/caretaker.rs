@@ -53,9 +53,11 @@ impl Default for Retention {
     }
 }
 
-/// What the last look at Redis found, so that the log has a line for each change and not for each look.
+/// What the last look at the database and at Redis found, so that the log has a line for each change and not for each
+/// look.
 #[derive(Debug, Default)]
 struct Seen {
+    database_life: Option<String>,
     answered: bool,
     life: Option<String>,
     trouble: Option<Trouble>,
@@ -141,8 +143,8 @@ impl Caretaker {
     }
 
     async fn probe(&self, seen: &mut Seen) {
-        let ledger = timeout(PROBE_TIMEOUT, self.ledger.ping()).await;
-        let ok = matches!(ledger, Ok(Ok(())));
+        let ledger = timeout(PROBE_TIMEOUT, self.ledger.life()).await;
+        let ok = matches!(ledger, Ok(Ok(_)));
         match (self.pulse.ledger_ok.swap(ok, Ordering::AcqRel), ok) {
             (true, false) => tracing::warn!("the database is away; nothing can be recorded"),
             (false, true) => {
@@ -152,6 +154,15 @@ impl Caretaker {
                 self.behind.mark();
             }
             _ => {}
+        }
+        if let Ok(Ok(life)) = ledger {
+            if seen.database_life.as_ref().is_some_and(|before| *before != life) {
+                tracing::warn!(
+                    "the database was restarted or lost connections; comparing the lanes with the ledger"
+                );
+                self.behind.mark();
+            }
+            seen.database_life = Some(life);
         }
         let lanes = match self.lanes.check().await {
             Ok(()) => self.lanes.server_life().await,

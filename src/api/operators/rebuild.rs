@@ -7,7 +7,7 @@ use http::StatusCode;
 use keepwell_workers::{
     clock::{SharedClock, UnixMs},
     engine::Engine,
-    lanes::{LaneError, Rebuilt},
+    lanes::{LaneError, RebuildProgress, Rebuilt},
 };
 use serde::Serialize;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -80,11 +80,11 @@ impl Rebuild {
     }
 
     /// How it stands.
-    async fn body(&self, engine: &Engine) -> RebuildBody {
+    fn body(&self, engine: &Engine) -> RebuildBody {
         let Some(last) = lock(&self.last).clone() else { return RebuildBody::default() };
         let started_at = Some(rfc3339(last.started_ms));
         match last.ended {
-            None => RebuildBody { running: true, started_at, ..seen(engine).await },
+            None => RebuildBody { running: true, started_at, ..seen(engine) },
             Some((finished_ms, rebuilt)) => {
                 let (rebuilt, error) = match rebuilt {
                     Ok(rebuilt) => (rebuilt, None),
@@ -104,11 +104,12 @@ impl Rebuild {
     }
 }
 
-/// How far it is, as far as can be seen from outside: what the lanes hold of what is owed.
-async fn seen(engine: &Engine) -> RebuildBody {
-    let (held, totals) = tokio::join!(engine.lanes().held(), engine.ledger().totals());
-    let owed = totals.map(|totals| totals.owed).unwrap_or_default();
-    RebuildBody { owed, compared: held.unwrap_or_default().min(owed), ..RebuildBody::default() }
+/// How far it is.
+fn seen(engine: &Engine) -> RebuildBody {
+    // It may not have begun yet, or have ended a moment ago.
+    let Some(progress) = engine.rebuild_progress() else { return RebuildBody::default() };
+    let RebuildProgress { owed, compared, placed, .. } = progress;
+    RebuildBody { owed, compared: compared.min(owed), placed, ..RebuildBody::default() }
 }
 
 fn why(error: &LaneError) -> &'static str {
@@ -127,9 +128,9 @@ fn lock(last: &Mutex<Option<Last>>) -> MutexGuard<'_, Option<Last>> {
 pub(super) async fn start(State(state): State<Arc<ApiState>>) -> (StatusCode, Json<RebuildBody>) {
     audit!("lanes.rebuild", "an operator has the lanes compared with the ledger");
     state.rebuild.begin(&state.engine, &state.clock);
-    (StatusCode::ACCEPTED, Json(state.rebuild.body(&state.engine).await))
+    (StatusCode::ACCEPTED, Json(state.rebuild.body(&state.engine)))
 }
 
 pub(super) async fn show(State(state): State<Arc<ApiState>>) -> Json<RebuildBody> {
-    Json(state.rebuild.body(&state.engine).await)
+    Json(state.rebuild.body(&state.engine))
 }

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use sqlx::{Postgres, Sqlite};
+use tokio::time::timeout;
 
 use super::{
-    Connection, Database, Pools,
+    Connection, Database, Pools, bounded,
     turn::{Urgency, WriteTurn},
 };
 use crate::{clock::UnixMs, job::NewJob};
@@ -27,9 +28,10 @@ pub struct Transaction {
     inner: Inner,
     follow_ups: Vec<NewJob>,
     after_commit: Vec<AfterCommit>,
+    when_in_doubt: Vec<AfterCommit>,
     now_ms: UnixMs,
     // Declared last: the next writer's turn comes after the transaction itself is gone.
-    _turn: Option<WriteTurn>,
+    turn: Option<WriteTurn>,
 }
 
 enum Inner {
@@ -47,20 +49,23 @@ impl Database {
     ) -> Result<Transaction, sqlx::Error> {
         let (inner, turn) = match &self.pools {
             Pools::Sqlite { durable, relaxed, .. } => {
-                let turn = self.turns.take(urgency).await;
+                let turn = timeout(self.turns_timeout, self.turns.take(urgency)).await;
+                let turn = turn.map_err(|_| sqlx::Error::PoolTimedOut)?;
                 let pool = if durability == Durability::Durable { durable } else { relaxed };
-                (Inner::Sqlite(pool.begin_with("BEGIN IMMEDIATE").await?), Some(turn))
+                (Inner::Sqlite(bounded(Box::pin(pool.begin_with("BEGIN IMMEDIATE"))).await?), Some(turn))
             }
             Pools::Postgres { general, crisis } => {
                 let pool = if urgency == Urgency::Crisis { crisis } else { general };
-                let mut transaction = pool.begin().await?;
+                let mut transaction = bounded(Box::pin(pool.begin())).await?;
                 if durability == Durability::Relaxed {
-                    sqlx::query("SET LOCAL synchronous_commit = off").execute(&mut *transaction).await?;
+                    let relax = sqlx::query("SET LOCAL synchronous_commit = off");
+                    bounded(relax.execute(&mut *transaction)).await?;
                 }
                 (Inner::Postgres(transaction), None)
             }
         };
-        Ok(Transaction { inner, follow_ups: Vec::new(), after_commit: Vec::new(), now_ms, _turn: turn })
+        let (after_commit, when_in_doubt) = (Vec::new(), Vec::new());
+        Ok(Transaction { inner, follow_ups: Vec::new(), after_commit, when_in_doubt, now_ms, turn })
     }
 }
 
@@ -88,31 +93,55 @@ impl Transaction {
         self.after_commit.push(Box::new(action));
     }
 
+    /// Runs `action` if the commit was asked for and nobody can say whether it came to pass: the database fell silent,
+    /// or whoever waited has given up.
+    pub fn when_in_doubt(&mut self, action: impl FnOnce() + Send + 'static) {
+        self.when_in_doubt.push(Box::new(action));
+    }
+
     /// The jobs handed to [`Transaction::enqueue`] so far, taken out for recording.
     pub(crate) fn take_follow_ups(&mut self) -> Vec<NewJob> {
         std::mem::take(&mut self.follow_ups)
     }
 
-    /// Makes everything permanent, then runs the [`Transaction::after_commit`] actions.
+    /// Makes everything permanent, then runs the [`Transaction::after_commit`] actions. After an error, or if this is
+    /// dropped before it has answered, the transaction may have committed all the same, and the
+    /// [`Transaction::when_in_doubt`] actions are run.
     ///
     /// Jobs handed to [`Transaction::enqueue`] must have been recorded (the engine's settling does).
     pub async fn commit(self) -> Result<(), sqlx::Error> {
         debug_assert!(self.follow_ups.is_empty(), "follow-up jobs would be lost");
+        // First, so that it goes last however this ends.
+        let turn = self.turn;
+        let mut doubt = Doubt(self.when_in_doubt);
         match self.inner {
-            Inner::Sqlite(transaction) => transaction.commit().await?,
-            Inner::Postgres(transaction) => transaction.commit().await?,
+            Inner::Sqlite(transaction) => bounded(transaction.commit()).await?,
+            Inner::Postgres(transaction) => bounded(transaction.commit()).await?,
         }
+        doubt.0.clear();
         for action in self.after_commit {
             action();
         }
+        drop(turn);
         Ok(())
     }
 
     /// Undoes everything.
     pub async fn rollback(self) -> Result<(), sqlx::Error> {
         match self.inner {
-            Inner::Sqlite(transaction) => transaction.rollback().await,
-            Inner::Postgres(transaction) => transaction.rollback().await,
+            Inner::Sqlite(transaction) => bounded(transaction.rollback()).await,
+            Inner::Postgres(transaction) => bounded(transaction.rollback()).await,
+        }
+    }
+}
+
+/// Runs its actions when dropped.
+struct Doubt(Vec<AfterCommit>);
+
+impl Drop for Doubt {
+    fn drop(&mut self) {
+        for action in self.0.drain(..) {
+            action();
         }
     }
 }
@@ -120,5 +149,39 @@ impl Transaction {
 impl fmt::Debug for Transaction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transaction").field("now_ms", &self.now_ms).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    };
+
+    use sqlx::Executor as _;
+
+    use super::{super::DatabaseOptions, *};
+
+    #[tokio::test]
+    async fn a_commit_that_fails_is_in_doubt_and_one_that_succeeds_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("doubt.db").display());
+        let database = Database::connect(&url, &DatabaseOptions::default()).await.unwrap();
+        for fails in [false, true] {
+            let (doubtful, committed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+            let mut transaction = database.begin(Urgency::General, Durability::Durable, 0).await.unwrap();
+            let (doubt, commit) = (Arc::clone(&doubtful), Arc::clone(&committed));
+            transaction.when_in_doubt(move || doubt.store(true, Ordering::SeqCst));
+            transaction.after_commit(move || commit.store(true, Ordering::SeqCst));
+            if fails {
+                let Connection::Sqlite(connection) = transaction.connection() else { panic!("it is SQLite") };
+                connection.execute("ROLLBACK").await.unwrap();
+            }
+            assert_eq!(transaction.commit().await.is_err(), fails);
+            assert_eq!(doubtful.load(Ordering::SeqCst), fails);
+            assert_eq!(committed.load(Ordering::SeqCst), !fails);
+        }
+        database.close().await;
     }
 }

@@ -12,12 +12,12 @@ use std::{
 };
 
 use tokio::{sync::Mutex, task::JoinSet};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     caretaker::Caretaker,
     clock::{SharedClock, UnixMs},
-    database::{Database, turn::Urgency},
+    database::{Database, Trouble, turn::Urgency},
     handler::Registry,
     id::{JobId, NodeId},
     job::{NewJob, Recorded},
@@ -26,7 +26,7 @@ use crate::{
         Behind, Bells, ClaimScope, LaneError, Lanes, LanesOptions, NodeInfo, PlacementQueue, RebuildProgress,
         Rebuilt, listen, placer,
     },
-    ledger::{Committer, EnqueueError, Ledger, committer},
+    ledger::{Committer, EnqueueError, Ledger, Recording, committer},
     observer::Observer,
     pool::Member,
     runtime::{self, Threads},
@@ -119,12 +119,21 @@ pub struct RetryError(#[from] sqlx::Error);
 pub struct EngineHealth {
     /// The database answers.
     pub ledger_ok: bool,
+    /// What kept jobs from being recorded when that was tried last; `None` if nothing did.
+    pub trouble: Option<Trouble>,
     /// Redis answers.
     pub lanes_ok: bool,
     /// Something owed may be missing from the lanes; a rebuild is due or under way.
     pub lanes_behind: bool,
     /// Nothing more is claimed.
     pub draining: bool,
+}
+
+impl EngineHealth {
+    /// Whether jobs can be recorded, as far as is known.
+    pub fn takes_jobs(&self) -> bool {
+        self.ledger_ok && self.trouble.is_none()
+    }
 }
 
 /// What was last seen of the engine's parts.
@@ -147,6 +156,9 @@ struct Inner {
     general_placements: PlacementQueue,
     behind: Arc<Behind>,
     pulse: Arc<Pulse>,
+    recording: Recording,
+    /// What callers have begun and must be ended even if they do not wait for it.
+    errands: TaskTracker,
     drain: CancellationToken,
     /// One for each pool's thread, cancelled when the pool has ended.
     ended: [CancellationToken; 2],
@@ -178,10 +190,11 @@ impl Engine {
         let (drain, close) = (CancellationToken::new(), CancellationToken::new());
         let (crisis_placements, crisis_placer) = placer(Arc::clone(&bells), Arc::clone(&behind));
         let (general_placements, general_placer) = placer(Arc::clone(&bells), Arc::clone(&behind));
+        let recording = Recording::default();
         let (crisis_door, crisis_committer) =
-            committer(ledger.clone(), Urgency::Crisis, crisis_placements.clone());
+            committer(ledger.clone(), Urgency::Crisis, crisis_placements.clone(), recording.clone());
         let (general_door, general_committer) =
-            committer(ledger.clone(), Urgency::General, general_placements.clone());
+            committer(ledger.clone(), Urgency::General, general_placements.clone(), recording.clone());
         let member = Arc::new(Member::new(lanes.clone(), info.clone(), Arc::clone(&behind)));
         let pulse = Arc::new(Pulse::default());
 
@@ -262,6 +275,8 @@ impl Engine {
             general_placements,
             behind,
             pulse,
+            recording,
+            errands: TaskTracker::new(),
             drain,
             ended,
             turns,
@@ -296,11 +311,17 @@ impl Engine {
     }
 
     /// Owes a dead or cancelled job again, its attempts counted from zero. `false` if there is no such job.
+    ///
+    /// Once begun it is brought to its end, whether or not the caller waits for it.
     pub async fn retry(&self, id: JobId) -> Result<bool, RetryError> {
-        let placements = self.0.ledger.revive(&[id]).await?;
-        let revived = !placements.is_empty();
-        self.0.general_placements.push(placements);
-        Ok(revived)
+        Ok(self.revive(vec![id]).await? == 1)
+    }
+
+    /// Owes those of `ids` again that are dead or cancelled; says how many.
+    async fn revive(&self, ids: Vec<JobId>) -> Result<u64, sqlx::Error> {
+        let (ledger, placements) = (self.0.ledger.clone(), self.0.general_placements.clone());
+        let revived = self.0.errands.spawn(async move { ledger.revive(&ids, &placements).await });
+        revived.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
     }
 
     /// Cancels an owed job. `false` if there is no such job. If it is running, its effects are not applied.
@@ -333,6 +354,7 @@ impl Engine {
     pub fn health(&self) -> EngineHealth {
         EngineHealth {
             ledger_ok: self.0.pulse.ledger_ok.load(Ordering::Acquire),
+            trouble: self.0.recording.trouble(),
             lanes_ok: self.0.pulse.lanes_ok.load(Ordering::Acquire),
             lanes_behind: self.0.behind.is_marked(),
             draining: self.0.drain.is_cancelled(),
@@ -343,6 +365,8 @@ impl Engine {
     /// Returns when everything is down.
     pub async fn shutdown(&self) {
         self.0.drain.cancel();
+        self.0.errands.close();
+        self.0.errands.wait().await;
         let mut running = self.0.running.lock().await;
         // The placers go on until the pools have ended: a job's last effects may still ask for others.
         for ended in &self.0.ended {

@@ -59,10 +59,8 @@ impl Engine {
     pub async fn retry_matching(&self, filter: &JobFilter, after: Option<JobId>) -> Result<Step, StepError> {
         let state = filter.state.unwrap_or(State::Dead);
         let ids = self.0.ledger.matching(state, filter, after).await?;
-        let placements = self.0.ledger.revive(&ids).await?;
-        let changed = placements.len() as u64;
-        self.0.general_placements.push(placements);
-        Ok(Step { changed, running: 0, next: next(&ids) })
+        let next = next(&ids);
+        Ok(Step { changed: self.revive(ids).await?, running: 0, next })
     }
 
     /// Takes every job out of `lanes` that waits there and is not owed any more; says how many. To be called after

@@ -14,7 +14,7 @@ use crate::{
     database::{Durability, turn::Urgency},
     id::JobId,
     lane::Lane,
-    lanes::Placement,
+    lanes::{Placement, PlacementQueue},
     on_connection,
     state::State,
 };
@@ -82,10 +82,11 @@ impl Ledger {
         Ok(cancelled)
     }
 
-    /// Owes those of `ids` again that are dead or cancelled, their attempts counted from zero; oldest first.
-    pub(crate) async fn revive(&self, ids: &[JobId]) -> Result<Vec<Placement>, sqlx::Error> {
+    /// Owes those of `ids` again that are dead or cancelled, their attempts counted from zero, and has them placed, oldest
+    /// first; says how many.
+    pub(crate) async fn revive(&self, ids: &[JobId], placements: &PlacementQueue) -> Result<u64, sqlx::Error> {
         if ids.is_empty() {
-            return Ok(Vec::new());
+            return Ok(0);
         }
         let now_ms = self.clock.now_ms();
         let mut transaction = self.database.begin(Urgency::General, Durability::Durable, now_ms).await?;
@@ -102,8 +103,10 @@ impl Ledger {
             statement.push(") RETURNING id, lane, turn");
             statement.build_query_as().fetch_all(connection).await
         })?;
+        let doubtful = placements.clone();
+        transaction.when_in_doubt(move || doubtful.mark_behind());
         transaction.commit().await?;
-        let mut placements: Vec<Placement> = rows
+        let mut revived: Vec<Placement> = rows
             .into_iter()
             .map(|(id, lane, turn)| Placement {
                 id: JobId(id),
@@ -113,8 +116,10 @@ impl Ledger {
                 run_at_ms: now_ms,
             })
             .collect();
-        placements.sort_unstable_by_key(|placement| placement.id);
-        Ok(placements)
+        revived.sort_unstable_by_key(|placement| placement.id);
+        let count = revived.len() as u64;
+        placements.push(revived);
+        Ok(count)
     }
 
     /// Those of `ids` that are owed.

@@ -8,18 +8,21 @@ mod load;
 mod owed;
 mod query;
 mod record;
+mod recording;
 mod settle;
 mod upkeep;
+mod waiting;
 
 use sha2::{Digest, Sha256};
 
 pub(crate) use bulk::JOBS_PER_STEP;
-pub use commit::{Committer, EnqueueError};
 pub(crate) use commit::{CommitterTask, committer};
 pub(crate) use load::Loaded;
 pub use query::{Attempt, JobFilter, JobPage, JobView, LedgerTotals};
 pub use record::SealedJob;
+pub(crate) use recording::Recording;
 pub use settle::{Settled, Verdict};
+pub use waiting::{CRISIS_RECORDING_KEPT_MS, Committer, EnqueueError, RECORDING_TIMEOUT_MS};
 
 use crate::{
     clock::SharedClock,

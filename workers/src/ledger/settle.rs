@@ -15,11 +15,11 @@ use super::{
 };
 use crate::{
     clock::UnixMs,
-    database::{Durability, Transaction, turn::Urgency},
+    database::{Durability, Transaction, Trouble, turn::Urgency},
     handler::{Handler, Prepared},
     id::{JobId, NodeId},
     job::Job,
-    lanes::Placement,
+    lanes::{Placement, PlacementQueue},
     on_connection,
     outcome::Outcome,
     policy::Policy,
@@ -47,41 +47,65 @@ pub enum Settled {
     Later(UnixMs),
     /// Given up on or cancelled.
     Over,
-    /// The database could not say; the job is still owed.
+    /// The database could not say; the job counts as still owed.
     Unsettled,
 }
 
 /// What became of a shared transaction.
 enum Shared {
-    Committed(Vec<Settled>, Vec<Placement>),
+    Committed(Vec<Settled>),
     Alone,
 }
 
 impl Ledger {
-    /// Settles `runs`; answers in their order, with the follow-up jobs that now have to be placed.
+    /// Settles `runs`; answers in their order. Follow-up jobs go to `placements`.
+    ///
+    /// A run whose commit was not answered is [`Settled::Unsettled`]: the lanes keep its job until a later delivery
+    /// finds out whether it is still owed.
     pub(crate) async fn settle(
         &self,
         runs: &[Verdict],
         urgency: Urgency,
         node: NodeId,
-    ) -> (Vec<Settled>, Vec<Placement>) {
+        placements: &PlacementQueue,
+    ) -> Vec<Settled> {
         if runs.len() > 1 && runs.iter().all(|run| run.prepared.is_ok()) {
-            match self.settle_together(runs, urgency).await {
-                Ok(Shared::Committed(settled, placements)) => return (settled, placements),
+            match self.settle_together(runs, urgency, placements).await {
+                Ok(Shared::Committed(settled)) => return settled,
                 Ok(Shared::Alone) => {}
+                Err(error) if is_outage(&error) => {
+                    tracing::warn!(error = %error, jobs = runs.len(), "the database is in trouble; the jobs stay owed");
+                    return vec![Settled::Unsettled; runs.len()];
+                }
                 Err(error) => {
                     tracing::warn!(error = %error, jobs = runs.len(), "a shared transaction failed; settling one by one");
                 }
             }
         }
-        let (mut settled, mut placements) = (Vec::with_capacity(runs.len()), Vec::new());
+        let mut settled = Vec::with_capacity(runs.len());
         for run in runs {
-            settled.push(self.settle_alone(run, urgency, node, &mut placements).await);
+            match self.settle_alone(run, urgency, node, placements).await {
+                Ok(one) => settled.push(one),
+                Err(error) => {
+                    tracing::warn!(error = %error, job.id = %run.job.id, "the database is in trouble; the job stays owed");
+                    settled.push(Settled::Unsettled);
+                    // Each of the others would wait in vain for as long as this one did.
+                    if is_outage(&error) {
+                        break;
+                    }
+                }
+            }
         }
-        (settled, placements)
+        settled.resize(runs.len(), Settled::Unsettled);
+        settled
     }
 
-    async fn settle_together(&self, runs: &[Verdict], urgency: Urgency) -> Result<Shared, sqlx::Error> {
+    async fn settle_together(
+        &self,
+        runs: &[Verdict],
+        urgency: Urgency,
+        placements: &PlacementQueue,
+    ) -> Result<Shared, sqlx::Error> {
         let now_ms = self.clock.now_ms();
         let mut transaction = self.database.begin(urgency, Durability::Relaxed, now_ms).await?;
         let ids: Vec<JobId> = runs.iter().map(|run| run.job.id).collect();
@@ -99,39 +123,30 @@ impl Ledger {
                 Err(error) => return Err(error),
             }
         }
-        let placements = self.record_follow_ups(&mut transaction).await?;
-        transaction.commit().await?;
-        Ok(Shared::Committed(settled, placements))
+        self.commit_effects(transaction, placements).await?;
+        Ok(Shared::Committed(settled))
     }
 
+    /// An error says that the database is in trouble and that the job stays owed.
     async fn settle_alone(
         &self,
         run: &Verdict,
         urgency: Urgency,
         node: NodeId,
-        placements: &mut Vec<Placement>,
-    ) -> Settled {
+        placements: &PlacementQueue,
+    ) -> Result<Settled, sqlx::Error> {
         let outcome = match &run.prepared {
             Ok((handler, prepared)) => {
                 match self.apply_alone(run, handler.as_ref(), prepared, urgency, placements).await {
-                    Ok(Ok(settled)) => return settled,
+                    Ok(Ok(settled)) => return Ok(settled),
                     Ok(Err(outcome)) => outcome,
-                    Err(error) if is_outage(&error) => {
-                        tracing::warn!(error = %error, job.id = %run.job.id, "the database is away; the job stays owed");
-                        return Settled::Unsettled;
-                    }
+                    Err(error) if Trouble::of(&error).is_some() => return Err(error),
                     Err(error) => Outcome::retry(format!("database: {error}")),
                 }
             }
             Err(outcome) => outcome.clone(),
         };
-        match self.turn_down(run, outcome, urgency, node).await {
-            Ok(settled) => settled,
-            Err(error) => {
-                tracing::warn!(error = %error, job.id = %run.job.id, "a failed run cannot be noted; the job stays owed");
-                Settled::Unsettled
-            }
-        }
+        self.turn_down(run, outcome, urgency, node).await
     }
 
     /// The effects of one job in a transaction of its own; an outcome other than `Done` leaves nothing behind.
@@ -141,7 +156,7 @@ impl Ledger {
         handler: &dyn Handler,
         prepared: &Prepared,
         urgency: Urgency,
-        placements: &mut Vec<Placement>,
+        placements: &PlacementQueue,
     ) -> Result<Result<Settled, Outcome>, sqlx::Error> {
         let now_ms = self.clock.now_ms();
         let mut transaction = self.database.begin(urgency, Durability::Relaxed, now_ms).await?;
@@ -150,9 +165,7 @@ impl Ledger {
         }
         match apply(handler, run, prepared, &mut transaction).await? {
             Outcome::Done => {
-                let follow_ups = self.record_follow_ups(&mut transaction).await?;
-                transaction.commit().await?;
-                placements.extend(follow_ups);
+                self.commit_effects(transaction, placements).await?;
                 Ok(Ok(Settled::Done))
             }
             outcome => {
@@ -212,25 +225,34 @@ impl Ledger {
         Ok(settled)
     }
 
-    /// Records what the handlers asked for, in the same transaction.
-    async fn record_follow_ups(&self, transaction: &mut Transaction) -> Result<Vec<Placement>, sqlx::Error> {
+    /// Records what the handlers asked for in the same transaction, commits it, and has those jobs placed.
+    async fn commit_effects(
+        &self,
+        mut transaction: Transaction,
+        placements: &PlacementQueue,
+    ) -> Result<(), sqlx::Error> {
         let follow_ups = transaction.take_follow_ups();
-        if follow_ups.is_empty() {
-            return Ok(Vec::new());
-        }
         let sealed = follow_ups
             .into_iter()
             .map(|job| self.seal(job))
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
-        let recorded = record(transaction, &sealed).await?;
-        Ok(sealed
-            .iter()
-            .zip(recorded)
-            .filter(|(_, recorded)| !recorded.duplicate)
-            .map(|(job, _)| job.placement())
-            .collect())
+        let recorded = record(&mut transaction, &sealed.iter().collect::<Vec<_>>()).await?;
+        let fresh = sealed.iter().zip(recorded).filter(|(_, recorded)| !recorded.duplicate);
+        let follow_ups: Vec<Placement> = fresh.map(|(job, _)| job.placement()).collect();
+        if !follow_ups.is_empty() {
+            let placements = placements.clone();
+            transaction.when_in_doubt(move || placements.mark_behind());
+        }
+        transaction.commit().await?;
+        placements.push(follow_ups);
+        Ok(())
     }
+}
+
+/// Whether whatever else is tried now would fail too.
+fn is_outage(error: &sqlx::Error) -> bool {
+    Trouble::of(error).is_some_and(|trouble| !trouble.is_one_transactions())
 }
 
 /// What both databases can keep of an error: PostgreSQL takes no NUL, and nobody reads more than this.
@@ -239,33 +261,6 @@ fn fit(text: String) -> String {
         return text;
     }
     text.chars().filter(|character| *character != '\0').take(ERROR_CHARACTERS_MAX).collect()
-}
-
-/// Whether the database as a whole is away or busy, rather than refusing this one statement.
-fn is_outage(error: &sqlx::Error) -> bool {
-    if let sqlx::Error::Database(error) = error {
-        return error.code().is_some_and(|code| is_passing(&code));
-    }
-    !matches!(
-        error,
-        sqlx::Error::RowNotFound
-            | sqlx::Error::ColumnDecode { .. }
-            | sqlx::Error::Decode(_)
-            | sqlx::Error::Encode(_)
-            | sqlx::Error::TypeNotFound { .. }
-            | sqlx::Error::ColumnNotFound(_)
-    )
-}
-
-/// Whether a database's error code says that the same statement may well work later.
-fn is_passing(code: &str) -> bool {
-    if code.len() == 5 {
-        // PostgreSQL: connection, rollback (serialization, deadlock), resources, operator, system; lock time-out.
-        let classes = ["08", "40", "53", "57", "58"];
-        return code != "57014" && (code == "55P03" || classes.iter().any(|class| code.starts_with(class)));
-    }
-    // SQLite: the low byte of the code; busy, locked, I/O error, full.
-    code.parse::<i32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 10 | 13))
 }
 
 /// A panic in a handler's effects is a failed run, not a failed worker, and effects that take longer than their kind
@@ -311,27 +306,6 @@ async fn finish(transaction: &mut Transaction, ids: &[JobId]) -> Result<Vec<Uuid
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_passes_is_told_from_what_will_not() {
-        for (code, passing) in [
-            ("40001", true),
-            ("40P01", true),
-            ("55P03", true),
-            ("57P01", true),
-            ("53300", true),
-            ("57014", false),
-            ("23505", false),
-            ("22021", false),
-            ("5", true),
-            ("261", true),
-            ("13", true),
-            ("19", false),
-            ("2067", false),
-        ] {
-            assert_eq!(is_passing(code), passing, "{code}");
-        }
-    }
 
     #[test]
     fn an_error_is_kept_as_both_databases_can_keep_it() {

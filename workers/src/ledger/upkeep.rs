@@ -1,9 +1,9 @@
-//! What keeps the ledger from growing for ever.
+//! What keeps the ledger from growing for ever, and how its database is.
 
 use super::Ledger;
 use crate::{
     clock::UnixMs,
-    database::{Durability, turn::Urgency},
+    database::{Dialect, Durability, turn::Urgency},
     id::JobId,
     on_connection,
     state::State,
@@ -13,6 +13,37 @@ use crate::{
 const ROWS_PER_SWEEP: i64 = 500;
 
 impl Ledger {
+    /// What tells the database's present life from every other one. A server that died may have lost its last relaxed
+    /// commits, and with them what the lanes were told is done. SQLite lives and dies with this process.
+    pub async fn life(&self) -> Result<String, sqlx::Error> {
+        const SQLITE: &str = "SELECT ''";
+        const POSTGRES: &str = "SELECT CAST(pg_postmaster_start_time() AS TEXT)";
+        let sql = match self.database.dialect() {
+            Dialect::Sqlite => SQLITE,
+            Dialect::Postgres => POSTGRES,
+        };
+        let mut reader = self.database.reader(Urgency::General).await?;
+        let (server,): (String,) =
+            on_connection!(reader, |connection| sqlx::query_as(sql).fetch_one(connection).await)?;
+        // A server that restarts only its sessions keeps its start time, and breaks every connection.
+        Ok(format!("{server} {}", self.database.breaks()))
+    }
+
+    /// Writes something that changes nothing, to see whether the database takes it.
+    pub(crate) async fn try_writing(&self, urgency: Urgency) -> Result<(), sqlx::Error> {
+        // Setting the header's free number to what it is writes its page.
+        const SQLITE: &str = "PRAGMA user_version = 0";
+        const POSTGRES: &str = "SELECT txid_current()";
+        let sql = match self.database.dialect() {
+            Dialect::Sqlite => SQLITE,
+            Dialect::Postgres => POSTGRES,
+        };
+        let now_ms = self.clock.now_ms();
+        let mut transaction = self.database.begin(urgency, Durability::Durable, now_ms).await?;
+        on_connection!(transaction, |connection| sqlx::query(sql).execute(connection).await.map(|_| ()))?;
+        transaction.commit().await
+    }
+
     /// Deletes a batch of jobs in `state` that finished before `before_ms`; says how many. Zero means that none are
     /// left.
     pub(crate) async fn prune(&self, state: State, before_ms: UnixMs) -> Result<u64, sqlx::Error> {
