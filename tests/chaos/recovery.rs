@@ -91,6 +91,7 @@ fn next_after(faults: &[Span], history: &History) -> Vec<f64> {
 }
 
 #[test]
+#[allow(clippy::float_cmp)] // They are taken, not calculated.
 fn percentiles_are_times_that_were_measured() {
     let recovery = Recovery::new("", None, (1..=200).map(f64::from).collect());
     assert_eq!([50, 99, 100].map(|percent| recovery.percentile(percent)), [100.0, 198.0, 200.0]);

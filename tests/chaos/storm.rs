@@ -77,8 +77,9 @@ pub async fn run(scenario: &Scenario, options: &Options) -> Report {
     all_end(&mut askers).await;
 
     let rows = house.database.rows().await;
+    let events = std::mem::take(&mut *load.events());
     let history = History {
-        events: std::mem::take(&mut *load.events()),
+        events,
         finishes: house.database.finishes().await,
         changes: house.database.changes().await,
         effects: house.database.effects(&rows).await,

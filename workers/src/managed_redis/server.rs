@@ -80,7 +80,8 @@ pub(super) fn launch(options: &ManagedRedisOptions) -> Result<Server, ManagedRed
         // A Ctrl-C in the terminal is for the daemon alone, which drains first.
         .process_group(0)
         // A daemon that is told to end while it still starts leaves none behind. One that is killed drops nothing.
-        .kill_on_drop(true)
+        // This module's tests abandon a server by dropping what a killed daemon would leave.
+        .kill_on_drop(!cfg!(test))
         .spawn()
         .map_err(|error| ManagedRedisError::Binary(options.binary.clone(), error))?;
     tracing::info!(pid = child.id(), "started a private Redis");
