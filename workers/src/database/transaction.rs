@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use sqlx::{Postgres, Sqlite};
+use sqlx::{PgPool, Postgres, Sqlite};
 
 use super::{
     Connection, Database, Pools,
@@ -53,7 +53,7 @@ impl Database {
             }
             Pools::Postgres { general, crisis } => {
                 let pool = if urgency == Urgency::Crisis { crisis } else { general };
-                let mut transaction = pool.begin().await?;
+                let mut transaction = begin_alive(pool).await?;
                 if durability == Durability::Relaxed {
                     sqlx::query("SET LOCAL synchronous_commit = off").execute(&mut *transaction).await?;
                 }
@@ -61,6 +61,27 @@ impl Database {
             }
         };
         Ok(Transaction { inner, follow_ups: Vec::new(), after_commit: Vec::new(), now_ms, _turn: turn })
+    }
+}
+
+/// Begins on a connection that is alive. A server that was restarted leaves every idle connection dead, and each of them
+/// would fail a caller of its own; as long as nothing has begun, the next one can be tried instead.
+async fn begin_alive(pool: &PgPool) -> sqlx::Result<sqlx::Transaction<'static, Postgres>> {
+    let mut tries_left = pool.options().get_max_connections();
+    loop {
+        match pool.begin().await {
+            Err(error) if tries_left > 0 && is_dead(&error) => tries_left -= 1,
+            begun => return begun,
+        }
+    }
+}
+
+/// Whether an error says that the connection has ended, or ends with it (PostgreSQL's 57P01 to 57P05).
+fn is_dead(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) => true,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| code.starts_with("57P")),
+        _ => false,
     }
 }
 
