@@ -93,12 +93,12 @@ fn check_ledger(history: &History, findings: &mut Findings) {
             findings.twice.push(format!("{}: recorded more than once: {event:?} {found:?}", event.key));
         }
         for row in found {
-            let finished = finishes.get(row.id.as_str()).copied().unwrap_or(0);
-            if row.state != "done" || finished == 0 {
-                findings.lost.push(format!("{}: not done, finished {finished} times: {row:?}", event.key));
+            let times = finishes.get(row.id.as_str()).copied().unwrap_or(0);
+            if row.state != "done" || times == 0 {
+                findings.lost.push(format!("{}: not done, finished {times} times: {row:?}", event.key));
             }
-            if finished > 1 || row.attempts - row.failed > 1 {
-                findings.twice.push(format!("{}: finished {finished} times: {row:?}", event.key));
+            if times > 1 || row.attempts - row.failed > 1 {
+                findings.twice.push(format!("{}: finished {times} times: {row:?}", event.key));
             }
         }
     }

@@ -64,8 +64,8 @@ impl Database {
 
     /// Every job.
     pub async fn rows(&self) -> Vec<Row> {
-        let rows: Vec<(Uuid, Option<String>, String, String, i64, Option<i64>, i64)> =
-            self.ask(ROWS).await.expect("rows");
+        type Columns = (Uuid, Option<String>, String, String, i64, Option<i64>, i64);
+        let rows: Vec<Columns> = self.ask(ROWS).await.expect("rows");
         rows.into_iter()
             .map(|(id, key, state, lane, attempts, finished_ms, failed)| {
                 let key = key.unwrap_or_else(|| format!("nothing, as job {id}"));

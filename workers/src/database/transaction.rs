@@ -64,8 +64,8 @@ impl Database {
     }
 }
 
-/// Begins on a connection that is alive. A server that was restarted leaves every idle connection dead, and each of them
-/// would fail a caller of its own; as long as nothing has begun, the next one can be tried instead.
+/// Begins on a connection that is alive. A server that was restarted leaves every idle connection dead, and each of
+/// them would fail a caller of its own; as long as nothing has begun, the next one can be tried instead.
 async fn begin_alive(pool: &PgPool) -> sqlx::Result<sqlx::Transaction<'static, Postgres>> {
     let mut tries_left = pool.options().get_max_connections();
     loop {
