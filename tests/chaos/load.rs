@@ -33,10 +33,11 @@ use crate::support::{
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often a sender comes again before it gives up.
-const TRIES_MAX: u32 = 200;
+const TRIES_MAX: u32 = 60;
 
-/// Waits between two attempts, in milliseconds.
-const BACKOFF_MS: (u64, u64) = (50, 2_000);
+/// Waits between two attempts, at first and at most, in milliseconds. Stripe waits far longer: senders that all come
+/// again every second or two are a flood of their own.
+const BACKOFF_MS: (u64, u64) = (50, 5_000);
 
 /// Events under way at once; beyond that the load waits.
 const SENDERS_MAX: usize = 4_096;

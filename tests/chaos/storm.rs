@@ -28,7 +28,7 @@ use crate::support::{daemon::Daemon, http::Client, pass};
 const CALM: Duration = Duration::from_millis(500);
 
 /// How long the daemons may take to do what is owed once the faults are over. What is not done by then is lost.
-const DRAIN_MAX: Duration = Duration::from_secs(100);
+const DRAIN_MAX: Duration = Duration::from_secs(80);
 
 /// Runs `scenario` and judges it.
 pub async fn run(scenario: &Scenario, options: &Options) -> Report {
@@ -76,6 +76,7 @@ pub async fn run(scenario: &Scenario, options: &Options) -> Report {
     asking_ends.cancel();
     all_end(&mut askers).await;
 
+    let events = std::mem::take(&mut *load.events());
     let rows = house.database.rows().await;
     let events = std::mem::take(&mut *load.events());
     let history = History {

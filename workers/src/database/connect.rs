@@ -138,9 +138,9 @@ async fn connect_sqlite(url: &str, options: &DatabaseOptions) -> Result<Pools, C
     Ok(Pools::Sqlite { durable, relaxed, checkpointer, readers, crisis_readers })
 }
 
-/// Whether a connection can begin a transaction. A disk that is full, or fails, has SQLite undo a transaction by itself;
-/// undoing it once more then fails, and sqlx would count the connection as inside that transaction for ever. Such a
-/// connection is closed, and another one opened in its place.
+/// Whether a connection can begin a transaction. A disk that is full, or fails, has SQLite undo a transaction by
+/// itself; undoing it once more then fails, and sqlx would count the connection as inside that transaction for ever.
+/// Such a connection is closed, and another one opened in its place.
 async fn is_between_transactions(connection: &mut SqliteConnection) -> sqlx::Result<bool> {
     if connection.is_in_transaction() {
         // It may only be on its way out: what was dropped without a commit is undone before this is answered.
