@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use keepwell_workers::{
     clock::UnixMs,
-    database::{Connection, Reader, Transaction},
+    database::{Connection, Reader, Snapshot, Transaction},
     on_connection,
 };
 use quick_cache::sync::Cache;
@@ -31,6 +31,12 @@ impl Connected for Reader {
     }
 }
 
+impl Connected for Snapshot<'_> {
+    fn connection(&mut self) -> Connection<'_> {
+        Snapshot::connection(self)
+    }
+}
+
 impl Connected for Transaction {
     fn connection(&mut self) -> Connection<'_> {
         Transaction::connection(self)
@@ -39,9 +45,6 @@ impl Connected for Transaction {
 
 /// People that are remembered at once. Somebody's facts take a few hundred bytes.
 const PEOPLE_REMEMBERED_MAX: usize = 20_000;
-
-/// Readings of one person's rows that others may spoil by changing them meanwhile. Each takes a few milliseconds.
-const READINGS_MAX: u32 = 8;
 
 /// The facts read or kept last, by person, with the instant at which they were changed last.
 #[derive(Debug, Clone)]
@@ -67,27 +70,25 @@ impl FactsMemory {
 
 /// What is known about `customer`.
 pub async fn facts(reader: &mut Reader, customer: &str, memory: &FactsMemory) -> Result<Facts, sqlx::Error> {
-    let Some(mut row) = customer_row(reader, customer).await? else { return Ok(Facts::about(customer)) };
-    for _ in 0..READINGS_MAX {
-        if let Some(remembered) = memory.of(customer, &row) {
-            return Ok(remembered);
-        }
-        let facts = read(reader, customer, &row).await?;
-        // Every change changes the first row too. If that is still what it was, all rows are of one moment.
-        let Some(again) = customer_row(reader, customer).await? else { return Ok(Facts::about(customer)) };
-        if again == row {
-            memory.remember(row.touched_ms, facts.clone());
-            return Ok(facts);
-        }
-        row = again;
+    let Some(row) = customer_row(reader, customer).await? else { return Ok(Facts::about(customer)) };
+    if let Some(remembered) = memory.of(customer, &row) {
+        return Ok(remembered);
     }
-    Err(sqlx::Error::Protocol("the person's rows changed each time that they were read".to_owned()))
+    // The other rows, and this one with them, as they were at one moment.
+    let mut snapshot = reader.snapshot().await?;
+    let Some(row) = customer_row(&mut snapshot, customer).await? else { return Ok(Facts::about(customer)) };
+    let facts = read(&mut snapshot, customer, &row).await?;
+    memory.remember(row.touched_ms, facts.clone());
+    Ok(facts)
 }
 
-async fn customer_row(reader: &mut Reader, customer: &str) -> Result<Option<CustomerRow>, sqlx::Error> {
+async fn customer_row(
+    connected: &mut impl Connected,
+    customer: &str,
+) -> Result<Option<CustomerRow>, sqlx::Error> {
     const SQL: &str = "SELECT version, touched_ms, payment_method_on_file, vulnerable, resolved_ms \
          FROM customers WHERE id = $1";
-    on_connection!(reader, |connection| {
+    on_connection!(connected, |connection| {
         sqlx::query_as(SQL).bind(customer).fetch_optional(connection).await
     })
 }

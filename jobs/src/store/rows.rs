@@ -9,7 +9,7 @@ use crate::care::{
     subscription::{SubscriptionSnapshot, SubscriptionStatus},
 };
 
-#[derive(PartialEq, sqlx::FromRow)]
+#[derive(sqlx::FromRow)]
 pub(super) struct CustomerRow {
     pub(super) version: i64,
     pub(super) touched_ms: i64,

@@ -8,6 +8,7 @@ mod breaks;
 mod checkpoint;
 mod connect;
 mod migrate;
+mod snapshot;
 mod transaction;
 mod trouble;
 pub mod turn;
@@ -20,6 +21,7 @@ pub(crate) use bound::within;
 pub use bound::{STATEMENT_TIMEOUT_MS, bounded};
 pub use connect::{ConnectError, DatabaseOptions};
 pub use migrate::{Dialect, MigrateError, MigrationFile};
+pub use snapshot::Snapshot;
 pub use transaction::{AfterCommit, Durability, Transaction};
 pub use trouble::Trouble;
 
