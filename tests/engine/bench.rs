@@ -48,7 +48,8 @@ pub struct Script {
     pub gate: Semaphore,
     /// The most runs of the same subject seen at once.
     pub overlap_max: AtomicU32,
-    running: AtomicU32,
+    /// `gate` jobs that wait now.
+    pub running: AtomicU32,
 }
 
 impl Default for Script {
@@ -63,7 +64,7 @@ impl Default for Script {
     }
 }
 
-struct Scripted(Arc<Script>);
+pub struct Scripted(pub Arc<Script>);
 
 #[async_trait]
 impl Handler for Scripted {
@@ -115,6 +116,10 @@ impl Handler for Scripted {
                     NewJob::new("scripted", Lane::Standard, "ok").dedupe_key(format!("after {}", job.id)),
                 );
             }
+            b"follow, then fail" => {
+                transaction.enqueue(scripted("ok", Lane::Crisis));
+                return Ok(Outcome::dead("after the follow-up"));
+            }
             b"fail in effects" => return Ok(Outcome::retry("after the effects")),
             b"panic in effects" => panic!("in the effects, as scripted"),
             _ => {}
@@ -128,9 +133,11 @@ pub struct Bench {
     pub redis: Redis,
     pub database: Database,
     pub script: Arc<Script>,
+    /// The database's address.
+    pub url: String,
     // Declared last, so that they go last.
     _postgres: Option<Postgres>,
-    _directory: TempDir,
+    pub directory: TempDir,
 }
 
 impl Bench {
@@ -151,8 +158,9 @@ impl Bench {
             database,
 
             script: Arc::new(Script::default()),
+            url,
             _postgres: postgres,
-            _directory: directory,
+            directory,
         }
     }
 
@@ -162,6 +170,15 @@ impl Bench {
     }
 
     pub fn engine_with(&self, change: impl FnOnce(&mut EngineOptions)) -> Engine {
+        self.engine_of([], change)
+    }
+
+    /// One that has these handlers besides the scripted one.
+    pub fn engine_of(
+        &self,
+        handlers: impl IntoIterator<Item = Arc<dyn Handler>>,
+        change: impl FnOnce(&mut EngineOptions),
+    ) -> Engine {
         let mut options = EngineOptions {
             slots: 8,
             crisis_slots: 2,
@@ -174,15 +191,9 @@ impl Bench {
             retention: keepwell_workers::engine::Retention::default(),
         };
         change(&mut options);
-        let parts = EngineParts {
-            database: self.database.clone(),
-            keys: KeyRing::new(SealingKey::new("test", &Zeroizing::new([7; 32])), []),
-            clock: Arc::new(SystemClock),
-            registry: Registry::new([Arc::new(Scripted(Arc::clone(&self.script))) as Arc<dyn Handler>]),
-            redis_url: self.redis.url(),
-            observer: Arc::new(Unobserved),
-        };
-        Engine::start(parts, &options).unwrap()
+        let scripted: Arc<dyn Handler> = Arc::new(Scripted(Arc::clone(&self.script)));
+        let registry = Registry::new(handlers.into_iter().chain([scripted]));
+        Engine::start(parts(self.database.clone(), self.redis.url(), registry), &options).unwrap()
     }
 
     /// How often each job's effect is in the database, with the jobs in the order of their effects.
@@ -192,6 +203,18 @@ impl Bench {
         let rows: Vec<(String,)> =
             on_connection!(reader, |connection| sqlx::query_as(SQL).fetch_all(connection).await).unwrap();
         rows.into_iter().map(|(id,)| id).collect()
+    }
+}
+
+/// What every engine here is made of.
+pub fn parts(database: Database, redis_url: String, registry: Registry) -> EngineParts {
+    EngineParts {
+        database,
+        keys: KeyRing::new(SealingKey::new("test", &Zeroizing::new([7; 32])), []),
+        clock: Arc::new(SystemClock),
+        registry,
+        redis_url,
+        observer: Arc::new(Unobserved),
     }
 }
 

@@ -30,7 +30,7 @@ use crate::{
 };
 
 pub use crate::caretaker::Retention;
-use threads::{Shared, listen};
+use threads::{Shared, keep_leases, listen};
 
 /// How long crisis work waits for an answer of Redis, in milliseconds; it is usually there within one.
 const CRISIS_RESPONSE_TIMEOUT_MS: u64 = 200;
@@ -173,7 +173,8 @@ impl Engine {
             committer(ledger.clone(), Urgency::Crisis, crisis_placements.clone());
         let (general_door, general_committer) =
             committer(ledger.clone(), Urgency::General, general_placements.clone());
-        let member = Arc::new(Member::new(lanes.clone(), info.clone(), Arc::clone(&behind)));
+        let new_member = || Arc::new(Member::new(lanes.clone(), info.clone(), Arc::clone(&behind)));
+        let (member, crisis_member) = (new_member(), new_member());
         let pulse = Arc::new(Pulse::default());
 
         let mut threads = Vec::new();
@@ -182,7 +183,6 @@ impl Engine {
             redis_url,
             lanes_options: options.lanes.clone(),
             info,
-            behind: Arc::clone(&behind),
             bells: Arc::clone(&bells),
             observer,
             drain: drain.clone(),
@@ -195,42 +195,39 @@ impl Engine {
         // A Redis that hangs is left alone after this long, and the ledger asked instead.
         let impatient =
             LanesOptions { response_timeout_ms: CRISIS_RESPONSE_TIMEOUT_MS, ..options.lanes.clone() };
-        let crisis = Shared {
-            lanes_options: impatient,
-            ended: CancellationToken::new(),
-            turns: Arc::default(),
-            ..shared.clone()
-        };
+        let crisis = shared.beside(impatient);
         let turns = options.runs_jobs.then(|| [Arc::clone(&crisis.turns), Arc::clone(&shared.turns)]);
         let ended = [crisis.ended.clone(), shared.ended.clone()];
+        if options.runs_jobs {
+            let (url, lanes_options, clock) = (shared.redis_url.clone(), options.lanes.clone(), clock);
+            let members = [Arc::clone(&crisis_member), Arc::clone(&member)];
+            let [crisis_ended, general_ended] = ended.clone();
+            threads.push(runtime::on_own_thread("keepwell-lease", Threads::One, move || {
+                let [crisis, general] = members;
+                keep_leases(url, lanes_options, clock, [(crisis, crisis_ended), (general, general_ended)])
+            })?);
+        }
         threads.push(runtime::on_own_thread("keepwell-crisis", Threads::One, move || {
             crisis.run(
                 "keepwell-crisis",
                 ClaimScope::Crisis,
                 crisis_slots,
-                crisis_placer,
-                Some(crisis_committer),
                 crisis_placements,
-                None,
+                Some((crisis_placer, crisis_committer)),
+                crisis_member,
             )
         })?);
         let slots = options.runs_jobs.then_some(options.slots);
         let (general_queue, general_member) = (general_placements.clone(), Arc::clone(&member));
         let threads_max = options.threads.max(1);
         threads.push(runtime::on_own_thread("keepwell-pool", Threads::Many(threads_max), move || {
-            shared.run(
-                "keepwell-pool",
-                ClaimScope::General,
-                slots,
-                general_placer,
-                None,
-                general_queue,
-                Some(general_member),
-            )
+            shared.run("keepwell-pool", ClaimScope::General, slots, general_queue, None, general_member)
         })?);
 
         let mut tasks = JoinSet::new();
         runtime::start(&mut tasks, general_committer.run(close.clone()));
+        // Not on the pool's own threads: what handlers hog here may be done by another process.
+        runtime::start(&mut tasks, general_placer.run(lanes.clone(), close.clone()));
         let caretaker = Caretaker {
             ledger: ledger.clone(),
             lanes: lanes.clone(),

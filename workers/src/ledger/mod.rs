@@ -3,6 +3,7 @@
 
 mod attempts;
 mod commit;
+mod effects;
 mod load;
 mod owed;
 mod query;
@@ -12,6 +13,7 @@ mod upkeep;
 
 use sha2::{Digest, Sha256};
 
+pub(crate) use attempts::fit;
 pub use commit::{Committer, EnqueueError};
 pub(crate) use commit::{CommitterTask, committer};
 pub(crate) use load::Loaded;

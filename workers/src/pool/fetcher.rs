@@ -285,7 +285,7 @@ impl Fetcher {
         // The claim was for free slots only, and nobody else takes them.
         let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else { return };
         let run = Run {
-            policy: handler.policy(),
+            policy: self.ledger.registry.policy(&job.kind),
             handler,
             suspicion: (crashes > 0).then(|| self.suspicion()),
             claimed_ms: self.ledger.clock.now_ms(),
