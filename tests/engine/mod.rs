@@ -2,6 +2,7 @@
 
 pub mod bench;
 
+mod fairness;
 mod handlers_gone_wrong;
 mod lanes;
 mod outcomes;
