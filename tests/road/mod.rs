@@ -5,6 +5,7 @@ mod said;
 mod stream;
 
 mod aside;
+mod backlog;
 mod cli_jobs;
 mod cli_settings;
 mod cli_trigger;
@@ -16,6 +17,7 @@ mod floor;
 mod lanes;
 mod operators;
 mod order;
+mod overload;
 mod redis_away;
 mod secrets;
 mod watching;
