@@ -26,7 +26,13 @@ async fn a_pill_is_quarantined(lane: Lane, innocents: usize, deaths_max: usize) 
     })
     .await;
 
-    assert_eq!(deaths(&bench), deaths_max);
+    let deaths = deaths(&bench);
+    if lane == Lane::Crisis {
+        // A crisis job runs even if nobody could note that it does, and then nobody knows whom it killed.
+        assert!((deaths_max..2 * deaths_max).contains(&deaths), "{deaths}");
+    } else {
+        assert_eq!(deaths, deaths_max);
+    }
     for (place, job) in all.iter().enumerate() {
         let (job, history) = recorder.ledger().show(job.id).await.unwrap().unwrap();
         if place == 1 {

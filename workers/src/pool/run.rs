@@ -12,7 +12,8 @@ use crate::{
     handler::Handler,
     id::{JobId, NodeId},
     job::Job,
-    lanes::Lanes,
+    lane::Lane,
+    lanes::{LaneError, Lanes},
     policy::Policy,
 };
 
@@ -44,14 +45,16 @@ pub(crate) struct Suspicion {
 }
 
 impl Suspicion {
-    /// Waits for the suspects before, then notes that `id` is about to run.
-    pub(crate) async fn begin(&self, id: JobId) -> Option<OwnedSemaphorePermit> {
+    /// Waits for the suspects before, then notes that `job` is about to run. `None` if it must not run now: nobody
+    /// would know whom it killed. Only a crisis job runs without a note rather than not at all; and nothing runs here
+    /// once the lease is lost, because it is somebody else's then.
+    pub(crate) async fn begin(&self, job: &Job) -> Option<OwnedSemaphorePermit> {
         // The semaphore is never closed.
         let permit = Arc::clone(&self.one_at_a_time).acquire_owned().await.ok();
-        if let Err(error) = self.lanes.begin_suspect(self.node, id).await {
-            tracing::warn!(error = %error, job.id = %id, "a suspect runs without a note of it");
-        }
-        permit
+        let Err(error) = self.lanes.begin_suspect(self.node, job.id).await else { return permit };
+        let runs = job.lane == Lane::Crisis && !matches!(error, LaneError::LeaseLost);
+        tracing::warn!(error = %error, job.id = %job.id, runs, "no note could be made of a suspect");
+        permit.filter(|_| runs)
     }
 }
 

@@ -21,6 +21,9 @@ use crate::{
     outcome::Outcome,
 };
 
+/// How long a suspect waits that could not be noted as running.
+const UNNOTED_DELAY: Duration = Duration::from_millis(100);
+
 /// The innermost step: the handler's work outside the database.
 pub(crate) async fn prepare(run: Arc<Run>) -> Result<Result<Prepared, Outcome>, BoxDynError> {
     Ok(run.handler.prepare(&run.job).await)
@@ -143,14 +146,18 @@ where
         let preparing = self.inner.call(task);
         Box::pin(async move {
             // Held until the run is settled: a poison pill may sit in the effects too.
-            let _alone = match &run.suspicion {
-                Some(suspicion) => suspicion.begin(run.job.id).await,
+            let alone = match &run.suspicion {
+                Some(suspicion) => Some(suspicion.begin(&run.job).await),
                 None => None,
             };
-            let prepared = match preparing.await {
-                Ok(Ok(prepared)) => Ok((Arc::clone(&run.handler), prepared)),
-                Ok(Err(outcome)) => Err(outcome.map_text(fit)),
-                Err(error) => Err(Outcome::retry(error.to_string())),
+            let prepared = if matches!(alone, Some(None)) {
+                Err(Outcome::Snooze { after: UNNOTED_DELAY })
+            } else {
+                match preparing.await {
+                    Ok(Ok(prepared)) => Ok((Arc::clone(&run.handler), prepared)),
+                    Ok(Err(outcome)) => Err(outcome.map_text(fit)),
+                    Err(error) => Err(Outcome::retry(error.to_string())),
+                }
             };
             let (settled_in, settled) = oneshot::channel();
             let verdict = Verdict { job: Arc::clone(&run.job), policy: run.policy, prepared };

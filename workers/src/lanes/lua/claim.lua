@@ -14,6 +14,7 @@ end
 
 local next_arg = 9
 local crashes_known = redis.call('EXISTS', CRASHES) == 1
+local quarantine_known = redis.call('EXISTS', QUARANTINE) == 1
 
 if acks > 0 then
   local ids = {}
@@ -119,7 +120,10 @@ local function take(lane, want)
     budget = budget - #popped
     for _, element in ipairs(popped) do
       local turn = turn_of(element)
-      if #element > 24 then
+      if quarantine_known and redis.call('LPOS', QUARANTINE, id_of(element)) then
+        -- It lay in its lane twice, and is on its way to being buried.
+        element = nil
+      elseif #element > 24 then
         element = go_on(lane, turn)
       elseif turn ~= '' and not take_turn(lane, turn, id_of(element)) then
         park(lane, element)
