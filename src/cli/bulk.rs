@@ -1,4 +1,5 @@
-//! What is done to everything that matches: counted first, confirmed, then done step by step, each a request of its own.
+//! What is done to everything that matches: counted first, confirmed, then done step by step, each a request of its
+//! own.
 
 use std::{
     cell::Cell,

@@ -16,6 +16,8 @@ use tracing_subscriber::{
     util::{SubscriberInitExt as _, TryInitError},
 };
 
+use super::panics::log_panics;
+
 /// Libraries that tell more than anybody wants to know; below `trace` only their warnings are kept.
 const TALKATIVE: [&str; 7] = ["apalis", "h2", "hyper", "redis", "rustls", "sqlx", "tower"];
 
@@ -30,13 +32,16 @@ pub enum LogError {
     Twice(#[from] TryInitError),
 }
 
-/// Sends what is logged from now on to standard error, in the form and at the level that `log` asks for.
+/// Sends what is logged from now on to standard error, in the form and at the level that `log` asks for. Panics are
+/// logged, too.
 pub fn init_logs(log: &Log) -> Result<(), LogError> {
     let terminal = io::stderr().is_terminal();
     let filter = filter(&log.level)?;
     let subscriber =
         registry().with(layer(is_json(log.format, terminal), terminal, io::stderr).with_filter(filter));
-    Ok(subscriber.try_init()?)
+    subscriber.try_init()?;
+    log_panics();
+    Ok(())
 }
 
 fn is_json(format: LogFormat, terminal: bool) -> bool {

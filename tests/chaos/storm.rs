@@ -76,7 +76,6 @@ pub async fn run(scenario: &Scenario, options: &Options) -> Report {
     asking_ends.cancel();
     all_end(&mut askers).await;
 
-    let events = std::mem::take(&mut *load.events());
     let rows = house.database.rows().await;
     let events = std::mem::take(&mut *load.events());
     let history = History {

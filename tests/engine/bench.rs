@@ -53,7 +53,8 @@ pub struct Script {
     pub hog: Barrier,
     /// The most runs of the same subject seen at once.
     pub overlap_max: AtomicU32,
-    running: AtomicU32,
+    /// `gate` jobs that wait now.
+    pub running: AtomicU32,
 }
 
 impl Default for Script {
@@ -69,7 +70,7 @@ impl Default for Script {
     }
 }
 
-struct Scripted(Arc<Script>);
+pub struct Scripted(pub Arc<Script>);
 
 #[async_trait]
 impl Handler for Scripted {
@@ -124,6 +125,10 @@ impl Handler for Scripted {
                     NewJob::new("scripted", Lane::Standard, "ok").dedupe_key(format!("after {}", job.id)),
                 );
             }
+            b"follow, then fail" => {
+                transaction.enqueue(scripted("ok", Lane::Crisis));
+                return Ok(Outcome::dead("after the follow-up"));
+            }
             b"fail in effects" => return Ok(Outcome::retry("after the effects")),
             b"panic in effects" => panic!("in the effects, as scripted"),
             _ => {}
@@ -137,9 +142,11 @@ pub struct Bench {
     pub redis: Redis,
     pub database: Database,
     pub script: Arc<Script>,
+    /// The database's address.
+    pub url: String,
     // Declared last, so that they go last.
     pub postgres: Option<Postgres>,
-    directory: TempDir,
+    pub directory: TempDir,
 }
 
 impl Bench {
@@ -177,6 +184,7 @@ impl Bench {
             database,
 
             script: Arc::new(Script::default()),
+            url: url.to_owned(),
             postgres,
             directory,
         }
@@ -188,11 +196,29 @@ impl Bench {
     }
 
     pub fn engine_with(&self, change: impl FnOnce(&mut EngineOptions)) -> Engine {
-        self.engine_at(self.redis.url(), change)
+        self.engine_of([], change)
     }
 
     /// An engine that finds its Redis at `redis_url`.
     pub fn engine_at(&self, redis_url: String, change: impl FnOnce(&mut EngineOptions)) -> Engine {
+        self.engine_on(redis_url, [], change)
+    }
+
+    /// One that has these handlers besides the scripted one.
+    pub fn engine_of(
+        &self,
+        handlers: impl IntoIterator<Item = Arc<dyn Handler>>,
+        change: impl FnOnce(&mut EngineOptions),
+    ) -> Engine {
+        self.engine_on(self.redis.url(), handlers, change)
+    }
+
+    fn engine_on(
+        &self,
+        redis_url: String,
+        handlers: impl IntoIterator<Item = Arc<dyn Handler>>,
+        change: impl FnOnce(&mut EngineOptions),
+    ) -> Engine {
         let mut options = EngineOptions {
             slots: 8,
             crisis_slots: 2,
@@ -205,15 +231,9 @@ impl Bench {
             retention: keepwell_workers::engine::Retention::default(),
         };
         change(&mut options);
-        let parts = EngineParts {
-            database: self.database.clone(),
-            keys: KeyRing::new(SealingKey::new("test", &Zeroizing::new([7; 32])), []),
-            clock: Arc::new(SystemClock),
-            registry: Registry::new([Arc::new(Scripted(Arc::clone(&self.script))) as Arc<dyn Handler>]),
-            redis_url,
-            observer: Arc::new(Unobserved),
-        };
-        Engine::start(parts, &options).unwrap()
+        let scripted: Arc<dyn Handler> = Arc::new(Scripted(Arc::clone(&self.script)));
+        let registry = Registry::new(handlers.into_iter().chain([scripted]));
+        Engine::start(parts(self.database.clone(), redis_url, registry), &options).unwrap()
     }
 
     /// How often each job's effect is in the database, with the jobs in the order of their effects.
@@ -223,6 +243,18 @@ impl Bench {
         let rows: Vec<(String,)> =
             on_connection!(reader, |connection| sqlx::query_as(SQL).fetch_all(connection).await).unwrap();
         rows.into_iter().map(|(id,)| id).collect()
+    }
+}
+
+/// What every engine here is made of.
+pub fn parts(database: Database, redis_url: String, registry: Registry) -> EngineParts {
+    EngineParts {
+        database,
+        keys: KeyRing::new(SealingKey::new("test", &Zeroizing::new([7; 32])), []),
+        clock: Arc::new(SystemClock),
+        registry,
+        redis_url,
+        observer: Arc::new(Unobserved),
     }
 }
 

@@ -25,8 +25,8 @@ async fn lane(daemon: &Daemon, name: &str) -> Value {
     lanes.iter().find(|lane| lane["name"] == name).expect("it is there").clone()
 }
 
-/// Waits until both pools have entered and the lanes have been compared with the ledger for it, so that nothing is placed
-/// twice.
+/// Waits until both pools have entered and the lanes have been compared with the ledger for it, so that nothing is
+/// placed twice.
 async fn settled(daemon: &Daemon) {
     eventually("the lanes have been compared", async || {
         let log = daemon.log();

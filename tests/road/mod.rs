@@ -5,6 +5,7 @@ mod said;
 mod stream;
 
 mod aside;
+mod backlog;
 mod cli_jobs;
 mod cli_queue;
 mod cli_settings;
@@ -21,6 +22,7 @@ mod floor;
 mod lanes;
 mod operators;
 mod order;
+mod overload;
 mod redis_away;
 mod secrets;
 mod systemd;

@@ -71,6 +71,11 @@ impl Daemon {
         self.process.id()
     }
 
+    /// Where the public listener is.
+    pub fn public_address(&self) -> SocketAddr {
+        self.listen
+    }
+
     /// A client of the public listener, without a token.
     pub fn public(&self) -> Client {
         Client::of(self.listen)

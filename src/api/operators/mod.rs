@@ -230,6 +230,7 @@ mod tests {
             if now["running"] == false {
                 break now;
             }
+            tokio::task::yield_now().await;
         };
         assert_eq!(ended["error"], "Redis does not answer.");
         assert!(ended["started_at"].is_string() && ended["finished_at"].is_string(), "{ended}");

@@ -23,6 +23,7 @@ pub use connect::{ConnectError, DatabaseOptions};
 pub use migrate::{Dialect, MigrateError, MigrationFile};
 pub use snapshot::Snapshot;
 pub use transaction::{AfterCommit, Durability, Transaction};
+pub(crate) use transaction::{FOLLOW_UP_BYTES_MAX, FOLLOW_UPS_MAX};
 pub use trouble::Trouble;
 
 use breaks::Breaks;

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::{
     Connection, Database, Pools, bounded,
-    turn::{Urgency, WriteTurn},
+    turn::{Urgency, WriteTurn, WriteTurns},
 };
 use crate::{clock::UnixMs, job::NewJob};
 
@@ -20,6 +20,13 @@ pub enum Durability {
     Relaxed,
 }
 
+/// Follow-up jobs that one run may ask for. They are written in its own transaction, and a crisis writer waits for as
+/// long: about 13 ms for this many. A job with more to ask for asks for one that asks for the rest.
+pub(crate) const FOLLOW_UPS_MAX: usize = 256;
+
+/// Bytes of payload of the follow-up jobs that one run may ask for: about 10 ms of writing.
+pub(crate) const FOLLOW_UP_BYTES_MAX: usize = NewJob::PAYLOAD_BYTES_MAX;
+
 /// Something to do once the transaction has committed, and only then; it must be quick and must not fail.
 pub type AfterCommit = Box<dyn FnOnce() + Send>;
 
@@ -27,6 +34,8 @@ pub type AfterCommit = Box<dyn FnOnce() + Send>;
 pub struct Transaction {
     inner: Inner,
     follow_ups: Vec<NewJob>,
+    /// What the present run may still ask for, in jobs and in bytes of payload; `None` once it asked for more.
+    allowance: Option<(usize, usize)>,
     after_commit: Vec<AfterCommit>,
     when_in_doubt: Vec<AfterCommit>,
     now_ms: UnixMs,
@@ -64,8 +73,15 @@ impl Database {
                 (Inner::Postgres(transaction), None)
             }
         };
-        let (after_commit, when_in_doubt) = (Vec::new(), Vec::new());
-        Ok(Transaction { inner, follow_ups: Vec::new(), after_commit, when_in_doubt, now_ms, turn })
+        Ok(Transaction {
+            inner,
+            follow_ups: Vec::new(),
+            allowance: Some((FOLLOW_UPS_MAX, FOLLOW_UP_BYTES_MAX)),
+            after_commit: Vec::new(),
+            when_in_doubt: Vec::new(),
+            now_ms,
+            turn,
+        })
     }
 }
 
@@ -105,8 +121,36 @@ impl Transaction {
     }
 
     /// Has `job` recorded in this same transaction; it is put in its lane after the commit.
+    ///
+    /// One run may ask for 256 jobs with 4 MiB of payload in all. A run that asks for more is given up (`dead`), and
+    /// nothing of it is kept: whoever has more to ask for asks for a job that asks for the rest.
     pub fn enqueue(&mut self, job: NewJob) {
-        self.follow_ups.push(job);
+        self.allowance = self
+            .allowance
+            .and_then(|(jobs, bytes)| Some((jobs.checked_sub(1)?, bytes.checked_sub(job.payload.len())?)));
+        if self.allowance.is_some() {
+            self.follow_ups.push(job);
+        }
+    }
+
+    /// From here on another run asks.
+    pub(crate) fn begin_run(&mut self) {
+        self.allowance = Some((FOLLOW_UPS_MAX, FOLLOW_UP_BYTES_MAX));
+    }
+
+    /// Whether the present run asked for more follow-up jobs than it may.
+    pub(crate) fn asked_too_much(&self) -> bool {
+        self.allowance.is_none()
+    }
+
+    /// How many follow-up jobs all runs so far have asked for.
+    pub(crate) fn follow_ups(&self) -> usize {
+        self.follow_ups.len()
+    }
+
+    /// The writers that wait behind this one, where writers take turns.
+    pub(crate) fn write_turns(&self) -> Option<WriteTurns> {
+        self.turn.as_ref().and_then(WriteTurn::turns)
     }
 
     /// Runs `action` once the transaction has committed.

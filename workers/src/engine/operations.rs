@@ -43,8 +43,9 @@ impl Engine {
         Ok(running)
     }
 
-    /// Cancels the next (at most a thousand) owed jobs that match, from `after` on, oldest first. What is running is left
-    /// alone; a job that begins in this very moment finds nothing owed when it ends, so its effects are not applied.
+    /// Cancels the next (at most a thousand) owed jobs that match, from `after` on, oldest first. What is running is
+    /// left alone; a job that begins in this very moment finds nothing owed when it ends, so its effects are not
+    /// applied.
     pub async fn cancel_matching(&self, filter: &JobFilter, after: Option<JobId>) -> Result<Step, StepError> {
         let mut ids = self.0.ledger.matching(State::Owed, filter, after).await?;
         let (found, next) = (ids.len(), next(&ids));

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    clock::SharedClock,
     lanes::{Behind, Bells, ClaimScope, Lanes, LanesOptions, NodeInfo, PlacementQueue, PlacerTask},
     ledger::{CommitterTask, Ledger},
     observer::Observer,
@@ -35,6 +36,11 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// The same for another pool's thread.
+    pub(super) fn beside(&self, lanes_options: LanesOptions) -> Self {
+        Self { lanes_options, ended: CancellationToken::new(), turns: Arc::default(), ..self.clone() }
+    }
+
     /// The life of a pool's thread, on connections of its own.
     #[allow(clippy::too_many_arguments)] // Each is a different end of the engine's channels.
     pub(super) async fn run(
@@ -42,10 +48,9 @@ impl Shared {
         name: &'static str,
         scope: ClaimScope,
         slots: Option<usize>,
-        placer: PlacerTask,
-        committer: Option<CommitterTask>,
         placements: PlacementQueue,
-        member: Option<Arc<Member>>,
+        door: Option<(PlacerTask, CommitterTask)>,
+        member: Arc<Member>,
     ) {
         let lanes =
             match Lanes::connect(&self.redis_url, self.lanes_options.clone(), Arc::clone(&self.ledger.clock))
@@ -58,23 +63,12 @@ impl Shared {
                 }
             };
         let mut tasks = JoinSet::new();
-        runtime::start(&mut tasks, placer.run(lanes.clone(), self.close.clone()));
-        if let Some(committer) = committer {
+        if let Some((placer, committer)) = door {
+            runtime::start(&mut tasks, placer.run(lanes.clone(), self.close.clone()));
             runtime::start(&mut tasks, committer.run(self.close.clone()));
         }
         if let Some(slots) = slots {
-            let member = member.unwrap_or_else(|| {
-                Arc::new(Member::new(lanes.clone(), self.info.clone(), Arc::clone(&self.behind)))
-            });
             adopt(&lanes, &member, &self.info.instance, scope).await;
-            let left = CancellationToken::new();
-            let keeper = Keeper {
-                member: Arc::clone(&member),
-                lanes: lanes.clone(),
-                lease: Duration::from_millis(self.lanes_options.lease_ms),
-                stop: left.clone(),
-            };
-            runtime::start(&mut tasks, keeper.run());
             let pool = Pool {
                 name,
                 scope,
@@ -90,11 +84,32 @@ impl Shared {
                 turns: self.turns,
             };
             pool.run(self.drain_timeout).await;
-            left.cancel();
         }
         self.ended.cancel();
         while tasks.join_next().await.is_some() {}
     }
+}
+
+/// Keeps the leases of the pools' `members`, each until its pool has left. On a thread that runs nothing else: a
+/// handler that hogs its own must not make the pool look dead, or everything that the pool runs would run elsewhere
+/// too. Whether the pools' loops still turn is for the watchdog to see.
+pub(super) async fn keep_leases(
+    redis_url: String,
+    options: LanesOptions,
+    clock: SharedClock,
+    members: [(Arc<Member>, CancellationToken); 2],
+) {
+    let lease = Duration::from_millis(options.lease_ms);
+    let lanes = match Lanes::connect(&redis_url, options, clock) {
+        Ok(lanes) => lanes,
+        // The same address was opened a moment ago.
+        Err(error) => return tracing::error!(error = %error, "the lanes cannot be opened"),
+    };
+    let mut keepers = JoinSet::new();
+    for (member, left) in members {
+        runtime::start(&mut keepers, Keeper { member, lanes: lanes.clone(), lease, stop: left }.run());
+    }
+    while keepers.join_next().await.is_some() {}
 }
 
 /// Takes back at once what earlier lives of this installation held. The general pool does it for both.

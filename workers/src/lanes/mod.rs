@@ -8,6 +8,15 @@
 //! random id is the fencing token of all its claims, because a node that loses its lease loses that hash with it and
 //! must enter under a new id. Every move is one script in `lua/`.
 //!
+//! # Fairness
+//!
+//! Jobs of one turn run one after another, which alone does not keep whoever has a long queue from holding a lane: his
+//! next job is always the first in it. Measured, one job behind ten thousand of one customer's, with one slot: it was
+//! the 10 001st and came after 14 s; behind 2000 of eight customers', with four slots, it was the 2001st. So a turn
+//! that has had more than its share while others waited rests until all of them have been served (`lua/prelude.lua`).
+//! Now the job is the 6th and comes after 0.2 s, most of it the time to park the ten thousand; behind the eight
+//! customers it is the 41st. While nobody waits this costs one `LLEN` for each job that takes turns.
+//!
 //! # Leases
 //!
 //! A node's lease is an instant of the Redis server's clock, extended by one heartbeat per process. Whoever finds a

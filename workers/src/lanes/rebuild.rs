@@ -151,7 +151,9 @@ impl Lanes {
     /// The ids of every job that is claimed, parked, or waiting in `lane`.
     async fn held_by(&self, lane: Lane, lock: &str) -> Result<HashSet<JobId>, LaneError> {
         let mut redis = self.redis.clone();
-        let mut held = HashSet::new();
+        // Before and after the lanes: what goes back from a worker's hands to a lane meanwhile is seen here, what a
+        // worker takes there. A poison pill that lay in its lane twice would kill more workers than it may.
+        let mut held = self.claimed().await?;
         let mut start = 0;
         loop {
             let page: Vec<Vec<u8>> =
@@ -186,10 +188,16 @@ impl Lanes {
         // What is quarantined is on its way to being buried, and must not run once more before that.
         let quarantined: Vec<Vec<u8>> = redis.lrange(self.keys.quarantine(), 0, -1).await?;
         held.extend(quarantined.iter().filter_map(|id| JobId::from_bytes(id)));
-        for (node, _) in self.nodes().await? {
-            let claimed: Vec<Vec<u8>> = redis.hkeys(self.keys.claims(node)).await?;
-            held.extend(claimed.iter().filter_map(|id| JobId::from_bytes(id)));
-        }
+        held.extend(self.claimed().await?);
         Ok(held)
+    }
+
+    /// The ids of every job in a worker's hands.
+    async fn claimed(&self) -> Result<HashSet<JobId>, LaneError> {
+        let mut claimed = HashSet::new();
+        for (node, _) in self.nodes().await? {
+            claimed.extend(self.claims_of(node).await?);
+        }
+        Ok(claimed)
     }
 }

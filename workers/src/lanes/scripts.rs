@@ -15,11 +15,6 @@ const PLACED_AT_ONCE_MAX: usize = 500;
 /// Workers that a job may see die before it is quarantined.
 pub(crate) const CRASHES_MAX: u32 = 3;
 
-/// How long a suspect waits that was running when its worker died once more, in milliseconds. Longer than a
-/// supervisor or an impatient operator needs to end a process a few times in a row, so that being hit by chance stays
-/// chance.
-const SUSPECT_DELAY_MS: u32 = 10_000;
-
 macro_rules! script {
     ($name:literal) => {
         Script::new(concat!(include_str!("lua/prelude.lua"), include_str!(concat!("lua/", $name, ".lua"))))
@@ -253,7 +248,9 @@ impl Lanes {
                 .arg(CRASHES_MAX)
                 .arg(if because == Reap::LeaseExpired { "expired" } else { "known" })
                 .arg(if because == Reap::LeftCleanly { "left" } else { "crashed" })
-                .arg(SUSPECT_DELAY_MS);
+                // A suspect that was running waits for a lease: longer than a supervisor or an impatient operator needs
+                // to end a process a few times in a row, so that being hit by chance stays chance.
+                .arg(self.options.lease_ms);
         })
         .await
     }

@@ -1,8 +1,8 @@
 //! Taking out of a lane what the ledger no longer owes, once an operator has cancelled much of it.
 //!
-//! Nothing depends on it: a claim that comes upon such a job finds nothing owed. But a paused lane claims nothing, and a
-//! lane that holds what nobody owes looks full. A job that is owed again in this very moment may be taken out too; the
-//! next comparison with the ledger finds it.
+//! Nothing depends on it: a claim that comes upon such a job finds nothing owed. But a paused lane claims nothing,
+//! and a lane that holds what nobody owes looks full. A job that is owed again in this very moment may be taken out
+//! too; the next comparison with the ledger finds it.
 
 use std::{collections::HashSet, sync::LazyLock};
 
@@ -20,6 +20,10 @@ const ELEMENTS_AT_ONCE: usize = 500;
 
 /// How far elements may have moved away from the end of a list between the look and the removal.
 const SLACK: usize = 500;
+
+/// Bytes of an element that is no job: the place at which a turn that rests goes on. Without it, nobody of that turn
+/// would ever be served again.
+const PLACE_BYTES: usize = 25;
 
 /// Where an element's job id begins in a parked member: after the turn (8 bytes), the lane's digit and the sequence.
 const PARKED_ID_AT: usize = 25;
@@ -88,7 +92,10 @@ async fn settled<'p>(
     let id_at = if place == "parked" { PARKED_ID_AT } else { 0 };
     let known: Vec<(JobId, &Vec<u8>)> = page
         .iter()
-        .filter(|element| id_at == 0 || element.get(8) == Some(&digit))
+        .filter(|element| match place {
+            "parked" => element.get(8) == Some(&digit),
+            _ => element.len() != PLACE_BYTES,
+        })
         .filter_map(|element| Some((JobId::from_bytes(element.get(id_at..)?)?, element)))
         .collect();
     let ids: Vec<JobId> = known.iter().map(|(id, _)| *id).collect();

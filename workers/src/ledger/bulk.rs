@@ -1,5 +1,5 @@
-//! What operators do to many jobs at once. Finding them only reads, however long it takes; changing them takes one short
-//! transaction for each batch, so nobody else waits for the database.
+//! What operators do to many jobs at once. Finding them only reads, however long it takes; changing them takes one
+//! short transaction for each batch, so nobody else waits for the database.
 
 use std::collections::HashSet;
 
@@ -38,8 +38,8 @@ impl Ledger {
         Ok(u64::try_from(count).unwrap_or(0))
     }
 
-    /// The next [`JOBS_PER_STEP`] jobs in `state` that match, oldest first, with ids after `after`. What `filter` says of
-    /// the state does not count.
+    /// The next [`JOBS_PER_STEP`] jobs in `state` that match, oldest first, with ids after `after`. What `filter`
+    /// says of the state does not count.
     pub(crate) async fn matching(
         &self,
         state: State,
@@ -82,9 +82,13 @@ impl Ledger {
         Ok(cancelled)
     }
 
-    /// Owes those of `ids` again that are dead or cancelled, their attempts counted from zero, and has them placed, oldest
-    /// first; says how many.
-    pub(crate) async fn revive(&self, ids: &[JobId], placements: &PlacementQueue) -> Result<u64, sqlx::Error> {
+    /// Owes those of `ids` again that are dead or cancelled, their attempts counted from zero, and has them placed,
+    /// oldest first; says how many.
+    pub(crate) async fn revive(
+        &self,
+        ids: &[JobId],
+        placements: &PlacementQueue,
+    ) -> Result<u64, sqlx::Error> {
         if ids.is_empty() {
             return Ok(0);
         }

@@ -4,6 +4,7 @@
 mod attempts;
 mod bulk;
 mod commit;
+mod effects;
 mod load;
 mod owed;
 mod query;
@@ -15,6 +16,7 @@ mod waiting;
 
 use sha2::{Digest, Sha256};
 
+pub(crate) use attempts::fit;
 pub(crate) use bulk::JOBS_PER_STEP;
 pub(crate) use commit::{CommitterTask, committer};
 pub(crate) use load::Loaded;

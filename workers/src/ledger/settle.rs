@@ -10,12 +10,13 @@ use uuid::Uuid;
 
 use super::{
     Ledger,
-    attempts::{ERROR_CHARACTERS_MAX, note_attempt},
+    attempts::{fit, note_attempt},
+    effects::{Applied, apply, give_up},
     record::record,
 };
 use crate::{
     clock::UnixMs,
-    database::{Durability, Transaction, Trouble, turn::Urgency},
+    database::{Durability, FOLLOW_UPS_MAX, Transaction, Trouble, turn::Urgency},
     handler::{Handler, Prepared},
     id::{JobId, NodeId},
     job::Job,
@@ -47,7 +48,7 @@ pub enum Settled {
     Later(UnixMs),
     /// Given up on or cancelled.
     Over,
-    /// The database could not say; the job counts as still owed.
+    /// The database could not say, or a crisis needed it more; the job counts as still owed.
     Unsettled,
 }
 
@@ -117,10 +118,14 @@ impl Ledger {
                 continue;
             }
             let Ok((handler, prepared)) = &run.prepared else { return Ok(Shared::Alone) };
-            match apply(handler.as_ref(), run, prepared, &mut transaction).await {
-                Ok(Outcome::Done) => settled.push(Settled::Done),
-                Ok(_) => return Ok(Shared::Alone),
-                Err(error) => return Err(error),
+            match apply(handler.as_ref(), run, prepared, &mut transaction, urgency).await? {
+                Applied::Ended(Outcome::Done) if transaction.follow_ups() <= FOLLOW_UPS_MAX => {
+                    settled.push(Settled::Done);
+                }
+                Applied::Ended(_) | Applied::GaveWay => {
+                    give_up(transaction).await;
+                    return Ok(Shared::Alone);
+                }
             }
         }
         self.commit_effects(transaction, placements).await?;
@@ -163,15 +168,19 @@ impl Ledger {
         if finish(&mut transaction, &[run.job.id]).await?.is_empty() {
             return Ok(Ok(Settled::NothingOwed));
         }
-        match apply(handler, run, prepared, &mut transaction).await? {
-            Outcome::Done => {
+        match apply(handler, run, prepared, &mut transaction, urgency).await? {
+            Applied::Ended(Outcome::Done) => {
                 self.commit_effects(transaction, placements).await?;
                 Ok(Ok(Settled::Done))
             }
-            outcome => {
-                // Not waited for: a statement that hangs would be waited for too.
-                drop(transaction);
+            Applied::Ended(outcome) => {
+                give_up(transaction).await;
                 Ok(Err(outcome))
+            }
+            Applied::GaveWay => {
+                give_up(transaction).await;
+                tracing::info!(job.id = %run.job.id, job.kind = %run.job.kind, "slow effects gave way to a crisis");
+                Ok(Ok(Settled::Unsettled))
             }
         }
     }
@@ -255,35 +264,6 @@ fn is_outage(error: &sqlx::Error) -> bool {
     Trouble::of(error).is_some_and(|trouble| !trouble.is_one_transactions())
 }
 
-/// What both databases can keep of an error: PostgreSQL takes no NUL, and nobody reads more than this.
-fn fit(text: String) -> String {
-    if text.len() <= ERROR_CHARACTERS_MAX && !text.contains('\0') {
-        return text;
-    }
-    text.chars().filter(|character| *character != '\0').take(ERROR_CHARACTERS_MAX).collect()
-}
-
-/// A panic in a handler's effects is a failed run, not a failed worker, and effects that take longer than their kind
-/// allows are given up.
-async fn apply(
-    handler: &dyn Handler,
-    run: &Verdict,
-    prepared: &Prepared,
-    transaction: &mut Transaction,
-) -> Result<Outcome, sqlx::Error> {
-    use futures_util::FutureExt as _;
-    let limit = std::time::Duration::from_millis(run.policy.timeout_ms);
-    let applying =
-        std::panic::AssertUnwindSafe(handler.apply(&run.job, prepared, transaction)).catch_unwind();
-    match tokio::time::timeout(limit, applying).await {
-        Ok(Ok(applied)) => applied,
-        Ok(Err(_)) => Ok(Outcome::retry("the handler panicked while applying its effects")),
-        Err(_) => {
-            Ok(Outcome::retry(format!("applying the effects took longer than {} ms", limit.as_millis())))
-        }
-    }
-}
-
 /// Marks those of `ids` that are owed as done and says which they were.
 async fn finish(transaction: &mut Transaction, ids: &[JobId]) -> Result<Vec<Uuid>, sqlx::Error> {
     let now_ms = transaction.now_ms();
@@ -301,15 +281,4 @@ async fn finish(transaction: &mut Transaction, ids: &[JobId]) -> Result<Vec<Uuid
         statement.build_query_as().fetch_all(connection).await
     })?;
     Ok(rows.into_iter().map(|(id,)| id).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_error_is_kept_as_both_databases_can_keep_it() {
-        assert_eq!(fit("a\0b".to_owned()), "ab");
-        assert_eq!(fit("x".repeat(3_000)).len(), ERROR_CHARACTERS_MAX);
-    }
 }

@@ -77,3 +77,64 @@ impl Ledger {
         Ok(doomed.len() as u64)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::{
+        clock::{Clock as _, ManualClock},
+        database::{Database, DatabaseOptions},
+        handler::Registry,
+        job::NewJob,
+        lane::Lane,
+        ledger::{JobFilter, MIGRATIONS, record::record},
+        seal::{KeyRing, SealingKey},
+    };
+
+    async fn ledger(folder: &tempfile::TempDir, clock: Arc<ManualClock>) -> Ledger {
+        let url = format!("sqlite:{}", folder.path().join("ledger.db").display());
+        let database = Database::connect(&url, &DatabaseOptions::default()).await.unwrap();
+        database.migrate(MIGRATIONS).await.unwrap();
+        let keys = KeyRing::new(SealingKey::new("test", &Zeroizing::new([7; 32])), []);
+        Ledger::new(database, keys, clock, Registry::default())
+    }
+
+    #[tokio::test]
+    async fn what_is_finished_is_kept_for_as_long_as_asked_and_no_longer() {
+        const FINISH: &str = "UPDATE jobs SET state = $2, finished_at_ms = $3 WHERE id = $1";
+        let folder = tempfile::tempdir().unwrap();
+        let clock = ManualClock::at(1_000_000);
+        let ledger = ledger(&folder, clock.clone()).await;
+        for (state, finished_ms) in
+            [("done", 1_000_500), ("done", 1_002_000), ("dead", 1_000_500), ("owed", 0), ("done", 1_000_999)]
+        {
+            let job = ledger.seal(NewJob::new("test", Lane::Standard, "words")).unwrap();
+            let mut transaction =
+                ledger.database.begin(Urgency::General, Durability::Relaxed, clock.now_ms()).await.unwrap();
+            record(&mut transaction, &[&job]).await.unwrap();
+            let finished_ms = (state != "owed").then_some(finished_ms);
+            on_connection!(transaction, |connection| {
+                sqlx::query(FINISH)
+                    .bind(job.id.0)
+                    .bind(state)
+                    .bind(finished_ms)
+                    .execute(connection)
+                    .await
+                    .map(|_| ())
+            })
+            .unwrap();
+            transaction.commit().await.unwrap();
+        }
+        assert_eq!(ledger.prune(State::Done, 1_001_000).await.unwrap(), 2);
+        assert_eq!(ledger.prune(State::Done, 1_001_000).await.unwrap(), 0);
+        let left = ledger.list(&JobFilter::default(), None, 10).await.unwrap();
+        let mut states: Vec<(&str, Option<i64>)> =
+            left.items.iter().map(|job| (job.state.name(), job.finished_at_ms)).collect();
+        states.sort_unstable();
+        assert_eq!(states, [("dead", Some(1_000_500)), ("done", Some(1_002_000)), ("owed", None)]);
+    }
+}

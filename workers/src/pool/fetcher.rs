@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     database::turn::Urgency,
-    id::JobId,
+    id::{JobId, NodeId},
     job::Job,
     lanes::{Behind, Bells, ClaimScope, Claimed, LaneError, Lanes, Moves},
     ledger::{Ledger, Loaded, Verdict},
@@ -143,7 +143,8 @@ impl Fetcher {
                 }
                 continue;
             }
-            match self.claim(free).await {
+            let node = self.member.node();
+            match self.claim(node, free).await {
                 Ok(more) => {
                     // With no slot free nothing was looked at.
                     hungry = more || (free == 0 && hungry);
@@ -153,7 +154,7 @@ impl Fetcher {
                 Err(error) => {
                     self.claims_unsure = true;
                     hungry = true;
-                    self.survive(&error, free).await;
+                    self.survive(&error, node, free).await;
                     if draining && self.drain_is_over() {
                         return;
                     }
@@ -211,8 +212,7 @@ impl Fetcher {
     }
 
     /// One round trip; says whether more may be waiting.
-    async fn claim(&mut self, free: usize) -> Result<bool, LaneError> {
-        let node = self.member.node();
+    async fn claim(&mut self, node: NodeId, free: usize) -> Result<bool, LaneError> {
         if self.check_is_due() {
             self.check_claims(node).await?;
         }
@@ -297,7 +297,7 @@ impl Fetcher {
         // The claim was for free slots only, and nobody else takes them.
         let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else { return };
         let run = Run {
-            policy: handler.policy(),
+            policy: self.ledger.registry.policy(&job.kind),
             handler,
             suspicion: (crashes > 0).then(|| self.suspicion(crashes)),
             claimed_ms: self.ledger.clock.now_ms(),

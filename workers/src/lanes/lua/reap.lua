@@ -36,9 +36,9 @@ for _, claim in ipairs(held) do
   if crashes >= (claim.lane == '0' and 9 or crashes_max) then
     redis.call('HDEL', CRASHES, claim.id)
     redis.call('RPUSH', QUARANTINE, claim.id)
-    end_turn(claim.element)
+    end_turn(claim.lane, claim.element)
   elseif was_running and claim.lane ~= '0' then
-    end_turn(claim.element)
+    end_turn(claim.lane, claim.element)
     redis.call('ZADD', LATER[claim.lane], server_ms() + tonumber(ARGV[5]), claim.element)
   else
     give_back(claim.lane, claim.element)

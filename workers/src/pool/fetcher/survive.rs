@@ -58,10 +58,11 @@ impl Fetcher {
 
     /// What to do while the lanes are away: enter anew if they have forgotten us; crisis jobs are run straight from the
     /// ledger.
-    pub(super) async fn survive(&mut self, error: &LaneError, free: usize) {
+    pub(super) async fn survive(&mut self, error: &LaneError, node: NodeId, free: usize) {
         if let LaneError::LeaseLost = error {
             self.moves = Moves::default();
-            if let Err(error) = self.member.enter_anew(self.member.node()).await {
+            // The node that lost it: the keeper of the lease may have entered under another one meanwhile.
+            if let Err(error) = self.member.enter_anew(node).await {
                 tracing::debug!(error = %error, "the lanes cannot be entered");
             }
             return;
