@@ -7,7 +7,7 @@ use sqlx::QueryBuilder;
 use uuid::Uuid;
 
 use super::{
-    Ledger,
+    IS_OWED, Ledger,
     query::{JobFilter, narrow},
 };
 use crate::{
@@ -70,7 +70,7 @@ impl Ledger {
         let cancelled = on_connection!(transaction, |connection| {
             let mut statement = QueryBuilder::new("UPDATE jobs SET state = 'cancelled', finished_at_ms = ");
             statement.push_bind(now_ms).push(", last_error = ").push_bind(CANCELLED);
-            statement.push(" WHERE state = 'owed' AND id IN (");
+            statement.push(" WHERE ").push(IS_OWED).push(" AND id IN (");
             let mut list = statement.separated(", ");
             for id in padded(ids) {
                 list.push_bind(id.0);
@@ -133,7 +133,8 @@ impl Ledger {
         }
         let mut reader = self.database.reader(Urgency::General).await?;
         let rows: Vec<(Uuid,)> = on_connection!(reader, |connection| {
-            let mut statement = QueryBuilder::new("SELECT id FROM jobs WHERE state = 'owed' AND id IN (");
+            let mut statement = QueryBuilder::new("SELECT id FROM jobs WHERE ");
+            statement.push(IS_OWED).push(" AND id IN (");
             let mut list = statement.separated(", ");
             for id in padded(ids) {
                 list.push_bind(id.0);

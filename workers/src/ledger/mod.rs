@@ -42,6 +42,12 @@ pub const MIGRATIONS: &[MigrationFile] = &[MigrationFile {
     postgres: include_str!("../../../migrations/postgres/0001_ledger.sql"),
 }];
 
+/// The condition "is owed" where jobs are looked up by their ids. Written so that no database takes the index of what
+/// is owed for it: PostgreSQL does as long as its statistics are from before a flood (few are owed, they say), and then
+/// reads the whole flood for every lookup. Seen in a drain of 60 000 jobs: 2 000 a second before its statistics were
+/// renewed, some 30 000 after.
+pub(crate) const IS_OWED: &str = "state || '' = 'owed'";
+
 /// The ledger in one database. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Ledger {

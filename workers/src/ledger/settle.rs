@@ -9,7 +9,7 @@ use sqlx::QueryBuilder;
 use uuid::Uuid;
 
 use super::{
-    Ledger,
+    IS_OWED, Ledger,
     attempts::{fit, note_attempt},
     effects::{Applied, apply, give_up},
     record::record,
@@ -270,7 +270,7 @@ async fn finish(transaction: &mut Transaction, ids: &[JobId]) -> Result<Vec<Uuid
     let rows: Vec<(Uuid,)> = on_connection!(transaction, |connection| {
         let mut statement =
             QueryBuilder::new("UPDATE jobs SET state = 'done', attempts = attempts + 1, finished_at_ms = ");
-        statement.push_bind(now_ms).push(" WHERE state = 'owed' AND id IN (");
+        statement.push_bind(now_ms).push(" WHERE ").push(IS_OWED).push(" AND id IN (");
         let width = ids.len().next_power_of_two();
         let mut list = statement.separated(", ");
         let padding = std::iter::repeat_n(ids.last(), width - ids.len()).flatten();
