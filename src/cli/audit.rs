@@ -12,7 +12,7 @@ use super::{
     Context,
     daemon::Operators,
     failure::Failure,
-    job::encoded,
+    filters::encoded,
     say,
     table::{Align, Table},
 };

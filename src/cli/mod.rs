@@ -3,6 +3,7 @@
 
 mod audit;
 mod bench;
+mod bulk;
 mod check;
 mod client;
 mod completions;
@@ -10,9 +11,11 @@ mod config;
 mod daemon;
 mod demo;
 mod failure;
+mod filters;
 mod job;
 mod key;
 mod migrate;
+mod progress;
 mod queue;
 mod samples;
 mod sender;
@@ -71,10 +74,10 @@ enum Command {
     Config(config::ConfigCommand),
     /// Sends signed sample events to the running daemon
     Trigger(trigger::TriggerArgs),
-    /// Shows how the lanes stand
+    /// Shows, pauses, clears and rebuilds the lanes
     #[command(subcommand)]
     Queue(queue::QueueCommand),
-    /// Searches, shows and retries jobs
+    /// Searches, shows, retries and cancels jobs
     #[command(subcommand)]
     Job(job::JobCommand),
     /// Reads, verifies and exports the audit trail

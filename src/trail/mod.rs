@@ -19,6 +19,7 @@ use keepwell_workers::{
     id::JobId,
     seal::KeyRing,
 };
+use serde_json::json;
 
 use witness::Witness;
 
@@ -118,13 +119,18 @@ impl fmt::Debug for Trail {
     }
 }
 
-/// An entry to be written together with an effect.
+/// An entry to be written together with an effect, with how many jobs that changed.
 #[derive(Debug)]
 pub struct EntryNote(pub AuditEntry);
 
 #[async_trait]
 impl Note for EntryNote {
-    async fn write(&self, transaction: &mut Transaction) -> Result<(), ApplyError> {
-        audit::append(transaction, &self.0).await
+    async fn write(&self, transaction: &mut Transaction, changed: u64) -> Result<(), ApplyError> {
+        let mut entry = self.0.clone();
+        let after = entry.after.get_or_insert_with(|| json!({}));
+        if let Some(after) = after.as_object_mut() {
+            after.insert("jobs".to_owned(), changed.into());
+        }
+        audit::append(transaction, &entry).await
     }
 }

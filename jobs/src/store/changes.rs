@@ -55,7 +55,8 @@ async fn keep_customer(
     marked: bool,
 ) -> Result<(), sqlx::Error> {
     const SQL: &str = "UPDATE customers SET version = $2, payment_method_on_file = $3, vulnerable = $4, \
-         resolved_ms = $5, marked = $6 WHERE id = $1";
+         resolved_ms = $5, marked = $6, touched_ms = $7 WHERE id = $1";
+    let now_ms = transaction.now_ms();
     on_connection!(transaction, |connection| {
         sqlx::query(SQL)
             .bind(&facts.customer)
@@ -64,6 +65,7 @@ async fn keep_customer(
             .bind(facts.vulnerable)
             .bind(facts.resolved_ms)
             .bind(marked)
+            .bind(now_ms)
             .execute(connection)
             .await
             .map(|_| ())

@@ -1,6 +1,6 @@
-//! What has a connection: a reader, or a transaction.
+//! What has a connection: a reader, its view of one moment, or a transaction.
 
-use keepwell_workers::database::{Connection, Reader, Transaction};
+use keepwell_workers::database::{Connection, Reader, Snapshot, Transaction};
 
 /// Something with a connection.
 pub(super) trait Connected {
@@ -10,6 +10,12 @@ pub(super) trait Connected {
 impl Connected for Reader {
     fn connection(&mut self) -> Connection<'_> {
         Reader::connection(self)
+    }
+}
+
+impl Connected for Snapshot<'_> {
+    fn connection(&mut self) -> Connection<'_> {
+        Snapshot::connection(self)
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod crises;
 mod malformed;
+mod memory;
 mod orders;
 mod payments;
 mod privacy;

@@ -20,6 +20,9 @@ use tokio::time::timeout;
 use super::{
     super::{operator_name::OperatorName, state::ApiState},
     bad_request, lanes_away, ledger_away,
+    noted::{entry, note},
+    operator_log::audit,
+    read_body,
 };
 use crate::receiver::problem::Problem;
 
@@ -86,31 +89,25 @@ pub(super) async fn pause(
     body: Bytes,
 ) -> Result<Json<Value>, Problem> {
     let lane = read_lane(&name)?;
-    let body: PauseBody = if body.is_empty() {
-        PauseBody::default()
-    } else {
-        let detail = r#"the body is JSON such as {"reason":"an upgrade","override":false}"#;
-        serde_json::from_slice(&body).map_err(|_| bad_request("bad_body", detail))?
-    };
+    let body: PauseBody = read_body(&body, r#"{"reason":"an upgrade","override":false}"#)?;
     let reason: String =
         body.reason.chars().filter(|c| !c.is_control()).take(REASON_CHARACTERS_MAX).collect();
+    let subject = Some(lane.to_string());
     if lane == Lane::Crisis && !body.override_crisis {
-        return within(async { Err(LaneError::CrisisNeedsOverride) }).await;
+        audit!("lane.pause", "refused: the crisis lane is not paused without an override", %lane);
+        note(&state, &entry(&state, &operator, "lane.pause_refused", subject, &reason, Value::Null)).await;
+        return Err(crisis_needs_override("paused"));
     }
     // Redis knows no transactions with the database: what an operator is about to do is written down first, and that it
     // failed afterwards.
-    let entry =
-        entry(&state, &operator, "lane.paused", lane, &reason, json!({ "override": body.override_crisis }));
-    state.trail.record(&entry).await.map_err(|error| ledger_away(&*error))?;
+    let after = json!({ "override": body.override_crisis });
+    let paused = entry(&state, &operator, "lane.paused", subject, &reason, after);
+    state.trail.record(&paused).await.map_err(|error| ledger_away(&*error))?;
     if let Err(problem) = within(state.engine.lanes().pause(lane, &reason, body.override_crisis)).await {
-        note(&state, &AuditEntry { action: "lane.pause_failed", ..entry }).await;
+        note(&state, &AuditEntry { action: "lane.pause_failed", ..paused }).await;
         return Err(problem);
     }
-    if lane == Lane::Crisis {
-        tracing::error!(%lane, reason, "an operator holds the crisis lane up");
-    } else {
-        tracing::warn!(%lane, reason, "an operator holds a lane up");
-    }
+    audit!("lane.pause", "an operator pauses a lane", %lane, reason, "override" = body.override_crisis);
     Ok(Json(json!({ "name": lane, "paused": true })))
 }
 
@@ -121,49 +118,29 @@ pub(super) async fn resume(
 ) -> Result<Json<Value>, Problem> {
     let lane = read_lane(&name)?;
     within(state.engine.lanes().resume(lane)).await?;
-    note(&state, &entry(&state, &operator, "lane.resumed", lane, "", Value::Null)).await;
-    tracing::info!(%lane, "an operator lets a lane go on");
+    audit!("lane.resume", "an operator lets a lane go on", %lane);
+    note(&state, &entry(&state, &operator, "lane.resumed", Some(lane.to_string()), "", Value::Null)).await;
     Ok(Json(json!({ "name": lane, "paused": false })))
 }
 
-fn entry(
-    state: &ApiState,
-    operator: &OperatorName,
-    action: &'static str,
-    lane: Lane,
-    reason: &str,
-    after: Value,
-) -> AuditEntry {
-    AuditEntry {
-        at_ms: state.clock.now_ms(),
-        actor: operator.actor(),
-        action,
-        subject: Some(lane.to_string()),
-        reason: reason.to_owned(),
-        before: None,
-        after: Some(after).filter(|after| !after.is_null()),
-    }
-}
-
-/// Writes down what has happened already. A lane is never left paused because the trail cannot be written.
-async fn note(state: &ApiState, entry: &AuditEntry) {
-    if let Err(error) = state.trail.record(entry).await {
-        tracing::error!(error, action = entry.action, "what an operator did is not in the audit trail");
-    }
-}
-
-fn read_lane(name: &str) -> Result<Lane, Problem> {
+pub(super) fn read_lane(name: &str) -> Result<Lane, Problem> {
     name.parse().map_err(|error| bad_request("bad_lane", error))
+}
+
+/// 409: nobody does that to crisis work by accident.
+pub(super) fn crisis_needs_override(done: &str) -> Problem {
+    let detail = format!(
+        "People in crisis would wait. Crisis work is only {done} with an explicit override (`--override` on the command \
+         line, \"override\":true in the body), and that is noted in the audit log."
+    );
+    Problem::new(StatusCode::CONFLICT, "crisis_needs_override", detail)
 }
 
 /// What the lanes answer, if they do in time.
 pub(super) async fn within<T>(asked: impl Future<Output = Result<T, LaneError>>) -> Result<T, Problem> {
     match timeout(LANES_TIMEOUT, asked).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(LaneError::CrisisNeedsOverride)) => {
-            let detail = r#"The crisis lane is only held up with {"override":true,"reason":"…"}."#;
-            Err(Problem::new(StatusCode::CONFLICT, "crisis_needs_override", detail))
-        }
+        Ok(Err(LaneError::CrisisNeedsOverride)) => Err(crisis_needs_override("paused")),
         Ok(Err(error)) => Err(lanes_away(&error)),
         Err(elapsed) => Err(lanes_away(&elapsed)),
     }

@@ -2,7 +2,7 @@
 
 use keepwell_workers::{
     clock::UnixMs,
-    database::{Database, Transaction},
+    database::{Database, Snapshot, turn::Urgency},
     id::JobId,
     on_connection,
     seal::KeyRing,
@@ -66,7 +66,8 @@ impl Verifier {
         now_ms: UnixMs,
     ) -> Result<Report, sqlx::Error> {
         // What is sealed or let go meanwhile would look as if somebody had done it.
-        let mut reader = self.database.snapshot(now_ms).await?;
+        let mut reader = self.database.reader(Urgency::General).await?;
+        let mut reader = reader.snapshot().await?;
         let head = Head::read(&mut reader).await?;
         let rows = keys::all(&mut reader).await?;
         let code_keys: Vec<CodeKey> = rows.iter().filter_map(|row| row.open(&self.keys).ok()).collect();
@@ -99,7 +100,7 @@ struct Page<'p> {
 impl Page<'_> {
     async fn look(
         &self,
-        reader: &mut Transaction,
+        reader: &mut Snapshot<'_>,
         from: i64,
         blocks_max: i64,
         report: &mut Report,
@@ -143,7 +144,7 @@ impl Page<'_> {
 
     async fn check(
         &self,
-        reader: &mut Transaction,
+        reader: &mut Snapshot<'_>,
         block: &Block,
         previous: Option<&[u8]>,
         last_position: Option<i64>,
@@ -179,7 +180,7 @@ impl Page<'_> {
     }
 
     /// What the block `number` has to follow; `None` if retention took that.
-    async fn before(&self, reader: &mut Transaction, number: i64) -> Result<Option<Vec<u8>>, sqlx::Error> {
+    async fn before(&self, reader: &mut Snapshot<'_>, number: i64) -> Result<Option<Vec<u8>>, sqlx::Error> {
         if number <= 1 {
             return Ok(Some(BEGINNING.to_vec()));
         }
@@ -193,7 +194,7 @@ impl Page<'_> {
     /// The head, what was noted outside, and entries beside the chain.
     async fn look_at_the_end(
         &self,
-        reader: &mut Transaction,
+        reader: &mut Snapshot<'_>,
         last_hash: Option<&[u8]>,
         report: &mut Report,
     ) -> Result<Result<(), Finding>, sqlx::Error> {
@@ -266,7 +267,7 @@ pub(super) async fn entries(
     })
 }
 
-async fn unsealed(reader: &mut Transaction) -> Result<Vec<EntryRow>, sqlx::Error> {
+async fn unsealed(reader: &mut Snapshot<'_>) -> Result<Vec<EntryRow>, sqlx::Error> {
     let sql = format!("SELECT {COLUMNS} FROM audit_entries WHERE position IS NULL ORDER BY id LIMIT $1");
     on_connection!(reader, |connection| {
         sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(UNSEALED_MAX).fetch_all(connection).await
