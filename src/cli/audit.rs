@@ -1,6 +1,12 @@
 //! `keepwell audit`: read, verify and export the audit trail.
 
-use std::{collections::BTreeMap, fs, io::Write as _, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    io::Write as _,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, Subcommand};
 use keepwell_jobs::store::audit::{ChainEnd, Finding, Manifest, SealedKey, verify_file};
@@ -55,6 +61,9 @@ pub(super) struct FilterArgs {
     /// Only this action, such as access.changed, or all of a group: access, grace, crisis, lane, key
     #[arg(long)]
     action: Option<String>,
+    /// Only with this text in actor, action or subject
+    #[arg(long, short = 'q', value_name = "TEXT")]
+    search: Option<String>,
 }
 
 /// Which entries, and how many.
@@ -77,6 +86,7 @@ impl FilterArgs {
             ("until", &self.until),
             ("subject", &self.subject),
             ("action", &self.action),
+            ("q", &self.search),
         ];
         pairs.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?))).collect()
     }
@@ -178,9 +188,9 @@ fn render_verified(result: &Value) -> String {
 async fn export(context: &Context, filter: &FilterArgs, output: Option<&PathBuf>) -> Result<(), Failure> {
     let operators = Operators::of(&context.client_config()?.config);
     let failed = |error| Failure::because("the export cannot be written", error);
-    let mut out: Box<dyn std::io::Write> = match output {
-        Some(path) => Box::new(std::io::BufWriter::new(fs::File::create(path).map_err(failed)?)),
-        None => Box::new(std::io::stdout().lock()),
+    let mut out: Box<dyn io::Write> = match output {
+        Some(path) => Box::new(io::BufWriter::new(private(path).map_err(failed)?)),
+        None => Box::new(io::stdout().lock()),
     };
     let (mut digest, mut lines) = (Sha256::new(), 0);
     let mut from = String::new();
@@ -204,6 +214,13 @@ async fn export(context: &Context, filter: &FilterArgs, output: Option<&PathBuf>
         let manifest = Manifest { format: 1, exported_at, filter: filter.asked(), lines, sha256, end, keys };
         return writeln!(out, "{}", manifest.line()).and_then(|()| out.flush()).map_err(failed);
     }
+}
+
+/// A file that nobody else reads: an export tells of people what the database keeps sealed.
+fn private(path: &Path) -> io::Result<fs::File> {
+    let file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.set_permissions(fs::Permissions::from_mode(0o600))?;
+    Ok(file)
 }
 
 fn render_list(page: &Value) -> String {

@@ -95,7 +95,7 @@ impl Daemon {
             options,
             built.door,
             public(api.clone()),
-            built.clock,
+            built.clock.clone(),
             Arc::clone(&built.receiver_stats),
         );
 
@@ -111,7 +111,7 @@ impl Daemon {
         let mut listeners = JoinSet::new();
         listeners.spawn(keeper.run(stop.clone()));
         if works {
-            listeners.spawn(Keeper::rotate(built.trail, stop.clone()));
+            listeners.spawn(Keeper::rotate(built.trail.clone(), stop.clone()));
         }
         let receiver_stop = stop.clone();
         listeners.spawn(async move { receiver.serve(listener, receiver_stop).await });
@@ -124,6 +124,7 @@ impl Daemon {
             file,
             event_sources,
             notifier.clone(),
+            (built.trail.clone(), Arc::clone(&built.clock)),
             stop.clone(),
         ));
         if let Some(listener) = operators_listener {

@@ -1,5 +1,7 @@
 //! The audit trail and the keys, as operators and compliance officers meet them.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use http::StatusCode;
 use keepwell_config::values::EncryptionKey;
 use keepwell_workers::seal::{KeyRing, SealingKey};
@@ -116,6 +118,62 @@ async fn what_happens_to_people_and_what_operators_do_is_in_the_trail() {
 }
 
 #[tokio::test]
+async fn what_operators_do_to_jobs_is_in_the_trail_with_how_many_they_were() {
+    on_both(&[], async |daemon| {
+        let operator = daemon.operator();
+        let body = json!({});
+        assert!(operator.post("/api/v1/lanes/standard/pause", &body).await.status.is_success());
+        let mut last = String::new();
+        for person in ["one", "two"] {
+            let event = Event::of(SHAPES[0], "setup_intent.succeeded", person);
+            taken(daemon.stripe(&event).await)["job"].as_str().unwrap().clone_into(&mut last);
+        }
+        for (path, changed) in [
+            ("/api/v1/lanes/standard/clear?subject=cus_one", 1),
+            ("/api/v1/lanes/standard/clear", 1),
+            // What changes nothing is nothing to tell of.
+            ("/api/v1/lanes/standard/clear", 0),
+            ("/api/v1/jobs/retry?state=cancelled", 2),
+        ] {
+            let step = operator.post(path, &body).await.json();
+            assert_eq!(step["changed"], changed, "{path}: {step}");
+        }
+        for path in [&format!("/api/v1/jobs/{last}/cancel"), &format!("/api/v1/jobs/{last}/retry")] {
+            let answer = operator.post(path, &body).await;
+            assert!(answer.status.is_success(), "{path}: {}", answer.text());
+        }
+        assert_eq!(
+            operator.post("/api/v1/jobs/cancel?lane=crisis", &body).await.status,
+            StatusCode::CONFLICT
+        );
+        assert_eq!(operator.post("/api/v1/lanes/rebuild", &body).await.status, StatusCode::ACCEPTED);
+
+        let cancelled = entries(daemon, "jobs.cancelled").await;
+        let mut told: Vec<_> = cancelled
+            .iter()
+            .map(|entry| (entry["subject"].to_string(), entry["after"]["jobs"].as_u64()))
+            .collect();
+        told.sort();
+        assert_eq!(told, [("\"cus_one\"".to_owned(), Some(1)), ("null".to_owned(), Some(1))]);
+        assert!(cancelled.iter().all(|entry| entry["after"]["lane"] == "standard"), "{cancelled:#?}");
+        let retried = entries(daemon, "jobs.retried").await;
+        assert_eq!((retried.len(), &retried[0]["after"]["jobs"]), (1, &2.into()), "{retried:#?}");
+        for (action, subject) in [
+            ("job.cancelled", last.as_str().into()),
+            ("job.retried", last.as_str().into()),
+            ("jobs.cancel_refused", Value::Null),
+            ("lanes.rebuild_asked", Value::Null),
+        ] {
+            let told = entries(daemon, action).await;
+            assert_eq!((told.len(), &told[0]["subject"]), (1, &subject), "{action}");
+            assert_eq!(told[0]["actor"]["kind"], "operator", "{action}");
+        }
+        sealed(daemon).await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn the_trail_is_verified_listed_and_exported_on_the_command_line() {
     let daemon = Daemon::start().await;
     for person in ["one", "two"] {
@@ -131,6 +189,8 @@ async fn the_trail_is_verified_listed_and_exported_on_the_command_line() {
     let path = file.to_str().unwrap();
     says(&daemon, &["audit", "export", "--output", path]).done();
     let report = says(&daemon, &["audit", "verify", "--file", path, "--json"]).json();
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "it tells what the database keeps sealed");
     assert_eq!((&report["whole"], &report["authenticated"]), (&true.into(), &true.into()), "{report}");
     assert_eq!(report["entries"], verified["entries"]);
     assert_eq!(entries(&daemon, "audit.exported").await.len(), 1);
@@ -174,6 +234,15 @@ async fn a_tail_that_was_cut_off_is_missed_because_the_daemon_noted_it_elsewhere
     let output = daemon.keepwell(&["audit", "verify"]);
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("truncated"), "{told}");
+    // What happens from now on does not make up for it: the chain is not gone on with.
+    stripe(&daemon, &Event::of(SHAPES[0], "invoice.payment_failed", "three")).await;
+    eventually("the metrics say that the trail is broken", async || {
+        let metrics = daemon.public().get("/metrics").await.text();
+        metrics.contains("keepwell_audit_broken 1\n").then_some(())
+    })
+    .await;
+    let told = says(&daemon, &["audit", "verify", "--json"]).data;
     assert!(told.contains("truncated"), "{told}");
 }
 

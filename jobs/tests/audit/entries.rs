@@ -132,6 +132,9 @@ async fn entries_are_found_by_time_subject_and_action() {
             (AuditFilter { action: text("lane"), ..none() }, 2),
             (AuditFilter { action: text("lane.paused"), ..none() }, 1),
             (AuditFilter { subject: text("standard"), ..none() }, 3),
+            (AuditFilter { text: text("ROTATION"), ..none() }, 1),
+            (AuditFilter { text: text("uid 7"), ..none() }, 4),
+            (AuditFilter { text: text("stand%d"), ..none() }, 0),
             (AuditFilter { since_ms: Some(NOW_MS), ..none() }, 3),
             (AuditFilter { until_ms: Some(NOW_MS), ..none() }, 1),
         ] {

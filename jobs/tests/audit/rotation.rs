@@ -209,6 +209,21 @@ async fn what_is_written_during_a_rotation_is_neither_lost_nor_left_behind() {
 }
 
 #[tokio::test]
+async fn a_process_that_was_not_restarted_yet_leaves_the_rotation_alone() {
+    on_each_database(async |room| {
+        fill(room, 3).await;
+        let ring = new_ring();
+        rotation(room, &ring).start("uid 0").await.unwrap();
+        let begun = rotation(room, &ring).progress().await.unwrap();
+        assert_eq!(rotation(room, &room.care.keys).step().await.unwrap(), Step::Idle);
+        assert_eq!(rotation(room, &ring).progress().await.unwrap(), begun);
+        to_its_end(&rotation(room, &ring)).await;
+        assert_eq!(used(room).await.len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_cannot_be_opened_is_left_alone_and_counted() {
     on_each_database(async |room| {
         fill(room, 5).await;

@@ -241,7 +241,13 @@ async fn an_older_state_of_the_trail_does_not_pass_for_the_present_one() {
         let found = report(room, Some(&late)).await.finding.unwrap();
         assert_eq!((found.problem, found.block), (Problem::Truncated, Some(3)));
         write(room, 3).await;
+        // Whoever knows better adds nothing to it, neither while it is shorter nor once it is as long.
+        let unwilling = async || sealer(room, 3).round_behind(&late).await.unwrap_err().to_string();
+        assert!(unwilling().await.contains("nothing more is sealed"));
         seal(room).await;
+        write(room, 3).await;
+        assert!(unwilling().await.contains("nothing more is sealed"));
+        assert!(sealer(room, 3).round_behind(&early).await.unwrap().is_some());
         let found = report(room, Some(&late)).await.finding.unwrap();
         assert_eq!((found.problem, found.block), (Problem::BlockAltered, Some(3)));
         let forged = ChainEnd { block: 1, hash: "00".repeat(32) };

@@ -89,14 +89,15 @@ impl AuditQuery {
                 "since" => query.filter.since_ms = Some(read_instant(name, value, now_ms)?),
                 "until" => query.filter.until_ms = Some(read_instant(name, value, now_ms)?),
                 "subject" => query.filter.subject = Some(value.clone()),
-                "action" => query.filter.action = Some(value.clone()),
+                "action" | "kind" => query.filter.action = Some(value.clone()),
+                "q" => query.filter.text = Some(value.clone()),
                 "limit" => query.limit = read_limit(value)?,
                 "cursor" => query.cursor = Some(read_cursor(value)?),
                 "from" => query.from = Some(read_block(value)?),
                 _ => {
                     return Err(format!(
-                        "there is no filter `{name}`; the filters are since, until, subject, action, limit, cursor \
-                         and, for verify and export, from"
+                        "there is no filter `{name}`; the filters are since, until, subject, action (or kind), q, \
+                         limit, cursor and, for verify and export, from"
                     ));
                 }
             }
@@ -154,7 +155,7 @@ pub(super) async fn export(
             before: None,
             after: Some(json!({
                 "since": filter.since_ms.map(rfc3339), "until": filter.until_ms.map(rfc3339),
-                "action": filter.action,
+                "action": filter.action, "q": filter.text,
             })),
         };
         state.trail.record(&entry).await.map_err(|error| ledger_away(&*error))?;

@@ -162,6 +162,13 @@ impl EntryRow {
         Sha256::digest(salted).as_slice() == self.details_digest
     }
 
+    /// Whether `text` is in what it says in the clear of who, what and whom.
+    pub(super) fn mentions(&self, text: &str) -> bool {
+        let text = text.to_lowercase();
+        let said = [Some(&self.actor), Some(&self.action), self.subject.as_ref()];
+        said.into_iter().flatten().any(|said| said.to_lowercase().contains(&text))
+    }
+
     /// As people see it.
     pub(super) fn view(self, keys: &KeyRing) -> EntryView {
         let details = self.open(keys).ok().filter(|salted| self.is_made_of(salted));

@@ -36,6 +36,8 @@ pub struct AuditFilter {
     pub subject: Option<String>,
     /// This action, or all that begin with it and a dot: `access` is `access.changed` too.
     pub action: Option<String>,
+    /// With this text in actor, action or subject; upper and lower case are the same.
+    pub text: Option<String>,
 }
 
 impl AuditFilter {
@@ -50,6 +52,7 @@ impl AuditFilter {
             && self.until_ms.is_none_or(|until| entry.at_ms < until)
             && self.subject.as_ref().is_none_or(|subject| entry.subject.as_ref() == Some(subject))
             && self.action.as_ref().is_none_or(action)
+            && self.text.as_ref().is_none_or(|text| entry.mentions(text))
     }
 }
 
@@ -116,6 +119,14 @@ where
         // `/` comes right behind `.`.
         statement.push(" OR (action >= ").push_bind(format!("{action}."));
         statement.push(" AND action < ").push_bind(format!("{action}/")).push("))");
+    }
+    if let Some(text) = &filter.text {
+        let pattern = format!("%{}%", text.to_lowercase().replace(['\\', '%', '_'], "_"));
+        for (position, column) in ["actor", "action", "subject"].into_iter().enumerate() {
+            statement.push(if position == 0 { " AND (" } else { " OR " });
+            statement.push("LOWER(").push(column).push(") LIKE ").push_bind(pattern.clone());
+        }
+        statement.push(")");
     }
 }
 

@@ -13,6 +13,7 @@ use super::{
     entry::{COLUMNS, EntryRow},
     head::Head,
     keys::{self, CodeKey},
+    verify::blocks,
 };
 
 /// Entries in a block: what a transaction binds in about 2 ms.
@@ -78,6 +79,24 @@ impl Sealer {
             sealed = Some(Sealed { entries: before + entries.len(), end: block.end() });
         }
         Ok(sealed)
+    }
+
+    /// The same behind `noted`, an end of the chain that was noted outside the database. A chain that does not hold it
+    /// was cut off or taken back to an earlier state; adding to it would hide that, so nothing is added.
+    pub async fn round_behind(&mut self, noted: &ChainEnd) -> Result<Option<Sealed>, AuditError> {
+        if self.holds(noted).await? { self.round().await } else { Err(AuditError::Tampered) }
+    }
+
+    async fn holds(&self, noted: &ChainEnd) -> Result<bool, sqlx::Error> {
+        let mut reader = self.database.reader(Urgency::General).await?;
+        let mut snapshot = reader.snapshot().await?;
+        let head = Head::read(&mut snapshot).await?;
+        if noted.block < head.first_block {
+            // Retention has taken it.
+            return Ok(true);
+        }
+        let found = blocks(&mut snapshot, noted.block, noted.block).await?;
+        Ok(noted.block <= head.last_block && found.first().is_some_and(|block| block.end() == *noted))
     }
 
     async fn unsealed(&self) -> Result<Vec<EntryRow>, sqlx::Error> {

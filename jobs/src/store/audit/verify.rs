@@ -83,7 +83,8 @@ impl Verifier {
             return Ok(report);
         }
         let page = Page { keys: &self.keys, code_keys: &code_keys, head: &head, witness, now_ms };
-        let from = from.unwrap_or(head.first_block);
+        // Retention may have taken what the page before promised.
+        let from = from.map_or(head.first_block, |from| from.max(head.first_block));
         report.finding = page.look(&mut reader, from, blocks_max, &mut report).await?.err();
         Ok(report)
     }
