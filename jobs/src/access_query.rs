@@ -4,7 +4,7 @@ use keepwell_workers::{clock::UnixMs, database::Reader};
 
 use crate::{
     Care,
-    care::{access, document::AccessDocument},
+    care::{access, document::AccessDocument, facts::Facts},
     store,
 };
 
@@ -16,5 +16,6 @@ pub async fn access(
     now_ms: UnixMs,
 ) -> Result<AccessDocument, sqlx::Error> {
     let facts = store::facts(reader, customer, &care.memory).await?;
+    let facts = Facts { definitions: care.definitions, ..facts };
     Ok(access::access_with(&facts, &care.tiers, &care.resources, now_ms))
 }

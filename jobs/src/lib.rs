@@ -35,6 +35,7 @@ use std::sync::Arc;
 use keepwell_workers::{database::MigrationFile, handler::Handler, seal::KeyRing};
 
 use care::{
+    definitions::Definitions,
     resources::{CRISIS_RESOURCES, CrisisResources},
     tiers::Tiers,
 };
@@ -54,6 +55,8 @@ pub struct Care {
     pub memory: FactsMemory,
     /// Whom to turn to.
     pub resources: Arc<CrisisResources>,
+    /// What the rules mean by their words.
+    pub definitions: Definitions,
 }
 
 impl Care {
@@ -65,6 +68,7 @@ impl Care {
             keys,
             memory: FactsMemory::default(),
             resources: Arc::new(CRISIS_RESOURCES),
+            definitions: Definitions::default(),
         }
     }
 
@@ -72,6 +76,12 @@ impl Care {
     #[must_use]
     pub fn with_resources(self, resources: CrisisResources) -> Self {
         Self { resources: Arc::new(resources), ..self }
+    }
+
+    /// The same with rules that mean this by their words.
+    #[must_use]
+    pub fn with_definitions(self, definitions: Definitions) -> Self {
+        Self { definitions, ..self }
     }
 }
 
@@ -96,10 +106,18 @@ pub fn handlers(care: &Care) -> Vec<Arc<dyn Handler>> {
 
 /// The tables about people.
 pub fn migrations() -> Vec<MigrationFile> {
-    vec![MigrationFile {
-        version: 2,
-        name: "people",
-        sqlite: include_str!("../../migrations/sqlite/0002_people.sql"),
-        postgres: include_str!("../../migrations/postgres/0002_people.sql"),
-    }]
+    vec![
+        MigrationFile {
+            version: 2,
+            name: "people",
+            sqlite: include_str!("../../migrations/sqlite/0002_people.sql"),
+            postgres: include_str!("../../migrations/postgres/0002_people.sql"),
+        },
+        MigrationFile {
+            version: 4,
+            name: "emergency",
+            sqlite: include_str!("../../migrations/sqlite/0004_emergency.sql"),
+            postgres: include_str!("../../migrations/postgres/0004_emergency.sql"),
+        },
+    ]
 }

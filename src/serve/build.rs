@@ -5,7 +5,7 @@ use std::{fs, sync::Arc, time::Duration};
 use keepwell_config::{Config, TIERS_TOML, values::Role};
 use keepwell_jobs::{
     Care,
-    care::{resources::CrisisResources, tiers::Tiers},
+    care::{definitions::Definitions, resources::CrisisResources, tiers::Tiers},
     marks::Marks,
 };
 use keepwell_workers::{
@@ -74,6 +74,19 @@ fn tiers(config: &Config) -> Result<Tiers, ServeError> {
     Ok(Tiers::from_toml(&text)?)
 }
 
+/// What the rules mean by their words, as `care` says.
+fn definitions(care: &keepwell_config::settings::Care) -> Definitions {
+    Definitions {
+        high_risk_phq9_score: care.high_risk_phq9_score,
+        high_risk_gad7_score: care.high_risk_gad7_score,
+        high_risk_days: care.high_risk_days,
+        crisis_window_hours: care.crisis_window_hours,
+        deterioration_phq9_points: care.deterioration_phq9_points,
+        deterioration_gad7_points: care.deterioration_gad7_points,
+        deterioration_days: care.deterioration_days,
+    }
+}
+
 /// Whom to turn to, as `config` says.
 pub(crate) fn crisis_resources(config: &Config) -> CrisisResources {
     let resources = &config.crisis_resources;
@@ -94,8 +107,11 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
         DatabaseOptions { connections_max: config.database.connections_max, ..DatabaseOptions::default() };
     let database = Database::connect(&database_url(config), &options).await?;
     database.migrate(&migrations()).await?;
-    let marks = Marks::load(&database).await.map_err(|error| ServeError::Marks(error.into()))?;
-    let care = Care::new(tiers, marks.clone(), keys.clone()).with_resources(crisis_resources(config));
+    let marks = Marks::load(&database, Arc::clone(&clock)).await;
+    let marks = marks.map_err(|error| ServeError::Marks(error.into()))?;
+    let care = Care::new(tiers, marks.clone(), keys.clone())
+        .with_resources(crisis_resources(config))
+        .with_definitions(definitions(&config.care));
     let (redis, redis_url) = redis(config, state_dir).await?;
     let receiver_stats = Arc::new(ReceiverStats::new());
     let crisis_limit = Duration::from_millis(config.care.crisis_response_ms);

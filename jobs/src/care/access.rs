@@ -30,7 +30,7 @@ pub fn access_with(
     resources: &CrisisResources,
     now_ms: UnixMs,
 ) -> AccessDocument {
-    let crisis = facts.crisis();
+    let crisis = facts.crisis(now_ms);
     let grace = grace_view(facts, now_ms);
     let counting = counting_subscription(facts, tiers);
     let bought = counting.as_ref().and_then(|counting| counting.tier);
@@ -136,6 +136,7 @@ fn emergency_view(crisis: Option<Crisis>) -> EmergencyView {
 fn crisis_view(crisis: Option<Crisis>) -> CrisisView {
     crisis.map_or_else(CrisisView::default, |crisis| CrisisView {
         active: true,
+        kind: Some(crisis.kind.name()),
         severity: Some(crisis.severity.name()),
         since: Some(UtcTime(crisis.since_ms)),
     })

@@ -7,6 +7,10 @@
 pub mod access;
 pub mod assessment;
 pub mod crisis;
+#[cfg(test)]
+mod crisis_cases;
+pub mod crisis_signal;
+pub mod definitions;
 pub mod document;
 pub mod facts;
 pub mod grace;
@@ -14,6 +18,11 @@ pub mod grace;
 mod histories;
 pub mod invoice;
 pub mod message;
+#[cfg(test)]
+mod model;
 pub mod resources;
+pub mod scores;
+pub mod severity;
 pub mod subscription;
 pub mod tiers;
+pub mod vulnerability;

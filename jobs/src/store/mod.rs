@@ -5,21 +5,25 @@ mod devices;
 mod person;
 mod person_data;
 mod rows;
+mod scores;
 
 use keepwell_workers::{
+    clock::UnixMs,
     database::{Database, turn::Urgency},
     on_connection,
 };
 
 pub use devices::keep_device;
-pub use person::{FactsMemory, facts, taught};
+pub use person::{FactsMemory, facts, take, taught};
 pub use person_data::{PersonDataKind, keep_person_data};
+pub use scores::{keep_scores, scores};
 
-/// Everybody whose events go through the crisis lane.
-pub async fn marked(database: &Database) -> Result<Vec<String>, sqlx::Error> {
-    const SQL: &str = "SELECT id FROM customers WHERE marked";
+/// Everybody whose events go through the crisis lane, and until when. Somebody who was marked before marks had an end
+/// stays marked until something is learned about them.
+pub async fn marked(database: &Database) -> Result<Vec<(String, UnixMs)>, sqlx::Error> {
+    const SQL: &str = "SELECT id, marked_until_ms FROM customers WHERE marked";
     let mut reader = database.reader(Urgency::General).await?;
-    let rows: Vec<(String,)> =
+    let rows: Vec<(String, Option<UnixMs>)> =
         on_connection!(reader, |connection| sqlx::query_as(SQL).fetch_all(connection).await)?;
-    Ok(rows.into_iter().map(|(id,)| id).collect())
+    Ok(rows.into_iter().map(|(id, until_ms)| (id, until_ms.unwrap_or(UnixMs::MAX))).collect())
 }

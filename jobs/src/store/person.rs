@@ -74,6 +74,22 @@ pub async fn facts(reader: &mut Reader, customer: &str, memory: &FactsMemory) ->
     read(reader, customer, row).await
 }
 
+/// Takes the row of `customer`, so that two transactions about one person wait for each other.
+pub async fn take(transaction: &mut Transaction, customer: &str) -> Result<(), sqlx::Error> {
+    row(transaction, customer).await.map(|_| ())
+}
+
+async fn row(transaction: &mut Transaction, customer: &str) -> Result<CustomerRow, sqlx::Error> {
+    const SQL: &str = "INSERT INTO customers \
+         (id, version, payment_method_on_file, vulnerable, resolved_ms, marked, touched_ms) \
+         VALUES ($1, 0, $2, $2, NULL, $2, $3) ON CONFLICT (id) DO UPDATE SET touched_ms = excluded.touched_ms \
+         RETURNING version, payment_method_on_file, vulnerable, resolved_ms";
+    let now_ms = transaction.now_ms();
+    on_connection!(transaction, |connection| {
+        sqlx::query_as(SQL).bind(customer).bind(false).bind(now_ms).fetch_one(connection).await
+    })
+}
+
 /// Has `teach` change what is known about `customer`, and keeps it. The customer's row is taken first, so that two
 /// transactions about one person wait for each other.
 pub async fn taught(
@@ -82,18 +98,13 @@ pub async fn taught(
     care: &Care,
     teach: impl FnOnce(&mut Facts),
 ) -> Result<(), sqlx::Error> {
-    const SQL: &str = "INSERT INTO customers \
-         (id, version, payment_method_on_file, vulnerable, resolved_ms, marked, touched_ms) \
-         VALUES ($1, 0, $2, $2, NULL, $2, $3) ON CONFLICT (id) DO UPDATE SET touched_ms = excluded.touched_ms \
-         RETURNING version, payment_method_on_file, vulnerable, resolved_ms";
     let now_ms = transaction.now_ms();
-    let row: CustomerRow = on_connection!(transaction, |connection| {
-        sqlx::query_as(SQL).bind(customer).bind(false).bind(now_ms).fetch_one(connection).await
-    })?;
+    let row = row(transaction, customer).await?;
     let before = match care.memory.of_version(customer, row.version) {
         Some(remembered) => remembered,
         None => read(transaction, customer, row).await?,
     };
+    let before = Facts { definitions: care.definitions, ..before };
     let mut after = before.clone();
     teach(&mut after);
     after.close_ended_graces(now_ms);
@@ -102,11 +113,11 @@ pub async fn taught(
         return Ok(());
     }
     after.version = before.version + 1;
-    let marked = after.vulnerable || after.crisis().is_some();
-    keep(transaction, &before, &after, marked).await?;
+    let marked_until_ms = after.marked_until_ms(now_ms);
+    keep(transaction, &before, &after, marked_until_ms).await?;
     let (marks, memory, after) = (care.marks.clone(), care.memory.clone(), Arc::new(after));
     transaction.after_commit(move || {
-        marks.set(&after.customer, marked);
+        marks.set(&after.customer, marked_until_ms);
         memory.remember(after);
     });
     Ok(())
