@@ -4,7 +4,12 @@ use keepwell_workers::{clock::UnixMs, database::Reader};
 
 use crate::{
     Care,
-    care::{access, document::AccessDocument, facts::Facts},
+    care::{
+        access,
+        document::AccessDocument,
+        emergency::{Emergency, Switches},
+        facts::Facts,
+    },
     store,
 };
 
@@ -15,7 +20,20 @@ pub async fn access(
     customer: &str,
     now_ms: UnixMs,
 ) -> Result<AccessDocument, sqlx::Error> {
+    let switches = store::switches(reader, &care.switches).await?;
     let facts = store::facts(reader, customer, &care.memory).await?;
+    Ok(document(care, facts, switches, now_ms))
+}
+
+/// What `customer` may use at `now_ms` as far as that is known without the database: the floor, what operators were
+/// seen to have switched on, and what was granted from memory.
+pub fn access_without_database(care: &Care, customer: &str, now_ms: UnixMs) -> AccessDocument {
+    document(care, Facts::about(customer), care.switches.last(), now_ms)
+}
+
+fn document(care: &Care, facts: Facts, switches: Switches, now_ms: UnixMs) -> AccessDocument {
     let facts = Facts { definitions: care.definitions, ..facts };
-    Ok(access::access_with(&facts, &care.tiers, &care.resources, now_ms))
+    let granted = care.watch.granted(&facts.customer, now_ms);
+    let emergency = Emergency { switches, granted };
+    access::access_in(&facts, &care.tiers, &care.resources, &emergency, now_ms)
 }

@@ -4,6 +4,7 @@
 mod access;
 mod bearer;
 mod crisis_resources;
+mod emergency;
 mod guard;
 mod health;
 pub(crate) mod instant;
@@ -11,6 +12,7 @@ mod listen;
 mod metrics;
 mod operators;
 mod public;
+mod rehearsal;
 mod state;
 #[cfg(test)]
 mod support;
@@ -21,6 +23,7 @@ use crate::receiver::problem::Problem;
 
 pub use access::FALLBACK_HEADER;
 pub use bearer::BearerTokens;
+pub use emergency::{EmergencyDesk, Rehearsed, Switched};
 pub use listen::{BindError, OperatorsListener};
 pub use operators::operators;
 pub use public::public;

@@ -19,7 +19,14 @@ use keepwell_workers::{
     seal::{KeyRing, SealingKey},
 };
 
-use super::{access::CareAccess, door::EngineDoor, error::ServeError, state_dir::StateDir};
+use super::{
+    access::CareAccess,
+    desk::CareDesk,
+    door::EngineDoor,
+    error::ServeError,
+    keeper::{Keeper, Watchers},
+    state_dir::StateDir,
+};
 use crate::{
     api::AccessReader,
     receiver::{door::Door, stats::ReceiverStats},
@@ -45,6 +52,7 @@ pub(super) struct Built {
     pub(super) access: Arc<dyn AccessReader>,
     pub(super) door: Arc<dyn Door>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) keeper: Keeper,
     pub(super) receiver_stats: Arc<ReceiverStats>,
 }
 
@@ -88,7 +96,7 @@ fn definitions(care: &keepwell_config::settings::Care) -> Definitions {
 }
 
 /// Whom to turn to, as `config` says.
-pub(crate) fn crisis_resources(config: &Config) -> CrisisResources {
+fn crisis_resources(config: &Config) -> CrisisResources {
     let resources = &config.crisis_resources;
     CrisisResources {
         hotline: resources.hotline.clone().into(),
@@ -111,23 +119,28 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
     let marks = marks.map_err(|error| ServeError::Marks(error.into()))?;
     let care = Care::new(tiers, marks.clone(), keys.clone())
         .with_resources(crisis_resources(config))
-        .with_definitions(definitions(&config.care));
+        .with_definitions(definitions(&config.care))
+        .with_response_limit(config.care.crisis_response_ms);
     let (redis, redis_url) = redis(config, state_dir).await?;
     let receiver_stats = Arc::new(ReceiverStats::new());
     let crisis_limit = Duration::from_millis(config.care.crisis_response_ms);
-    let metrics = Arc::new(Metrics::new(Arc::clone(&receiver_stats), crisis_limit, Arc::clone(&clock)));
+    let metrics = Metrics::new(Arc::clone(&receiver_stats), crisis_limit, Arc::clone(&clock));
+    let metrics = Arc::new(metrics.with_care(&care));
+    let watchers = Watchers::new(&care, Arc::clone(&clock), metrics.clone());
     let parts = EngineParts {
         database: database.clone(),
         keys,
         clock: Arc::clone(&clock),
         registry: Registry::new(keepwell_jobs::handlers(&care)),
         redis_url,
-        observer: metrics.clone(),
+        observer: Arc::new(watchers.clone()),
     };
     let engine = Engine::start(parts, &engine_options(config, state_dir))?;
+    let desk = CareDesk::new(database.clone(), care.clone(), engine.clone(), Arc::clone(&clock));
     Ok(Built {
+        keeper: Keeper::new(watchers.clone(), engine.clone(), desk),
         access: Arc::new(CareAccess { database: database.clone(), care, clock: Arc::clone(&clock) }),
-        door: Arc::new(EngineDoor { engine: engine.clone(), marks }),
+        door: Arc::new(EngineDoor { engine: engine.clone(), marks, watchers }),
         engine,
         redis,
         database,

@@ -13,6 +13,7 @@ use keepwell_workers::{
     job::{NewJob, Recorded},
 };
 
+use super::keeper::Watchers;
 use crate::receiver::{
     door::{BadEvent, Door, Intake, RecordError},
     source::SourceKind,
@@ -26,6 +27,7 @@ const RETRY_AFTER_S: u32 = 2;
 pub(super) struct EngineDoor {
     pub(super) engine: Engine,
     pub(super) marks: Marks,
+    pub(super) watchers: Watchers,
 }
 
 #[async_trait]
@@ -51,10 +53,17 @@ impl Door for EngineDoor {
     }
 
     async fn record(&self, job: NewJob) -> Result<Recorded, RecordError> {
-        self.engine
+        // Dropped on the way, also because the receiver has waited long enough, it is refused.
+        let watched = self.watchers.begin(&job);
+        let recorded = self
+            .engine
             .enqueue(job)
             .await
-            .map_err(|error| RecordError { retry_after_s: RETRY_AFTER_S, source: Box::new(error) })
+            .map_err(|error| RecordError { retry_after_s: RETRY_AFTER_S, source: Box::new(error) })?;
+        if let Some(watched) = watched {
+            watched.recorded(recorded);
+        }
+        Ok(recorded)
     }
 }
 

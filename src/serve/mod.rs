@@ -1,16 +1,19 @@
 //! The daemon: everything built from the configuration, started in order, and stopped in the opposite order.
 
 mod access;
+mod audit;
 mod build;
+mod desk;
 mod door;
 mod error;
+mod keeper;
 mod reload;
 mod service_manager;
 pub mod signals;
 mod sources;
 pub mod state_dir;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use keepwell_config::{Loaded, values::Role};
 use keepwell_workers::{database::Database, engine::Engine, managed_redis::ManagedRedis};
@@ -24,9 +27,20 @@ use crate::{
 use state_dir::StateDir;
 
 pub use build::migrations;
-pub(crate) use build::{crisis_resources, database_url, key_ring};
+pub(crate) use build::{database_url, key_ring};
 pub use error::ServeError;
 pub use sources::{APP_PATH, STRIPE_PATH};
+
+/// The desk of the emergency endpoints.
+#[cfg(test)]
+pub(crate) fn desk(
+    database: Database,
+    care: &keepwell_jobs::Care,
+    engine: Engine,
+    clock: keepwell_workers::clock::SharedClock,
+) -> Arc<dyn crate::api::EmergencyDesk> {
+    Arc::new(desk::CareDesk::new(database, care.clone(), engine, clock))
+}
 
 /// A running daemon.
 #[derive(Debug)]
@@ -64,8 +78,14 @@ impl Daemon {
         let operators_address = operators_listener.as_ref().map(OperatorsListener::address);
 
         let built = build::build(config, &state_dir).await?;
-        let api =
-            ApiState::new(built.engine.clone(), built.access, built.metrics, built.clock.clone(), config);
+        let api = ApiState::new(
+            built.engine.clone(),
+            built.access,
+            Arc::new(built.keeper.desk.clone()),
+            built.metrics,
+            built.clock.clone(),
+            config,
+        );
         let options = sources::receiver_options(config)?;
         let event_sources = options.sources.clone();
         let receiver =
@@ -77,6 +97,7 @@ impl Daemon {
         listeners.spawn(async move { receiver.serve(listener, receiver_stop).await });
         listeners.spawn(service_manager::feed_watchdog(built.engine.clone(), stop.clone()));
         listeners.spawn(reload::reload_on_hangup(loaded.file.clone(), event_sources, stop.clone()));
+        listeners.spawn(built.keeper.run(stop.clone()));
         if let Some(listener) = operators_listener {
             let operators_stop = stop.clone();
             listeners.spawn(async move {

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use keepwell_jobs::Care;
 use keepwell_workers::{
     clock::{SharedClock, UnixMs},
     lanes::Lanes,
@@ -22,6 +23,7 @@ use prometheus_client::{
 
 use super::{
     crisis_times::{CrisisSummary, CrisisTimes},
+    emergency_metrics::EmergencyMetrics,
     job_metrics::{JobMetrics, is_crisis_response},
     lane_metrics::LaneMetrics,
     process::ProcessUsage,
@@ -42,6 +44,7 @@ pub struct Metrics {
     success: SuccessWindow,
     crises: CrisisTimes,
     crisis_resources: Counter,
+    care: Option<Care>,
     crisis_limit: Duration,
     /// 0 is never.
     last_run_ended_ms: AtomicI64,
@@ -73,11 +76,26 @@ impl Metrics {
             success: SuccessWindow::default(),
             crises: CrisisTimes::default(),
             crisis_resources,
+            care: None,
             crisis_limit,
             last_run_ended_ms: AtomicI64::new(0),
             started_ms: clock.now_ms(),
             clock,
         }
+    }
+
+    /// The same, with what is counted of `care`.
+    #[must_use]
+    pub fn with_care(mut self, care: &Care) -> Self {
+        let (care, clock) = (care.clone(), Arc::clone(&self.clock));
+        self.care = Some(care.clone());
+        self.registry.register_collector(Box::new(EmergencyMetrics { care, clock }));
+        self
+    }
+
+    /// How often a crisis has opened emergency access.
+    pub fn emergency_activations(&self) -> Option<u64> {
+        self.care.as_ref().map(|care| care.tallies.emergencies())
     }
 
     /// Everything, as Prometheus and OpenMetrics read it. Asks `lanes` and `ledger` how they stand, but not

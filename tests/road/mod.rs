@@ -11,6 +11,7 @@ mod cli_trigger;
 mod crash;
 mod crisis;
 mod duplicates;
+mod emergency;
 mod events;
 mod floor;
 mod lanes;
@@ -18,6 +19,7 @@ mod operators;
 mod order;
 mod redis_away;
 mod secrets;
+mod staging;
 mod watching;
 
 use http::StatusCode;

@@ -11,13 +11,15 @@ settings! {
         /// the prices that buy them.
         tiers_file: Option<PathBuf> => "/etc/keepwell/tiers.toml",
         /// The time within which a crisis must have been answered to count as compliant in health and metrics,
-        /// in milliseconds. It never slows anything down; keepwell is always as fast as it can.
+        /// in milliseconds. A critical one has half of it and a moderate one half as much again before the person is
+        /// granted the basic set from memory and somebody is alerted. It never slows anything down; keepwell is always
+        /// as fast as it can.
         crisis_response_ms: u64 where 1..=60_000,
-        /// From this PHQ-9 score on a high-risk period begins, in which a payment that fails is a crisis. (From 20 on
-        /// the score itself is one; that cannot be configured.)
+        /// From this PHQ-9 score on a high-risk period begins, in which a payment that fails is a crisis. From 20 on
+        /// the score itself is one; that cannot be configured.
         high_risk_phq9_score: u32 where 5..=20,
-        /// From this GAD-7 score on a high-risk period begins. (From 15 on the score itself is a crisis; that cannot
-        /// be configured.)
+        /// From this GAD-7 score on a high-risk period begins. From 15 on the score itself is a crisis; that cannot
+        /// be configured.
         high_risk_gad7_score: u32 where 5..=15,
         /// How long a high-risk period lasts after the assessment that began it, in days.
         high_risk_days: u32 where 1..=90,

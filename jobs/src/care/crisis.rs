@@ -11,7 +11,9 @@ use keepwell_workers::clock::UnixMs;
 use super::definitions::Definitions;
 
 pub use super::{
-    crisis_signal::{Bearing, CrisisKind, LATE_MS, Signal, Source, resolved_time_ms, signal_time_ms},
+    crisis_signal::{
+        Bearing, CrisisKind, LATE_MS, Signal, Source, event_time_ms, resolved_time_ms, signal_time_ms,
+    },
     severity::{EMERGENCY_FEATURES, EmergencyLevel, HIGH_LIMIT_MS, HOTLINE_LIMIT_MS, Severity},
 };
 
@@ -92,9 +94,11 @@ pub fn is_high_risk<'s>(
     })
 }
 
-/// Until when a sign counts if nobody says that the crisis is over; not included.
+/// Until when a sign counts if nobody says that the crisis is over; not included. Counted from the begin of its second,
+/// because what Stripe tells counts as of the end of one, and no crisis is to outlive its grace period.
 pub const fn counts_until_ms(signal: &Signal) -> UnixMs {
-    signal.at_ms.saturating_add(signal.severity.counts_for_ms())
+    let second_ms = signal.at_ms.saturating_sub(signal.at_ms.rem_euclid(1_000));
+    second_ms.saturating_add(signal.severity.counts_for_ms())
 }
 
 /// Until when a sign is remembered: for as long as it, or another one because of it, can count; not included.

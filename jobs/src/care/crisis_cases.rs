@@ -181,7 +181,7 @@ fn a_payment_that_fails_again_in_a_crisis_window_opens_the_crisis_again() {
     assert_eq!(resolved().failed(1).crisis(), None);
     assert_eq!(resolved().failed(2).crisis(), Some((Payment, High)));
     assert_eq!(resolved().failed(1).after(HOUR_MS).failed(1).crisis(), Some((Payment, High)));
-    assert_eq!(resolved().after(72 * HOUR_MS - MINUTE_MS).failed(2).crisis(), Some((Payment, High)));
+    assert_eq!(resolved().after(72 * HOUR_MS - MINUTE_MS - 1_000).failed(2).crisis(), Some((Payment, High)));
     assert_eq!(resolved().after(72 * HOUR_MS).failed(2).crisis(), None);
     let never_in_crisis = Person::new().resolved().after(MINUTE_MS).failed(2);
     assert_eq!(never_in_crisis.crisis(), None, "nothing was resolved");

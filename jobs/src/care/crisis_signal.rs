@@ -203,6 +203,18 @@ pub const fn signal_time_ms(stated_ms: Option<UnixMs>, received_ms: UnixMs) -> U
     }
 }
 
+/// When a signal counts that an event of Stripe's is, made in the second `created_s` and received at `received_ms`: at
+/// the end of that second, for it may have been made then, and what it is a part of may have begun in it.
+pub const fn event_time_ms(created_s: i64, received_ms: UnixMs) -> UnixMs {
+    let begin_ms = created_s.saturating_mul(1_000);
+    // A late one, and one of a clock that is ahead, counts as of now.
+    if signal_time_ms(Some(begin_ms), received_ms) == begin_ms {
+        begin_ms.saturating_add(999)
+    } else {
+        received_ms
+    }
+}
+
 /// When a "resolved" counts that says `stated_ms` and came at `received_ms`, and when an assessment was taken: at its
 /// own time however late it comes, but never in the future, where a "resolved" would hide signals to come.
 pub const fn resolved_time_ms(stated_ms: Option<UnixMs>, received_ms: UnixMs) -> UnixMs {
@@ -222,6 +234,9 @@ mod tests {
         assert_eq!(signal_time_ms(Some(1_000), 1_001 + LATE_MS), 1_001 + LATE_MS);
         assert_eq!((signal_time_ms(Some(9), 5), signal_time_ms(None, 5)), (5, 5));
         assert_eq!(signal_time_ms(Some(i64::MIN), i64::MAX), i64::MAX);
+        assert_eq!((event_time_ms(7, 7_001), event_time_ms(7, 7_000 + LATE_MS)), (7_999, 7_999));
+        assert_eq!((event_time_ms(7, 7_001 + LATE_MS), event_time_ms(9, 7_001)), (7_001 + LATE_MS, 7_001));
+        assert_eq!(event_time_ms(i64::MAX, i64::MAX), i64::MAX);
         assert_eq!((resolved_time_ms(Some(1), 9 * LATE_MS), resolved_time_ms(Some(9), 5)), (1, 5));
     }
 

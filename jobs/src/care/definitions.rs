@@ -5,7 +5,7 @@ use keepwell_workers::clock::UnixMs;
 
 use super::grace::DAY_MS;
 
-/// From this PHQ-9 score on a high-risk period begins: the instrument's own line between moderate and moderately severe.
+/// From this PHQ-9 score on a high-risk period begins: the instrument's own line to moderately severe depression.
 pub const HIGH_RISK_PHQ9_SCORE: u32 = 15;
 /// From this GAD-7 score on a high-risk period begins: the instrument's own line to moderate anxiety, from which on
 /// further evaluation is recommended.

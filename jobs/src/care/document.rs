@@ -92,7 +92,7 @@ pub struct EmergencyView {
     pub active: bool,
     /// `full`, `essential` or `crisis_only`; see [`super::severity::EmergencyLevel`].
     pub level: Option<&'static str>,
-    /// `crisis_detected`.
+    /// `crisis_detected`, `payment_failure` (payments are not looked at now) or `system_error` (we are in trouble).
     pub reason: Option<&'static str>,
     /// Since when.
     pub since: Option<UtcTime>,

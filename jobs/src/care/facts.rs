@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use keepwell_workers::clock::UnixMs;
 
 use super::{
-    crisis::{Bearing, Severity, Signal, Source, signal_time_ms},
+    crisis::{Bearing, Severity, Signal, Source, event_time_ms},
     definitions::Definitions,
     grace::{DAY_MS, Grace, GraceKey, GraceReason, days},
     invoice::Invoice,
@@ -77,7 +77,7 @@ impl Facts {
             let canceled = Signal {
                 source: Source::Cancellation,
                 severity: Severity::High,
-                at_ms: signal_time_ms(Some(ms(snapshot.event_created_s)), learned_ms),
+                at_ms: event_time_ms(snapshot.event_created_s, learned_ms),
                 only_in_crisis: true,
             };
             self.signalled(snapshot.event_id.clone(), canceled, learned_ms);
@@ -110,7 +110,7 @@ impl Facts {
         let signal = Signal {
             source: if attempt_count > 1 { Source::RepeatedFailure } else { Source::PaymentFailure },
             severity: if attempt_count > 1 { Severity::High } else { Severity::Moderate },
-            at_ms: signal_time_ms(Some(ms(event_created_s)), learned_ms),
+            at_ms: event_time_ms(event_created_s, learned_ms),
             only_in_crisis: true,
         };
         self.signalled(event_id, signal, learned_ms);
@@ -248,8 +248,4 @@ impl Facts {
 
 fn is_running(status: &SubscriptionStatus) -> bool {
     matches!(status, SubscriptionStatus::Active | SubscriptionStatus::Trialing)
-}
-
-fn ms(seconds: i64) -> UnixMs {
-    seconds.saturating_mul(1_000)
 }

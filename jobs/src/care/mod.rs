@@ -12,6 +12,7 @@ mod crisis_cases;
 pub mod crisis_signal;
 pub mod definitions;
 pub mod document;
+pub mod emergency;
 pub mod facts;
 pub mod grace;
 #[cfg(test)]

@@ -8,7 +8,7 @@ use keepwell_workers::clock::UnixMs;
 
 use super::{
     assessment::{Assessment, Instrument, assessed},
-    crisis::{Crisis, CrisisKind, Severity, Signal, Source, resolved_time_ms, signal_time_ms},
+    crisis::{Crisis, CrisisKind, Severity, Signal, Source, event_time_ms, resolved_time_ms, signal_time_ms},
     facts::{Facts, PaymentFailure},
     grace::{DAY_MS, GraceReason},
     scores::Scores,
@@ -74,6 +74,7 @@ impl Plain {
             Severity::High => 21,
             Severity::Moderate => 14,
         };
+        let second = |at_ms: UnixMs| at_ms / 1_000 * 1_000;
         let in_window = |at_ms: UnixMs| {
             was_in_crisis
                 && self.resolved_ms.is_some()
@@ -102,12 +103,14 @@ impl Plain {
             });
         }
         signs.retain(|(_, severity, at_ms, ..)| {
-            *at_ms >= resolved_ms && now_ms < at_ms + days(*severity) * DAY_MS
+            *at_ms >= resolved_ms && now_ms < second(*at_ms) + days(*severity) * DAY_MS
         });
         let standing: Vec<_> = signs.iter().filter(|(.., stands, _)| *stands).copied().collect();
         let since_ms = standing.iter().map(|(_, _, at_ms, ..)| *at_ms).min()?;
-        let ends_ms =
-            standing.iter().map(|(_, severity, at_ms, ..)| at_ms + days(*severity) * DAY_MS).max()?;
+        let ends_ms = standing
+            .iter()
+            .map(|(_, severity, at_ms, ..)| second(*at_ms) + days(*severity) * DAY_MS)
+            .max()?;
         signs.retain(|(_, _, at_ms, ..)| *at_ms >= since_ms);
         let mut severity = signs.iter().map(|(_, severity, ..)| *severity).max()?;
         if signs.iter().map(|(.., attempts)| attempts).sum::<u32>() > 1 {
@@ -177,7 +180,7 @@ impl Pair {
             2..=3 => {
                 let attempt = dice.pick(&[1, 1, 1, 2]);
                 let event_created_s = stated_ms / 1_000;
-                let at_ms = signal_time_ms(Some(event_created_s * 1_000), now_ms);
+                let at_ms = event_time_ms(event_created_s, now_ms);
                 plain.told.push(Told::Failure(attempt, at_ms));
                 let failure = PaymentFailure {
                     invoice: format!("in_{}", dice.roll() % 2),

@@ -1,7 +1,7 @@
 //! The scores of the last weeks, and the rapid deterioration that they show (003: clinical crisis triggers).
 //!
-//! Scores are kept for no other purpose and no longer than they are looked back upon: twice the time within which a rise
-//! is rapid, because a device that was offline tells late.
+//! Scores are kept for no other purpose and no longer than they are looked back upon: twice the time within which a
+//! rise is rapid, because a device that was offline tells late.
 
 use keepwell_workers::clock::UnixMs;
 use serde::{Deserialize, Serialize};

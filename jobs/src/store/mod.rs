@@ -4,8 +4,11 @@ mod changes;
 mod devices;
 mod person;
 mod person_data;
+mod rehearsal;
 mod rows;
 mod scores;
+mod switches;
+mod violations;
 
 use keepwell_workers::{
     clock::UnixMs,
@@ -17,6 +20,10 @@ pub use devices::keep_device;
 pub use person::{FactsMemory, facts, take, taught};
 pub use person_data::{PersonDataKind, keep_person_data};
 pub use scores::{keep_scores, scores};
+pub use switches::{SwitchMemory, Switching, switch, switches};
+pub use violations::{Violation, keep_violation};
+
+pub(crate) use rehearsal::rehearsed;
 
 /// Everybody whose events go through the crisis lane, and until when. Somebody who was marked before marks had an end
 /// stays marked until something is learned about them.

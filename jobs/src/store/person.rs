@@ -63,6 +63,7 @@ impl FactsMemory {
 pub async fn facts(reader: &mut Reader, customer: &str, memory: &FactsMemory) -> Result<Facts, sqlx::Error> {
     const SQL: &str =
         "SELECT version, payment_method_on_file, vulnerable, resolved_ms FROM customers WHERE id = $1";
+    const VERSION: &str = "SELECT version FROM customers WHERE id = $1";
     let row: Option<CustomerRow> = on_connection!(reader, |connection| {
         sqlx::query_as(SQL).bind(customer).fetch_optional(connection).await
     })?;
@@ -70,8 +71,16 @@ pub async fn facts(reader: &mut Reader, customer: &str, memory: &FactsMemory) ->
     if let Some(remembered) = memory.of_version(customer, row.version) {
         return Ok(remembered);
     }
-    // Other rows may be of a later version than the first one, so these facts are answered and not remembered.
-    read(reader, customer, row).await
+    let version = row.version;
+    let facts = read(reader, customer, row).await?;
+    // Other rows may be of a later version than the first one: these facts are remembered only if there was none.
+    let now: Option<(i64,)> = on_connection!(reader, |connection| {
+        sqlx::query_as(VERSION).bind(customer).fetch_optional(connection).await
+    })?;
+    if now == Some((version,)) {
+        memory.remember(Arc::new(facts.clone()));
+    }
+    Ok(facts)
 }
 
 /// Takes the row of `customer`, so that two transactions about one person wait for each other.
@@ -115,12 +124,23 @@ pub async fn taught(
     after.version = before.version + 1;
     let marked_until_ms = after.marked_until_ms(now_ms);
     keep(transaction, &before, &after, marked_until_ms).await?;
-    let (marks, memory, after) = (care.marks.clone(), care.memory.clone(), Arc::new(after));
+    let opens = before.crisis(now_ms).is_none() && after.crisis(now_ms).is_some();
+    let (care, after) = (care.clone(), Arc::new(after));
     transaction.after_commit(move || {
+        let Care { marks, memory, tallies, .. } = care;
+        if opens {
+            tallies.emergency_activated();
+        }
         marks.set(&after.customer, marked_until_ms);
         memory.remember(after);
     });
     Ok(())
+}
+
+/// What the transaction has kept about `customer`.
+pub(super) async fn kept(transaction: &mut Transaction, customer: &str) -> Result<Facts, sqlx::Error> {
+    let row = row(transaction, customer).await?;
+    read(transaction, customer, row).await
 }
 
 async fn read(
