@@ -265,6 +265,7 @@ mod tests {
         assert_eq!((watch.next_deadline_ms(), watch.overdue(1_099)), (Some(1_100), vec![]));
         let missed = watch.overdue(1_100);
         assert_eq!((missed.len(), missed[0].job, &*missed[0].customer), (1, Some(id), "cus_1"));
+        assert_eq!(missed[0].limit_ms(), 100);
         let granted = watch.granted("cus_1", 1_100).unwrap();
         assert_eq!((granted.level, granted.since_ms), (EmergencyLevel::CrisisOnly, 1_000));
         assert_eq!((watch.overdue(9_999), watch.next_deadline_ms()), (vec![], None), "each is told once");
@@ -318,6 +319,38 @@ mod tests {
         watch.recorded(again, id, false);
         watch.ended(id);
         assert_eq!(watch.granted("cus_1", 2_001), None);
+        // It had been recorded after all, and was answered: its sender only heard of it too late.
+        let ticket = watch.begin("cus_1", Severity::High, 3_000);
+        watch.refused(ticket, 3_000);
+        let again = watch.begin("cus_1", Severity::High, 4_000);
+        watch.recorded(again, job(2), true);
+        assert_eq!(watch.granted("cus_1", 4_001), None);
+    }
+
+    #[test]
+    fn of_too_many_grants_the_newer_half_stays_and_none_that_has_ended() {
+        let watch = CrisisWatch::default();
+        let refuse = |number: u64, now_ms| {
+            let ticket = watch.begin(&format!("cus_{number}"), Severity::High, now_ms);
+            watch.refused(ticket, now_ms);
+        };
+        let count = || watch.watch.lock().unwrap().granted.len();
+        let full = WATCHED_MAX as u64;
+        (0..full).for_each(|number| refuse(number, 0));
+        assert_eq!(count(), WATCHED_MAX);
+        refuse(full, 1);
+        assert_eq!(count(), WATCHED_MAX / 2);
+        assert!(watch.granted(&format!("cus_{}", full / 2), 1).is_none());
+        assert!(watch.granted(&format!("cus_{}", full / 2 + 2), 1).is_some());
+        assert!(watch.granted(&format!("cus_{full}"), 1).is_some(), "the newest");
+        (full + 1..full * 3 / 2 + 1).for_each(|number| refuse(number, 2));
+        assert_eq!(count(), WATCHED_MAX);
+        // All but those of the last instant have ended.
+        refuse(0, 1 + GRANTED_MS);
+        let left = count();
+        refuse(1, 2 + GRANTED_MS);
+        assert_eq!((left, count()), (WATCHED_MAX / 2, WATCHED_MAX / 2 + 1));
+        assert!(watch.granted("cus_1", 2 + GRANTED_MS).is_some());
     }
 
     #[test]
