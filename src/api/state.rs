@@ -7,7 +7,7 @@ use keepwell_config::{Config, values::Secret};
 use keepwell_jobs::care::document::AccessDocument;
 use keepwell_workers::{clock::SharedClock, engine::Engine};
 
-use super::{EmergencyDesk, bearer::BearerTokens, crisis_resources::CrisisResourcesAnswer};
+use super::{EmergencyDesk, bearer::BearerTokens, crisis_resources::CrisisResourcesAnswer, operators::Rebuild};
 use crate::telemetry::Metrics;
 
 /// Who knows what a person may use. A trait, because the API answers with the floor when whoever knows is
@@ -36,6 +36,8 @@ pub struct ApiState {
     pub(crate) emergency_tokens: BearerTokens,
     /// Where to find help.
     pub(crate) crisis_resources: CrisisResourcesAnswer,
+    /// The comparison of lanes and ledger that operators ask for.
+    pub(crate) rebuild: Rebuild,
     /// What `/health` calls its environment.
     pub(crate) environment: String,
     /// Whether Stripe's API may be asked.
@@ -61,6 +63,7 @@ impl ApiState {
             access_tokens: BearerTokens::new(config.access.tokens.iter().map(Secret::expose)),
             emergency_tokens: BearerTokens::new(config.emergency.token.iter().map(Secret::expose)),
             crisis_resources: CrisisResourcesAnswer::of(&config.crisis_resources),
+            rebuild: Rebuild::default(),
             environment: config.environment_label().to_owned(),
             stripe_configured: config.stripe.api_key.is_some(),
         })

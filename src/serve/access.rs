@@ -5,10 +5,7 @@ use std::error::Error;
 
 use async_trait::async_trait;
 use keepwell_jobs::{Care, access_query, care::document::AccessDocument};
-use keepwell_workers::{
-    clock::SharedClock,
-    database::{Database, turn::Urgency},
-};
+use keepwell_workers::{clock::SharedClock, database::Database};
 
 use crate::api::AccessReader;
 
@@ -22,7 +19,6 @@ pub(super) struct CareAccess {
 #[async_trait]
 impl AccessReader for CareAccess {
     async fn access(&self, customer: &str) -> Result<AccessDocument, Box<dyn Error + Send + Sync>> {
-        let mut reader = self.database.reader(Urgency::General).await?;
-        Ok(access_query::access(&mut reader, &self.care, customer, self.clock.now_ms()).await?)
+        Ok(access_query::ask(&self.database, &self.care, customer, self.clock.now_ms()).await?)
     }
 }

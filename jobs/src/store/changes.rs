@@ -55,7 +55,8 @@ async fn keep_customer(
     marked_until_ms: Option<UnixMs>,
 ) -> Result<(), sqlx::Error> {
     const SQL: &str = "UPDATE customers SET version = $2, payment_method_on_file = $3, vulnerable = $4, \
-         resolved_ms = $5, marked = $6, marked_until_ms = $7 WHERE id = $1";
+         resolved_ms = $5, marked = $6, marked_until_ms = $7, touched_ms = $8 WHERE id = $1";
+    let now_ms = transaction.now_ms();
     on_connection!(transaction, |connection| {
         sqlx::query(SQL)
             .bind(&facts.customer)
@@ -65,6 +66,7 @@ async fn keep_customer(
             .bind(facts.resolved_ms)
             .bind(marked_until_ms.is_some())
             .bind(marked_until_ms)
+            .bind(now_ms)
             .execute(connection)
             .await
             .map(|_| ())

@@ -2,12 +2,14 @@
 //!
 //! What is known about the people of the last minutes is kept in memory too. It cannot go stale: a person's row
 //! carries a version that every change raises, it is read first (and by whoever changes something, locked), and what
-//! is in memory counts only if it is of that very version.
+//! is in memory counts only if it is of that very version. A server that dies may lose its last commits and give their
+//! versions to others, so the instant of the change tells two changes of the same version apart.
 
 use std::sync::Arc;
 
 use keepwell_workers::{
-    database::{Connection, Reader, Transaction},
+    clock::UnixMs,
+    database::{Connection, Reader, Snapshot, Transaction},
     on_connection,
 };
 use quick_cache::sync::Cache;
@@ -29,6 +31,12 @@ impl Connected for Reader {
     }
 }
 
+impl Connected for Snapshot<'_> {
+    fn connection(&mut self) -> Connection<'_> {
+        Snapshot::connection(self)
+    }
+}
+
 impl Connected for Transaction {
     fn connection(&mut self) -> Connection<'_> {
         Transaction::connection(self)
@@ -38,9 +46,9 @@ impl Connected for Transaction {
 /// People that are remembered at once. Somebody's facts take a few hundred bytes.
 const PEOPLE_REMEMBERED_MAX: usize = 20_000;
 
-/// The facts read or kept last, by person.
+/// The facts read or kept last, by person, with the instant at which they were changed last.
 #[derive(Debug, Clone)]
-pub struct FactsMemory(Arc<Cache<String, Arc<Facts>>>);
+pub struct FactsMemory(Arc<Cache<String, Arc<(UnixMs, Facts)>>>);
 
 impl Default for FactsMemory {
     fn default() -> Self {
@@ -49,38 +57,40 @@ impl Default for FactsMemory {
 }
 
 impl FactsMemory {
-    fn of_version(&self, customer: &str, version: i64) -> Option<Facts> {
+    fn of(&self, customer: &str, row: &CustomerRow) -> Option<Facts> {
         let remembered = self.0.get(customer)?;
-        (remembered.version == version).then(|| Facts::clone(&remembered))
+        let (touched_ms, facts) = &*remembered;
+        (facts.version == row.version && *touched_ms == row.touched_ms).then(|| facts.clone())
     }
 
-    fn remember(&self, facts: Arc<Facts>) {
-        self.0.insert(facts.customer.clone(), facts);
+    fn remember(&self, touched_ms: UnixMs, facts: Facts) {
+        self.0.insert(facts.customer.clone(), Arc::new((touched_ms, facts)));
     }
 }
 
 /// What is known about `customer`.
 pub async fn facts(reader: &mut Reader, customer: &str, memory: &FactsMemory) -> Result<Facts, sqlx::Error> {
-    const SQL: &str =
-        "SELECT version, payment_method_on_file, vulnerable, resolved_ms FROM customers WHERE id = $1";
-    const VERSION: &str = "SELECT version FROM customers WHERE id = $1";
-    let row: Option<CustomerRow> = on_connection!(reader, |connection| {
-        sqlx::query_as(SQL).bind(customer).fetch_optional(connection).await
-    })?;
-    let Some(row) = row else { return Ok(Facts::about(customer)) };
-    if let Some(remembered) = memory.of_version(customer, row.version) {
+    let Some(row) = customer_row(reader, customer).await? else { return Ok(Facts::about(customer)) };
+    if let Some(remembered) = memory.of(customer, &row) {
         return Ok(remembered);
     }
-    let version = row.version;
-    let facts = read(reader, customer, row).await?;
-    // Other rows may be of a later version than the first one: these facts are remembered only if there was none.
-    let now: Option<(i64,)> = on_connection!(reader, |connection| {
-        sqlx::query_as(VERSION).bind(customer).fetch_optional(connection).await
-    })?;
-    if now == Some((version,)) {
-        memory.remember(Arc::new(facts.clone()));
-    }
+    // The other rows, and this one with them, as they were at one moment.
+    let mut snapshot = reader.snapshot().await?;
+    let Some(row) = customer_row(&mut snapshot, customer).await? else { return Ok(Facts::about(customer)) };
+    let facts = read(&mut snapshot, customer, &row).await?;
+    memory.remember(row.touched_ms, facts.clone());
     Ok(facts)
+}
+
+async fn customer_row(
+    connected: &mut impl Connected,
+    customer: &str,
+) -> Result<Option<CustomerRow>, sqlx::Error> {
+    const SQL: &str = "SELECT version, touched_ms, payment_method_on_file, vulnerable, resolved_ms \
+         FROM customers WHERE id = $1";
+    on_connection!(connected, |connection| {
+        sqlx::query_as(SQL).bind(customer).fetch_optional(connection).await
+    })
 }
 
 /// Takes the row of `customer`, so that two transactions about one person wait for each other.
@@ -91,8 +101,8 @@ pub async fn take(transaction: &mut Transaction, customer: &str) -> Result<(), s
 async fn row(transaction: &mut Transaction, customer: &str) -> Result<CustomerRow, sqlx::Error> {
     const SQL: &str = "INSERT INTO customers \
          (id, version, payment_method_on_file, vulnerable, resolved_ms, marked, touched_ms) \
-         VALUES ($1, 0, $2, $2, NULL, $2, $3) ON CONFLICT (id) DO UPDATE SET touched_ms = excluded.touched_ms \
-         RETURNING version, payment_method_on_file, vulnerable, resolved_ms";
+         VALUES ($1, 0, $2, $2, NULL, $2, $3) ON CONFLICT (id) DO UPDATE SET touched_ms = customers.touched_ms \
+         RETURNING version, touched_ms, payment_method_on_file, vulnerable, resolved_ms";
     let now_ms = transaction.now_ms();
     on_connection!(transaction, |connection| {
         sqlx::query_as(SQL).bind(customer).bind(false).bind(now_ms).fetch_one(connection).await
@@ -109,9 +119,9 @@ pub async fn taught(
 ) -> Result<(), sqlx::Error> {
     let now_ms = transaction.now_ms();
     let row = row(transaction, customer).await?;
-    let before = match care.memory.of_version(customer, row.version) {
+    let before = match care.memory.of(customer, &row) {
         Some(remembered) => remembered,
-        None => read(transaction, customer, row).await?,
+        None => read(transaction, customer, &row).await?,
     };
     let before = Facts { definitions: care.definitions, ..before };
     let mut after = before.clone();
@@ -124,15 +134,20 @@ pub async fn taught(
     after.version = before.version + 1;
     let marked_until_ms = after.marked_until_ms(now_ms);
     keep(transaction, &before, &after, marked_until_ms).await?;
+    if marked_until_ms.is_some() {
+        // Wrongly marked costs a place in the crisis lane; wrongly unmarked could cost the person one.
+        let (marks, customer) = (care.marks.clone(), after.customer.clone());
+        transaction.when_in_doubt(move || marks.set(&customer, marked_until_ms));
+    }
     let opens = before.crisis(now_ms).is_none() && after.crisis(now_ms).is_some();
-    let (care, after) = (care.clone(), Arc::new(after));
+    let care = care.clone();
     transaction.after_commit(move || {
         let Care { marks, memory, tallies, .. } = care;
         if opens {
             tallies.emergency_activated();
         }
         marks.set(&after.customer, marked_until_ms);
-        memory.remember(after);
+        memory.remember(now_ms, after);
     });
     Ok(())
 }
@@ -140,13 +155,13 @@ pub async fn taught(
 /// What the transaction has kept about `customer`.
 pub(super) async fn kept(transaction: &mut Transaction, customer: &str) -> Result<Facts, sqlx::Error> {
     let row = row(transaction, customer).await?;
-    read(transaction, customer, row).await
+    read(transaction, customer, &row).await
 }
 
 async fn read(
     connected: &mut impl Connected,
     customer: &str,
-    row: CustomerRow,
+    row: &CustomerRow,
 ) -> Result<Facts, sqlx::Error> {
     const SUBSCRIPTIONS: &str = "SELECT id, status, prices, period_end_s, latest_invoice, event_created_s, event_id \
          FROM subscriptions WHERE customer = $1";

@@ -5,6 +5,7 @@
 mod crises;
 mod emergencies;
 mod malformed;
+mod memory;
 mod orders;
 mod payments;
 #[path = "../support/mod.rs"]
