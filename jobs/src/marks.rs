@@ -47,16 +47,33 @@ impl Marks {
 
     /// Everybody who is marked in `database`.
     pub async fn load(database: &Database, clock: SharedClock) -> Result<Self, sqlx::Error> {
-        let until_ms = store::marked(database).await?.into_iter().collect();
+        let until_ms = store::marked(database, clock.now_ms()).await?.into_iter().collect();
         Ok(Self { shared: Arc::new(RwLock::new(Marked { until_ms, since_review: 0 })), clock })
     }
 
     /// Whether `customer` is marked.
     pub fn contains(&self, customer: &str) -> bool {
+        self.until_ms(customer).is_some()
+    }
+
+    /// Until when `customer` is marked; not included.
+    pub fn until_ms(&self, customer: &str) -> Option<UnixMs> {
         let now_ms = self.clock.now_ms();
         // A set that a panic interrupted is still a set.
         let marked = self.shared.read().unwrap_or_else(PoisonError::into_inner);
-        marked.until_ms.get(customer).is_some_and(|until_ms| *until_ms > now_ms)
+        marked.until_ms.get(customer).copied().filter(|until_ms| *until_ms > now_ms)
+    }
+
+    /// Marks everybody whom another process has marked in `database`. Nobody's mark is taken away or ends sooner: one too
+    /// many costs a place in the crisis lane, and one too few could cost the person one.
+    pub async fn refresh(&self, database: &Database) -> Result<(), sqlx::Error> {
+        let found = store::marked(database, self.clock.now_ms()).await?;
+        let mut marked = self.shared.write().unwrap_or_else(PoisonError::into_inner);
+        for (customer, until_ms) in found {
+            let known_ms = marked.until_ms.entry(customer).or_insert(until_ms);
+            *known_ms = until_ms.max(*known_ms);
+        }
+        Ok(())
     }
 
     /// Whether anybody is marked.

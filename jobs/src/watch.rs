@@ -13,7 +13,12 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use keepwell_workers::{clock::UnixMs, id::JobId, job::NewJob, lane::Lane};
+use keepwell_workers::{
+    clock::UnixMs,
+    id::JobId,
+    job::{Job, NewJob},
+    lane::Lane,
+};
 
 use crate::{
     care::{
@@ -37,14 +42,29 @@ const ENDED_MAX: usize = 4_096;
 /// How severe the crisis is that `job` tells of; `None` if nobody waits for it. What is in the crisis lane only because
 /// the person is marked is as urgent as a crisis of unknown severity (003: 200 ms).
 pub fn urgency(job: &NewJob) -> Option<(&str, Severity)> {
-    let customer = job.subject.as_deref().filter(|_| job.lane == Lane::Crisis)?;
-    let data = || Signal::parse(&job.payload).ok().map(|signal| signal.data);
-    let severity = match &*job.kind {
+    urgency_of(&job.kind, job.lane, job.subject.as_deref(), &job.payload)
+}
+
+/// The same of a job that was recorded as `job`.
+pub fn recorded_urgency(job: &Job) -> Option<(&str, Severity)> {
+    urgency_of(&job.kind, job.lane, job.subject.as_deref(), &job.payload)
+}
+
+fn urgency_of<'j>(
+    kind: &str,
+    lane: Lane,
+    subject: Option<&'j str>,
+    payload: &[u8],
+) -> Option<(&'j str, Severity)> {
+    let customer = subject.filter(|_| lane == Lane::Crisis)?;
+    let data = || Signal::parse(payload).ok().map(|signal| signal.data);
+    let severity = match kind {
         kinds::CRISIS_SIGNALLED => stated_severity(data().and_then(|data| data.fields(["severity"])[0])),
         kinds::ASSESSMENT_COMPLETED => {
             data().and_then(|data| assessment(data).crisis()).unwrap_or(Severity::High)
         }
-        kinds::CRISIS_ANSWERED_LATE => return None,
+        // Whoever says that it is over waits for nothing, and nobody watches the watch.
+        kinds::CRISIS_RESOLVED | kinds::CRISIS_ANSWERED_LATE => return None,
         _ => Severity::High,
     };
     Some((customer, severity))
@@ -99,6 +119,7 @@ struct Watch {
     by_job: HashMap<JobId, Ticket>,
     granted: HashMap<String, (Ticket, Granted)>,
     ended: VecDeque<JobId>,
+    recorded_late: VecDeque<Missed>,
     tickets: u64,
 }
 
@@ -117,34 +138,37 @@ impl CrisisWatch {
 
     /// A crisis of `customer` came at `now_ms`.
     pub fn begin(&self, customer: &str, severity: Severity, now_ms: UnixMs) -> Ticket {
-        let mut watch = self.lock();
-        watch.tickets += 1;
-        let ticket = Ticket(watch.tickets);
-        if watch.watched.len() >= WATCHED_MAX
-            && let Some(oldest) = watch.watched.keys().next().copied()
-        {
-            watch.let_go(oldest);
-        }
         let due_ms = now_ms.saturating_add(self.limit_ms(severity));
-        let customer = customer.to_owned();
-        let missed = Missed { ticket, job: None, customer, severity, since_ms: now_ms, due_ms };
+        let mut watch = self.lock();
+        let ticket = watch.put(customer, severity, now_ms, due_ms);
         watch.deadlines.insert((due_ms, ticket));
-        watch.watched.insert(ticket, missed);
         ticket
     }
 
     /// The crisis was recorded as `job`, for the first time or again.
     pub fn recorded(&self, ticket: Ticket, job: JobId, duplicate: bool) {
         let mut watch = self.lock();
-        if duplicate && watch.by_job.contains_key(&job) {
+        if watch.by_job.contains_key(&job) {
             // It is watched since it came first, and what was granted then stays until it is answered.
             watch.let_go(ticket);
-        } else if duplicate || watch.ended.contains(&job) {
-            watch.answered(ticket);
-        } else if let Some(missed) = watch.watched.get_mut(&ticket) {
-            missed.job = Some(job);
-            watch.by_job.insert(job, ticket);
+            return;
         }
+        let has_ended = watch.ended.contains(&job);
+        if duplicate && !has_ended && !watch.is_granted(ticket) {
+            // Whoever recorded it first watches it, or did.
+            watch.let_go(ticket);
+            return;
+        }
+        watch.is_recorded(ticket, job);
+        if has_ended {
+            watch.answered(ticket);
+        }
+    }
+
+    /// Those that were told of as overdue before they were recorded, and have been recorded since then. Each is told
+    /// once.
+    pub fn recorded_late(&self) -> Vec<Missed> {
+        self.lock().recorded_late.drain(..).collect()
     }
 
     /// The crisis could not be recorded: the person is granted the basic set. Answers with what was granted.
@@ -165,6 +189,22 @@ impl CrisisWatch {
             watch.ended.pop_front();
         }
         watch.ended.push_back(job);
+    }
+
+    /// Nothing will answer the crisis of `customer` that `job` tells of, unless somebody has it run again: the basic set is
+    /// granted, as it is to whoever is answered too late (003: the fallback when activation fails). Answers with what
+    /// was granted.
+    pub fn failed(&self, job: JobId, customer: &str, severity: Severity, now_ms: UnixMs) -> Option<Granted> {
+        let mut watch = self.lock();
+        let watched = watch.by_job.get(&job).copied();
+        let ticket = watched.unwrap_or_else(|| watch.put(customer, severity, now_ms, now_ms));
+        watch.by_job.insert(job, ticket);
+        // It is on the watch: whoever is known by a job is, and whoever was put there is.
+        let missed = watch.watched.get_mut(&ticket)?;
+        missed.job = Some(job);
+        let missed = missed.clone();
+        watch.deadlines.remove(&(missed.due_ms, ticket));
+        Some(watch.grant(&missed, now_ms))
     }
 
     /// Grants the basic set to everybody whose crisis is overdue at `now_ms`, and answers with who they are. Each is
@@ -205,6 +245,36 @@ impl CrisisWatch {
 }
 
 impl Watch {
+    fn put(&mut self, customer: &str, severity: Severity, since_ms: UnixMs, due_ms: UnixMs) -> Ticket {
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        if self.watched.len() >= WATCHED_MAX
+            && let Some(oldest) = self.watched.keys().next().copied()
+        {
+            self.let_go(oldest);
+        }
+        let customer = customer.to_owned();
+        self.watched.insert(ticket, Missed { ticket, job: None, customer, severity, since_ms, due_ms });
+        ticket
+    }
+
+    fn is_recorded(&mut self, ticket: Ticket, job: JobId) {
+        let Some(missed) = self.watched.get_mut(&ticket) else { return };
+        missed.job = Some(job);
+        self.by_job.insert(job, ticket);
+        if !self.deadlines.contains(&(missed.due_ms, ticket)) {
+            if self.recorded_late.len() >= ENDED_MAX {
+                self.recorded_late.pop_front();
+            }
+            self.recorded_late.push_back(missed.clone());
+        }
+    }
+
+    /// Whether whoever it concerns is granted anything, because of this or of something before.
+    fn is_granted(&self, ticket: Ticket) -> bool {
+        self.watched.get(&ticket).is_some_and(|missed| self.granted.contains_key(&missed.customer))
+    }
+
     fn grant(&mut self, missed: &Missed, now_ms: UnixMs) -> Granted {
         if self.granted.len() >= WATCHED_MAX {
             let newest_half = self.tickets.saturating_sub(WATCHED_MAX as u64 / 2);
@@ -249,154 +319,4 @@ impl fmt::Debug for CrisisWatch {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn job(number: i64) -> JobId {
-        JobId::new(number)
-    }
-
-    #[test]
-    fn a_crisis_that_is_not_answered_in_time_is_granted_the_basic_set_until_it_is() {
-        let watch = CrisisWatch::default();
-        let ticket = watch.begin("cus_1", Severity::Critical, 1_000);
-        let id = job(1);
-        watch.recorded(ticket, id, false);
-        assert_eq!((watch.next_deadline_ms(), watch.overdue(1_099)), (Some(1_100), vec![]));
-        let missed = watch.overdue(1_100);
-        assert_eq!((missed.len(), missed[0].job, &*missed[0].customer), (1, Some(id), "cus_1"));
-        assert_eq!(missed[0].limit_ms(), 100);
-        let granted = watch.granted("cus_1", 1_100).unwrap();
-        assert_eq!((granted.level, granted.since_ms), (EmergencyLevel::CrisisOnly, 1_000));
-        assert_eq!((watch.overdue(9_999), watch.next_deadline_ms()), (vec![], None), "each is told once");
-        assert!(watch.grants_anything(1_100) && !watch.grants_anything(1_100 + GRANTED_MS));
-        assert_eq!(watch.granted("cus_1", 1_100 + GRANTED_MS), None);
-        watch.ended(id);
-        assert_eq!(watch.granted("cus_1", 1_101), None, "the database says more from now on");
-    }
-
-    #[test]
-    fn every_severity_has_its_time() {
-        for (severity, limit_ms) in
-            [(Severity::Critical, 100), (Severity::High, 200), (Severity::Moderate, 300)]
-        {
-            let watch = CrisisWatch::default();
-            watch.begin("cus_1", severity, 0);
-            assert_eq!((watch.overdue(limit_ms - 1).len(), watch.overdue(limit_ms).len()), (0, 1));
-            assert_eq!(CrisisWatch::new(2_000).limit_ms(severity), 10 * limit_ms);
-            assert!(CrisisWatch::new(0).limit_ms(severity) > 0);
-        }
-    }
-
-    #[test]
-    fn what_is_answered_in_time_or_was_told_before_is_granted_nothing() {
-        let watch = CrisisWatch::default();
-        let ticket = watch.begin("cus_1", Severity::Critical, 0);
-        watch.recorded(ticket, job(1), true);
-        // The end may be there before the recording is said to be.
-        let ticket = watch.begin("cus_2", Severity::Critical, 0);
-        let second = job(2);
-        watch.ended(second);
-        watch.recorded(ticket, second, false);
-        let ticket = watch.begin("cus_3", Severity::Critical, 0);
-        let third = job(3);
-        watch.recorded(ticket, third, false);
-        watch.ended(third);
-        assert_eq!((watch.overdue(1_000), watch.next_deadline_ms()), (vec![], None));
-        assert!(!watch.grants_anything(0));
-    }
-
-    #[test]
-    fn what_could_not_be_recorded_is_granted_and_the_next_attempt_takes_over() {
-        let watch = CrisisWatch::default();
-        let ticket = watch.begin("cus_1", Severity::High, 0);
-        assert_eq!(watch.refused(ticket, 5).unwrap().until_ms, 5 + GRANTED_MS);
-        assert_eq!(watch.refused(ticket, 5), None);
-        assert!(watch.granted("cus_1", 6).is_some() && watch.granted("cus_2", 6).is_none());
-        assert_eq!(watch.overdue(1_000), [], "its sender was told");
-        let again = watch.begin("cus_1", Severity::High, 2_000);
-        let id = job(1);
-        watch.recorded(again, id, false);
-        watch.ended(id);
-        assert_eq!(watch.granted("cus_1", 2_001), None);
-        // It had been recorded after all, and was answered: its sender only heard of it too late.
-        let ticket = watch.begin("cus_1", Severity::High, 3_000);
-        watch.refused(ticket, 3_000);
-        let again = watch.begin("cus_1", Severity::High, 4_000);
-        watch.recorded(again, job(2), true);
-        assert_eq!(watch.granted("cus_1", 4_001), None);
-    }
-
-    #[test]
-    fn of_too_many_grants_the_newer_half_stays_and_none_that_has_ended() {
-        let watch = CrisisWatch::default();
-        let refuse = |number: u64, now_ms| {
-            let ticket = watch.begin(&format!("cus_{number}"), Severity::High, now_ms);
-            watch.refused(ticket, now_ms);
-        };
-        let count = || watch.watch.lock().unwrap().granted.len();
-        let full = WATCHED_MAX as u64;
-        (0..full).for_each(|number| refuse(number, 0));
-        assert_eq!(count(), WATCHED_MAX);
-        refuse(full, 1);
-        assert_eq!(count(), WATCHED_MAX / 2);
-        assert!(watch.granted(&format!("cus_{}", full / 2), 1).is_none());
-        assert!(watch.granted(&format!("cus_{}", full / 2 + 2), 1).is_some());
-        assert!(watch.granted(&format!("cus_{full}"), 1).is_some(), "the newest");
-        (full + 1..full * 3 / 2 + 1).for_each(|number| refuse(number, 2));
-        assert_eq!(count(), WATCHED_MAX);
-        // All but those of the last instant have ended.
-        refuse(0, 1 + GRANTED_MS);
-        let left = count();
-        refuse(1, 2 + GRANTED_MS);
-        assert_eq!((left, count()), (WATCHED_MAX / 2, WATCHED_MAX / 2 + 1));
-        assert!(watch.granted("cus_1", 2 + GRANTED_MS).is_some());
-    }
-
-    #[test]
-    fn what_is_told_again_before_it_is_answered_takes_nothing_away() {
-        let watch = CrisisWatch::default();
-        let (ticket, id) = (watch.begin("cus_1", Severity::Critical, 0), job(1));
-        watch.recorded(ticket, id, false);
-        assert_eq!(watch.overdue(100).len(), 1);
-        let again = watch.begin("cus_1", Severity::Critical, 150);
-        watch.recorded(again, id, true);
-        assert!(watch.granted("cus_1", 151).is_some(), "it is not answered yet");
-        assert_eq!(watch.next_deadline_ms(), None);
-        watch.ended(id);
-        assert_eq!(watch.granted("cus_1", 151), None);
-    }
-
-    #[test]
-    fn a_flood_takes_bounded_memory_and_the_newest_are_watched() {
-        let watch = CrisisWatch::default();
-        for number in 0..WATCHED_MAX as i64 + 50 {
-            watch.ended(job(number));
-            watch.begin(&format!("cus_{number}"), Severity::High, number);
-        }
-        assert_eq!(format!("{watch:?}"), format!("CrisisWatch {{ watched: {WATCHED_MAX}, granted: 0, .. }}"));
-        assert_eq!(watch.overdue(UnixMs::MAX / 2).len(), WATCHED_MAX);
-        assert_eq!(watch.watch.lock().unwrap().ended.len(), ENDED_MAX);
-    }
-
-    #[test]
-    fn how_urgent_a_job_is_follows_from_what_it_tells() {
-        let of = |kind: &'static str, lane, data: &str| {
-            let body = format!(r#"{{"type":"x","data":{{"customer":"cus_1"{data}}}}}"#);
-            let job = NewJob::new(kind, lane, body).subject("cus_1");
-            urgency(&job).map(|(customer, severity)| (customer.to_owned(), severity))
-        };
-        let cus = |severity| Some(("cus_1".to_owned(), severity));
-        let signalled = kinds::CRISIS_SIGNALLED;
-        assert_eq!(of(signalled, Lane::Crisis, r#","severity":"moderate""#), cus(Severity::Moderate));
-        assert_eq!(of(signalled, Lane::Crisis, ""), cus(Severity::Critical));
-        let assessed = kinds::ASSESSMENT_COMPLETED;
-        let thoughts = r#","suicidal_ideation":true"#;
-        assert_eq!(of(assessed, Lane::Crisis, thoughts), cus(Severity::Critical));
-        assert_eq!(of(assessed, Lane::Crisis, ""), cus(Severity::High), "of somebody who is marked");
-        assert_eq!(of(assessed, Lane::Therapeutic, thoughts), None);
-        assert_eq!(of(kinds::INVOICE_PAYMENT_FAILED, Lane::Crisis, ""), cus(Severity::High));
-        assert_eq!(of(kinds::CRISIS_ANSWERED_LATE, Lane::Crisis, ""), None, "nobody watches the watch");
-        assert_eq!(urgency(&crate::crisis_rehearsed::rehearsal()), None);
-    }
-}
+mod tests;

@@ -11,12 +11,9 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use keepwell_jobs::{
-    care::{
-        document::AccessDocument,
-        emergency::{SWITCHED_ON_MAX_S, Switch, SwitchName, Switches},
-    },
-    store::Switching,
+use keepwell_jobs::care::{
+    document::AccessDocument,
+    emergency::{SWITCHED_ON_MAX_S, Switch, SwitchName, Switches, Switching},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};

@@ -7,7 +7,9 @@ use keepwell_config::{Config, values::Secret};
 use keepwell_jobs::care::document::AccessDocument;
 use keepwell_workers::{clock::SharedClock, engine::Engine};
 
-use super::{EmergencyDesk, bearer::BearerTokens, crisis_resources::CrisisResourcesAnswer, operators::Rebuild};
+use super::{
+    EmergencyDesk, bearer::BearerTokens, crisis_resources::CrisisResourcesAnswer, operators::Rebuild,
+};
 use crate::telemetry::Metrics;
 
 /// Who knows what a person may use. A trait, because the API answers with the floor when whoever knows is

@@ -20,12 +20,8 @@ use keepwell_workers::{
 };
 
 use super::{
-    access::CareAccess,
-    desk::CareDesk,
-    door::EngineDoor,
-    error::ServeError,
-    keeper::{Keeper, Watchers},
-    state_dir::StateDir,
+    access::CareAccess, desk::CareDesk, door::EngineDoor, error::ServeError, keeper::Keeper,
+    state_dir::StateDir, watchers::Watchers,
 };
 use crate::{
     api::AccessReader,

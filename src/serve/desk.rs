@@ -1,10 +1,6 @@
 //! What stands behind [`EmergencyDesk`]: switches in the database, and in memory while that is away.
 
-use std::{
-    error::Error,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{error::Error, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use keepwell_jobs::{
@@ -12,10 +8,9 @@ use keepwell_jobs::{
     access_query::access_without_database,
     care::{
         document::AccessDocument,
-        emergency::{Switch, SwitchName, Switches},
+        emergency::{Switch, SwitchName, Switches, Switching},
     },
-    rehearsal,
-    store::{self, Switching},
+    rehearsal, store,
 };
 use keepwell_workers::{
     clock::{SharedClock, UnixMs},
@@ -23,9 +18,12 @@ use keepwell_workers::{
     engine::Engine,
     state::State,
 };
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, sleep, timeout},
+};
 
-use super::audit::audited;
+use super::alert::alerted;
 use crate::api::{EmergencyDesk, Rehearsed, Switched};
 
 /// How long the database may take to say how the switches stand, or to take a new one.
@@ -52,31 +50,40 @@ struct Parts {
     care: Care,
     engine: Engine,
     clock: SharedClock,
-    /// Switched in memory only, because the database was away.
-    unrecorded: Mutex<Vec<(SwitchName, Switching, UnixMs)>>,
-    rehearsed: tokio::sync::Mutex<Option<(UnixMs, Rehearsed)>>,
+    /// Held by whoever switches.
+    switching: Mutex<()>,
+    rehearsed: Mutex<Option<(UnixMs, Rehearsed)>>,
 }
 
 impl CareDesk {
     pub(super) fn new(database: Database, care: Care, engine: Engine, clock: SharedClock) -> Self {
-        let (unrecorded, rehearsed) = (Mutex::default(), tokio::sync::Mutex::default());
-        Self(Arc::new(Parts { database, care, engine, clock, unrecorded, rehearsed }))
+        let (switching, rehearsed) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(Parts { database, care, engine, clock, switching, rehearsed }))
     }
 
-    /// Records what was switched while the database was away.
+    /// Records what was switched while the database took nothing.
     pub(super) async fn catch_up(&self) {
-        let unrecorded = self.unrecorded().clone();
-        for (name, switching, at_ms) in unrecorded {
+        // Whoever is switching catches up.
+        if let Ok(_turn) = self.0.switching.try_lock() {
+            self.catch_up_in_turn().await;
+        }
+    }
+
+    /// Learns whom other processes have marked.
+    pub(super) async fn refresh_marks(&self) -> Result<(), Box<dyn Error + Send + Sync>> {
+        Ok(self.0.care.marks.refresh(&self.0.database).await?)
+    }
+
+    async fn catch_up_in_turn(&self) {
+        let memory = &self.0.care.switches;
+        while let Some((name, switching, at_ms)) = memory.first_unrecorded() {
             // What has come to its end meanwhile is recorded too: it was so.
             if self.record(name, switching, at_ms).await.is_err() {
                 return;
             }
+            memory.recorded();
             tracing::warn!(switch = name.name(), "what was switched without the database is recorded now");
         }
-    }
-
-    fn unrecorded(&self) -> std::sync::MutexGuard<'_, Vec<(SwitchName, Switching, UnixMs)>> {
-        self.0.unrecorded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn record(
@@ -87,28 +94,7 @@ impl CareDesk {
     ) -> Result<Option<Switch>, Box<dyn Error + Send + Sync>> {
         let Parts { database, care, .. } = &*self.0;
         let switching = store::switch(database, &care.switches, name, switching, at_ms);
-        let switch = timeout(DATABASE_TIMEOUT, switching).await??;
-        // What was said before, and could not be recorded, no longer counts.
-        self.unrecorded().retain(|(other, _, other_ms)| *other != name || *other_ms > at_ms);
-        Ok(switch)
-    }
-
-    /// Switches in memory, to be recorded when the database is back.
-    fn switch_in_memory(&self, name: SwitchName, switching: Switching, now_ms: UnixMs) -> Option<Switch> {
-        let last = self.0.care.switches.last();
-        let changed = match switching.clone() {
-            Switching::On(reason, seconds) => last.switched_on(name, reason, seconds, now_ms),
-            Switching::Off => last.switched_off(name, now_ms)?,
-        };
-        let mut known = last.known;
-        known.retain(|(other, _)| *other != name);
-        known.push((name, changed.clone()));
-        self.0.care.switches.remember(&Switches { known });
-        // Of what is not recorded the last word for each switch counts.
-        let mut unrecorded = self.unrecorded();
-        unrecorded.retain(|(other, ..)| *other != name);
-        unrecorded.push((name, switching, now_ms));
-        Some(changed)
+        Ok(timeout(DATABASE_TIMEOUT, switching).await??)
     }
 
     async fn rehearse_now(&self) -> Result<Rehearsed, Box<dyn Error + Send + Sync>> {
@@ -128,9 +114,17 @@ impl CareDesk {
 #[async_trait]
 impl EmergencyDesk for CareDesk {
     async fn switch(&self, name: SwitchName, switching: Switching) -> Switched {
+        // One after the other, so that what is recorded later is not what was said earlier.
+        let _turn = self.0.switching.lock().await;
+        self.catch_up_in_turn().await;
         let now_ms = self.0.clock.now_ms();
         let is_on = matches!(switching, Switching::On(..));
-        let (switch, recorded) = match self.record(name, switching.clone(), now_ms).await {
+        let memory = &self.0.care.switches;
+        let recorded = match memory.first_unrecorded() {
+            None => self.record(name, switching.clone(), now_ms).await,
+            Some(_) => Err("what was switched before is not recorded yet".into()),
+        };
+        let (switch, recorded) = match recorded {
             Ok(switch) => (switch, true),
             Err(error) => {
                 tracing::error!(
@@ -138,11 +132,11 @@ impl EmergencyDesk for CareDesk {
                     switch = name.name(),
                     "the database does not take a switch; it is switched in this process alone until it does"
                 );
-                (self.switch_in_memory(name, switching, now_ms), false)
+                (memory.switch_unrecorded(name, switching, now_ms), false)
             }
         };
         let reason = switch.as_ref().map_or("", |switch| switch.reason.as_str());
-        audited(if is_on { "switched_on" } else { "switched_off" }, name.name(), reason, switch.as_ref());
+        alerted(if is_on { "switched_on" } else { "switched_off" }, name.name(), reason, switch.as_ref());
         Switched { switch, recorded }
     }
 

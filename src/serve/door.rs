@@ -13,7 +13,7 @@ use keepwell_workers::{
     job::{NewJob, Recorded},
 };
 
-use super::keeper::Watchers;
+use super::watchers::Watchers;
 use crate::receiver::{
     door::{BadEvent, Door, Intake, RecordError},
     source::SourceKind,

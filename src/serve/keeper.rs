@@ -1,108 +1,37 @@
 //! Keeps the watch over crises (see [`CrisisWatch`](keepwell_jobs::watch::CrisisWatch)): what is not answered in time
-//! is escalated along the path of the crisis safety protocols.
+//! is escalated along the path of the crisis safety protocols. Granting waits for nothing; telling and recording, which
+//! ask the ledger, go on beside it.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, time::Duration};
 
-use keepwell_jobs::{
-    Care, violation,
-    watch::{ESCALATION_PATH, Missed, Ticket, urgency},
-};
-use keepwell_workers::{
-    clock::SharedClock,
-    engine::Engine,
-    id::JobId,
-    job::{NewJob, Recorded},
-    lane::Lane,
-    observer::{Observer, RunEnded},
-    state::State,
-};
+use keepwell_jobs::{violation, watch::Missed};
+use keepwell_workers::{engine::Engine, job::NewJob, state::State};
 use tokio::{
-    sync::Notify,
-    time::{sleep, timeout},
+    sync::mpsc,
+    time::{MissedTickBehavior, interval, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{audit::audited, desk::CareDesk};
+use super::{desk::CareDesk, watchers::Watchers};
 
 /// How often it is looked whether something late has been answered elsewhere, and what could not be recorded is tried
 /// again.
-const ROUND: Duration = Duration::from_millis(ROUND_MS.cast_unsigned());
-
-/// The same in milliseconds.
-const ROUND_MS: i64 = 1_000;
+const ROUND: Duration = Duration::from_secs(1);
 
 /// How long the ledger may take to say whether a crisis was answered, or to take a violation.
 const LEDGER_TIMEOUT: Duration = Duration::from_millis(200);
 
+/// How often marks are read that other processes have made.
+const MARKS_ROUND: Duration = Duration::from_secs(5);
+
+/// How long that may take.
+const MARKS_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Late crises that are looked after, at most; of more, the oldest are let go.
 const LATE_MAX: usize = 256;
 
-/// What puts crises on the watch and takes them off. Cheap to clone.
-#[derive(Clone)]
-pub(super) struct Watchers {
-    care: Care,
-    clock: SharedClock,
-    wake: Arc<Notify>,
-    metrics: Arc<dyn Observer>,
-}
-
-impl Watchers {
-    /// Watches crises of `care`, and tells `metrics` of every run.
-    pub(super) fn new(care: &Care, clock: SharedClock, metrics: Arc<dyn Observer>) -> Self {
-        Self { care: care.clone(), clock, wake: Arc::default(), metrics }
-    }
-
-    /// Puts the crisis that `job` tells of on the watch, if it does.
-    pub(super) fn begin(&self, job: &NewJob) -> Option<Watched> {
-        let (customer, severity) = urgency(job)?;
-        let ticket = self.care.watch.begin(customer, severity, self.clock.now_ms());
-        self.wake.notify_one();
-        Some(Watched { watchers: self.clone(), ticket: Some(ticket) })
-    }
-}
-
-impl Observer for Watchers {
-    fn run_ended(&self, ended: &RunEnded<'_>) {
-        self.metrics.run_ended(ended);
-        let over = matches!(ended.outcome, "done" | "nothing_owed" | "dead" | "cancel");
-        if over && ended.job.lane == Lane::Crisis {
-            self.care.watch.ended(ended.job.id);
-        }
-    }
-}
-
-/// A crisis on the watch that is being recorded. Dropped before it was, it is refused: the person is granted the basic
-/// set from memory.
-pub(super) struct Watched {
-    watchers: Watchers,
-    ticket: Option<Ticket>,
-}
-
-impl Watched {
-    /// It was recorded.
-    pub(super) fn recorded(mut self, recorded: Recorded) {
-        if let Some(ticket) = self.ticket.take() {
-            self.watchers.care.watch.recorded(ticket, recorded.id, recorded.duplicate);
-        }
-    }
-}
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        let Some(ticket) = self.ticket.take() else { return };
-        let Watchers { care, clock, .. } = &self.watchers;
-        if let Some(granted) = care.watch.refused(ticket, clock.now_ms()) {
-            care.tallies.granted_from_memory();
-            let (level, until_ms) = (granted.level.name(), granted.until_ms);
-            tracing::error!(
-                alert = "crisis_not_recorded",
-                level,
-                until_ms,
-                "a crisis could not be recorded; the basic set is granted from memory"
-            );
-        }
-    }
-}
+/// Late crises that wait to be told of, at most; more are told of at once and not looked after.
+const TOLD_MAX: usize = 4_096;
 
 /// Who keeps the watch.
 pub(super) struct Keeper {
@@ -113,66 +42,72 @@ pub(super) struct Keeper {
     late: VecDeque<Missed>,
     /// What the ledger did not take.
     unrecorded: VecDeque<NewJob>,
+    /// The ledger has not answered in this round, and is not waited for again before the next.
+    ledger_is_silent: bool,
+}
+
+/// What the ledger says about the answer to a crisis.
+enum Answer {
+    /// It was given so many milliseconds after the crisis came.
+    Given(i64),
+    /// Its job is dead.
+    Failed,
+    /// There is none yet, or nobody can say.
+    Missing,
 }
 
 impl Keeper {
     pub(super) fn new(watchers: Watchers, engine: Engine, desk: CareDesk) -> Self {
-        Self { watchers, engine, desk, late: VecDeque::new(), unrecorded: VecDeque::new() }
+        let (late, unrecorded) = (VecDeque::new(), VecDeque::new());
+        Self { watchers, engine, desk, late, unrecorded, ledger_is_silent: false }
     }
 
     /// Keeps the watch until `stop`.
-    pub(super) async fn run(mut self, stop: CancellationToken) {
-        let mut round_ms = self.watchers.clock.now_ms();
+    pub(super) async fn run(self, stop: CancellationToken) {
+        let (told, missed) = mpsc::channel(TOLD_MAX);
+        let watchers = self.watchers.clone();
+        let desk = self.desk.clone();
+        tokio::join!(
+            watchers.grant_in_time(told, stop.clone()),
+            refresh_marks(desk, stop.clone()),
+            self.escalate_all(missed, stop)
+        );
+    }
+
+    async fn escalate_all(mut self, mut told: mpsc::Receiver<Missed>, stop: CancellationToken) {
+        let mut rounds = interval(ROUND);
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let now_ms = self.watchers.clock.now_ms();
-            let due_ms = self.watchers.care.watch.next_deadline_ms().unwrap_or(round_ms).min(round_ms);
-            let pause_ms = u64::try_from(due_ms.saturating_sub(now_ms)).unwrap_or(0);
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = self.watchers.wake.notified() => {}
-                // Should the machine's clock jump, no longer than a round.
-                () = sleep(Duration::from_millis(pause_ms).min(ROUND)) => {}
-            }
-            for missed in self.watchers.care.watch.overdue(self.watchers.clock.now_ms()) {
-                self.escalate(missed).await;
-            }
-            let now_ms = self.watchers.clock.now_ms();
-            if now_ms >= round_ms || round_ms.saturating_sub(now_ms) > ROUND_MS {
-                round_ms = now_ms.saturating_add(ROUND_MS);
-                self.look_after().await;
+                missed = told.recv() => match missed {
+                    Some(missed) => self.escalate(missed).await,
+                    None => return,
+                },
+                _ = rounds.tick() => self.look_after().await,
             }
         }
     }
 
-    /// What 003 has done about a crisis that was not answered in time. The first step, the bypass, was taken by the
-    /// watch itself: the person has the basic set already.
+    /// What 003 has done about a crisis that was not answered in time. The first steps, the bypass and with it the
+    /// access, were taken by the watch itself: the person has the basic set already.
     async fn escalate(&mut self, missed: Missed) {
-        let limit_ms = missed.limit_ms();
-        let waited_ms = self.watchers.clock.now_ms().saturating_sub(missed.since_ms);
-        let took_ms = match self.answered_after_ms(&missed).await {
+        match self.answer(&missed).await {
             // Another process has answered it in time.
-            Some(took_ms) if took_ms <= limit_ms => return self.is_answered(&missed),
-            Some(took_ms) => took_ms,
-            None => waited_ms,
-        };
-        let Watchers { care, .. } = &self.watchers;
-        care.tallies.response_missed();
-        care.tallies.granted_from_memory();
-        tracing::error!(
-            alert = "crisis_response_time_violation",
-            job.id = missed.job.map(tracing::field::display),
-            severity = missed.severity.name(),
-            response_time_ms = took_ms,
-            threshold_ms = limit_ms,
-            therapeutic_impact = "potential_interruption",
-            action_required = "immediate_escalation",
-            escalation_path = ?ESCALATION_PATH,
-            "a crisis is not answered within its time"
-        );
-        audited("escalated", "crisis_response_time_violation", missed.severity.name(), None);
-        if let Some(violation) = violation(&missed, took_ms) {
-            self.record(violation).await;
+            Answer::Given(took_ms) if took_ms <= missed.limit_ms() => self.is_answered(&missed),
+            answer => {
+                let took_ms = self.took_ms(&missed, &answer);
+                self.watchers.tell_of(&missed, took_ms);
+                self.audit(missed, took_ms).await;
+            }
         }
+    }
+
+    /// Has the violation recorded, which audits it (003: `audit_incident`). One whose crisis is not recorded yet waits
+    /// for that.
+    async fn audit(&mut self, missed: Missed, took_ms: i64) {
+        let Some(violation) = violation(&missed, took_ms) else { return };
+        self.record(violation).await;
         if self.late.len() >= LATE_MAX {
             self.late.pop_front();
         }
@@ -181,11 +116,18 @@ impl Keeper {
 
     /// Looks which late crises were answered by now, and records what could not be recorded before.
     async fn look_after(&mut self) {
+        self.ledger_is_silent = false;
+        for missed in self.watchers.care.watch.recorded_late() {
+            let answer = self.answer(&missed).await;
+            let took_ms = self.took_ms(&missed, &answer);
+            self.audit(missed, took_ms).await;
+        }
         for missed in std::mem::take(&mut self.late) {
-            if self.answered_after_ms(&missed).await.is_some() {
-                self.is_answered(&missed);
-            } else {
-                self.late.push_back(missed);
+            match self.answer(&missed).await {
+                Answer::Given(_) => self.is_answered(&missed),
+                Answer::Missing => self.late.push_back(missed),
+                // What was granted stays.
+                Answer::Failed => {}
             }
         }
         for job in std::mem::take(&mut self.unrecorded) {
@@ -200,20 +142,53 @@ impl Keeper {
         }
     }
 
+    fn took_ms(&self, missed: &Missed, answer: &Answer) -> i64 {
+        let so_far_ms = self.watchers.clock.now_ms().saturating_sub(missed.since_ms);
+        if let Answer::Given(took_ms) = answer { *took_ms } else { so_far_ms }
+    }
+
     async fn record(&mut self, job: NewJob) {
-        match timeout(LEDGER_TIMEOUT, self.engine.enqueue(job.clone())).await {
-            Ok(Ok(_)) => {}
-            _ if self.unrecorded.len() < LATE_MAX => self.unrecorded.push_back(job),
-            _ => tracing::error!("a violation of a crisis' time is not recorded: too many wait for that"),
+        if !self.ledger_is_silent {
+            match timeout(LEDGER_TIMEOUT, self.engine.enqueue(job.clone())).await {
+                Ok(Ok(_)) => return,
+                _ => self.ledger_is_silent = true,
+            }
+        }
+        if self.unrecorded.len() < LATE_MAX {
+            self.unrecorded.push_back(job);
+        } else {
+            tracing::error!("a violation of a crisis' time is not recorded: too many wait for that");
         }
     }
 
-    /// How long after its arrival the crisis was answered, in milliseconds; `None` if it is not, or nobody can say.
-    async fn answered_after_ms(&self, missed: &Missed) -> Option<i64> {
-        let job: JobId = missed.job?;
-        let shown = timeout(LEDGER_TIMEOUT, self.engine.ledger().show(job)).await.ok()?.ok()??;
-        let (view, _) = shown;
-        let finished_ms = view.finished_at_ms.filter(|_| view.state != State::Owed)?;
-        Some(finished_ms.saturating_sub(view.created_at_ms))
+    async fn answer(&mut self, missed: &Missed) -> Answer {
+        let Some(job) = missed.job.filter(|_| !self.ledger_is_silent) else { return Answer::Missing };
+        let Ok(Ok(shown)) = timeout(LEDGER_TIMEOUT, self.engine.ledger().show(job)).await else {
+            self.ledger_is_silent = true;
+            return Answer::Missing;
+        };
+        match shown.map(|(view, _)| (view.state, view.finished_at_ms, view.created_at_ms)) {
+            Some((State::Dead, ..)) => Answer::Failed,
+            Some((State::Done | State::Cancelled, Some(finished_ms), created_ms)) => {
+                Answer::Given(finished_ms.saturating_sub(created_ms.min(missed.since_ms)))
+            }
+            _ => Answer::Missing,
+        }
+    }
+}
+
+/// Learns of the people whom other processes have marked: the one that takes events need not be the one that runs jobs.
+async fn refresh_marks(desk: CareDesk, stop: CancellationToken) {
+    let mut rounds = interval(MARKS_ROUND);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = rounds.tick() => {}
+        }
+        // Whoever is marked stays so meanwhile, and the next round is not far.
+        if !matches!(timeout(MARKS_TIMEOUT, desk.refresh_marks()).await, Ok(Ok(()))) {
+            tracing::debug!("the marks of other processes cannot be read now");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The daemon: everything built from the configuration, started in order, and stopped in the opposite order.
 
 mod access;
-mod audit;
+mod alert;
 mod build;
 mod desk;
 mod door;
@@ -13,6 +13,7 @@ pub mod signals;
 mod sources;
 pub mod state_dir;
 mod status;
+mod watchers;
 
 use std::{net::SocketAddr, sync::Arc};
 

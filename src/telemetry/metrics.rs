@@ -8,9 +8,10 @@ use std::{
     time::Duration,
 };
 
-use keepwell_jobs::Care;
+use keepwell_jobs::{Care, watch::recorded_urgency};
 use keepwell_workers::{
     clock::{SharedClock, UnixMs},
+    job::Job,
     lanes::Lanes,
     ledger::Ledger,
     observer::{Observer, RunEnded},
@@ -53,8 +54,8 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Nothing measured yet. A crisis that was answered within `crisis_limit` counts as compliant. Uptime
-    /// counts from now.
+    /// Nothing measured yet. A crisis of unknown severity that was answered within `crisis_limit` counts as
+    /// compliant. Uptime counts from now.
     pub fn new(webhooks: Arc<ReceiverStats>, crisis_limit: Duration, clock: SharedClock) -> Self {
         let mut registry = Registry::with_prefix("keepwell");
         registry.register("build", "What is running", Info::new([("version", super::VERSION)]));
@@ -132,7 +133,7 @@ impl Metrics {
 
     /// How recent crises were answered.
     pub fn crises(&self) -> CrisisSummary {
-        self.crises.summary(self.clock.now_ms(), self.crisis_limit)
+        self.crises.summary(self.clock.now_ms())
     }
 
     /// When a run of a job last ended.
@@ -158,7 +159,18 @@ impl Observer for Metrics {
         self.last_run_ended_ms.store(now_ms, Relaxed);
         self.jobs.run_ended(ended);
         if is_crisis_response(ended) {
-            self.crises.remember(now_ms, ended.waited + ended.ran);
+            self.crises.remember(now_ms, ended.waited + ended.ran, self.limit_of(ended.job));
         }
+    }
+}
+
+impl Metrics {
+    /// How long the answer to the crisis that `job` tells of may take.
+    fn limit_of(&self, job: &Job) -> Duration {
+        let limit_ms = self.care.as_ref().zip(recorded_urgency(job)).map(|(care, (_, severity))| {
+            let limit_ms = care.watch.limit_ms(severity);
+            u64::try_from(limit_ms).unwrap_or(0)
+        });
+        limit_ms.map_or(self.crisis_limit, Duration::from_millis)
     }
 }

@@ -2,7 +2,7 @@
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
-use sqlx::{Connection, Executor, PgConnection};
+use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
 
 use super::{
     access, app, assert_problem,
@@ -66,6 +66,7 @@ async fn a_rollback_is_covered_by_a_bypass_that_outlives_a_restart() {
     assert_eq!(report["crisisSafety"]["emergencyAccessActive"], true);
     assert!(metric(&daemon, "keepwell_emergency_switch_on{switch=\"bypass\"} 1").await);
     assert!(daemon.log().contains("an emergency procedure was used"));
+    assert!(daemon.log().contains("emergency.switched_on"), "it is audited");
 
     let answer = switched(&daemon, ENDPOINTS[1], "").await;
     assert_eq!(answer["active"], false);
@@ -206,7 +207,12 @@ async fn a_crisis_that_is_not_answered_in_time_opens_the_basic_set_from_memory_u
             .unwrap();
     assert_eq!((&*severity, limit_ms), ("moderate", 300));
     let log = daemon.log();
-    for said in ["crisis_response_time_violation", "activate_emergency_bypass", "notify_crisis_team"] {
+    for said in [
+        "crisis_response_time_violation",
+        "activate_emergency_bypass",
+        "notify_crisis_team",
+        "crisis.answered_late",
+    ] {
         assert!(log.contains(said), "{said}");
     }
     assert!(!metric(&daemon, "keepwell_crisis_response_violations_total 0").await);
@@ -217,7 +223,11 @@ async fn with_the_database_away_a_crisis_is_refused_honestly_and_operators_can_s
     let mut postgres = Postgres::start(Sync::On).await;
     let url = postgres.database("keepwell").await;
     let daemon = Daemon::start_with(&[("KEEPWELL_DATABASE__URL", &url)]).await;
+    app(&daemon, &signal("crisis.signal", "cus_known", json!({ "severity": "critical" }))).await;
+    assert_eq!(access(&daemon, "cus_known").await["emergency"]["level"], "full");
     postgres.kill();
+    // What a crisis has opened stays open.
+    assert_eq!(daemon.access("cus_known").await["emergency"]["level"], "full");
     let pressed = signal("crisis.signal", "cus_1", json!({ "severity": "critical" }));
     let refused = daemon.app("msg_1", &pressed).await.unwrap();
     assert_problem(&refused, StatusCode::SERVICE_UNAVAILABLE, "not_recorded");
@@ -252,4 +262,28 @@ async fn with_the_database_away_a_crisis_is_refused_honestly_and_operators_can_s
     .await;
     let emergency = access(&daemon, "cus_2").await["emergency"].clone();
     assert_eq!((&emergency["level"], &emergency["reason"]), (&"essential".into(), &"system_error".into()));
+}
+
+#[tokio::test]
+async fn operators_switch_while_the_database_can_only_be_read() {
+    let daemon = Daemon::start_with(&[("KEEPWELL_LIMITS__ANSWER_TIMEOUT_MS", "300")]).await;
+    let file = format!("sqlite:{}", daemon.state_dir().join("keepwell.db").display());
+    let mut stranger = SqliteConnection::connect(&file).await.unwrap();
+    stranger.execute("BEGIN IMMEDIATE").await.unwrap();
+    let operator = daemon.public().with_token(EMERGENCY_TOKEN);
+    let answer = curl(&operator, ENDPOINTS[2], r#"{"reason": "system_failure"}"#).await;
+    assert_eq!((answer.status, &answer.json()["recorded"]), (StatusCode::ACCEPTED, &false.into()));
+    let nobody = daemon.reader().get("/v1/customers/cus_nobody/access").await;
+    let document = nobody.json();
+    assert_eq!(nobody.header("keepwell-fallback"), "", "it is read");
+    assert_eq!((&document["emergency"]["level"], &document["version"]), (&"essential".into(), &1.into()));
+
+    stranger.execute("ROLLBACK").await.unwrap();
+    eventually("what was switched is recorded", async || {
+        let sql = "SELECT changes FROM emergency_switches WHERE name = 'global_bypass' AND is_on";
+        let row: Option<(i64,)> = sqlx::query_as(sql).fetch_optional(&mut stranger).await.ok()?;
+        row.filter(|row| *row == (1,))
+    })
+    .await;
+    assert_eq!(access(&daemon, "cus_nobody").await["version"], 1);
 }

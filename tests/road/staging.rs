@@ -122,7 +122,8 @@ async fn every_crisis_scenario_of_the_protocols_is_answered_and_measured() {
         let assessed = |customer: &str, data: Value| signal("assessment.completed", customer, data);
         let pressed = |customer: &str| signal("crisis.signal", customer, json!({ "severity": "moderate" }));
         let failed = |customer: &str, number: u32| {
-            let invoice = json!({ "id": format!("in_{customer}_{number}"), "customer": customer, "attempt_count": number });
+            let id = format!("in_{customer}_{number}");
+            let invoice = json!({ "id": id, "customer": customer, "attempt_count": number });
             event(&format!("evt_{customer}_{number}"), "invoice.payment_failed", &invoice)
         };
         for (customer, data) in [
@@ -137,12 +138,14 @@ async fn every_crisis_scenario_of_the_protocols_is_answered_and_measured() {
         }
         // A millisecond at least lies between the two scores.
         app(daemon, &assessed("rise", json!({ "instrument": "gad7", "score": 10 }))).await;
-        for customer in ["tool", "threat", "failing"] {
+        for customer in ["tool", "threat", "failing", "canceling"] {
             app(daemon, &pressed(customer)).await;
         }
         app(daemon, &signal("tool.failed", "tool", json!({}))).await;
         app(daemon, &signal("security.threat", "threat", json!({}))).await;
-        for event in [failed("risk", 1), failed("failing", 2)] {
+        let canceled = json!({ "id": "sub_canceling", "customer": "canceling", "status": "canceled" });
+        let canceled = event("evt_canceling", "customer.subscription.deleted", &canceled);
+        for event in [failed("risk", 1), failed("failing", 2), canceled] {
             finished(daemon, &taken(Ok(post(daemon, &event).await))).await;
         }
         for (customer, kind, severity) in [
@@ -155,15 +158,25 @@ async fn every_crisis_scenario_of_the_protocols_is_answered_and_measured() {
             ("tool", "combined", "high"),
             ("threat", "combined", "high"),
             ("failing", "combined", "high"),
+            ("canceling", "combined", "high"),
         ] {
-            let crisis = access(daemon, customer).await["crisis"].clone();
-            assert_eq!((&crisis["type"], &crisis["severity"]), (&kind.into(), &severity.into()), "{customer}");
+            let document = access(daemon, customer).await;
+            let crisis = &document["crisis"];
+            assert_eq!(
+                (&crisis["type"], &crisis["severity"]),
+                (&kind.into(), &severity.into()),
+                "{customer}"
+            );
+            // Whatever becomes of the payment, care goes on.
+            for care in ["emergency", "grace"] {
+                assert_eq!(document[care]["active"], true, "{customer}: {care}");
+            }
         }
         let metrics = measured(daemon).await;
-        // The four assessments, the three buttons, and what came for those who were marked by then.
+        // The four assessments, the four buttons, and what came for those who were marked by then.
         let times = metrics["crisisSafety"]["crisisResponseTime"].as_array().unwrap();
         assert!(times.len() >= 10, "{times:?}");
-        assert_eq!(metrics["crisisSafety"]["emergencyAccessActivations"], 9);
+        assert_eq!(metrics["crisisSafety"]["emergencyAccessActivations"], 10);
     })
     .await;
 }

@@ -56,6 +56,15 @@ impl SwitchName {
     }
 }
 
+/// What becomes of one of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Switching {
+    /// On, for a reason and so many seconds.
+    On(String, u64),
+    /// Off.
+    Off,
+}
+
 /// How one of them stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Switch {
@@ -75,6 +84,12 @@ impl Switch {
     /// Whether it is on at `now_ms`.
     pub const fn is_on_at(&self, now_ms: UnixMs) -> bool {
         self.is_on && now_ms < self.until_ms
+    }
+
+    /// Whether it was switched on last by this, at `at_ms`.
+    pub fn is_what(&self, switching: &Switching, at_ms: UnixMs) -> bool {
+        let Switching::On(reason, seconds) = switching else { return false };
+        self.reason == *reason && self.until_ms == ends_ms(*seconds, at_ms)
     }
 
     /// How often it was switched until `now_ms`, also by itself; only ever grows.
@@ -117,10 +132,24 @@ impl Switches {
         self.known.iter().map(|(_, switch)| switch.changes_at(now_ms)).sum()
     }
 
+    /// What becomes of `name` when it is switched at `now_ms`; `None` if it is off and is to be.
+    pub fn switched(&self, name: SwitchName, switching: &Switching, now_ms: UnixMs) -> Option<Switch> {
+        match switching {
+            Switching::On(reason, seconds) => Some(self.switched_on(name, reason.clone(), *seconds, now_ms)),
+            Switching::Off => self.switched_off(name, now_ms),
+        }
+    }
+
+    /// `name` stands like this from now on.
+    pub fn set(&mut self, name: SwitchName, switch: Switch) {
+        self.known.retain(|(known, _)| *known != name);
+        self.known.push((name, switch));
+        self.known.sort_by_key(|(name, _)| name.name());
+    }
+
     /// `name` switched on at `now_ms`, for `seconds`, at most [`SWITCHED_ON_MAX_S`]. Switched on again, it counts from
     /// the first time and lasts as long as it was said last.
     pub fn switched_on(&self, name: SwitchName, reason: String, seconds: u64, now_ms: UnixMs) -> Switch {
-        let seconds = seconds.min(SWITCHED_ON_MAX_S).cast_signed();
         let before = self.get(name);
         let on = before.filter(|switch| switch.is_on_at(now_ms));
         Switch {
@@ -128,7 +157,7 @@ impl Switches {
             is_on: true,
             reason,
             since_ms: on.map_or(now_ms, |switch| switch.since_ms.min(now_ms)),
-            until_ms: now_ms.saturating_add(seconds * 1_000),
+            until_ms: ends_ms(seconds, now_ms),
         }
     }
 
@@ -137,6 +166,11 @@ impl Switches {
         let on = self.on(name, now_ms)?.clone();
         Some(Switch { changes: on.changes.saturating_add(1), is_on: false, ..on })
     }
+}
+
+/// When something ends that is switched on at `now_ms` for `seconds`.
+fn ends_ms(seconds: u64, now_ms: UnixMs) -> UnixMs {
+    now_ms.saturating_add(seconds.min(SWITCHED_ON_MAX_S).cast_signed() * 1_000)
 }
 
 /// Granted to one person by one process, from memory.

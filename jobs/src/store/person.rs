@@ -63,6 +63,11 @@ impl FactsMemory {
         (facts.version == row.version && *touched_ms == row.touched_ms).then(|| facts.clone())
     }
 
+    /// What was known about `customer` last. Another process may know more by now.
+    pub fn last(&self, customer: &str) -> Option<Facts> {
+        self.0.get(customer).map(|remembered| remembered.1.clone())
+    }
+
     fn remember(&self, touched_ms: UnixMs, facts: Facts) {
         self.0.insert(facts.customer.clone(), Arc::new((touched_ms, facts)));
     }

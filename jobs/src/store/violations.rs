@@ -2,6 +2,9 @@
 
 use keepwell_workers::{clock::UnixMs, database::Transaction, on_connection};
 
+use serde_json::json;
+
+use super::audited::{Audited, Who, audited};
 use crate::care::severity::Severity;
 
 /// A crisis that was not answered within its time.
@@ -21,11 +24,11 @@ pub struct Violation {
     pub took_ms: i64,
 }
 
-/// Keeps `violation` once. The customer's row must have been taken before.
+/// Keeps `violation` once and audits it. The customer's row must have been taken before.
 pub async fn keep_violation(transaction: &mut Transaction, violation: &Violation) -> Result<(), sqlx::Error> {
     const SQL: &str = "INSERT INTO crisis_violations (id, customer, severity, at_ms, limit_ms, took_ms) \
          VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING";
-    on_connection!(transaction, |connection| {
+    let is_new = on_connection!(transaction, |connection| {
         sqlx::query(SQL)
             .bind(&violation.id)
             .bind(&violation.customer)
@@ -35,6 +38,19 @@ pub async fn keep_violation(transaction: &mut Transaction, violation: &Violation
             .bind(violation.took_ms.max(violation.limit_ms))
             .execute(connection)
             .await
-            .map(|_| ())
-    })
+            .map(|done| done.rows_affected() > 0)
+    })?;
+    if !is_new {
+        return Ok(());
+    }
+    let entry = Audited {
+        at_ms: violation.at_ms,
+        who: Who::Watch { job: &violation.id },
+        action: "crisis.answered_late",
+        subject: &violation.customer,
+        reason: violation.severity.name(),
+        before: None,
+        after: Some(json!({ "limit_ms": violation.limit_ms, "took_ms": violation.took_ms })),
+    };
+    audited(transaction, &entry).await
 }

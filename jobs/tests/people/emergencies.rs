@@ -1,9 +1,15 @@
 //! What operators switch on, what is rehearsed, and what was answered late.
 
 use keepwell_jobs::{
-    care::{crisis::Severity, emergency::SwitchName, facts::Facts, tiers::FLOOR_TIER},
+    access_query::access_without_database,
+    care::{
+        crisis::Severity,
+        emergency::{SwitchName, Switching},
+        facts::Facts,
+        tiers::FLOOR_TIER,
+    },
     rehearsal,
-    store::{SwitchMemory, Switching, switch, switches},
+    store::{SwitchMemory, switch, switches},
     violation,
     watch::{CrisisWatch, Missed},
 };
@@ -210,6 +216,55 @@ async fn every_crisis_that_opens_is_counted_once() {
         }
         assert_eq!(room.care.tallies.emergencies(), 2);
         assert_ne!(room.facts("cus_1").await, Facts::about("cus_1"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_switched_while_the_database_takes_nothing_counts_although_it_can_be_read() {
+    on_each_database(async |room| {
+        let (name, on) = (SwitchName::GlobalBypass, Switching::On("a full disk".into(), 60));
+        let memory = &room.care.switches;
+        assert!(memory.switch_unrecorded(name, on.clone(), NOW_MS).is_some());
+        let document = room.access("nobody", NOW_MS).await;
+        assert_eq!((document.emergency.level, document.version), (Some("essential"), 1));
+        switch(&room.database, memory, name, on, NOW_MS).await.unwrap();
+        memory.recorded();
+        assert_eq!(room.access("nobody", NOW_MS).await, document);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_the_database_whoever_is_in_a_crisis_keeps_what_it_opened() {
+    on_each_database(async |room| {
+        room.app(&signal("crisis.signal", "cus_1", 5, r#","severity":"critical""#)).await;
+        let with = room.access("cus_1", NOW_MS).await;
+        assert_eq!(access_without_database(&room.care, "cus_1", NOW_MS), with);
+        // Another process knows at least that there is something.
+        let beside = room.beside();
+        beside.care.marks.refresh(&room.database).await.unwrap();
+        let document = access_without_database(&beside.care, "cus_1", NOW_MS);
+        assert_eq!((document.emergency.level, &*document.tier), (Some("crisis_only"), FLOOR_TIER));
+        assert!(!access_without_database(&beside.care, "cus_2", NOW_MS).emergency.active);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_process_learns_whom_another_one_has_marked() {
+    on_each_database(async |room| {
+        let beside = room.beside();
+        room.app(&signal("crisis.signal", "cus_1", 5, r#","severity":"high""#)).await;
+        assert!(!beside.care.marks.contains("cus_1"));
+        beside.care.marks.set("cus_2", Some(NOW_MS + 1));
+        beside.care.marks.refresh(&room.database).await.unwrap();
+        assert_eq!(beside.care.marks.until_ms("cus_1"), room.care.marks.until_ms("cus_1"));
+        assert!(beside.care.marks.contains("cus_1") && beside.care.marks.contains("cus_2"));
+        // A mark that lasts longer here is not cut short.
+        beside.care.marks.set("cus_1", Some(UnixMs::MAX));
+        beside.care.marks.refresh(&room.database).await.unwrap();
+        assert_eq!(beside.care.marks.until_ms("cus_1"), Some(UnixMs::MAX));
     })
     .await;
 }
