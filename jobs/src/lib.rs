@@ -96,8 +96,8 @@ impl Care {
         Self { resources: Arc::new(resources), ..self }
     }
 
-    /// The same, with `high_limit_ms` to answer a high crisis, and as much more or less for others as the protocols give
-    /// them.
+    /// The same, with `high_limit_ms` to answer a high crisis, and as much more or less for others as the protocols
+    /// give them.
     #[must_use]
     pub fn with_response_limit(self, high_limit_ms: u64) -> Self {
         Self { watch: CrisisWatch::new(high_limit_ms), ..self }

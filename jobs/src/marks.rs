@@ -64,8 +64,8 @@ impl Marks {
         marked.until_ms.get(customer).copied().filter(|until_ms| *until_ms > now_ms)
     }
 
-    /// Marks everybody whom another process has marked in `database`. Nobody's mark is taken away or ends sooner: one too
-    /// many costs a place in the crisis lane, and one too few could cost the person one.
+    /// Marks everybody whom another process has marked in `database`. Nobody's mark is taken away or ends sooner: one
+    /// too many costs a place in the crisis lane, and one too few could cost the person one.
     pub async fn refresh(&self, database: &Database) -> Result<(), sqlx::Error> {
         let found = store::marked(database, self.clock.now_ms()).await?;
         let mut marked = self.shared.write().unwrap_or_else(PoisonError::into_inner);

@@ -191,9 +191,9 @@ impl CrisisWatch {
         watch.ended.push_back(job);
     }
 
-    /// Nothing will answer the crisis of `customer` that `job` tells of, unless somebody has it run again: the basic set is
-    /// granted, as it is to whoever is answered too late (003: the fallback when activation fails). Answers with what
-    /// was granted.
+    /// Nothing will answer the crisis of `customer` that `job` tells of, unless somebody has it run again: the basic
+    /// set is granted, as it is to whoever is answered too late (003: the fallback when activation fails). Answers
+    /// with what was granted.
     pub fn failed(&self, job: JobId, customer: &str, severity: Severity, now_ms: UnixMs) -> Option<Granted> {
         let mut watch = self.lock();
         let watched = watch.by_job.get(&job).copied();

@@ -186,8 +186,8 @@ pub(super) fn view(switch: Option<&Switch>, now_ms: i64) -> Value {
     }
 }
 
-/// The answer 401. It says the same whether the token is missing, wrong or not configured, and costs its sender some of the budget
-/// for requests that cannot be verified.
+/// The answer 401. It says the same whether the token is missing, wrong or not configured, and costs its sender some
+/// of the budget for requests that cannot be verified.
 fn unauthorized() -> Response {
     let problem =
         Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "This needs the right bearer token.");

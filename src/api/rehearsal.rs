@@ -1,5 +1,5 @@
-//! `POST /api/test/crisis-response`: a crisis of nobody goes the way that everybody's goes, and the answer says how long
-//! that took. Monitoring asks without a token; rehearsals of the same second share one.
+//! `POST /api/test/crisis-response`: a crisis of nobody goes the way that everybody's goes, and the answer says how
+//! long that took. Monitoring asks without a token; rehearsals of the same second share one.
 
 use std::sync::Arc;
 

@@ -26,8 +26,8 @@ pub use violations::{Violation, keep_violation};
 
 pub(crate) use rehearsal::rehearsed;
 
-/// Everybody whose events go through the crisis lane at `now_ms`, and until when. Somebody who was marked before marks had an end
-/// stays marked until something is learned about them.
+/// Everybody whose events go through the crisis lane at `now_ms`, and until when. Somebody who was marked before
+/// marks had an end stays marked until something is learned about them.
 pub async fn marked(database: &Database, now_ms: UnixMs) -> Result<Vec<(String, UnixMs)>, sqlx::Error> {
     const SQL: &str = "SELECT id, marked_until_ms FROM customers \
          WHERE marked AND (marked_until_ms IS NULL OR marked_until_ms > $1)";

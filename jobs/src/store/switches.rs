@@ -117,7 +117,8 @@ pub async fn switches(reader: &mut Reader, memory: &SwitchMemory) -> Result<Swit
     Ok(memory.last())
 }
 
-/// Switches `name` and audits it, on disk before this returns; answers with how it stands then, `None` if it was off and is to be.
+/// Switches `name` and audits it, on disk before this returns; answers with how it stands then, `None` if it was off
+/// and is to be.
 pub async fn switch(
     database: &Database,
     memory: &SwitchMemory,
