@@ -4,9 +4,12 @@ ALTER TABLE customers ADD COLUMN marked_until_ms BIGINT;
 
 -- The scores of the last weeks, in which a rapid deterioration would show, sealed.
 CREATE TABLE assessment_scores (
-    customer TEXT NOT NULL PRIMARY KEY REFERENCES customers (id),
+    customer TEXT NOT NULL REFERENCES customers (id),
+    -- Part of what the sealing is bound to, as in person_data.
+    kind     TEXT NOT NULL CHECK (kind = 'scores'),
     key_id   TEXT NOT NULL,
-    sealed   BLOB NOT NULL
+    sealed   BLOB NOT NULL,
+    PRIMARY KEY (customer, kind)
 );
 
 -- What operators switch on in an emergency, for every node and over restarts. What has come to its end is off.

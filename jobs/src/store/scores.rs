@@ -14,9 +14,9 @@ pub async fn scores(
     keys: &KeyRing,
     customer: &str,
 ) -> Result<Scores, sqlx::Error> {
-    const SQL: &str = "SELECT key_id, sealed FROM assessment_scores WHERE customer = $1";
+    const SQL: &str = "SELECT key_id, sealed FROM assessment_scores WHERE customer = $1 AND kind = $2";
     let row: Option<(String, Vec<u8>)> = on_connection!(transaction, |connection| {
-        sqlx::query_as(SQL).bind(customer).fetch_optional(connection).await
+        sqlx::query_as(SQL).bind(customer).bind(KIND).fetch_optional(connection).await
     })?;
     let Some((key_id, sealed)) = row else { return Ok(Scores::default()) };
     // Scores that no key opens any more are lost, and must not keep the next assessment from being a crisis.
@@ -35,13 +35,14 @@ pub async fn keep_scores(
     customer: &str,
     scores: &Scores,
 ) -> Result<(), sqlx::Error> {
-    const SQL: &str = "INSERT INTO assessment_scores (customer, key_id, sealed) VALUES ($1, $2, $3) \
-         ON CONFLICT (customer) DO UPDATE SET key_id = excluded.key_id, sealed = excluded.sealed";
+    const SQL: &str = "INSERT INTO assessment_scores (customer, kind, key_id, sealed) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT (customer, kind) DO UPDATE SET key_id = excluded.key_id, sealed = excluded.sealed";
     let plain = serde_json::to_vec(scores).map_err(|error| sqlx::Error::Encode(error.into()))?;
     let sealed = keys.seal(&context(customer, KIND), &plain).map_err(encode)?;
     on_connection!(transaction, |connection| {
         sqlx::query(SQL)
             .bind(customer)
+            .bind(KIND)
             .bind(&*sealed.key_id)
             .bind(&sealed.bytes)
             .execute(connection)
