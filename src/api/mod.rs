@@ -4,6 +4,7 @@
 mod access;
 mod bearer;
 mod crisis_resources;
+mod emergency;
 mod guard;
 mod health;
 pub(crate) mod instant;
@@ -12,6 +13,7 @@ mod metrics;
 mod operator_name;
 mod operators;
 mod public;
+mod rehearsal;
 mod state;
 #[cfg(test)]
 mod support;
@@ -22,6 +24,7 @@ use crate::receiver::problem::Problem;
 
 pub use access::FALLBACK_HEADER;
 pub use bearer::BearerTokens;
+pub use emergency::{EmergencyDesk, Rehearsed, Switched};
 pub use listen::{BindError, OperatorsListener};
 pub use operator_name::OperatorName;
 pub use operators::operators;

@@ -7,8 +7,12 @@ use async_trait::async_trait;
 use axum::{Router, body::Body};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
-use keepwell_config::{Config, Loaded, Purpose, Sources};
-use keepwell_jobs::care::document::AccessDocument;
+use keepwell_config::{Config, Loaded, Purpose, Sources, TIERS_TOML};
+use keepwell_jobs::{
+    Care,
+    care::{document::AccessDocument, tiers::Tiers},
+    marks::Marks,
+};
 use keepwell_workers::{
     clock::ManualClock,
     database::{Database, DatabaseOptions},
@@ -87,8 +91,8 @@ impl Api {
         let database = database.sealing_with(keys.clone());
         let trail = Trail::new(database.clone(), keys.clone(), clock.clone(), directory.path());
         let parts = EngineParts {
-            database,
-            keys,
+            database: database.clone(),
+            keys: keys.clone(),
             clock: clock.clone(),
             registry: Registry::default(),
             redis_url: format!("unix://{}", directory.path().join("nobody.sock").display()),
@@ -106,7 +110,9 @@ impl Api {
             retention: Retention::default(),
         };
         let engine = Engine::start(parts, &options).unwrap();
-        let state = ApiState::new(engine, Arc::new(reader), metrics, clock, trail, &loaded.config);
+        let care = Care::new(Tiers::from_toml(TIERS_TOML).unwrap(), Marks::new(clock.clone()), keys);
+        let desk = crate::serve::desk(database, &care, engine.clone(), clock.clone());
+        let state = ApiState::new(engine, Arc::new(reader), desk, metrics, clock, trail, &loaded.config);
         Self { state, _directory: directory }
     }
 

@@ -38,6 +38,11 @@ use self::{
     stats::ReceiverStats,
 };
 
+/// In the extensions of an answer of the fallback service: the request was refused because whoever sent it could not
+/// show that they may. It costs them some of the budget for unverified requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unverified;
+
 /// Everything that answers requests on the public listener.
 pub struct Receiver {
     /// By path.

@@ -5,7 +5,7 @@ use std::{fs, sync::Arc, time::Duration};
 use keepwell_config::{Config, TIERS_TOML, values::Role};
 use keepwell_jobs::{
     Care,
-    care::{resources::CrisisResources, tiers::Tiers},
+    care::{definitions::Definitions, resources::CrisisResources, tiers::Tiers},
     intake::privacy::{DropPathError, DropPaths},
     marks::Marks,
 };
@@ -20,7 +20,10 @@ use keepwell_workers::{
     seal::{KeyRing, SealingKey},
 };
 
-use super::{access::CareAccess, door::EngineDoor, error::ServeError, state_dir::StateDir};
+use super::{
+    access::CareAccess, desk::CareDesk, door::EngineDoor, error::ServeError, keeper::Keeper,
+    state_dir::StateDir, watchers::Watchers,
+};
 use crate::{
     api::AccessReader,
     receiver::{door::Door, stats::ReceiverStats},
@@ -47,6 +50,7 @@ pub(super) struct Built {
     pub(super) access: Arc<dyn AccessReader>,
     pub(super) door: Arc<dyn Door>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) keeper: Keeper,
     pub(super) receiver_stats: Arc<ReceiverStats>,
     pub(super) trail: Trail,
 }
@@ -82,8 +86,21 @@ pub(crate) fn drop_paths(config: &Config) -> Result<DropPaths, DropPathError> {
     DropPaths::new(config.privacy.drop_paths.iter().map(String::as_str))
 }
 
+/// What the rules mean by their words, as `care` says.
+fn definitions(care: &keepwell_config::settings::Care) -> Definitions {
+    Definitions {
+        high_risk_phq9_score: care.high_risk_phq9_score,
+        high_risk_gad7_score: care.high_risk_gad7_score,
+        high_risk_days: care.high_risk_days,
+        crisis_window_hours: care.crisis_window_hours,
+        deterioration_phq9_points: care.deterioration_phq9_points,
+        deterioration_gad7_points: care.deterioration_gad7_points,
+        deterioration_days: care.deterioration_days,
+    }
+}
+
 /// Whom to turn to, as `config` says.
-pub(crate) fn crisis_resources(config: &Config) -> CrisisResources {
+fn crisis_resources(config: &Config) -> CrisisResources {
     let resources = &config.crisis_resources;
     CrisisResources {
         hotline: resources.hotline.clone().into(),
@@ -104,12 +121,18 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
     database.migrate(&migrations()).await?;
     let database = database.sealing_with(keys.clone());
     let drop_paths = drop_paths(config)?;
-    let marks = Marks::load(&database).await.map_err(|error| ServeError::Marks(error.into()))?;
-    let care = Care::new(tiers, marks.clone(), keys.clone()).with_resources(crisis_resources(config));
+    let marks = Marks::load(&database, Arc::clone(&clock)).await;
+    let marks = marks.map_err(|error| ServeError::Marks(error.into()))?;
+    let care = Care::new(tiers, marks.clone(), keys.clone())
+        .with_resources(crisis_resources(config))
+        .with_definitions(definitions(&config.care))
+        .with_response_limit(config.care.crisis_response_ms);
     let (redis, redis_url) = redis(config, state_dir).await?;
     let receiver_stats = Arc::new(ReceiverStats::new());
     let crisis_limit = Duration::from_millis(config.care.crisis_response_ms);
-    let metrics = Arc::new(Metrics::new(Arc::clone(&receiver_stats), crisis_limit, Arc::clone(&clock)));
+    let metrics = Metrics::new(Arc::clone(&receiver_stats), crisis_limit, Arc::clone(&clock));
+    let metrics = Arc::new(metrics.with_care(&care));
+    let watchers = Watchers::new(&care, Arc::clone(&clock), metrics.clone());
     let trail = Trail::new(database.clone(), keys.clone(), Arc::clone(&clock), state_dir.path());
     let parts = EngineParts {
         database: database.clone(),
@@ -117,12 +140,14 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
         clock: Arc::clone(&clock),
         registry: Registry::new(keepwell_jobs::handlers(&care)),
         redis_url,
-        observer: metrics.clone(),
+        observer: Arc::new(watchers.clone()),
     };
     let engine = Engine::start(parts, &engine_options(config, state_dir))?;
+    let desk = CareDesk::new(database.clone(), care.clone(), engine.clone(), Arc::clone(&clock));
     Ok(Built {
+        keeper: Keeper::new(watchers.clone(), engine.clone(), desk),
         access: Arc::new(CareAccess { database: database.clone(), care, clock: Arc::clone(&clock) }),
-        door: Arc::new(EngineDoor { engine: engine.clone(), marks, drop_paths }),
+        door: Arc::new(EngineDoor { engine: engine.clone(), marks, drop_paths, watchers }),
         engine,
         redis,
         database,

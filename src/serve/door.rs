@@ -13,6 +13,7 @@ use keepwell_workers::{
     job::{NewJob, Recorded},
 };
 
+use super::watchers::Watchers;
 use crate::receiver::{
     door::{BadEvent, Door, Intake, RecordError},
     source::SourceKind,
@@ -28,6 +29,7 @@ pub(super) struct EngineDoor {
     pub(super) marks: Marks,
     /// What is not kept of Stripe's events.
     pub(super) drop_paths: DropPaths,
+    pub(super) watchers: Watchers,
 }
 
 #[async_trait]
@@ -55,10 +57,17 @@ impl Door for EngineDoor {
     }
 
     async fn record(&self, job: NewJob) -> Result<Recorded, RecordError> {
-        self.engine
+        // Dropped on the way, also because the receiver has waited long enough, it is refused.
+        let watched = self.watchers.begin(&job);
+        let recorded = self
+            .engine
             .enqueue(job)
             .await
-            .map_err(|error| RecordError { retry_after_s: RETRY_AFTER_S, source: Box::new(error) })
+            .map_err(|error| RecordError { retry_after_s: RETRY_AFTER_S, source: Box::new(error) })?;
+        if let Some(watched) = watched {
+            watched.recorded(recorded);
+        }
+        Ok(recorded)
     }
 }
 

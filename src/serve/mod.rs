@@ -1,15 +1,19 @@
 //! The daemon: everything built from the configuration, started in order, and stopped in the opposite order.
 
 mod access;
+mod alert;
 mod build;
+mod desk;
 mod door;
 mod error;
+mod keeper;
 mod reload;
 mod service_manager;
 pub mod signals;
 mod sources;
 pub mod state_dir;
 mod status;
+mod watchers;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -31,6 +35,17 @@ pub use build::migrations;
 pub(crate) use build::{crisis_resources, database_url, drop_paths, key_ring};
 pub use error::ServeError;
 pub use sources::{APP_PATH, STRIPE_PATH};
+
+/// The desk of the emergency endpoints.
+#[cfg(test)]
+pub(crate) fn desk(
+    database: Database,
+    care: &keepwell_jobs::Care,
+    engine: Engine,
+    clock: keepwell_workers::clock::SharedClock,
+) -> Arc<dyn crate::api::EmergencyDesk> {
+    Arc::new(desk::CareDesk::new(database, care.clone(), engine, clock))
+}
 
 /// A running daemon.
 #[derive(Debug)]
@@ -84,6 +99,7 @@ impl Daemon {
         let api = ApiState::new(
             built.engine.clone(),
             built.access,
+            Arc::new(built.keeper.desk.clone()),
             Arc::clone(&built.metrics),
             built.clock.clone(),
             built.trail.clone(),
@@ -127,6 +143,7 @@ impl Daemon {
             (built.trail.clone(), Arc::clone(&built.clock)),
             stop.clone(),
         ));
+        listeners.spawn(built.keeper.run(stop.clone()));
         if let Some(listener) = operators_listener {
             let (router_state, operators_stop) = (Arc::clone(&api), stop.clone());
             listeners.spawn(async move {

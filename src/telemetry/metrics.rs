@@ -8,8 +8,10 @@ use std::{
     time::Duration,
 };
 
+use keepwell_jobs::{Care, watch::recorded_urgency};
 use keepwell_workers::{
     clock::{SharedClock, UnixMs},
+    job::Job,
     lanes::Lanes,
     ledger::Ledger,
     observer::{Observer, RunEnded},
@@ -22,6 +24,7 @@ use prometheus_client::{
 
 use super::{
     crisis_times::{CrisisSummary, CrisisTimes},
+    emergency_metrics::EmergencyMetrics,
     job_metrics::{JobMetrics, is_crisis_response},
     lane_metrics::LaneMetrics,
     process::ProcessUsage,
@@ -45,6 +48,7 @@ pub struct Metrics {
     audit_sealed: Counter,
     audit_broken: Gauge,
     audit_is_broken: AtomicBool,
+    care: Option<Care>,
     crisis_limit: Duration,
     /// 0 is never.
     last_run_ended_ms: AtomicI64,
@@ -53,8 +57,8 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Nothing measured yet. A crisis that was answered within `crisis_limit` counts as compliant. Uptime
-    /// counts from now.
+    /// Nothing measured yet. A crisis of unknown severity that was answered within `crisis_limit` counts as
+    /// compliant. Uptime counts from now.
     pub fn new(webhooks: Arc<ReceiverStats>, crisis_limit: Duration, clock: SharedClock) -> Self {
         let mut registry = Registry::with_prefix("keepwell");
         registry.register("build", "What is running", Info::new([("version", super::VERSION)]));
@@ -87,11 +91,26 @@ impl Metrics {
             audit_sealed,
             audit_broken,
             audit_is_broken: AtomicBool::new(false),
+            care: None,
             crisis_limit,
             last_run_ended_ms: AtomicI64::new(0),
             started_ms: clock.now_ms(),
             clock,
         }
+    }
+
+    /// The same, with what is counted of `care`.
+    #[must_use]
+    pub fn with_care(mut self, care: &Care) -> Self {
+        let (care, clock) = (care.clone(), Arc::clone(&self.clock));
+        self.care = Some(care.clone());
+        self.registry.register_collector(Box::new(EmergencyMetrics { care, clock }));
+        self
+    }
+
+    /// How often a crisis has opened emergency access.
+    pub fn emergency_activations(&self) -> Option<u64> {
+        self.care.as_ref().map(|care| care.tallies.emergencies())
     }
 
     /// Everything, as Prometheus and OpenMetrics read it. Asks `lanes` and `ledger` how they stand, but not
@@ -145,7 +164,7 @@ impl Metrics {
 
     /// How recent crises were answered.
     pub fn crises(&self) -> CrisisSummary {
-        self.crises.summary(self.clock.now_ms(), self.crisis_limit)
+        self.crises.summary(self.clock.now_ms())
     }
 
     /// When a run of a job last ended.
@@ -171,7 +190,18 @@ impl Observer for Metrics {
         self.last_run_ended_ms.store(now_ms, Relaxed);
         self.jobs.run_ended(ended);
         if is_crisis_response(ended) {
-            self.crises.remember(now_ms, ended.waited + ended.ran);
+            self.crises.remember(now_ms, ended.waited + ended.ran, self.limit_of(ended.job));
         }
+    }
+}
+
+impl Metrics {
+    /// How long the answer to the crisis that `job` tells of may take.
+    fn limit_of(&self, job: &Job) -> Duration {
+        let limit_ms = self.care.as_ref().zip(recorded_urgency(job)).map(|(care, (_, severity))| {
+            let limit_ms = care.watch.limit_ms(severity);
+            u64::try_from(limit_ms).unwrap_or(0)
+        });
+        limit_ms.map_or(self.crisis_limit, Duration::from_millis)
     }
 }

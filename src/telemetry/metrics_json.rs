@@ -104,6 +104,7 @@ impl JsonMetrics {
             metrics.process(),
             metrics.uptime(),
             metrics.crisis_resources_answered(),
+            metrics.emergency_activations(),
         )
     }
 
@@ -113,6 +114,7 @@ impl JsonMetrics {
         process: ProcessUsage,
         uptime: Duration,
         hotline_integration_usage: u64,
+        emergency_access_activations: Option<u64>,
     ) -> Self {
         let seconds = uptime.as_secs_f64().max(1.0);
         let rate = stats.valid.get() as f64 / seconds;
@@ -134,7 +136,7 @@ impl JsonMetrics {
             },
             crisis_safety: CrisisSafetyMetrics {
                 crisis_response_time: crises.sorted_ms.clone(),
-                emergency_access_activations: None,
+                emergency_access_activations,
                 therapeutic_continuity_maintained: None,
                 grace_period_activations: None,
                 crisis_override_count: stats.crisis_exemptions.get(),
@@ -192,8 +194,14 @@ mod tests {
         let crises = CrisisSummary { compliance: 0.5, last: Some((0, 300.0)), sorted_ms: vec![10.0, 300.0] };
         let process =
             ProcessUsage { memory_used_bytes: Some(1), memory_total_bytes: Some(4), cpu_seconds: Some(5.0) };
-        let metrics =
-            JsonMetrics::from_parts(&ReceiverStats::new(), &crises, process, Duration::from_secs(10), 3);
+        let metrics = JsonMetrics::from_parts(
+            &ReceiverStats::new(),
+            &crises,
+            process,
+            Duration::from_secs(10),
+            3,
+            Some(2),
+        );
         assert_eq!(
             serde_json::to_value(metrics).unwrap(),
             json!({
@@ -209,7 +217,7 @@ mod tests {
                     "crisisResponseCompliance": 0.5, "securityViolations": 0, "systemAvailability": 1.0,
                 },
                 "crisisSafety": {
-                    "crisisResponseTime": [10.0, 300.0], "emergencyAccessActivations": null,
+                    "crisisResponseTime": [10.0, 300.0], "emergencyAccessActivations": 2,
                     "therapeuticContinuityMaintained": null, "gracePeriodActivations": null,
                     "crisisOverrideCount": 0, "hotlineIntegrationUsage": 3,
                 },

@@ -59,6 +59,8 @@ impl Daemon {
             ("KEEPWELL_APP__WEBHOOK_SECRETS".to_owned(), format!("[\"{}\"]", app_secret())),
             ("KEEPWELL_ACCESS__TOKENS".to_owned(), format!("[\"{ACCESS_TOKEN}\"]")),
             ("KEEPWELL_EMERGENCY__TOKEN".to_owned(), EMERGENCY_TOKEN.to_owned()),
+            // A crisis that is answered late becomes worse, and a busy machine is no reason for a test to fail.
+            ("KEEPWELL_CARE__CRISIS_RESPONSE_MS".to_owned(), "60000".to_owned()),
         ];
         environment.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let process = launch(&environment, state.path());

@@ -7,13 +7,23 @@
 pub mod access;
 pub mod assessment;
 pub mod crisis;
+#[cfg(test)]
+mod crisis_cases;
+pub mod crisis_signal;
+pub mod definitions;
 pub mod document;
+pub mod emergency;
 pub mod facts;
 pub mod grace;
 #[cfg(test)]
 mod histories;
 pub mod invoice;
 pub mod message;
+#[cfg(test)]
+mod model;
 pub mod resources;
+pub mod scores;
+pub mod severity;
 pub mod subscription;
 pub mod tiers;
+pub mod vulnerability;

@@ -26,6 +26,9 @@ pub(super) const PERSON_DATA: SealedPairs = SealedPairs { table: "person_data", 
 /// How devices are reached.
 pub(super) const DEVICES: SealedPairs = SealedPairs { table: "devices", second: "id" };
 
+/// The scores of the last weeks.
+pub(super) const SCORES: SealedPairs = SealedPairs { table: "assessment_scores", second: "kind" };
+
 fn name(pair: (&str, &str)) -> String {
     // Two texts can always be written as JSON.
     serde_json::to_string(&pair).unwrap_or_default()

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
 mod crises;
+mod emergencies;
 mod malformed;
 mod memory;
 mod orders;

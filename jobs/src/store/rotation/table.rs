@@ -9,7 +9,7 @@ use keepwell_workers::{
 
 use super::super::{
     audit::{AuditEntries, AuditKeys},
-    sealed_pairs::{DEVICES, PERSON_DATA, SealedPairs},
+    sealed_pairs::{DEVICES, PERSON_DATA, SCORES, SealedPairs},
 };
 
 /// A row, and the key that sealed it.
@@ -57,8 +57,14 @@ pub(in crate::store) trait SealedTable: Send + Sync {
 
 /// Every table with a sealed column, in the order in which a rotation goes through them. The test
 /// `every_sealed_column_is_rotated` compares this with the database.
-pub(super) const TABLES: [&dyn SealedTable; 5] =
-    [&AuditKeys, &(PERSON_DATA as SealedPairs), &(DEVICES as SealedPairs), &AuditEntries, &Payloads];
+pub(super) const TABLES: [&dyn SealedTable; 6] = [
+    &AuditKeys,
+    &(PERSON_DATA as SealedPairs),
+    &(DEVICES as SealedPairs),
+    &(SCORES as SealedPairs),
+    &AuditEntries,
+    &Payloads,
+];
 
 /// What jobs were asked to do.
 #[derive(Debug)]
