@@ -32,7 +32,7 @@ use signals::Signals;
 use state_dir::StateDir;
 
 pub use build::migrations;
-pub(crate) use build::{crisis_resources, database_url, drop_paths, key_ring};
+pub(crate) use build::{database_url, drop_paths, key_ring};
 pub use error::ServeError;
 pub use sources::{APP_PATH, STRIPE_PATH};
 

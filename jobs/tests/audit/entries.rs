@@ -85,7 +85,7 @@ async fn an_effect_and_its_entries_commit_together_or_not_at_all() {
         assert_eq!(all(room, &AuditFilter::default()).await, []);
         room.run(job(), NOW_MS).await;
         assert_eq!(all(room, &AuditFilter::default()).await.len(), 3);
-        assert!(room.facts("cus_1").await.crisis().is_some());
+        assert!(room.facts("cus_1").await.crisis(NOW_MS).is_some());
     })
     .await;
 }

@@ -45,7 +45,7 @@ pub(in crate::store) async fn append_change(
         before: Some(before),
         after: Some(after),
     };
-    let parts = [change.crisis(), change.grace(), change.access(care, now_ms)];
+    let parts = [change.crisis(now_ms), change.grace(), change.access(care, now_ms)];
     let entries: Vec<AuditEntry> = parts.into_iter().flatten().map(entry).collect();
     append_all(transaction, &care.keys, &entries).await
 }
@@ -125,7 +125,7 @@ impl PersonChange<'_> {
         (!after.is_empty()).then_some((action, before.into(), after.into()))
     }
 
-    fn crisis(&self) -> Said {
+    fn crisis(&self, now_ms: UnixMs) -> Said {
         let (before, after) = (self.before, self.after);
         let new = after.signals.iter().filter(|(id, _)| !before.signals.contains_key(*id));
         let signals: Map<String, Value> = new
@@ -137,7 +137,7 @@ impl PersonChange<'_> {
                 (id.clone(), shown)
             })
             .collect();
-        let is_crisis = after.crisis().is_some()
+        let is_crisis = after.crisis(now_ms).is_some()
             || after
                 .signals
                 .iter()
@@ -154,7 +154,7 @@ impl PersonChange<'_> {
             (false, true) => "crisis.protection_changed",
         };
         let state = |facts: &Facts| {
-            let crisis = facts.crisis();
+            let crisis = facts.crisis(now_ms);
             json!({
                 "active": crisis.is_some(), "severity": crisis.map(|crisis| crisis.severity.name()),
                 "vulnerable": facts.vulnerable, "resolved_at": facts.resolved_ms.map(UtcTime),
