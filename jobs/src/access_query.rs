@@ -4,7 +4,7 @@ use keepwell_workers::{clock::UnixMs, database::Reader};
 
 use crate::{
     Care,
-    care::{access, document::AccessDocument},
+    care::{access, document::AccessDocument, message::Message},
     store,
 };
 
@@ -16,5 +16,8 @@ pub async fn access(
     now_ms: UnixMs,
 ) -> Result<AccessDocument, sqlx::Error> {
     let facts = store::facts(reader, customer, &care.memory).await?;
-    Ok(access::access_with(&facts, &care.tiers, &care.resources, now_ms))
+    let locale = facts.home.locale();
+    let document = access::access_with(&facts, &care.tiers, care.lines.of_locale(locale), now_ms);
+    let message = Message::with(&document, &care.templates, locale);
+    Ok(AccessDocument { message, ..document })
 }

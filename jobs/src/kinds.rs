@@ -26,3 +26,11 @@ pub const DEVICE_CHANGED: &str = "app.device_changed";
 pub const SAFETY_EVENT: &str = "app.safety_event";
 /// A signal that changes nothing and is kept.
 pub const SIGNAL_RECORDED: &str = "app.signal_recorded";
+/// A grace period ends, or is about to.
+pub const GRACE_DUE: &str = "care.grace_due";
+/// Words for a person.
+pub const MESSAGE: &str = "care.message";
+/// Somebody is in a crisis: whom to tell?
+pub const CONTACTS_DUE: &str = "care.contacts_due";
+/// Words for an emergency contact.
+pub const CONTACT_TOLD: &str = "care.contact_told";

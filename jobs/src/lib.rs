@@ -11,23 +11,30 @@ mod intake_error;
 pub mod json;
 pub mod kinds;
 pub mod marks;
+pub mod outbound;
 pub mod signal;
 pub mod stripe;
 
 mod event;
+mod follow_ups;
 
 mod assessment_completed;
+mod contact_told;
+mod contacts_due;
 mod crisis_resolved;
 mod crisis_signalled;
 mod device_changed;
 mod event_recorded;
+mod grace_due;
 mod invoice_settled;
+mod message_sent;
 mod payment_method_saved;
 mod person_data_updated;
 mod safety_event;
 mod subscription_changed;
 
 pub mod access_query;
+pub mod grace_watch;
 pub mod store;
 
 use std::sync::Arc;
@@ -35,10 +42,13 @@ use std::sync::Arc;
 use keepwell_workers::{database::MigrationFile, handler::Handler, seal::KeyRing};
 
 use care::{
+    lines::CrisisLines,
     resources::{CRISIS_RESOURCES, CrisisResources},
+    templates::Templates,
     tiers::Tiers,
 };
 use marks::Marks;
+use outbound::notify::Notifier;
 use store::FactsMemory;
 
 /// What every handler of this room works with. Cheap to clone.
@@ -54,6 +64,12 @@ pub struct Care {
     pub memory: FactsMemory,
     /// Whom to turn to.
     pub resources: Arc<CrisisResources>,
+    /// Whom to turn to, by country.
+    pub lines: Arc<CrisisLines>,
+    /// What people in need read.
+    pub templates: Templates,
+    /// What brings words to people; `None` if nobody is told anything.
+    pub notifier: Option<Notifier>,
 }
 
 impl Care {
@@ -65,13 +81,35 @@ impl Care {
             keys,
             memory: FactsMemory::default(),
             resources: Arc::new(CRISIS_RESOURCES),
+            lines: Arc::default(),
+            templates: Templates::default(),
+            notifier: None,
         }
     }
 
-    /// The same with `resources` to turn to.
+    /// The same with `resources` to turn to, wherever somebody is.
     #[must_use]
     pub fn with_resources(self, resources: CrisisResources) -> Self {
-        Self { resources: Arc::new(resources), ..self }
+        let lines = Arc::new(CrisisLines::only(resources.clone()));
+        Self { resources: Arc::new(resources), lines, ..self }
+    }
+
+    /// The same with `lines` to turn to, by country.
+    #[must_use]
+    pub fn with_lines(self, lines: CrisisLines) -> Self {
+        Self { lines: Arc::new(lines), ..self }
+    }
+
+    /// The same with `templates` for what people read.
+    #[must_use]
+    pub fn with_templates(self, templates: Templates) -> Self {
+        Self { templates, ..self }
+    }
+
+    /// The same with `notifier` to bring words to people.
+    #[must_use]
+    pub fn with_notifier(self, notifier: Notifier) -> Self {
+        Self { notifier: Some(notifier), ..self }
     }
 }
 
@@ -91,15 +129,27 @@ pub fn handlers(care: &Care) -> Vec<Arc<dyn Handler>> {
         Arc::new(device_changed::DeviceChanged(care.clone())),
         Arc::new(safety_event::SafetyEvent(care.clone())),
         Arc::new(event_recorded::Recorded(kinds::SIGNAL_RECORDED)),
+        Arc::new(grace_due::GraceDue(care.clone())),
+        Arc::new(message_sent::MessageSent(care.clone())),
+        Arc::new(contacts_due::ContactsDue(care.clone())),
+        Arc::new(contact_told::ContactTold(care.clone())),
     ]
 }
 
 /// The tables about people.
 pub fn migrations() -> Vec<MigrationFile> {
-    vec![MigrationFile {
-        version: 2,
-        name: "people",
-        sqlite: include_str!("../../migrations/sqlite/0002_people.sql"),
-        postgres: include_str!("../../migrations/postgres/0002_people.sql"),
-    }]
+    vec![
+        MigrationFile {
+            version: 2,
+            name: "people",
+            sqlite: include_str!("../../migrations/sqlite/0002_people.sql"),
+            postgres: include_str!("../../migrations/postgres/0002_people.sql"),
+        },
+        MigrationFile {
+            version: 5,
+            name: "outreach",
+            sqlite: include_str!("../../migrations/sqlite/0005_outreach.sql"),
+            postgres: include_str!("../../migrations/postgres/0005_outreach.sql"),
+        },
+    ]
 }

@@ -7,6 +7,7 @@
 pub mod daemon;
 pub mod door;
 pub mod events;
+pub mod gateway;
 pub mod http;
 pub mod postgres;
 pub mod process;

@@ -6,14 +6,27 @@
 
 pub mod access;
 pub mod assessment;
+mod contact_list;
+pub mod contacts;
 pub mod crisis;
 pub mod document;
 pub mod facts;
 pub mod grace;
 #[cfg(test)]
+mod grace_histories;
+#[cfg(test)]
 mod histories;
+pub mod home;
+pub mod hours;
 pub mod invoice;
+pub mod lines;
 pub mod message;
+#[cfg(test)]
+mod message_rules;
+pub mod occasion;
+pub mod phrases;
 pub mod resources;
+pub mod running;
 pub mod subscription;
+pub mod templates;
 pub mod tiers;

@@ -1,7 +1,9 @@
 //! The tables about people: all SQL of the rules is here.
 
 mod changes;
+mod contacts;
 mod devices;
+mod graces;
 mod person;
 mod person_data;
 mod rows;
@@ -11,9 +13,13 @@ use keepwell_workers::{
     on_connection,
 };
 
+pub use contacts::{
+    NoticeCount, NoticeResult, contact_number, contact_told, contacts_told, keep_notice, notice_counts,
+};
 pub use devices::keep_device;
+pub use graces::{DueGrace, graces_ending};
 pub use person::{FactsMemory, facts, taught};
-pub use person_data::{PersonDataKind, keep_person_data};
+pub use person_data::{PersonDataKind, keep_person_data, person_data};
 
 /// Everybody whose events go through the crisis lane.
 pub async fn marked(database: &Database) -> Result<Vec<String>, sqlx::Error> {

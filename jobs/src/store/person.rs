@@ -16,7 +16,7 @@ use super::{
     changes::keep,
     rows::{self, CustomerRow, GraceRow, InvoiceRow, SignalRow, SubscriptionRow},
 };
-use crate::{Care, care::facts::Facts};
+use crate::{Care, care::facts::Facts, follow_ups::follow_ups};
 
 /// Something with a connection.
 trait Connected {
@@ -61,8 +61,8 @@ impl FactsMemory {
 
 /// What is known about `customer`.
 pub async fn facts(reader: &mut Reader, customer: &str, memory: &FactsMemory) -> Result<Facts, sqlx::Error> {
-    const SQL: &str =
-        "SELECT version, payment_method_on_file, vulnerable, resolved_ms FROM customers WHERE id = $1";
+    const SQL: &str = "SELECT version, payment_method_on_file, vulnerable, resolved_ms, \
+         locale, locale_stated_ms, time_zone, time_zone_stated_ms FROM customers WHERE id = $1";
     let row: Option<CustomerRow> = on_connection!(reader, |connection| {
         sqlx::query_as(SQL).bind(customer).fetch_optional(connection).await
     })?;
@@ -85,7 +85,8 @@ pub async fn taught(
     const SQL: &str = "INSERT INTO customers \
          (id, version, payment_method_on_file, vulnerable, resolved_ms, marked, touched_ms) \
          VALUES ($1, 0, $2, $2, NULL, $2, $3) ON CONFLICT (id) DO UPDATE SET touched_ms = excluded.touched_ms \
-         RETURNING version, payment_method_on_file, vulnerable, resolved_ms";
+         RETURNING version, payment_method_on_file, vulnerable, resolved_ms, \
+         locale, locale_stated_ms, time_zone, time_zone_stated_ms";
     let now_ms = transaction.now_ms();
     let row: CustomerRow = on_connection!(transaction, |connection| {
         sqlx::query_as(SQL).bind(customer).bind(false).bind(now_ms).fetch_one(connection).await
@@ -104,6 +105,9 @@ pub async fn taught(
     after.version = before.version + 1;
     let marked = after.vulnerable || after.crisis().is_some();
     keep(transaction, &before, &after, marked).await?;
+    for job in follow_ups(care, &before, &after, now_ms) {
+        transaction.enqueue(job);
+    }
     let (marks, memory, after) = (care.marks.clone(), care.memory.clone(), Arc::new(after));
     transaction.after_commit(move || {
         marks.set(&after.customer, marked);
@@ -130,6 +134,7 @@ async fn read(
         payment_method_on_file: row.payment_method_on_file,
         vulnerable: row.vulnerable,
         resolved_ms: row.resolved_ms,
+        home: row.home(),
         ..Facts::about(customer)
     };
     // Somebody who was never taught anything has nothing in the other tables.

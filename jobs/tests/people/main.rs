@@ -2,8 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
+mod contacts;
 mod crises;
+mod gateway;
+mod graces;
 mod malformed;
+mod messages;
 mod orders;
 mod payments;
 #[path = "../support/mod.rs"]
