@@ -4,7 +4,14 @@ use std::{error::Error, fmt, sync::Arc};
 
 use async_trait::async_trait;
 use keepwell_config::{Config, values::Secret};
-use keepwell_jobs::care::{document::AccessDocument, resources::CrisisResources};
+use keepwell_jobs::{
+    care::{
+        document::AccessDocument,
+        lines::{ByCountry, CrisisLines},
+        resources::CrisisResources,
+    },
+    store::NoticeCount,
+};
 use keepwell_workers::{clock::SharedClock, engine::Engine};
 
 use super::{bearer::BearerTokens, crisis_resources::CrisisResourcesAnswer};
@@ -16,6 +23,9 @@ use crate::telemetry::Metrics;
 pub trait AccessReader: Send + Sync + 'static {
     /// What `customer` may use now. Somebody unknown may use the floor.
     async fn access(&self, customer: &str) -> Result<AccessDocument, Box<dyn Error + Send + Sync>>;
+
+    /// What became of emergency contacts, of all people together.
+    async fn contact_counts(&self) -> Result<Vec<NoticeCount>, Box<dyn Error + Send + Sync>>;
 }
 
 /// What every answer of the API is made from.
@@ -30,8 +40,8 @@ pub struct ApiState {
     pub(crate) clock: SharedClock,
     /// Who may read access documents.
     pub(crate) access_tokens: BearerTokens,
-    /// Where to find help.
-    pub(crate) crisis_resources: CrisisResourcesAnswer,
+    /// Where to find help, by country.
+    pub(crate) crisis_resources: ByCountry<CrisisResourcesAnswer>,
     /// The same, for documents that no database could be asked for.
     pub(crate) floor_resources: CrisisResources,
     /// What `/health` calls its environment.
@@ -41,12 +51,13 @@ pub struct ApiState {
 }
 
 impl ApiState {
-    /// The state of an API over `engine`, set up as `config` says.
+    /// The state of an API over `engine`, set up as `config` says; whom to turn to are `lines`.
     pub fn new(
         engine: Engine,
         access: Arc<dyn AccessReader>,
         metrics: Arc<Metrics>,
         clock: SharedClock,
+        lines: &CrisisLines,
         config: &Config,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -55,7 +66,7 @@ impl ApiState {
             metrics,
             clock,
             access_tokens: BearerTokens::new(config.access.tokens.iter().map(Secret::expose)),
-            crisis_resources: CrisisResourcesAnswer::of(&config.crisis_resources),
+            crisis_resources: lines.map(CrisisResourcesAnswer::of),
             floor_resources: crate::serve::crisis_resources(config),
             environment: config.environment_label().to_owned(),
             stripe_configured: config.stripe.api_key.is_some(),

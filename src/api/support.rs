@@ -8,7 +8,14 @@ use axum::{Router, body::Body};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use keepwell_config::{Config, Loaded, Purpose, Sources};
-use keepwell_jobs::care::document::AccessDocument;
+use keepwell_jobs::{
+    care::{
+        document::AccessDocument,
+        lines::{CRISIS_LINES_TOML, CrisisLines},
+        resources::CRISIS_RESOURCES,
+    },
+    store::NoticeCount,
+};
 use keepwell_workers::{
     clock::ManualClock,
     database::{Database, DatabaseOptions},
@@ -50,6 +57,19 @@ impl AccessReader for Reader {
             Reader::Answers => {
                 Ok(AccessDocument { tier: "premium".to_owned(), ..AccessDocument::floor(customer, NOW_MS) })
             }
+            Reader::Fails => Err("the database is on fire".into()),
+            Reader::Silent => std::future::pending().await,
+        }
+    }
+
+    async fn contact_counts(&self) -> Result<Vec<NoticeCount>, Box<dyn Error + Send + Sync>> {
+        let count = |result: &str, reason: Option<&str>, count| NoticeCount {
+            result: result.to_owned(),
+            reason: reason.map(str::to_owned),
+            count,
+        };
+        match self {
+            Reader::Answers => Ok(vec![count("notified", None, 2), count("skipped", Some("severity"), 3)]),
             Reader::Fails => Err("the database is on fire".into()),
             Reader::Silent => std::future::pending().await,
         }
@@ -106,7 +126,8 @@ impl Api {
             retention: Retention::default(),
         };
         let engine = Engine::start(parts, &options).unwrap();
-        let state = ApiState::new(engine, Arc::new(reader), metrics, clock, &loaded.config);
+        let lines = CrisisLines::from_toml(CRISIS_LINES_TOML, CRISIS_RESOURCES).unwrap();
+        let state = ApiState::new(engine, Arc::new(reader), metrics, clock, &lines, &loaded.config);
         Self { state, _directory: directory }
     }
 

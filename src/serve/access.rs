@@ -4,7 +4,11 @@
 use std::error::Error;
 
 use async_trait::async_trait;
-use keepwell_jobs::{Care, access_query, care::document::AccessDocument};
+use keepwell_jobs::{
+    Care, access_query,
+    care::document::AccessDocument,
+    store::{NoticeCount, notice_counts},
+};
 use keepwell_workers::{
     clock::SharedClock,
     database::{Database, turn::Urgency},
@@ -24,5 +28,10 @@ impl AccessReader for CareAccess {
     async fn access(&self, customer: &str) -> Result<AccessDocument, Box<dyn Error + Send + Sync>> {
         let mut reader = self.database.reader(Urgency::General).await?;
         Ok(access_query::access(&mut reader, &self.care, customer, self.clock.now_ms()).await?)
+    }
+
+    async fn contact_counts(&self) -> Result<Vec<NoticeCount>, Box<dyn Error + Send + Sync>> {
+        let mut reader = self.database.reader(Urgency::General).await?;
+        Ok(notice_counts(&mut reader).await?)
     }
 }

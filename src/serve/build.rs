@@ -5,7 +5,7 @@ use std::{fs, sync::Arc, time::Duration};
 use keepwell_config::{Config, TIERS_TOML, values::Role};
 use keepwell_jobs::{
     Care,
-    care::{resources::CrisisResources, tiers::Tiers},
+    care::{lines::CrisisLines, tiers::Tiers},
     marks::Marks,
 };
 use keepwell_workers::{
@@ -19,7 +19,7 @@ use keepwell_workers::{
     seal::{KeyRing, SealingKey},
 };
 
-use super::{access::CareAccess, door::EngineDoor, error::ServeError, state_dir::StateDir};
+use super::{access::CareAccess, door::EngineDoor, error::ServeError, state_dir::StateDir, words};
 use crate::{
     api::AccessReader,
     receiver::{door::Door, stats::ReceiverStats},
@@ -46,6 +46,7 @@ pub(super) struct Built {
     pub(super) door: Arc<dyn Door>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) receiver_stats: Arc<ReceiverStats>,
+    pub(super) crisis_lines: Arc<CrisisLines>,
 }
 
 /// Every table that keepwell has: the engine's and the rules'.
@@ -74,17 +75,6 @@ fn tiers(config: &Config) -> Result<Tiers, ServeError> {
     Ok(Tiers::from_toml(&text)?)
 }
 
-/// Whom to turn to, as `config` says.
-pub(crate) fn crisis_resources(config: &Config) -> CrisisResources {
-    let resources = &config.crisis_resources;
-    CrisisResources {
-        hotline: resources.hotline.clone().into(),
-        text: resources.text.clone().into(),
-        chat_url: resources.chat_url.as_str().to_owned().into(),
-        international: resources.international.clone().into(),
-    }
-}
-
 /// Builds it, in the order in which one thing needs another.
 pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built, ServeError> {
     let clock: SharedClock = Arc::new(SystemClock);
@@ -95,7 +85,7 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
     let database = Database::connect(&database_url(config), &options).await?;
     database.migrate(&migrations()).await?;
     let marks = Marks::load(&database).await.map_err(|error| ServeError::Marks(error.into()))?;
-    let care = Care::new(tiers, marks.clone(), keys.clone()).with_resources(crisis_resources(config));
+    let care = words::speaking(Care::new(tiers, marks.clone(), keys.clone()), config)?;
     let (redis, redis_url) = redis(config, state_dir).await?;
     let receiver_stats = Arc::new(ReceiverStats::new());
     let crisis_limit = Duration::from_millis(config.care.crisis_response_ms);
@@ -110,6 +100,7 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
     };
     let engine = Engine::start(parts, &engine_options(config, state_dir))?;
     Ok(Built {
+        crisis_lines: Arc::clone(&care.lines),
         access: Arc::new(CareAccess { database: database.clone(), care, clock: Arc::clone(&clock) }),
         door: Arc::new(EngineDoor { engine: engine.clone(), marks }),
         engine,

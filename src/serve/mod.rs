@@ -4,11 +4,13 @@ mod access;
 mod build;
 mod door;
 mod error;
+mod grace_watch;
 mod reload;
 mod service_manager;
 pub mod signals;
 mod sources;
 pub mod state_dir;
+mod words;
 
 use std::net::SocketAddr;
 
@@ -24,9 +26,10 @@ use crate::{
 use state_dir::StateDir;
 
 pub use build::migrations;
-pub(crate) use build::{crisis_resources, database_url, key_ring};
+pub(crate) use build::{database_url, key_ring};
 pub use error::ServeError;
 pub use sources::{APP_PATH, STRIPE_PATH};
+pub(crate) use words::{crisis_lines, crisis_resources, notifier, templates};
 
 /// A running daemon.
 #[derive(Debug)]
@@ -64,10 +67,17 @@ impl Daemon {
         let operators_address = operators_listener.as_ref().map(OperatorsListener::address);
 
         let built = build::build(config, &state_dir).await?;
-        let api =
-            ApiState::new(built.engine.clone(), built.access, built.metrics, built.clock.clone(), config);
+        let api = ApiState::new(
+            built.engine.clone(),
+            built.access,
+            built.metrics,
+            built.clock.clone(),
+            &built.crisis_lines,
+            config,
+        );
         let options = sources::receiver_options(config)?;
         let event_sources = options.sources.clone();
+        let clock = built.clock.clone();
         let receiver =
             Receiver::new(options, built.door, public(api.clone()), built.clock, built.receiver_stats);
 
@@ -76,6 +86,10 @@ impl Daemon {
         let receiver_stop = stop.clone();
         listeners.spawn(async move { receiver.serve(listener, receiver_stop).await });
         listeners.spawn(service_manager::feed_watchdog(built.engine.clone(), stop.clone()));
+        if config.roles.contains(&Role::Schedules) {
+            let (engine, database) = (built.engine.clone(), built.database.clone());
+            listeners.spawn(grace_watch::watch_graces(engine, database, clock, stop.clone()));
+        }
         listeners.spawn(reload::reload_on_hangup(loaded.file.clone(), event_sources, stop.clone()));
         if let Some(listener) = operators_listener {
             let operators_stop = stop.clone();

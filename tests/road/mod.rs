@@ -18,6 +18,7 @@ mod operators;
 mod order;
 mod redis_away;
 mod secrets;
+mod telling;
 mod watching;
 
 use http::StatusCode;

@@ -1,5 +1,6 @@
 //! What operators ask and do, under `/api/v1/`.
 
+mod contacts;
 mod filter;
 mod jobs;
 mod lanes;
@@ -29,6 +30,7 @@ pub fn operators(state: Arc<ApiState>) -> Router {
         .route("/api/v1/jobs/{id}", get(jobs::show))
         .route("/api/v1/jobs/{id}/retry", post(jobs::retry))
         .route("/api/v1/workers", get(workers::list))
+        .route("/api/v1/contacts", get(contacts::counts))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn(keep_pages_out))
