@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo run test lint fmt
+.PHONY: help demo run test chaos lint fmt
 
 CARGO ?= cargo
 
@@ -19,6 +19,10 @@ run: ## Start the daemon on its own SQLite and Redis, with its state in ./var
 test: ## Run every test, against a real Redis and real databases
 	@scripts/needs.sh test
 	@scripts/test.sh
+
+chaos: ## Kill, stop, empty and cut off everything under load, and print what was lost: nothing
+	@scripts/needs.sh test
+	@scripts/chaos.sh
 
 lint: ## Check formatting, lints and, where cargo-deny is installed, dependencies
 	@scripts/needs.sh build

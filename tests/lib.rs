@@ -4,6 +4,7 @@
 // A test binary has no outside for `pub` to reach.
 #![allow(unreachable_pub)]
 
+mod chaos;
 mod engine;
 mod road;
 mod support;

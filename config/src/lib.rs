@@ -29,6 +29,7 @@ mod origin;
 mod problem;
 pub mod settings;
 mod suggest;
+mod supervision;
 pub mod values;
 
 pub use development::{DEVELOPMENT_SECRETS_FILE, DevelopmentSecrets};
@@ -43,6 +44,7 @@ pub use origin::Origin;
 pub use problem::{ConfigErrors, Problem};
 pub use schema::{Bounds, Field, Kind, Section, field, fields, sections};
 pub use settings::Config;
+pub use supervision::Supervision;
 
 /// The built-in tiers and prices: the text of `tiers.toml`, used unless `care.tiers_file` names another.
 pub const TIERS_TOML: &str = include_str!("../tiers.toml");

@@ -1,12 +1,30 @@
 //! What a person may use now: facts from the database, the rules on top.
 
-use keepwell_workers::{clock::UnixMs, database::Reader};
+use keepwell_workers::{
+    clock::UnixMs,
+    database::{Database, Reader, Trouble, turn::Urgency},
+};
 
 use crate::{
     Care,
     care::{access, document::AccessDocument, message::Message},
     store,
 };
+
+/// The access document of `customer` at `now_ms`, over a connection of `database`'s.
+pub async fn ask(
+    database: &Database,
+    care: &Care,
+    customer: &str,
+    now_ms: UnixMs,
+) -> Result<AccessDocument, sqlx::Error> {
+    let read = async || access(&mut database.reader(Urgency::General).await?, care, customer, now_ms).await;
+    match read().await {
+        // After a restart of the server, a connection is found dead by using it; the next one is not.
+        Err(error) if Trouble::of(&error).is_some() => read().await,
+        read => read,
+    }
+}
 
 /// The access document of `customer` at `now_ms`. Somebody unknown has the floor.
 pub async fn access(

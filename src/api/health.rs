@@ -38,6 +38,9 @@ struct Report {
     webhook_processing: WebhookProcessing,
     crisis_safety: CrisisSafety,
     dependencies: Dependencies,
+    /// What is wrong with the database, in words for an operator.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    database_trouble: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -89,7 +92,7 @@ impl Seen<'_> {
     /// Whether a crisis would be answered. Redis is not needed for it: without it, crisis jobs run straight
     /// from the ledger.
     fn crisis_system_healthy(&self) -> bool {
-        self.engine.ledger_ok && !self.engine.draining
+        self.engine.takes_jobs() && !self.engine.draining
     }
 
     fn is_healthy(&self) -> bool {
@@ -138,11 +141,12 @@ pub(super) async fn full(State(state): State<Arc<ApiState>>) -> Response {
         },
         dependencies: Dependencies {
             stripe: if seen.stripe_configured { "configured".into() } else { "not configured".into() },
-            database: seen.engine.ledger_ok,
+            database: seen.engine.takes_jobs(),
             redis: seen.engine.lanes_ok,
             // Where to find help is answered from memory; as long as we answer at all, it is there.
             emergency_services: true,
         },
+        database_trouble: database_trouble(seen.engine),
     };
     respond(seen.is_healthy(), Json(report))
 }
@@ -152,15 +156,25 @@ pub(super) async fn live() -> Response {
     respond(true, Json(json!({ "status": "live" })))
 }
 
-/// `GET /health/ready`: whether work is accepted. Redis may be away; the database may not.
+/// `GET /health/ready`: whether work is accepted. Redis may be away; the database may neither be away nor refuse what
+/// it is given.
 pub(super) async fn ready(State(state): State<Arc<ApiState>>) -> Response {
     let health = state.engine.health();
-    let because = match health {
-        EngineHealth { draining: true, .. } => "it is shutting down",
-        EngineHealth { ledger_ok: false, .. } => "the database does not answer",
-        _ => return respond(true, Json(json!({ "status": "ready" }))),
-    };
-    respond(false, Json(json!({ "status": "not ready", "because": because })))
+    let because =
+        if health.draining { Some("it is shutting down".to_owned()) } else { database_trouble(health) };
+    match because {
+        None => respond(true, Json(json!({ "status": "ready" }))),
+        Some(because) => respond(false, Json(json!({ "status": "not ready", "because": because }))),
+    }
+}
+
+/// Why nothing can be recorded; `None` if it can.
+fn database_trouble(health: EngineHealth) -> Option<String> {
+    match health.trouble {
+        Some(trouble) => Some(trouble.to_string()),
+        None if !health.ledger_ok => Some("the database does not answer".to_owned()),
+        None => None,
+    }
 }
 
 fn respond(well: bool, report: Json<impl Serialize>) -> Response {
@@ -170,10 +184,12 @@ fn respond(well: bool, report: Json<impl Serialize>) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use keepwell_workers::database::Trouble;
+
     use super::*;
 
     const WELL: EngineHealth =
-        EngineHealth { ledger_ok: true, lanes_ok: true, lanes_behind: false, draining: false };
+        EngineHealth { ledger_ok: true, trouble: None, lanes_ok: true, lanes_behind: false, draining: false };
 
     fn is_healthy(engine: EngineHealth, compliance: f64, success_rate: f64, memory_used: u64) -> bool {
         let process = ProcessUsage {
@@ -190,6 +206,7 @@ mod tests {
     fn one_thing_that_is_wrong_is_enough_to_be_degraded() {
         assert!(is_healthy(WELL, 1.0, 1.0, 89));
         assert!(!is_healthy(EngineHealth { ledger_ok: false, ..WELL }, 1.0, 1.0, 1));
+        assert!(!is_healthy(EngineHealth { trouble: Some(Trouble::Full), ..WELL }, 1.0, 1.0, 1));
         assert!(!is_healthy(EngineHealth { lanes_ok: false, ..WELL }, 1.0, 1.0, 1));
         assert!(!is_healthy(EngineHealth { draining: true, ..WELL }, 1.0, 1.0, 1));
         assert!(!is_healthy(WELL, 0.95, 1.0, 1));

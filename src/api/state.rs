@@ -14,7 +14,7 @@ use keepwell_jobs::{
 };
 use keepwell_workers::{clock::SharedClock, engine::Engine};
 
-use super::{bearer::BearerTokens, crisis_resources::CrisisResourcesAnswer};
+use super::{bearer::BearerTokens, crisis_resources::CrisisResourcesAnswer, operators::Rebuild};
 use crate::telemetry::Metrics;
 
 /// Who knows what a person may use. A trait, because the API answers with the floor when whoever knows is
@@ -44,6 +44,8 @@ pub struct ApiState {
     pub(crate) crisis_resources: ByCountry<CrisisResourcesAnswer>,
     /// The same, for documents that no database could be asked for.
     pub(crate) floor_resources: CrisisResources,
+    /// The comparison of lanes and ledger that operators ask for.
+    pub(crate) rebuild: Rebuild,
     /// What `/health` calls its environment.
     pub(crate) environment: String,
     /// Whether Stripe's API may be asked.
@@ -68,6 +70,7 @@ impl ApiState {
             access_tokens: BearerTokens::new(config.access.tokens.iter().map(Secret::expose)),
             crisis_resources: lines.map(CrisisResourcesAnswer::of),
             floor_resources: crate::serve::crisis_resources(config),
+            rebuild: Rebuild::default(),
             environment: config.environment_label().to_owned(),
             stripe_configured: config.stripe.api_key.is_some(),
         })

@@ -81,8 +81,8 @@ pub type Failure = Box<dyn Error + Send + Sync>;
 /// Nothing may take longer than this; a workload that does has failed.
 const PATIENCE: Duration = Duration::from_secs(1_800);
 
-/// Runs `workload` as often as `runs` says, tells of each run, and answers the one in the middle: that by the rate, or by
-/// the slowest of the jobs where there is no rate.
+/// Runs `workload` as often as `runs` says, tells of each run, and answers the one in the middle: that by the rate, or
+/// by the slowest of the jobs where there is no rate.
 pub async fn run(
     workload: Workload,
     options: &BenchOptions,

@@ -31,7 +31,19 @@ mod tests {
     fn every_shell_learns_our_commands() {
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish, Shell::Elvish, Shell::PowerShell] {
             let script = script(shell);
-            assert!(script.contains("trigger") && script.contains("completions"), "{shell}");
+            for word in [
+                "trigger",
+                "completions",
+                "rebuild",
+                "pause",
+                "resume",
+                "clear",
+                "cancel",
+                "all-matching",
+                "crisis",
+            ] {
+                assert!(script.contains(word), "{word} for {shell}");
+            }
         }
     }
 }

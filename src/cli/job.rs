@@ -1,14 +1,16 @@
-//! `keepwell job`: search, look at and retry jobs.
+//! `keepwell job`: search, look at, retry and cancel jobs.
 
 use std::fmt::Write as _;
 
 use clap::{Args, Subcommand};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     Context,
+    bulk::{Bulk, BulkArgs, CANCEL, RETRY, act},
     daemon::Operators,
     failure::Failure,
+    filters::{Filters, encoded, query as query_of},
     say,
     table::{Align, Table, one_line},
 };
@@ -23,37 +25,17 @@ pub(super) enum JobCommand {
         /// The job's id
         id: String,
     },
-    /// Owes a dead or cancelled job again, its attempts counted from zero
-    Retry {
-        /// The job's id
-        id: String,
-    },
+    /// Owes a dead or cancelled job again, its attempts counted from zero; or all that match
+    Retry(ChangeArgs),
+    /// Cancels an owed job that is not running; or all that match
+    Cancel(CancelArgs),
 }
 
 /// Which jobs.
 #[derive(Debug, Default, Args)]
 pub(super) struct ListArgs {
-    /// Only in this state: owed, done, dead or cancelled
-    #[arg(long)]
-    state: Option<String>,
-    /// Only of this kind
-    #[arg(long)]
-    kind: Option<String>,
-    /// Only in this lane: crisis, therapeutic, realtime, standard or background
-    #[arg(long)]
-    lane: Option<String>,
-    /// Only about this customer or device
-    #[arg(long)]
-    subject: Option<String>,
-    /// Only recorded since then: an instant such as 2027-01-31T12:00:00Z, or 90s, 15m, 36h, 7d ago
-    #[arg(long)]
-    since: Option<String>,
-    /// Only recorded before then
-    #[arg(long)]
-    until: Option<String>,
-    /// Only with this text in kind, subject, dedupe key or last error
-    #[arg(long, short = 'q', value_name = "TEXT")]
-    search: Option<String>,
+    #[command(flatten)]
+    filters: Filters,
     /// At most so many
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
     limit: u32,
@@ -62,59 +44,89 @@ pub(super) struct ListArgs {
     cursor: Option<String>,
 }
 
+/// One job, or all that match.
+#[derive(Debug, Default, Args)]
+pub(super) struct ChangeArgs {
+    /// The job's id
+    #[arg(conflicts_with_all = ["all_matching", "dry_run", "Filters"])]
+    id: Option<String>,
+    /// Every job that the filters leave over
+    #[arg(long)]
+    all_matching: bool,
+    #[command(flatten)]
+    filters: Filters,
+    #[command(flatten)]
+    bulk: BulkArgs,
+}
+
+/// One job, or all that match, and how sure one is.
+#[derive(Debug, Default, Args)]
+pub(super) struct CancelArgs {
+    #[command(flatten)]
+    change: ChangeArgs,
+    /// Crisis work too; that is noted in the audit log
+    #[arg(long = "override")]
+    override_crisis: bool,
+}
+
+impl ChangeArgs {
+    /// The one job that is meant; `None` if all that match are.
+    fn one(&self) -> Result<Option<&str>, Failure> {
+        if self.id.is_none() && !self.all_matching {
+            let what = "which job?\nhint: name its id, or say --all-matching and narrow it down, as in --state dead --since 1h";
+            return Err(Failure::Usage(what.to_owned()));
+        }
+        Ok(self.id.as_deref())
+    }
+}
+
 pub(super) async fn run(context: &Context, command: &JobCommand) -> Result<(), Failure> {
     let operators = Operators::of(&context.client_config()?.config);
     match command {
-        JobCommand::List(args) => {
-            let page = operators.get(&format!("/api/v1/jobs?{}", query(args))).await?;
-            context.print(&page, render_list);
-            if let (false, Some(next)) = (context.json, page["next"].as_str()) {
-                say(&format!("more: --cursor {next}"));
-            }
-        }
+        JobCommand::List(args) => list(context, &operators, args).await,
         JobCommand::Show { id } => {
             let job = operators.get(&format!("/api/v1/jobs/{}", encoded(id))).await?;
             context.print(&job, render_job);
+            Ok(())
         }
-        JobCommand::Retry { id } => {
-            let retried =
-                operators.post(&format!("/api/v1/jobs/{}/retry", encoded(id)), String::new()).await?;
-            context.print(&retried, |retried| format!("{} is owed again\n", text(retried, "id")));
+        JobCommand::Retry(args) => {
+            if let Some(id) = args.one()? {
+                let path = format!("/api/v1/jobs/{}/retry", encoded(id));
+                let retried = operators.post(&path, String::new()).await?;
+                context.print(&retried, |retried| format!("{} is owed again\n", text(retried, "id")));
+                return Ok(());
+            }
+            let bulk = Bulk::new(&operators, "/api/v1/jobs/retry", args.filters.pairs());
+            act(context, &RETRY, &bulk, &args.bulk).await
         }
+        JobCommand::Cancel(CancelArgs { change, override_crisis }) => {
+            if let Some(id) = change.one()? {
+                let path = format!("/api/v1/jobs/{}/cancel", encoded(id));
+                let body = json!({ "override": override_crisis }).to_string();
+                let cancelled = operators.post(&path, body).await?;
+                context.print(&cancelled, |cancelled| format!("{} is cancelled\n", text(cancelled, "id")));
+                return Ok(());
+            }
+            let bulk = Bulk::new(&operators, "/api/v1/jobs/cancel", change.filters.pairs());
+            act(context, &CANCEL, &bulk.with_override(*override_crisis), &change.bulk).await
+        }
+    }
+}
+
+async fn list(context: &Context, operators: &Operators, args: &ListArgs) -> Result<(), Failure> {
+    let page = operators.get(&format!("/api/v1/jobs?{}", query(args))).await?;
+    context.print(&page, render_list);
+    if let (false, Some(next)) = (context.json, page["next"].as_str()) {
+        say(&format!("more: --cursor {next}"));
     }
     Ok(())
 }
 
 fn query(args: &ListArgs) -> String {
-    let limit = Some(args.limit.to_string());
-    let pairs = [
-        ("state", &args.state),
-        ("kind", &args.kind),
-        ("lane", &args.lane),
-        ("subject", &args.subject),
-        ("since", &args.since),
-        ("until", &args.until),
-        ("q", &args.search),
-        ("limit", &limit),
-        ("cursor", &args.cursor),
-    ];
-    let pairs =
-        pairs.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", encoded(value.as_deref()?))));
-    pairs.collect::<Vec<_>>().join("&")
-}
-
-/// `text` as it may stand in a URL.
-pub(super) fn encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            // Writing to a String cannot fail.
-            let _ = write!(encoded, "%{byte:02X}");
-        }
-    }
-    encoded
+    let mut pairs = args.filters.pairs();
+    pairs.push(("limit", args.limit.to_string()));
+    pairs.extend(args.cursor.clone().map(|cursor| ("cursor", cursor)));
+    query_of(&pairs)
 }
 
 fn render_list(page: &Value) -> String {
@@ -250,8 +262,11 @@ mod tests {
     #[test]
     fn filters_survive_their_way_through_a_url() {
         let args = ListArgs {
-            search: Some("a b&c=é".to_owned()),
-            state: Some("dead".to_owned()),
+            filters: Filters {
+                search: Some("a b&c=é".to_owned()),
+                state: Some("dead".to_owned()),
+                ..Filters::default()
+            },
             limit: 5,
             ..ListArgs::default()
         };

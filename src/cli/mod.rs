@@ -2,6 +2,7 @@
 //! codes are 0 (done), 1 (the thing asked for failed) and 2 (asked for wrongly, or configured wrongly).
 
 mod bench;
+mod bulk;
 mod check;
 mod client;
 mod completions;
@@ -9,8 +10,10 @@ mod config;
 mod daemon;
 mod demo;
 mod failure;
+mod filters;
 mod job;
 mod migrate;
+mod progress;
 mod queue;
 mod samples;
 mod sender;
@@ -69,10 +72,10 @@ enum Command {
     Config(config::ConfigCommand),
     /// Sends signed sample events to the running daemon
     Trigger(trigger::TriggerArgs),
-    /// Shows how the lanes stand
+    /// Shows, pauses, clears and rebuilds the lanes
     #[command(subcommand)]
     Queue(queue::QueueCommand),
-    /// Searches, shows and retries jobs
+    /// Searches, shows, retries and cancels jobs
     #[command(subcommand)]
     Job(job::JobCommand),
     /// Brings the database's tables up to date

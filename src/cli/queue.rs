@@ -1,10 +1,14 @@
-//! `keepwell queue`: how the lanes stand.
+//! `keepwell queue`: how the lanes stand; pausing, clearing and rebuilding them.
 
-use clap::Subcommand;
-use serde_json::Value;
+mod rebuild;
+
+use clap::{Args, Subcommand, builder::PossibleValuesParser};
+use keepwell_workers::lane::Lane;
+use serde_json::{Value, json};
 
 use super::{
     Context,
+    bulk::{Bulk, BulkArgs, CANCEL, act},
     daemon::Operators,
     failure::Failure,
     table::{Align, Table, span},
@@ -15,6 +19,55 @@ use super::{
 pub(super) enum QueueCommand {
     /// Shows what waits and what runs, lane by lane
     List,
+    /// Holds a lane up: what runs goes on, nothing more is begun
+    Pause {
+        #[command(flatten)]
+        lane: LaneArg,
+        /// Why, for whoever looks next
+        #[arg(long)]
+        reason: Option<String>,
+        /// The crisis lane too; needs a reason and is noted in the audit log
+        #[arg(long = "override", requires = "reason")]
+        override_crisis: bool,
+    },
+    /// Lets a lane go on
+    Resume {
+        #[command(flatten)]
+        lane: LaneArg,
+    },
+    /// Cancels what waits in a lane; what runs is left alone, and `job retry` brings back what was cancelled
+    Clear(ClearArgs),
+    /// Compares the lanes with the ledger now and puts back what is missing, crisis lane first
+    Rebuild,
+}
+
+/// One of the lanes.
+#[derive(Debug, Args)]
+pub(super) struct LaneArg {
+    /// The lane
+    #[arg(value_parser = PossibleValuesParser::new(Lane::ALL.map(Lane::name)))]
+    lane: String,
+}
+
+/// What of a lane is cancelled.
+#[derive(Debug, Args)]
+pub(super) struct ClearArgs {
+    #[command(flatten)]
+    lane: LaneArg,
+    /// Only of this kind
+    #[arg(long)]
+    kind: Option<String>,
+    /// Only about this customer or device
+    #[arg(long)]
+    subject: Option<String>,
+    /// Only recorded before then: an instant such as 2027-01-31T12:00:00Z, or 90s, 15m, 36h, 7d ago
+    #[arg(long)]
+    before: Option<String>,
+    /// The crisis lane too; that is noted in the audit log
+    #[arg(long = "override")]
+    override_crisis: bool,
+    #[command(flatten)]
+    bulk: BulkArgs,
 }
 
 pub(super) async fn run(context: &Context, command: &QueueCommand) -> Result<(), Failure> {
@@ -24,6 +77,27 @@ pub(super) async fn run(context: &Context, command: &QueueCommand) -> Result<(),
             let lanes = operators.get("/api/v1/lanes").await?;
             context.print(&lanes, render);
         }
+        QueueCommand::Pause { lane: LaneArg { lane }, reason, override_crisis } => {
+            let body =
+                json!({ "reason": reason.as_deref().unwrap_or_default(), "override": override_crisis });
+            let paused = operators.post(&format!("/api/v1/lanes/{lane}/pause"), body.to_string()).await?;
+            context.print(&paused, |_| {
+                format!("{lane} is paused: what runs goes on, nothing more is begun until `keepwell queue resume {lane}`\n")
+            });
+        }
+        QueueCommand::Resume { lane: LaneArg { lane } } => {
+            let resumed = operators.post(&format!("/api/v1/lanes/{lane}/resume"), String::new()).await?;
+            context.print(&resumed, |_| format!("{lane} goes on\n"));
+        }
+        QueueCommand::Clear(args) => {
+            let lane = &args.lane.lane;
+            let filters = [("kind", &args.kind), ("subject", &args.subject), ("until", &args.before)];
+            let filters = filters.into_iter().filter_map(|(name, value)| Some((name, value.clone()?)));
+            let bulk = Bulk::new(&operators, format!("/api/v1/lanes/{lane}/clear"), filters.collect());
+            let bulk = bulk.among(format!(" of the lane {lane}")).with_override(args.override_crisis);
+            act(context, &CANCEL, &bulk, &args.bulk).await?;
+        }
+        QueueCommand::Rebuild => rebuild::run(context, &operators).await?,
     }
     Ok(())
 }

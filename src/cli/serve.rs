@@ -12,7 +12,7 @@ use tokio::runtime::{Builder, Runtime};
 use super::{Context, failure::Failure, say};
 use crate::{
     api::BindError,
-    serve::{self, ServeError},
+    serve::{self, ServeError, signals::Signals},
     telemetry::init_logs,
 };
 
@@ -28,6 +28,11 @@ pub(super) struct ServeArgs {
 }
 
 pub(super) fn run(context: &Context, args: ServeArgs) -> Result<(), Failure> {
+    let runtime = runtime()?;
+    let signals = {
+        let _inside = runtime.enter();
+        Signals::catch().map_err(|error| explain(ServeError::Signals(error)))?
+    };
     let sources = context.sources(Purpose::Serve).with_variable("KEEPWELL_ROLES", args.roles);
     let loaded = Config::load(&sources)?;
     announce(&loaded);
@@ -36,8 +41,7 @@ pub(super) fn run(context: &Context, args: ServeArgs) -> Result<(), Failure> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let runtime = runtime()?;
-    let served = runtime.block_on(serve::run(&loaded));
+    let served = runtime.block_on(serve::run(&loaded, signals));
     runtime.shutdown_timeout(LEFTOVERS_TIMEOUT);
     served.map_err(explain)
 }

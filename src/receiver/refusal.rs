@@ -133,7 +133,7 @@ impl Refusal {
             Refusal::BadEvent => "The body is not an event.",
             Refusal::RateLimited => "Too many requests from this address failed verification.",
             Refusal::Busy => "Too many events at once; nothing was recorded.",
-            Refusal::NotRecorded => "The event could not be recorded.",
+            Refusal::NotRecorded => "The event could not be recorded; send it again.",
         }
     }
 

@@ -26,8 +26,7 @@ pub(super) struct CareAccess {
 #[async_trait]
 impl AccessReader for CareAccess {
     async fn access(&self, customer: &str) -> Result<AccessDocument, Box<dyn Error + Send + Sync>> {
-        let mut reader = self.database.reader(Urgency::General).await?;
-        Ok(access_query::access(&mut reader, &self.care, customer, self.clock.now_ms()).await?)
+        Ok(access_query::ask(&self.database, &self.care, customer, self.clock.now_ms()).await?)
     }
 
     async fn contact_counts(&self) -> Result<Vec<NoticeCount>, Box<dyn Error + Send + Sync>> {

@@ -10,19 +10,22 @@ mod service_manager;
 pub mod signals;
 mod sources;
 pub mod state_dir;
+mod status;
 mod words;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use keepwell_config::{Loaded, values::Role};
 use keepwell_workers::{database::Database, engine::Engine, managed_redis::ManagedRedis};
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{net::TcpListener, signal::unix::Signal, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::{ApiState, OperatorsListener, operators, public},
     receiver::Receiver,
 };
+use service_manager::Notifier;
+use signals::Signals;
 use state_dir::StateDir;
 
 pub use build::migrations;
@@ -38,6 +41,8 @@ pub struct Daemon {
     pub public: SocketAddr,
     /// Where operators' questions are taken, if this process takes them.
     pub operators: Option<SocketAddr>,
+    api: Arc<ApiState>,
+    notifier: Notifier,
     stop: CancellationToken,
     listeners: JoinSet<()>,
     engine: Engine,
@@ -50,6 +55,16 @@ pub struct Daemon {
 impl Daemon {
     /// Starts everything that `loaded` asks for; returns once requests are taken.
     pub async fn start(loaded: &Loaded) -> Result<Self, ServeError> {
+        let hangups = signals::hangup().map_err(ServeError::Signals)?;
+        Self::start_supervised(loaded, Notifier::of_process(), hangups).await
+    }
+
+    /// Dropped before it is done, it leaves nothing behind: whatever lasts is started after its last `await`.
+    async fn start_supervised(
+        loaded: &Loaded,
+        notifier: Notifier,
+        hangups: Signal,
+    ) -> Result<Self, ServeError> {
         let config = &loaded.config;
         let state_dir = StateDir::lock(&config.state_dir)?;
         // The sockets first: an address that is taken should fail before anything is touched.
@@ -66,6 +81,7 @@ impl Daemon {
         };
         let operators_address = operators_listener.as_ref().map(OperatorsListener::address);
 
+        notifier.status("starting: opening the database and Redis");
         let built = build::build(config, &state_dir).await?;
         let api = ApiState::new(
             built.engine.clone(),
@@ -85,26 +101,37 @@ impl Daemon {
         let mut listeners = JoinSet::new();
         let receiver_stop = stop.clone();
         listeners.spawn(async move { receiver.serve(listener, receiver_stop).await });
-        listeners.spawn(service_manager::feed_watchdog(built.engine.clone(), stop.clone()));
+        let engine = built.engine.clone();
+        listeners.spawn(notifier.clone().feed_watchdog(move || engine.turns(), stop.clone()));
+        listeners.spawn(status::tell_status(notifier.clone(), built.engine.clone(), stop.clone()));
         if config.roles.contains(&Role::Schedules) {
             let (engine, database) = (built.engine.clone(), built.database.clone());
             listeners.spawn(grace_watch::watch_graces(engine, database, clock, stop.clone()));
         }
-        listeners.spawn(reload::reload_on_hangup(loaded.file.clone(), event_sources, stop.clone()));
+        let file = loaded.file.clone();
+        listeners.spawn(reload::reload_on_hangup(
+            hangups,
+            file,
+            event_sources,
+            notifier.clone(),
+            stop.clone(),
+        ));
         if let Some(listener) = operators_listener {
-            let operators_stop = stop.clone();
+            let (router_state, operators_stop) = (Arc::clone(&api), stop.clone());
             listeners.spawn(async move {
-                if let Err(error) = listener.serve(operators(api), operators_stop).await {
+                if let Err(error) = listener.serve(operators(router_state), operators_stop).await {
                     tracing::error!(error = %error, "the operators' listener failed");
                 }
             });
         }
-        service_manager::ready();
+        notifier.ready(status::READY);
         let operators = operators_address.map(|address| address.to_string());
         tracing::info!(public = %public_address, operators, "keepwell is ready");
         Ok(Self {
             public: public_address,
             operators: operators_address,
+            api,
+            notifier,
             stop,
             listeners,
             engine: built.engine,
@@ -117,9 +144,10 @@ impl Daemon {
     /// Takes no more requests, finishes those under way, lets running jobs end within `pool.drain_timeout_ms`, closes
     /// everything.
     pub async fn stop(mut self) {
-        service_manager::stopping();
+        self.notifier.stopping("finishing what is under way");
         self.stop.cancel();
         while self.listeners.join_next().await.is_some() {}
+        self.api.rebuild.stop().await;
         self.engine.shutdown().await;
         if let Some(redis) = self.redis {
             redis.stop().await;
@@ -129,10 +157,20 @@ impl Daemon {
     }
 }
 
-/// Runs the daemon until SIGTERM or Ctrl-C.
-pub async fn run(loaded: &Loaded) -> Result<(), ServeError> {
-    let end_signal = signals::end_signal().map_err(ServeError::Signals)?;
-    let daemon = Daemon::start(loaded).await?;
+/// Runs the daemon until SIGTERM or Ctrl-C; one of them that comes while it starts ends it there and then.
+pub async fn run(loaded: &Loaded, signals: Signals) -> Result<(), ServeError> {
+    let notifier = Notifier::of_process();
+    let (end_signal, hangups) = signals.split();
+    let mut end_signal = std::pin::pin!(end_signal);
+    let daemon = tokio::select! {
+        biased;
+        name = &mut end_signal => {
+            notifier.stopping("told to stop before it was ready");
+            tracing::info!(signal = name, "stopped before it was ready");
+            return Ok(());
+        }
+        started = Daemon::start_supervised(loaded, notifier.clone(), hangups) => started?,
+    };
     let name = end_signal.await;
     tracing::info!(signal = name, "stopping");
     daemon.stop().await;

@@ -4,38 +4,48 @@
 use std::{path::PathBuf, sync::Arc};
 
 use keepwell_config::{Config, Purpose, Sources};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::Signal;
 use tokio_util::sync::CancellationToken;
 
-use super::{service_manager, sources::refresh};
+use super::{service_manager::Notifier, sources::refresh, status::READY};
 use crate::receiver::source::Source;
+
+/// What `systemctl status` shows after a reload that changed nothing.
+const REFUSED: &str = "taking requests; the new configuration is wrong and was not taken, the log says why";
 
 /// Reads the configuration again at each SIGHUP, from `file` if the daemon was given one. A configuration that is wrong
 /// changes nothing.
 pub(super) async fn reload_on_hangup(
+    mut hangups: Signal,
     file: Option<PathBuf>,
     sources: Vec<Arc<Source>>,
+    notifier: Notifier,
     stop: CancellationToken,
 ) {
-    let mut hangups = match signal(SignalKind::hangup()) {
-        Ok(hangups) => hangups,
-        Err(error) => return tracing::warn!(error = %error, "SIGHUP cannot be waited for"),
-    };
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             hangup = hangups.recv() => if hangup.is_none() { return },
         }
-        service_manager::reloading();
-        match Config::load(&Sources::of_process(file.clone(), Purpose::Serve)) {
-            Ok(loaded) => match refresh(&loaded.config, &sources) {
-                Ok(()) => tracing::info!("the webhooks' secrets and networks were read again"),
-                Err(error) => tracing::error!(error = %error, "nothing was changed"),
-            },
-            Err(errors) => {
-                tracing::error!(error = %errors, "the configuration is wrong; nothing was changed");
-            }
-        }
-        service_manager::ready();
+        notifier.reloading();
+        let taken = reload(file.clone(), &sources);
+        notifier.ready(if taken { READY } else { REFUSED });
     }
+}
+
+/// Whether there was something right to read.
+fn reload(file: Option<PathBuf>, sources: &[Arc<Source>]) -> bool {
+    match Config::load(&Sources::of_process(file, Purpose::Serve)) {
+        Ok(loaded) => match refresh(&loaded.config, sources) {
+            Ok(()) => {
+                tracing::info!("the webhooks' secrets and networks were read again");
+                return true;
+            }
+            Err(error) => tracing::error!(error = %error, "a secret is wrong; nothing was changed"),
+        },
+        Err(errors) => {
+            tracing::error!(error = %errors, "the configuration is wrong; nothing was changed");
+        }
+    }
+    false
 }

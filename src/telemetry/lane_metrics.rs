@@ -4,7 +4,7 @@
 use std::{sync::atomic::AtomicU64, time::Duration};
 
 use keepwell_workers::{
-    lanes::{LaneStats, Lanes, NodeStats},
+    lanes::{LaneStats, Lanes, NodeStats, RebuildProgress},
     ledger::{Ledger, LedgerTotals},
 };
 use prometheus_client::{
@@ -29,6 +29,8 @@ pub(crate) struct LaneMetrics {
     oldest_waiting: Family<LaneLabels, Gauge<f64, AtomicU64>>,
     ledger_jobs: Family<StateLabels, Gauge>,
     nodes: Gauge,
+    rebuild_compared: Gauge,
+    rebuild_owed: Gauge,
     /// Held by whoever reads; everybody else makes do with the values there are.
     reading: Mutex<()>,
 }
@@ -62,12 +64,23 @@ impl LaneMetrics {
             metrics.ledger_jobs.clone(),
         );
         registry.register("nodes", "Worker processes that share the lanes", metrics.nodes.clone());
+        registry.register(
+            "rebuild_compared",
+            "Owed jobs that the comparison of the lanes with the ledger under way has looked at; 0 if none is",
+            metrics.rebuild_compared.clone(),
+        );
+        registry.register(
+            "rebuild_owed",
+            "Owed jobs that it has to look at in all; 0 if none is under way",
+            metrics.rebuild_owed.clone(),
+        );
         metrics
     }
 
     /// Reads both, the one not waiting for the other, and each no longer than [`READ_TIMEOUT`].
     pub(crate) async fn read(&self, lanes: &Lanes, ledger: &Ledger) {
         let Ok(_reading) = self.reading.try_lock() else { return };
+        self.set_rebuild(lanes.rebuild_progress());
         let (stats, totals) =
             tokio::join!(timeout(READ_TIMEOUT, lanes.stats()), timeout(READ_TIMEOUT, ledger.totals()));
         if let Ok(Ok((lanes, nodes))) = stats {
@@ -89,6 +102,12 @@ impl LaneMetrics {
             self.oldest_waiting.get_or_create(&labels).set(oldest_ms as f64 / 1_000.0);
         }
         self.nodes.set(nodes.len() as i64);
+    }
+
+    fn set_rebuild(&self, progress: Option<RebuildProgress>) {
+        let (compared, owed) = progress.map_or((0, 0), |progress| (progress.compared, progress.owed));
+        self.rebuild_compared.set(count(compared));
+        self.rebuild_owed.set(count(owed));
     }
 
     fn set_totals(&self, totals: LedgerTotals) {
@@ -123,6 +142,7 @@ mod tests {
         };
         metrics.set_lanes(&[stats], &[]);
         metrics.set_totals(LedgerTotals { owed: 10, dead: 3 });
+        metrics.set_rebuild(Some(RebuildProgress { started_ms: 1, compared: 4, placed: 2, owed: 9 }));
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
         for line in [
@@ -131,6 +151,8 @@ mod tests {
             "keepwell_lane_later{lane=\"standard\"} 1\n",
             "keepwell_lane_paused{lane=\"standard\"} 1\n",
             "keepwell_lane_oldest_waiting_seconds{lane=\"standard\"} 1.5\n",
+            "keepwell_rebuild_compared 4\n",
+            "keepwell_rebuild_owed 9\n",
             "keepwell_ledger_jobs{state=\"owed\"} 10\n",
             "keepwell_ledger_jobs{state=\"dead\"} 3\n",
         ] {

@@ -16,6 +16,8 @@ use tracing_subscriber::{
     util::{SubscriberInitExt as _, TryInitError},
 };
 
+use super::panics::log_panics;
+
 /// Libraries that tell more than anybody wants to know; below `trace` only their warnings are kept.
 const TALKATIVE: [&str; 7] = ["apalis", "h2", "hyper", "redis", "rustls", "sqlx", "tower"];
 
@@ -30,13 +32,16 @@ pub enum LogError {
     Twice(#[from] TryInitError),
 }
 
-/// Sends what is logged from now on to standard error, in the form and at the level that `log` asks for.
+/// Sends what is logged from now on to standard error, in the form and at the level that `log` asks for. Panics are
+/// logged, too.
 pub fn init_logs(log: &Log) -> Result<(), LogError> {
     let terminal = io::stderr().is_terminal();
     let filter = filter(&log.level)?;
     let subscriber =
         registry().with(layer(is_json(log.format, terminal), terminal, io::stderr).with_filter(filter));
-    Ok(subscriber.try_init()?)
+    subscriber.try_init()?;
+    log_panics();
+    Ok(())
 }
 
 fn is_json(format: LogFormat, terminal: bool) -> bool {
@@ -52,10 +57,13 @@ where
     S: tracing::Subscriber + for<'span> registry::LookupSpan<'span>,
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
 {
+    // A line that cannot be written (the disk is full) is lost, and the daemon goes on. To complain of it on standard
+    // error, where it could not be written, would be a panic.
+    let layer = fmt::layer().log_internal_errors(false);
     if json {
-        return fmt::layer().json().flatten_event(true).with_span_list(false).with_writer(writer).boxed();
+        return layer.json().flatten_event(true).with_span_list(false).with_writer(writer).boxed();
     }
-    let layer = fmt::layer().with_writer(writer);
+    let layer = layer.with_writer(writer);
     // On a terminal there are colours, unless `NO_COLOR` says otherwise.
     if terminal { layer.boxed() } else { layer.with_ansi(false).boxed() }
 }
@@ -69,6 +77,11 @@ fn filter(level: &str) -> Result<EnvFilter, ParseError> {
             directives.push_str(library);
             directives.push_str("=warn");
         }
+    }
+    let plain = ["error", "warn"].iter().any(|plain| level.eq_ignore_ascii_case(plain));
+    if plain {
+        // What operators did is said however quiet the rest is.
+        directives.push_str(",keepwell::audit=warn");
     }
     EnvFilter::builder().parse(directives)
 }

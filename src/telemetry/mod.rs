@@ -7,6 +7,7 @@ mod lane_metrics;
 mod logs;
 mod metrics;
 mod metrics_json;
+mod panics;
 mod process;
 mod process_metrics;
 mod success;

@@ -1,8 +1,11 @@
 //! An engine with a scripted app on it: the payload of each job says what its handler does.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Barrier,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use async_trait::async_trait;
@@ -46,9 +49,12 @@ pub struct Script {
     pub bell: Notify,
     /// A `gate` job passes when a permit is there.
     pub gate: Semaphore,
+    /// A `hog` job holds its thread until somebody else waits here too.
+    pub hog: Barrier,
     /// The most runs of the same subject seen at once.
     pub overlap_max: AtomicU32,
-    running: AtomicU32,
+    /// `gate` jobs that wait now.
+    pub running: AtomicU32,
 }
 
 impl Default for Script {
@@ -57,13 +63,14 @@ impl Default for Script {
             begun: AtomicU32::new(0),
             bell: Notify::new(),
             gate: Semaphore::new(0),
+            hog: Barrier::new(2),
             overlap_max: AtomicU32::new(0),
             running: AtomicU32::new(0),
         }
     }
 }
 
-struct Scripted(Arc<Script>);
+pub struct Scripted(pub Arc<Script>);
 
 #[async_trait]
 impl Handler for Scripted {
@@ -79,11 +86,14 @@ impl Handler for Scripted {
         self.0.begun.fetch_add(1, Ordering::SeqCst);
         self.0.bell.notify_one();
         match &job.payload[..] {
-            b"gate" => {
+            b"gate" | b"follow at the gate" => {
                 let running = self.0.running.fetch_add(1, Ordering::SeqCst) + 1;
                 self.0.overlap_max.fetch_max(running, Ordering::SeqCst);
                 self.0.gate.acquire().await.unwrap().forget();
                 self.0.running.fetch_sub(1, Ordering::SeqCst);
+            }
+            b"hog" => {
+                self.0.hog.wait();
             }
             b"fail" => return Err(Outcome::retry("as scripted")),
             b"fail once" if job.attempts == 0 => return Err(Outcome::retry("as scripted, once")),
@@ -110,10 +120,14 @@ impl Handler for Scripted {
                 .map(|_| ())
         })?;
         match &job.payload[..] {
-            b"follow" => {
+            b"follow" | b"follow at the gate" => {
                 transaction.enqueue(
                     NewJob::new("scripted", Lane::Standard, "ok").dedupe_key(format!("after {}", job.id)),
                 );
+            }
+            b"follow, then fail" => {
+                transaction.enqueue(scripted("ok", Lane::Crisis));
+                return Ok(Outcome::dead("after the follow-up"));
             }
             b"fail in effects" => return Ok(Outcome::retry("after the effects")),
             b"panic in effects" => panic!("in the effects, as scripted"),
@@ -128,22 +142,41 @@ pub struct Bench {
     pub redis: Redis,
     pub database: Database,
     pub script: Arc<Script>,
+    /// The database's address.
+    pub url: String,
     // Declared last, so that they go last.
-    _postgres: Option<Postgres>,
-    _directory: TempDir,
+    pub postgres: Option<Postgres>,
+    pub directory: TempDir,
 }
 
 impl Bench {
     pub async fn new(dialect: Dialect) -> Self {
-        let directory = TempDir::with_prefix("keepwell-engine-").unwrap();
-        let (url, postgres) = match dialect {
-            Dialect::Sqlite => (format!("sqlite:{}", directory.path().join("ledger.db").display()), None),
+        match dialect {
+            Dialect::Sqlite => {
+                let directory = TempDir::with_prefix("keepwell-engine-").unwrap();
+                let url = format!("sqlite:{}", directory.path().join("ledger.db").display());
+                Self::at(&url, None, directory).await
+            }
             Dialect::Postgres => {
                 let postgres = Postgres::start(Sync::Off).await;
-                (postgres.database("ledger").await, Some(postgres))
+                let url = postgres.database("ledger").await;
+                Self::on(postgres, &url).await
             }
-        };
-        let database = Database::connect(&url, &DatabaseOptions::default()).await.unwrap();
+        }
+    }
+
+    /// On the database at `url`, which `postgres` holds.
+    pub async fn on(postgres: Postgres, url: &str) -> Self {
+        Self::at(url, Some(postgres), TempDir::with_prefix("keepwell-engine-").unwrap()).await
+    }
+
+    /// Where SQLite keeps its file.
+    pub fn file(&self) -> PathBuf {
+        self.directory.path().join("ledger.db")
+    }
+
+    async fn at(url: &str, postgres: Option<Postgres>, directory: TempDir) -> Self {
+        let database = Database::connect(url, &DatabaseOptions::default()).await.unwrap();
         let migrations: Vec<MigrationFile> = ledger::MIGRATIONS.iter().copied().chain([EFFECTS]).collect();
         database.migrate(&migrations).await.unwrap();
         Self {
@@ -151,8 +184,9 @@ impl Bench {
             database,
 
             script: Arc::new(Script::default()),
-            _postgres: postgres,
-            _directory: directory,
+            url: url.to_owned(),
+            postgres,
+            directory,
         }
     }
 
@@ -162,6 +196,29 @@ impl Bench {
     }
 
     pub fn engine_with(&self, change: impl FnOnce(&mut EngineOptions)) -> Engine {
+        self.engine_of([], change)
+    }
+
+    /// An engine that finds its Redis at `redis_url`.
+    pub fn engine_at(&self, redis_url: String, change: impl FnOnce(&mut EngineOptions)) -> Engine {
+        self.engine_on(redis_url, [], change)
+    }
+
+    /// One that has these handlers besides the scripted one.
+    pub fn engine_of(
+        &self,
+        handlers: impl IntoIterator<Item = Arc<dyn Handler>>,
+        change: impl FnOnce(&mut EngineOptions),
+    ) -> Engine {
+        self.engine_on(self.redis.url(), handlers, change)
+    }
+
+    fn engine_on(
+        &self,
+        redis_url: String,
+        handlers: impl IntoIterator<Item = Arc<dyn Handler>>,
+        change: impl FnOnce(&mut EngineOptions),
+    ) -> Engine {
         let mut options = EngineOptions {
             slots: 8,
             crisis_slots: 2,
@@ -174,15 +231,9 @@ impl Bench {
             retention: keepwell_workers::engine::Retention::default(),
         };
         change(&mut options);
-        let parts = EngineParts {
-            database: self.database.clone(),
-            keys: KeyRing::new(SealingKey::new("test", &Zeroizing::new([7; 32])), []),
-            clock: Arc::new(SystemClock),
-            registry: Registry::new([Arc::new(Scripted(Arc::clone(&self.script))) as Arc<dyn Handler>]),
-            redis_url: self.redis.url(),
-            observer: Arc::new(Unobserved),
-        };
-        Engine::start(parts, &options).unwrap()
+        let scripted: Arc<dyn Handler> = Arc::new(Scripted(Arc::clone(&self.script)));
+        let registry = Registry::new(handlers.into_iter().chain([scripted]));
+        Engine::start(parts(self.database.clone(), redis_url, registry), &options).unwrap()
     }
 
     /// How often each job's effect is in the database, with the jobs in the order of their effects.
@@ -192,6 +243,18 @@ impl Bench {
         let rows: Vec<(String,)> =
             on_connection!(reader, |connection| sqlx::query_as(SQL).fetch_all(connection).await).unwrap();
         rows.into_iter().map(|(id,)| id).collect()
+    }
+}
+
+/// What every engine here is made of.
+pub fn parts(database: Database, redis_url: String, registry: Registry) -> EngineParts {
+    EngineParts {
+        database,
+        keys: KeyRing::new(SealingKey::new("test", &Zeroizing::new([7; 32])), []),
+        clock: Arc::new(SystemClock),
+        registry,
+        redis_url,
+        observer: Arc::new(Unobserved),
     }
 }
 

@@ -2,8 +2,22 @@
 
 pub mod bench;
 
+mod database_doubt;
+mod database_life;
+mod database_locked;
+mod fairness;
+mod handlers_gone_wrong;
 mod lanes;
+mod operations;
 mod outcomes;
+mod pains;
+mod poison;
 mod recovery;
+mod redis_faults;
+mod redis_full;
+mod redis_network;
+mod redis_rebuild;
+mod standstill;
 mod turns;
 mod weights;
+mod worker;

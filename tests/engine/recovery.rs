@@ -2,10 +2,17 @@
 
 use std::sync::atomic::Ordering;
 
-use keepwell_workers::{database::Dialect, lane::Lane};
+use keepwell_workers::{
+    database::{Database, DatabaseOptions, Dialect, Durability, turn::Urgency},
+    lane::Lane,
+};
+use sqlx::{Connection as _, Executor as _, PgConnection};
 
 use super::bench::{Bench, nothing_owed, scripted};
-use crate::support::eventually;
+use crate::support::{
+    eventually,
+    postgres::{Postgres, Sync},
+};
 
 #[tokio::test]
 async fn an_emptied_redis_loses_nothing() {
@@ -62,4 +69,22 @@ async fn a_drained_engine_gives_back_what_it_could_not_end() {
     effects.dedup();
     assert_eq!(effects.len(), 20);
     engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn connections_that_postgres_ended_fail_nobody() {
+    let postgres = Postgres::start(Sync::Off).await;
+    let url = postgres.database("ended").await;
+    let database = Database::connect(&url, &DatabaseOptions::default()).await.unwrap();
+    // Crisis work keeps several connections open from the start; each of them is now dead.
+    let mut operator = PgConnection::connect(&url).await.unwrap();
+    let end =
+        "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name = 'keepwell'";
+    operator.execute(end).await.unwrap();
+
+    for _ in 0..3 {
+        let transaction = database.begin(Urgency::Crisis, Durability::Durable, 0).await.unwrap();
+        transaction.commit().await.unwrap();
+    }
+    database.close().await;
 }

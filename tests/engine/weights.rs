@@ -17,7 +17,7 @@ async fn waiting_lanes_are_served_strictly_then_by_weight() {
         }
     }
     eventually("all of them are in their lanes", async || {
-        (recorder.lanes().held().await.ok()? == 150).then_some(())
+        (recorder.lanes().held().await.ok()? >= 150).then_some(())
     })
     .await;
     let engine = bench.engine_with(|options| (options.slots, options.crisis_slots) = (1, 1));

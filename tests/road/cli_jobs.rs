@@ -12,7 +12,7 @@ use super::{
 use crate::support::daemon::Daemon;
 
 impl Daemon {
-    fn says(&self, arguments: &[&str]) -> Said {
+    pub(super) fn says(&self, arguments: &[&str]) -> Said {
         Said::of(&self.keepwell(arguments))
     }
 }
@@ -128,8 +128,13 @@ async fn without_a_daemon_every_question_ends_in_the_way_to_start_one() {
     let mut daemon = Daemon::start().await;
     daemon.stop().await;
     let id = "01890000-0000-7000-8000-000000000000";
-    let questions: [&[&str]; 5] = [
+    let questions: [&[&str]; 10] = [
         &["queue", "list"],
+        &["queue", "pause", "standard"],
+        &["queue", "resume", "standard"],
+        &["queue", "clear", "standard", "--yes"],
+        &["queue", "rebuild"],
+        &["job", "cancel", id],
         &["job", "list", "--json"],
         &["job", "show", id],
         &["job", "retry", id],

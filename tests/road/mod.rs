@@ -5,19 +5,27 @@ mod said;
 mod stream;
 
 mod aside;
+mod backlog;
 mod cli_jobs;
+mod cli_queue;
 mod cli_settings;
 mod cli_trigger;
 mod crash;
 mod crisis;
+mod database_full;
+mod database_locked;
+mod database_postgres;
+mod database_start;
 mod duplicates;
 mod events;
 mod floor;
 mod lanes;
 mod operators;
 mod order;
+mod overload;
 mod redis_away;
 mod secrets;
+mod systemd;
 mod telling;
 mod watching;
 
@@ -105,6 +113,40 @@ async fn private_redis(daemon: &Daemon) -> redis::aio::MultiplexedConnection {
     let client = redis::Client::open(format!("redis+unix://{}", socket.display())).expect("an address");
     eventually("the private Redis answers", async || client.get_multiplexed_async_connection().await.ok())
         .await
+}
+
+/// Fails the test unless `answer` says that nothing was recorded, and when to come again.
+#[track_caller]
+fn assert_not_recorded(answer: &Answer) {
+    assert_problem(answer, StatusCode::SERVICE_UNAVAILABLE, "not_recorded");
+    let seconds: u32 = answer.header("retry-after").parse().expect("a number of seconds");
+    assert!((1..=10).contains(&seconds), "{seconds}");
+}
+
+/// Waits until the daemon says that it takes nothing, and why; answers with those words.
+async fn trouble(daemon: &Daemon) -> String {
+    let because = eventually("the daemon says what is wrong", async || {
+        let report = daemon.public().get("/health").await;
+        let because = report.json()["databaseTrouble"].as_str()?.to_owned();
+        assert_eq!(
+            (report.status, &report.json()["status"]),
+            (StatusCode::SERVICE_UNAVAILABLE, &"degraded".into())
+        );
+        assert_eq!(report.json()["dependencies"]["database"], false);
+        Some(because)
+    })
+    .await;
+    assert_eq!(daemon.public().get("/health/ready").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    because
+}
+
+/// Waits until the daemon says that it takes events.
+async fn ready(daemon: &Daemon) {
+    eventually("the daemon says that all is well again", async || {
+        (daemon.public().get("/health/ready").await.status == StatusCode::OK).then_some(())
+    })
+    .await;
+    assert_eq!(daemon.public().get("/health").await.json()["databaseTrouble"], Value::Null);
 }
 
 /// Fails the test unless `answer` is a problem of this kind, in words for people too.

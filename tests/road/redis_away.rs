@@ -8,7 +8,12 @@ use super::{
     event::{Event, SHAPES},
     nothing_owed, signal, taken,
 };
-use crate::support::{daemon::Daemon, eventually, redis::Redis};
+use crate::support::{
+    daemon::Daemon,
+    eventually,
+    proxy::{Mode, Proxy, Upstream},
+    redis::Redis,
+};
 
 /// Events that come while Redis is away.
 const BACKLOG: usize = 40;
@@ -100,5 +105,59 @@ async fn a_daemon_that_starts_without_redis_takes_what_comes() {
     take_what_comes(&daemon).await;
 
     redis.start_again().await;
+    work_it_off(&daemon).await;
+}
+
+#[tokio::test]
+async fn while_the_way_to_redis_swallows_everything_events_are_recorded_and_a_crisis_is_answered() {
+    let redis = Redis::start().await;
+    let proxy = Proxy::before(Upstream::Socket(redis.socket())).await;
+    let url = format!("redis://{}", proxy.address());
+    let daemon = Daemon::start_with(&[("KEEPWELL_REDIS__URL", &url)]).await;
+    nothing_owed(&daemon).await;
+    proxy.set(Mode::BlackHole);
+    take_what_comes(&daemon).await;
+
+    proxy.set(Mode::Forward);
+    work_it_off(&daemon).await;
+}
+
+#[tokio::test]
+async fn while_redis_may_not_be_written_events_are_recorded_and_the_log_says_why() {
+    let (redis, daemon) = on_a_redis_of_its_own().await;
+    redis.tell("REPLICAOF 127.0.0.1 1").await;
+    take_what_comes(&daemon).await;
+    eventually("the log says so", async || daemon.log().contains("this is a replica").then_some(())).await;
+
+    redis.tell("REPLICAOF NO ONE").await;
+    work_it_off(&daemon).await;
+    let said = daemon.log().matches("this is a replica").count();
+    assert!(said <= 2, "at each change, not at each attempt: {}", daemon.log());
+}
+
+#[tokio::test]
+async fn while_redis_is_full_events_are_recorded_and_a_crisis_is_answered() {
+    let (redis, daemon) = on_a_redis_of_its_own().await;
+    redis.tell("CONFIG SET maxmemory 1").await;
+    take_what_comes(&daemon).await;
+    eventually("the log says so", async || daemon.log().contains("`maxmemory`").then_some(())).await;
+
+    redis.tell("CONFIG SET maxmemory 0").await;
+    work_it_off(&daemon).await;
+    let said = daemon.log().matches("`maxmemory`").count();
+    assert!(said <= 2, "at each change, not at each attempt: {}", daemon.log());
+}
+
+#[tokio::test]
+async fn while_redis_forbids_what_is_needed_events_are_recorded_and_the_log_says_why() {
+    let redis = Redis::start().await;
+    redis.tell("ACL SETUSER limited on >word ~* &* +@all -evalsha").await;
+    let url = format!("{}?user=limited&pass=word", redis.url());
+    let daemon = Daemon::start_with(&[("KEEPWELL_REDIS__URL", &url)]).await;
+    take_what_comes(&daemon).await;
+    eventually("the log says so", async || daemon.log().contains("+@scripting").then_some(())).await;
+    assert!(!daemon.log().contains("pass=word"));
+
+    redis.tell("ACL SETUSER limited +evalsha").await;
     work_it_off(&daemon).await;
 }

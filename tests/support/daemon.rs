@@ -66,6 +66,16 @@ impl Daemon {
         daemon
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Where the public listener is.
+    pub fn public_address(&self) -> SocketAddr {
+        self.listen
+    }
+
     /// A client of the public listener, without a token.
     pub fn public(&self) -> Client {
         Client::of(self.listen)
@@ -120,9 +130,24 @@ impl Daemon {
         keepwell(&environment, self.state.path(), arguments)
     }
 
+    /// Its process.
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(self.process.id().cast_signed()).expect("a process has a number")
+    }
+
     /// `kill -9`.
     pub fn kill(&mut self) {
         self.process.kill(Signal::KILL);
+    }
+
+    /// Stands still, connections open, until [`Daemon::thaw`].
+    pub fn freeze(&mut self) {
+        self.process.signal(Signal::STOP);
+    }
+
+    /// Goes on after [`Daemon::freeze`].
+    pub fn thaw(&mut self) {
+        self.process.signal(Signal::CONT);
     }
 
     /// Asks it to stop (SIGTERM) and waits until it has.

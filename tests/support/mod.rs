@@ -1,5 +1,6 @@
 //! What the tests stand on: servers that they start themselves and that are gone when they end, a client, signatures,
-//! and [`eventually`], the only place that waits.
+//! and
+//! [`eventually`], the only place that waits for something.
 
 // Not every theme needs every helper.
 #![allow(dead_code)]
@@ -11,13 +12,22 @@ pub mod gateway;
 pub mod http;
 pub mod postgres;
 pub mod process;
+pub mod proxy;
 pub mod redis;
+pub mod service_manager;
 pub mod sign;
+pub mod tcp_stall;
 
 use std::time::Duration;
 
 /// How long anything may take before a test gives up on it. Far more than it needs: a machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Lets `duration` pass: for load that has a rate and for faults that have a length, never in the hope that something
+/// will have happened by then.
+pub async fn pass(duration: Duration) {
+    tokio::time::sleep(duration).await;
+}
 
 /// Asks `probe` again and again until it answers; fails the test, saying `what` was awaited, when [`PATIENCE`] runs
 /// out.

@@ -46,6 +46,20 @@ impl Postgres {
         self.url(name)
     }
 
+    /// Has the superuser execute `statement`.
+    pub async fn execute(&self, statement: &str) {
+        let mut connection =
+            PgConnection::connect(&self.url("postgres")).await.expect("a server that answers");
+        let statement = sqlx::AssertSqlSafe(statement.to_owned());
+        connection.execute(sqlx::raw_sql(statement)).await.expect("a statement that works");
+    }
+
+    /// Throws every session out but the one that does it.
+    pub async fn throw_out(&self) {
+        self.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+            .await;
+    }
+
     /// `kill -9` for the whole server; what was committed with [`Sync::On`] is on disk.
     pub fn kill(&mut self) {
         // The postmaster alone would leave a shared memory segment behind; told to quit at once, it takes everybody
@@ -57,6 +71,11 @@ impl Postgres {
     pub async fn start_again(&mut self) {
         self.process = launch(self.directory.path(), self.sync);
         self.answers().await;
+    }
+
+    /// The Unix socket that it answers on.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join(".s.PGSQL.5432")
     }
 
     fn url(&self, database: &str) -> String {
@@ -71,7 +90,7 @@ impl Postgres {
 }
 
 /// The superuser of the cluster; whoever reaches the socket is trusted.
-const USER: &str = "keepwell";
+pub const USER: &str = "keepwell";
 
 fn make_cluster(directory: &Path) {
     if rustix::process::geteuid().is_root() {

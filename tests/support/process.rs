@@ -21,10 +21,15 @@ pub struct Process {
 
 impl Process {
     /// Starts `command` with what it prints appended to the file `log`.
-    pub fn start(mut command: Command, log: &Path, farewell: Signal) -> Self {
+    pub fn start(command: Command, log: &Path, farewell: Signal) -> Self {
+        Self::start_on(Stdio::null(), command, log, farewell)
+    }
+
+    /// The same, with `input` as its standard input.
+    pub fn start_on(input: Stdio, mut command: Command, log: &Path, farewell: Signal) -> Self {
         let output = File::options().create(true).append(true).open(log).expect("a log file");
         let child = command
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(output.try_clone().expect("a second handle"))
             .stderr(output)
             .spawn()

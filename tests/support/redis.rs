@@ -1,4 +1,4 @@
-//! A Redis of the test's own, on a Unix socket in a temporary directory, without persistence.
+//! A Redis of the test's own, on a Unix socket in a temporary directory, without persistence unless it is asked for.
 
 use std::{
     path::{Path, PathBuf},
@@ -15,13 +15,28 @@ use super::{eventually, process::Process};
 pub struct Redis {
     process: Process,
     directory: TempDir,
+    memory: Memory,
+}
+
+/// What a Redis still knows after it was killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Memory {
+    /// Nothing.
+    None,
+    /// All but about the last second, from an append-only file.
+    Disk,
 }
 
 impl Redis {
-    /// Starts one and waits until it answers.
+    /// Starts one without a memory and waits until it answers.
     pub async fn start() -> Self {
+        Self::start_with(Memory::None).await
+    }
+
+    /// Starts one and waits until it answers.
+    pub async fn start_with(memory: Memory) -> Self {
         let directory = TempDir::with_prefix("keepwell-redis-").expect("a temporary directory");
-        let redis = Self { process: launch(directory.path()), directory };
+        let redis = Self { process: launch(directory.path(), memory), directory, memory };
         redis.answers().await;
         redis
     }
@@ -37,13 +52,22 @@ impl Redis {
         client.get_multiplexed_async_connection().await.expect("a Redis that answers")
     }
 
-    /// Forgets everything.
-    pub async fn flush_all(&self) {
-        let mut connection = self.connection().await;
-        redis::cmd("FLUSHALL").exec_async(&mut connection).await.expect("FLUSHALL");
+    /// Has it carry out `command`, its words separated by blanks.
+    pub async fn tell(&self, command: &str) {
+        let mut words = command.split(' ');
+        let mut sent = redis::cmd(words.next().expect("a first word"));
+        sent.arg(words.collect::<Vec<_>>());
+        sent.exec_async(&mut self.connection().await)
+            .await
+            .unwrap_or_else(|error| panic!("{command}: {error}"));
     }
 
-    /// `kill -9`. What it held is lost.
+    /// Forgets everything.
+    pub async fn flush_all(&self) {
+        self.tell("FLUSHALL").await;
+    }
+
+    /// `kill -9`. What it held is lost, unless it has a [`Memory`].
     pub fn kill(&mut self) {
         self.process.kill(Signal::KILL);
     }
@@ -58,13 +82,22 @@ impl Redis {
         self.process.signal(Signal::CONT);
     }
 
-    /// Starts again, empty, at the same address after [`Redis::kill`].
+    /// Starts again at the same address after [`Redis::kill`].
     pub async fn start_again(&mut self) {
-        self.process = launch(self.directory.path());
+        self.process = launch(self.directory.path(), self.memory);
         self.answers().await;
     }
 
-    fn socket(&self) -> PathBuf {
+    /// Takes away what it has on disk. Between [`Redis::kill`] and [`Redis::start_again`].
+    pub fn wipe(&self) {
+        let kept = self.directory.path().join("appendonlydir");
+        if kept.exists() {
+            std::fs::remove_dir_all(kept).expect("it is ours");
+        }
+    }
+
+    /// Where it listens.
+    pub fn socket(&self) -> PathBuf {
         self.directory.path().join("redis.sock")
     }
 
@@ -78,11 +111,12 @@ impl Redis {
     }
 }
 
-fn launch(directory: &Path) -> Process {
+fn launch(directory: &Path, memory: Memory) -> Process {
     let mut command = Command::new("redis-server");
     command
         .current_dir(directory)
-        .args(["--port", "0", "--unixsocket", "redis.sock", "--save", "", "--appendonly", "no"])
+        .args(["--port", "0", "--unixsocket", "redis.sock", "--save", "", "--appendfsync", "everysec"])
+        .args(["--appendonly", if memory == Memory::Disk { "yes" } else { "no" }])
         .args(["--daemonize", "no", "--loglevel", "warning"]);
     Process::start(command, &directory.join("redis.log"), Signal::KILL)
 }

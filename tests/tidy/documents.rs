@@ -50,6 +50,29 @@ fn the_diagram_of_states_is_the_one_that_the_code_keeps_to() {
     assert_eq!(drawn.trim(), format!("```mermaid\n{}```", keepwell_workers::state::diagram()));
 }
 
+#[test]
+fn every_test_that_the_table_of_pains_names_exists() {
+    let document = read("ARCHITECTURE.md").text;
+    let (_, rest) = document.split_once("<!-- pains:begin -->").expect("the begin of the table");
+    let (table, _) = rest.split_once("<!-- pains:end -->").expect("the end of the table");
+    let sources = files("rs");
+    let mut offences = Vec::new();
+    for row in table.lines().filter(|line| line.starts_with('|')).skip(2) {
+        let names: Vec<&str> =
+            row.rsplit('|').nth(1).unwrap_or_default().split('`').skip(1).step_by(2).collect();
+        if names.is_empty() {
+            offences.push(format!("no test: {row}"));
+        }
+        for name in names {
+            let declared = format!("fn {name}(");
+            if !sources.iter().any(|source| source.text.contains(&declared)) {
+                offences.push(name.to_owned());
+            }
+        }
+    }
+    assert_none("a claim without the test that shows it", &offences);
+}
+
 fn read(path: &str) -> Source {
     files("md").into_iter().find(|file| file.path == path).unwrap_or_else(|| panic!("{path} is missing"))
 }

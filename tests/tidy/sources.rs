@@ -80,7 +80,7 @@ fn sql_is_spoken_only_in_its_own_rooms() {
 
 #[test]
 fn redis_is_spoken_only_in_the_lanes() {
-    let rooms = [&["workers/src/lanes", "workers/src/managed_redis.rs"], &TESTS[..]].concat();
+    let rooms = [&["workers/src/lanes", "workers/src/managed_redis"], &TESTS[..]].concat();
     let speaks = |line: &str| line.replace("managed_redis::", "").contains("redis::");
     let offences = lines_with(speaks, &[""], &rooms);
     assert_none("whoever needs to know what is next asks the lanes", &offences);

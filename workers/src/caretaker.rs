@@ -3,10 +3,7 @@
 //! go.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -15,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     engine::Pulse,
-    lanes::{Bells, LaneError, Lanes},
+    lanes::{Behind, Bells, LaneError, Lanes, Trouble},
     ledger::Ledger,
     pool::Member,
     state::State,
@@ -24,7 +21,7 @@ use crate::{
 /// How often the caretaker looks around.
 const ROUND: Duration = Duration::from_millis(250);
 
-/// How long a look at the ledger or the lanes may take before they count as away.
+/// How long a look at the ledger may take before it counts as away. The lanes have a limit of their own.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Between two comparisons of what is owed with what the lanes hold.
@@ -35,6 +32,10 @@ const PRUNE_EVERY: Duration = Duration::from_secs(600);
 
 /// Batches deleted in one round.
 const PRUNE_BATCHES_MAX: u32 = 200;
+
+/// Waits before a rebuild that failed is tried again; each is shortened by chance by up to a half.
+const REBUILD_DELAY_MIN: Duration = Duration::from_millis(250);
+const REBUILD_DELAY_MAX: Duration = Duration::from_secs(5);
 
 /// For how long finished jobs are kept, in milliseconds.
 #[derive(Debug, Clone, Copy)]
@@ -52,12 +53,43 @@ impl Default for Retention {
     }
 }
 
+/// What the last look at the database and at Redis found, so that the log has a line for each change and not for each
+/// look.
+#[derive(Debug, Default)]
+struct Seen {
+    database_life: Option<String>,
+    answered: bool,
+    life: Option<String>,
+    trouble: Option<Trouble>,
+}
+
+/// When a rebuild may be tried again, and why the last one failed.
+#[derive(Debug, Default)]
+struct Rebuilds {
+    next: Option<Instant>,
+    delay: Duration,
+    failed: Option<Trouble>,
+}
+
+impl Rebuilds {
+    fn are_due(&self) -> bool {
+        self.next.is_none_or(|next| Instant::now() >= next)
+    }
+
+    /// Puts the next one off; `true` if this is another failure than the last.
+    fn failed(&mut self, trouble: Trouble) -> bool {
+        self.delay = (self.delay * 2).clamp(REBUILD_DELAY_MIN, REBUILD_DELAY_MAX);
+        self.next = Some(Instant::now() + self.delay.mul_f64(0.5 + rand::random::<f64>() / 2.0));
+        self.failed.replace(trouble) != Some(trouble)
+    }
+}
+
 pub(crate) struct Caretaker {
     pub(crate) ledger: Ledger,
     pub(crate) lanes: Lanes,
     pub(crate) member: Arc<Member>,
     pub(crate) bells: Arc<Bells>,
-    pub(crate) behind: Arc<AtomicBool>,
+    pub(crate) behind: Arc<Behind>,
     pub(crate) pulse: Arc<Pulse>,
     pub(crate) retention: Retention,
     /// Whether this process runs jobs. Only then does it delete, audit and bury on its rounds; any process rebuilds
@@ -71,7 +103,8 @@ impl Caretaker {
     pub(crate) async fn run(self) {
         let mut rounds = tokio::time::interval(ROUND);
         rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut server_life = None;
+        let mut seen = Seen::default();
+        let mut rebuilds = Rebuilds::default();
         let mut short_before = false;
         let (mut audited, mut pruned) = (Instant::now(), Instant::now());
         let mut round = 0_u64;
@@ -81,16 +114,16 @@ impl Caretaker {
                 _ = rounds.tick() => {}
             }
             if round.is_multiple_of(4) {
-                self.probe(&mut server_life).await;
+                self.probe(&mut seen).await;
                 if let Err(error) = self.ledger.database.checkpoint().await {
                     tracing::debug!(error = %error, "no checkpoint");
                 }
             }
             round += 1;
             // Also in a process that runs no jobs: its own placements may have been lost.
-            if self.behind.load(Ordering::Acquire) {
+            if self.behind.is_marked() && rebuilds.are_due() {
                 self.bury_quarantined().await;
-                self.rebuild().await;
+                self.rebuild(&mut rebuilds).await;
             }
             if !self.works {
                 continue;
@@ -109,43 +142,74 @@ impl Caretaker {
         }
     }
 
-    async fn probe(&self, server_life: &mut Option<String>) {
-        let ledger = timeout(PROBE_TIMEOUT, self.ledger.ping()).await;
-        let ok = matches!(ledger, Ok(Ok(())));
+    async fn probe(&self, seen: &mut Seen) {
+        let ledger = timeout(PROBE_TIMEOUT, self.ledger.life()).await;
+        let ok = matches!(ledger, Ok(Ok(_)));
         match (self.pulse.ledger_ok.swap(ok, Ordering::AcqRel), ok) {
             (true, false) => tracing::warn!("the database is away; nothing can be recorded"),
             (false, true) => {
                 // A server that died may have lost its last relaxed commits: those jobs are owed again, and the lanes
                 // were told that they are done.
                 tracing::info!("the database answers; comparing the lanes with the ledger");
-                self.behind.store(true, Ordering::Release);
+                self.behind.mark();
             }
             _ => {}
         }
-        let lanes = timeout(PROBE_TIMEOUT, self.lanes.server_life()).await;
-        let ok = matches!(lanes, Ok(Ok(_)));
-        match (self.pulse.lanes_ok.swap(ok, Ordering::AcqRel), ok) {
-            (true, false) => {
-                tracing::warn!("redis is away; jobs are recorded, and crisis jobs run from the ledger");
+        if let Ok(Ok(life)) = ledger {
+            if seen.database_life.as_ref().is_some_and(|before| *before != life) {
+                tracing::warn!(
+                    "the database was restarted or lost connections; comparing the lanes with the ledger"
+                );
+                self.behind.mark();
             }
-            (false, true) => tracing::info!("redis answers"),
-            _ => {}
+            seen.database_life = Some(life);
         }
-        if let Ok(Ok(life)) = lanes {
-            if server_life.as_ref().is_some_and(|before| *before != life) {
-                tracing::warn!("redis was restarted or failed over; comparing the lanes with the ledger");
-                self.behind.store(true, Ordering::Release);
+        let lanes = match self.lanes.check().await {
+            Ok(()) => self.lanes.server_life().await,
+            Err(error) => Err(error),
+        };
+        self.pulse.lanes_ok.store(lanes.is_ok(), Ordering::Release);
+        match lanes {
+            Ok(life) => self.greet(seen, life),
+            Err(error) => {
+                let trouble = error.trouble().unwrap_or(Trouble::Other);
+                if seen.trouble.replace(trouble) != Some(trouble) {
+                    tracing::warn!(
+                        error = %error,
+                        hint = error.hint(),
+                        "redis cannot be used; jobs are recorded, and crisis jobs run from the ledger"
+                    );
+                }
             }
-            *server_life = Some(life);
         }
     }
 
-    async fn rebuild(&self) {
+    /// Redis answers, as the server `life` if it says so.
+    fn greet(&self, seen: &mut Seen, life: Option<String>) {
+        if seen.trouble.take().is_some() || !seen.answered {
+            tracing::info!("redis answers");
+        }
+        if life.is_none() && !seen.answered {
+            tracing::info!(
+                "redis does not say which server it is; one that was emptied is noticed a little later"
+            );
+        }
+        seen.answered = true;
+        if seen.life.is_some() && life.is_some() && seen.life != life {
+            tracing::warn!("redis was restarted or failed over; comparing the lanes with the ledger");
+            self.behind.mark();
+        }
+        seen.life = life.or(seen.life.take());
+    }
+
+    async fn rebuild(&self, rebuilds: &mut Rebuilds) {
         // Whatever goes missing from now on has to be found by another round.
-        self.behind.store(false, Ordering::Release);
+        let upto = self.behind.marked();
         let started = Instant::now();
         match self.lanes.rebuild(&self.ledger, self.member.node()).await {
             Ok(rebuilt) => {
+                self.behind.mend(upto);
+                *rebuilds = Rebuilds::default();
                 self.bells.ring_all();
                 tracing::info!(
                     owed = rebuilt.owed,
@@ -155,9 +219,17 @@ impl Caretaker {
                 );
             }
             Err(error) => {
-                self.behind.store(true, Ordering::Release);
-                if !matches!(error, LaneError::Redis(_)) {
-                    tracing::warn!(error = %error, "the lanes cannot be rebuilt now");
+                // What there was room for can be worked off.
+                self.bells.ring_all();
+                let trouble = error.trouble().unwrap_or(Trouble::Other);
+                let elsewhere = matches!(error, LaneError::RebuildElsewhere);
+                // That Redis is away is said by the probe.
+                if rebuilds.failed(trouble) && trouble != Trouble::Away && !elsewhere {
+                    tracing::warn!(
+                        error = %error,
+                        hint = error.hint(),
+                        "jobs that the lanes miss cannot all be put back now; trying again until they are"
+                    );
                 }
             }
         }
@@ -190,7 +262,7 @@ impl Caretaker {
         let short = owed > held;
         if short && short_before {
             tracing::warn!(owed, held, "the lanes hold less than is owed");
-            self.behind.store(true, Ordering::Release);
+            self.behind.mark();
         }
         short
     }
@@ -216,5 +288,24 @@ impl Caretaker {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rebuild_that_fails_is_put_off_further_each_time_and_complained_about_once() {
+        let mut rebuilds = Rebuilds::default();
+        assert!(rebuilds.are_due());
+        assert!(rebuilds.failed(Trouble::Full) && !rebuilds.failed(Trouble::Full));
+        assert!(!rebuilds.are_due());
+        let first = rebuilds.delay;
+        for _ in 0..20 {
+            rebuilds.failed(Trouble::Full);
+        }
+        assert!(rebuilds.delay > first && rebuilds.delay == REBUILD_DELAY_MAX);
+        assert!(rebuilds.failed(Trouble::Away));
     }
 }

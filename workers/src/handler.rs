@@ -21,7 +21,7 @@ pub trait Handler: Send + Sync + 'static {
     /// The kind it runs, as recorded in the ledger.
     fn kind(&self) -> &'static str;
 
-    /// How often, how patiently and for how long.
+    /// How often, how patiently and for how long. Asked for once, when the [`Registry`] is made.
     fn policy(&self) -> Policy {
         Policy::DEFAULT
     }
@@ -35,7 +35,8 @@ pub trait Handler: Send + Sync + 'static {
 
     /// The effects, exactly once: they commit together with the job's `done`, or not at all.
     ///
-    /// An `Err` is a database error; the run is retried.
+    /// It is given up after 2 s (or the kind's time-out, if that is shorter), and gives way to a crisis that waits to
+    /// write: what is slow belongs into [`Handler::prepare`]. An `Err` is a database error; the run is retried.
     async fn apply(
         &self,
         job: &Job,
@@ -47,23 +48,30 @@ pub trait Handler: Send + Sync + 'static {
 /// Every kind of job that this process can run.
 #[derive(Clone, Default)]
 pub struct Registry {
-    handlers: Arc<HashMap<&'static str, Arc<dyn Handler>>>,
+    handlers: Arc<HashMap<&'static str, Registered>>,
 }
+
+/// A handler with its policy, asked for once: nothing that a handler does can then stop the loop that hands out runs.
+type Registered = (Arc<dyn Handler>, Policy);
 
 impl Registry {
     /// A registry of `handlers`. Of two with the same kind the later one stays.
     pub fn new(handlers: impl IntoIterator<Item = Arc<dyn Handler>>) -> Self {
-        Self { handlers: Arc::new(handlers.into_iter().map(|handler| (handler.kind(), handler)).collect()) }
+        let with_policy = |handler: Arc<dyn Handler>| {
+            let policy = handler.policy();
+            (handler.kind(), (handler, policy))
+        };
+        Self { handlers: Arc::new(handlers.into_iter().map(with_policy).collect()) }
     }
 
     /// The handler of `kind`.
     pub fn get(&self, kind: &str) -> Option<&Arc<dyn Handler>> {
-        self.handlers.get(kind)
+        self.handlers.get(kind).map(|(handler, _)| handler)
     }
 
     /// The policy of `kind`; the default one if nobody handles it.
     pub fn policy(&self, kind: &str) -> Policy {
-        self.get(kind).map_or(Policy::DEFAULT, |handler| handler.policy())
+        self.handlers.get(kind).map_or(Policy::DEFAULT, |(_, policy)| *policy)
     }
 }
 

@@ -11,8 +11,9 @@ pub struct Policy {
     pub backoff_base_ms: u64,
     /// The longest back-off, in milliseconds.
     pub backoff_cap_ms: u64,
-    /// How long a run's [`Handler::prepare`](crate::handler::Handler::prepare) may take, and its
-    /// [`Handler::apply`](crate::handler::Handler::apply) again, in milliseconds.
+    /// How long a run's [`Handler::prepare`](crate::handler::Handler::prepare) may take, in milliseconds. Its
+    /// [`Handler::apply`](crate::handler::Handler::apply) has the same time again, but at most
+    /// 2 s: others wait to write.
     pub timeout_ms: u64,
 }
 

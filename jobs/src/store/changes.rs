@@ -55,8 +55,9 @@ async fn keep_customer(
     marked: bool,
 ) -> Result<(), sqlx::Error> {
     const SQL: &str = "UPDATE customers SET version = $2, payment_method_on_file = $3, vulnerable = $4, \
-         resolved_ms = $5, marked = $6, locale = $7, locale_stated_ms = $8, time_zone = $9, \
-         time_zone_stated_ms = $10 WHERE id = $1";
+         resolved_ms = $5, marked = $6, touched_ms = $7, locale = $8, locale_stated_ms = $9, time_zone = $10, \
+         time_zone_stated_ms = $11 WHERE id = $1";
+    let now_ms = transaction.now_ms();
     let (locale, time_zone) = (facts.home.locale.as_ref(), facts.home.time_zone.as_ref());
     on_connection!(transaction, |connection| {
         sqlx::query(SQL)
@@ -66,6 +67,7 @@ async fn keep_customer(
             .bind(facts.vulnerable)
             .bind(facts.resolved_ms)
             .bind(marked)
+            .bind(now_ms)
             .bind(locale.map(|stated| stated.value.as_str()))
             .bind(locale.map(|stated| stated.stated_ms))
             .bind(time_zone.map(|stated| stated.value.as_str()))

@@ -2,12 +2,14 @@
 //!
 //! What is known about the people of the last minutes is kept in memory too. It cannot go stale: a person's row
 //! carries a version that every change raises, it is read first (and by whoever changes something, locked), and what
-//! is in memory counts only if it is of that very version.
+//! is in memory counts only if it is of that very version. A server that dies may lose its last commits and give their
+//! versions to others, so the instant of the change tells two changes of the same version apart.
 
 use std::sync::Arc;
 
 use keepwell_workers::{
-    database::{Connection, Reader, Transaction},
+    clock::UnixMs,
+    database::{Connection, Reader, Snapshot, Transaction},
     on_connection,
 };
 use quick_cache::sync::Cache;
@@ -29,6 +31,12 @@ impl Connected for Reader {
     }
 }
 
+impl Connected for Snapshot<'_> {
+    fn connection(&mut self) -> Connection<'_> {
+        Snapshot::connection(self)
+    }
+}
+
 impl Connected for Transaction {
     fn connection(&mut self) -> Connection<'_> {
         Transaction::connection(self)
@@ -38,9 +46,9 @@ impl Connected for Transaction {
 /// People that are remembered at once. Somebody's facts take a few hundred bytes.
 const PEOPLE_REMEMBERED_MAX: usize = 20_000;
 
-/// The facts read or kept last, by person.
+/// The facts read or kept last, by person, with the instant at which they were changed last.
 #[derive(Debug, Clone)]
-pub struct FactsMemory(Arc<Cache<String, Arc<Facts>>>);
+pub struct FactsMemory(Arc<Cache<String, Arc<(UnixMs, Facts)>>>);
 
 impl Default for FactsMemory {
     fn default() -> Self {
@@ -49,29 +57,40 @@ impl Default for FactsMemory {
 }
 
 impl FactsMemory {
-    fn of_version(&self, customer: &str, version: i64) -> Option<Facts> {
+    fn of(&self, customer: &str, row: &CustomerRow) -> Option<Facts> {
         let remembered = self.0.get(customer)?;
-        (remembered.version == version).then(|| Facts::clone(&remembered))
+        let (touched_ms, facts) = &*remembered;
+        (facts.version == row.version && *touched_ms == row.touched_ms).then(|| facts.clone())
     }
 
-    fn remember(&self, facts: Arc<Facts>) {
-        self.0.insert(facts.customer.clone(), facts);
+    fn remember(&self, touched_ms: UnixMs, facts: Facts) {
+        self.0.insert(facts.customer.clone(), Arc::new((touched_ms, facts)));
     }
 }
 
 /// What is known about `customer`.
 pub async fn facts(reader: &mut Reader, customer: &str, memory: &FactsMemory) -> Result<Facts, sqlx::Error> {
-    const SQL: &str = "SELECT version, payment_method_on_file, vulnerable, resolved_ms, \
-         locale, locale_stated_ms, time_zone, time_zone_stated_ms FROM customers WHERE id = $1";
-    let row: Option<CustomerRow> = on_connection!(reader, |connection| {
-        sqlx::query_as(SQL).bind(customer).fetch_optional(connection).await
-    })?;
-    let Some(row) = row else { return Ok(Facts::about(customer)) };
-    if let Some(remembered) = memory.of_version(customer, row.version) {
+    let Some(row) = customer_row(reader, customer).await? else { return Ok(Facts::about(customer)) };
+    if let Some(remembered) = memory.of(customer, &row) {
         return Ok(remembered);
     }
-    // Other rows may be of a later version than the first one, so these facts are answered and not remembered.
-    read(reader, customer, row).await
+    // The other rows, and this one with them, as they were at one moment.
+    let mut snapshot = reader.snapshot().await?;
+    let Some(row) = customer_row(&mut snapshot, customer).await? else { return Ok(Facts::about(customer)) };
+    let facts = read(&mut snapshot, customer, &row).await?;
+    memory.remember(row.touched_ms, facts.clone());
+    Ok(facts)
+}
+
+async fn customer_row(
+    connected: &mut impl Connected,
+    customer: &str,
+) -> Result<Option<CustomerRow>, sqlx::Error> {
+    const SQL: &str = "SELECT version, touched_ms, payment_method_on_file, vulnerable, resolved_ms, \
+         locale, locale_stated_ms, time_zone, time_zone_stated_ms FROM customers WHERE id = $1";
+    on_connection!(connected, |connection| {
+        sqlx::query_as(SQL).bind(customer).fetch_optional(connection).await
+    })
 }
 
 /// Has `teach` change what is known about `customer`, and keeps it. The customer's row is taken first, so that two
@@ -84,16 +103,16 @@ pub async fn taught(
 ) -> Result<(), sqlx::Error> {
     const SQL: &str = "INSERT INTO customers \
          (id, version, payment_method_on_file, vulnerable, resolved_ms, marked, touched_ms) \
-         VALUES ($1, 0, $2, $2, NULL, $2, $3) ON CONFLICT (id) DO UPDATE SET touched_ms = excluded.touched_ms \
-         RETURNING version, payment_method_on_file, vulnerable, resolved_ms, \
+         VALUES ($1, 0, $2, $2, NULL, $2, $3) ON CONFLICT (id) DO UPDATE SET touched_ms = customers.touched_ms \
+         RETURNING version, touched_ms, payment_method_on_file, vulnerable, resolved_ms, \
          locale, locale_stated_ms, time_zone, time_zone_stated_ms";
     let now_ms = transaction.now_ms();
     let row: CustomerRow = on_connection!(transaction, |connection| {
         sqlx::query_as(SQL).bind(customer).bind(false).bind(now_ms).fetch_one(connection).await
     })?;
-    let before = match care.memory.of_version(customer, row.version) {
+    let before = match care.memory.of(customer, &row) {
         Some(remembered) => remembered,
-        None => read(transaction, customer, row).await?,
+        None => read(transaction, customer, &row).await?,
     };
     let mut after = before.clone();
     teach(&mut after);
@@ -108,10 +127,15 @@ pub async fn taught(
     for job in follow_ups(care, &before, &after, now_ms) {
         transaction.enqueue(job);
     }
-    let (marks, memory, after) = (care.marks.clone(), care.memory.clone(), Arc::new(after));
+    if marked {
+        // Wrongly marked costs a place in the crisis lane; wrongly unmarked could cost the person one.
+        let (marks, customer) = (care.marks.clone(), after.customer.clone());
+        transaction.when_in_doubt(move || marks.set(&customer, true));
+    }
+    let (marks, memory) = (care.marks.clone(), care.memory.clone());
     transaction.after_commit(move || {
         marks.set(&after.customer, marked);
-        memory.remember(after);
+        memory.remember(now_ms, after);
     });
     Ok(())
 }
@@ -119,7 +143,7 @@ pub async fn taught(
 async fn read(
     connected: &mut impl Connected,
     customer: &str,
-    row: CustomerRow,
+    row: &CustomerRow,
 ) -> Result<Facts, sqlx::Error> {
     const SUBSCRIPTIONS: &str = "SELECT id, status, prices, period_end_s, latest_invoice, event_created_s, event_id \
          FROM subscriptions WHERE customer = $1";

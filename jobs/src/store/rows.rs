@@ -13,6 +13,7 @@ use crate::care::{
 #[derive(sqlx::FromRow)]
 pub(super) struct CustomerRow {
     pub(super) version: i64,
+    pub(super) touched_ms: i64,
     pub(super) payment_method_on_file: bool,
     pub(super) vulnerable: bool,
     pub(super) resolved_ms: Option<i64>,

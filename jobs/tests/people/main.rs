@@ -7,6 +7,7 @@ mod crises;
 mod gateway;
 mod graces;
 mod malformed;
+mod memory;
 mod messages;
 mod orders;
 mod payments;

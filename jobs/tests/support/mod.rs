@@ -118,6 +118,13 @@ impl Room {
         }
     }
 
+    /// Another process on the same database, which remembers nothing yet.
+    #[must_use]
+    pub fn beside(&self) -> Self {
+        let care = Care { memory: FactsMemory::default(), marks: Marks::default(), ..self.care.clone() };
+        Self { registry: Registry::new(handlers(&care)), care, ..self.clone() }
+    }
+
     /// Hears an event of Stripe's at [`NOW_MS`].
     pub async fn stripe(&self, body: &str) -> Outcome {
         let intake = read_stripe(&Bytes::from(body.to_owned()), &self.care.marks).expect("an event");

@@ -1,4 +1,4 @@
-//! `/api/v1/jobs`: search, look at and retry jobs.
+//! `/api/v1/jobs`: search, look at, retry and cancel jobs.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,17 +6,22 @@ use axum::{
     Json,
     extract::{Path, Query, State, rejection::QueryRejection},
 };
+use bytes::Bytes;
 use http::StatusCode;
-use keepwell_workers::{id::JobId, lanes::LaneStats, state::State as JobState};
+use keepwell_workers::{id::JobId, lane::Lane, state::State as JobState};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::{
     super::state::ApiState,
+    audit::audit,
     bad_request,
     filter::JobQuery,
-    ledger_away,
+    lanes::{crisis_needs_override, within},
+    ledger_away, read_body,
     view::{JobBody, JobWithHistory, Page},
+    waiting::LanesNow,
 };
 use crate::receiver::problem::Problem;
 
@@ -35,7 +40,7 @@ pub(super) async fn list(
     let owed = page.items.iter().any(|job| job.state == JobState::Owed);
     let lanes = if owed { lanes(&state).await } else { None };
     Ok(Json(Page {
-        items: page.items.into_iter().map(|job| JobBody::of(job, lanes.as_deref(), now_ms)).collect(),
+        items: page.items.into_iter().map(|job| JobBody::of(job, lanes.as_ref(), now_ms)).collect(),
         next: page.next.map(|id| id.to_string()),
         total: page.total,
     }))
@@ -50,7 +55,7 @@ pub(super) async fn show(
     let (job, attempts) = found.ok_or_else(no_such_job)?;
     let lanes = if job.state == JobState::Owed { lanes(&state).await } else { None };
     Ok(Json(JobWithHistory {
-        job: JobBody::of(job, lanes.as_deref(), state.clock.now_ms()),
+        job: JobBody::of(job, lanes.as_ref(), state.clock.now_ms()),
         attempts_history: attempts.into_iter().map(Into::into).collect(),
     }))
 }
@@ -61,13 +66,51 @@ pub(super) async fn retry(
 ) -> Result<Json<Value>, Problem> {
     let id = read_id(&id)?;
     if state.engine.retry(id).await.map_err(|error| ledger_away(&error))? {
-        tracing::info!("job.id" = %id, "an operator retries a job");
+        audit!("job.retry", "an operator retries a job", job.id = %id);
         return Ok(Json(json!({ "id": id.to_string(), "retried": true })));
     }
     let found = state.engine.ledger().show(id).await.map_err(|error| ledger_away(&error))?;
     let (job, _) = found.ok_or_else(no_such_job)?;
     let detail = format!("The job is {}; only dead and cancelled jobs can be retried.", job.state);
     Err(Problem::new(StatusCode::CONFLICT, "not_retryable", detail))
+}
+
+/// What may be said of a cancellation.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct CancelBody {
+    #[serde(rename = "override")]
+    override_crisis: bool,
+}
+
+pub(super) async fn cancel(
+    State(state): State<Arc<ApiState>>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Json<Value>, Problem> {
+    let id = read_id(&id)?;
+    let body: CancelBody = read_body(&body, r#"{"override":false}"#)?;
+    let found = state.engine.ledger().show(id).await.map_err(|error| ledger_away(&error))?;
+    let (job, _) = found.ok_or_else(no_such_job)?;
+    if job.state != JobState::Owed {
+        return Err(not_cancellable(format!("The job is {}; only owed jobs can be cancelled.", job.state)));
+    }
+    if job.lane == Lane::Crisis && !body.override_crisis {
+        audit!("job.cancel", "refused: crisis work is not cancelled without an override", job.id = %id);
+        return Err(crisis_needs_override("cancelled"));
+    }
+    if within(state.engine.running()).await?.contains(&id) {
+        return Err(not_cancellable("The job is running; what it does cannot be called back.".to_owned()));
+    }
+    if !state.engine.cancel(id).await.map_err(|error| ledger_away(&error))? {
+        return Err(not_cancellable("The job has just been finished.".to_owned()));
+    }
+    audit!("job.cancel", "an operator cancels a job", job.id = %id, lane = %job.lane, "override" = body.override_crisis);
+    Ok(Json(json!({ "id": id.to_string(), "cancelled": true })))
+}
+
+fn not_cancellable(detail: String) -> Problem {
+    Problem::new(StatusCode::CONFLICT, "not_cancellable", detail)
 }
 
 fn read_id(id: &str) -> Result<JobId, Problem> {
@@ -78,7 +121,8 @@ fn no_such_job() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "no_such_job", "The ledger has no job with this id.")
 }
 
-async fn lanes(state: &ApiState) -> Option<Vec<LaneStats>> {
-    let (lanes, _) = timeout(LANES_TIMEOUT, state.engine.lanes().stats()).await.ok()?.ok()?;
-    Some(lanes)
+async fn lanes(state: &ApiState) -> Option<LanesNow> {
+    let asked = async { tokio::try_join!(state.engine.lanes().stats(), state.engine.running()) };
+    let ((lanes, _), running) = timeout(LANES_TIMEOUT, asked).await.ok()?.ok()?;
+    Some(LanesNow { lanes, running })
 }

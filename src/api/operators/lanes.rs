@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::{super::state::ApiState, bad_request, lanes_away, ledger_away};
+use super::{super::state::ApiState, audit::audit, bad_request, lanes_away, ledger_away, read_body};
 use crate::receiver::problem::Problem;
 
 /// How long Redis may take.
@@ -81,20 +81,15 @@ pub(super) async fn pause(
     body: Bytes,
 ) -> Result<Json<Value>, Problem> {
     let lane = read_lane(&name)?;
-    let body: PauseBody = if body.is_empty() {
-        PauseBody::default()
-    } else {
-        let detail = r#"the body is JSON such as {"reason":"an upgrade","override":false}"#;
-        serde_json::from_slice(&body).map_err(|_| bad_request("bad_body", detail))?
-    };
+    let body: PauseBody = read_body(&body, r#"{"reason":"an upgrade","override":false}"#)?;
     let reason: String =
         body.reason.chars().filter(|c| !c.is_control()).take(REASON_CHARACTERS_MAX).collect();
-    within(state.engine.lanes().pause(lane, &reason, body.override_crisis)).await?;
-    if lane == Lane::Crisis {
-        tracing::error!(%lane, reason, "an operator holds the crisis lane up");
-    } else {
-        tracing::warn!(%lane, reason, "an operator holds a lane up");
+    if lane == Lane::Crisis && !body.override_crisis {
+        audit!("lane.pause", "refused: the crisis lane is not paused without an override", %lane);
+        return Err(crisis_needs_override("paused"));
     }
+    within(state.engine.lanes().pause(lane, &reason, body.override_crisis)).await?;
+    audit!("lane.pause", "an operator pauses a lane", %lane, reason, "override" = body.override_crisis);
     Ok(Json(json!({ "name": lane, "paused": true })))
 }
 
@@ -104,22 +99,28 @@ pub(super) async fn resume(
 ) -> Result<Json<Value>, Problem> {
     let lane = read_lane(&name)?;
     within(state.engine.lanes().resume(lane)).await?;
-    tracing::info!(%lane, "an operator lets a lane go on");
+    audit!("lane.resume", "an operator lets a lane go on", %lane);
     Ok(Json(json!({ "name": lane, "paused": false })))
 }
 
-fn read_lane(name: &str) -> Result<Lane, Problem> {
+pub(super) fn read_lane(name: &str) -> Result<Lane, Problem> {
     name.parse().map_err(|error| bad_request("bad_lane", error))
+}
+
+/// 409: nobody does that to crisis work by accident.
+pub(super) fn crisis_needs_override(done: &str) -> Problem {
+    let detail = format!(
+        "People in crisis would wait. Crisis work is only {done} with an explicit override (`--override` on the command \
+         line, \"override\":true in the body), and that is noted in the audit log."
+    );
+    Problem::new(StatusCode::CONFLICT, "crisis_needs_override", detail)
 }
 
 /// What the lanes answer, if they do in time.
 pub(super) async fn within<T>(asked: impl Future<Output = Result<T, LaneError>>) -> Result<T, Problem> {
     match timeout(LANES_TIMEOUT, asked).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(LaneError::CrisisNeedsOverride)) => {
-            let detail = r#"The crisis lane is only held up with {"override":true,"reason":"…"}."#;
-            Err(Problem::new(StatusCode::CONFLICT, "crisis_needs_override", detail))
-        }
+        Ok(Err(LaneError::CrisisNeedsOverride)) => Err(crisis_needs_override("paused")),
         Ok(Err(error)) => Err(lanes_away(&error)),
         Err(elapsed) => Err(lanes_away(&elapsed)),
     }

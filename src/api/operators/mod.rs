@@ -1,9 +1,12 @@
 //! What operators ask and do, under `/api/v1/`.
 
+mod audit;
+mod bulk;
 mod contacts;
 mod filter;
 mod jobs;
 mod lanes;
+mod rebuild;
 mod view;
 mod waiting;
 mod workers;
@@ -14,7 +17,11 @@ use axum::{
     Router, middleware,
     routing::{get, post},
 };
+use bytes::Bytes;
 use http::StatusCode;
+use serde::de::DeserializeOwned;
+
+pub(super) use rebuild::Rebuild;
 
 use super::{guard::keep_pages_out, not_found, public::watching, state::ApiState, wrong_method};
 use crate::receiver::problem::Problem;
@@ -24,11 +31,16 @@ pub fn operators(state: Arc<ApiState>) -> Router {
     Router::new()
         .merge(watching())
         .route("/api/v1/lanes", get(lanes::list))
+        .route("/api/v1/lanes/rebuild", get(rebuild::show).post(rebuild::start))
         .route("/api/v1/lanes/{name}/pause", post(lanes::pause))
         .route("/api/v1/lanes/{name}/resume", post(lanes::resume))
+        .route("/api/v1/lanes/{name}/clear", post(bulk::clear))
         .route("/api/v1/jobs", get(jobs::list))
+        .route("/api/v1/jobs/cancel", post(bulk::cancel))
+        .route("/api/v1/jobs/retry", post(bulk::retry))
         .route("/api/v1/jobs/{id}", get(jobs::show))
         .route("/api/v1/jobs/{id}/retry", post(jobs::retry))
+        .route("/api/v1/jobs/{id}/cancel", post(jobs::cancel))
         .route("/api/v1/workers", get(workers::list))
         .route("/api/v1/contacts", get(contacts::counts))
         .fallback(not_found)
@@ -40,6 +52,15 @@ pub fn operators(state: Arc<ApiState>) -> Router {
 /// 400, and what would have been right.
 fn bad_request(code: &'static str, detail: impl Display) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, code, detail.to_string())
+}
+
+/// What stands in `body`; nothing there is the same as `{}`. `example` shows what would have been right.
+fn read_body<T: DeserializeOwned + Default>(body: &Bytes, example: &str) -> Result<T, Problem> {
+    if body.is_empty() {
+        return Ok(T::default());
+    }
+    serde_json::from_slice(body)
+        .map_err(|_| bad_request("bad_body", format!("the body is JSON such as {example}")))
 }
 
 /// 503 for want of Redis. The error goes to the log; it may name an address.
@@ -147,6 +168,78 @@ mod tests {
         is_problem(&answer, StatusCode::BAD_REQUEST, "bad_body");
         let answer = api.operator(post("/api/v1/lanes/express/pause", "")).await;
         is_problem(&answer, StatusCode::BAD_REQUEST, "bad_lane");
+    }
+
+    #[tokio::test]
+    async fn what_is_changed_in_bulk_is_counted_first_and_crisis_work_is_left_alone() {
+        let api = Api::start(Reader::Answers).await;
+        for subject in ["cus_1", "cus_2"] {
+            enqueue(&api, "a", subject).await;
+        }
+        api.state.engine.enqueue(NewJob::new("a", Lane::Crisis, "{}")).await.unwrap();
+        for (path, body, matching, crisis) in [
+            ("/api/v1/jobs/cancel?kind=a", r#"{"dry_run":true}"#, 2, 1),
+            ("/api/v1/jobs/cancel?kind=a", r#"{"dry_run":true,"override":true}"#, 3, 0),
+            ("/api/v1/jobs/cancel?kind=a&subject=cus_2", r#"{"dry_run":true}"#, 1, 0),
+            ("/api/v1/lanes/standard/clear", r#"{"dry_run":true}"#, 2, 0),
+            ("/api/v1/lanes/crisis/clear", r#"{"dry_run":true,"override":true}"#, 1, 0),
+            ("/api/v1/jobs/retry", r#"{"dry_run":true}"#, 0, 0),
+        ] {
+            let counted = api.operator(post(path, body)).await.json();
+            let told = (&counted["matching"], &counted["crisis_left_alone"]);
+            assert_eq!(told, (&matching.into(), &crisis.into()), "{path}");
+            // The clock stands still: what was recorded at this very instant is counted.
+            assert_eq!(counted["until"], "2023-11-14T22:13:20.001Z");
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_cancelled_by_accident() {
+        let api = Api::start(Reader::Answers).await;
+        let id = enqueue(&api, "a", "cus_1").await;
+        let crisis = api.state.engine.enqueue(NewJob::new("a", Lane::Crisis, "{}")).await.unwrap().id;
+        let (bad, conflict) = (StatusCode::BAD_REQUEST, StatusCode::CONFLICT);
+        for (path, body, status, code) in [
+            ("/api/v1/jobs/cancel", "", bad, "filter_needed"),
+            ("/api/v1/jobs/cancel?state=owed", "", bad, "filter_needed"),
+            ("/api/v1/jobs/cancel?kind=a&state=dead", "", bad, "bad_filter"),
+            ("/api/v1/jobs/cancel?kind=a&limit=5", "", bad, "bad_filter"),
+            ("/api/v1/jobs/cancel?kind=a", r#"{"dryrun":true}"#, bad, "bad_body"),
+            ("/api/v1/jobs/retry?state=owed", "", bad, "bad_filter"),
+            ("/api/v1/lanes/standard/clear?lane=realtime", "", bad, "bad_filter"),
+            ("/api/v1/lanes/express/clear", "", bad, "bad_lane"),
+            ("/api/v1/jobs/cancel?lane=crisis", "", conflict, "crisis_needs_override"),
+            ("/api/v1/lanes/crisis/clear", "{}", conflict, "crisis_needs_override"),
+            (&format!("/api/v1/jobs/{crisis}/cancel"), "", conflict, "crisis_needs_override"),
+            // Without Redis nobody knows what is running.
+            ("/api/v1/jobs/cancel?kind=a", "", StatusCode::SERVICE_UNAVAILABLE, "lanes_unavailable"),
+            (&format!("/api/v1/jobs/{id}/cancel"), "", StatusCode::SERVICE_UNAVAILABLE, "lanes_unavailable"),
+        ] {
+            is_problem(&api.operator(post(path, body)).await, status, code);
+        }
+        assert_eq!(api.operator(get("/api/v1/jobs?state=owed")).await.json()["total"], 2);
+    }
+
+    #[tokio::test]
+    async fn without_redis_a_rebuild_ends_and_says_why() {
+        let api = Api::start(Reader::Answers).await;
+        let nothing = api.operator(get("/api/v1/lanes/rebuild")).await.json();
+        assert_eq!((&nothing["running"], &nothing["started_at"]), (&false.into(), &serde_json::Value::Null));
+        let begun = api.operator(post("/api/v1/lanes/rebuild", "")).await;
+        assert_eq!(begun.status, StatusCode::ACCEPTED);
+        let ended = loop {
+            let now = api.operator(get("/api/v1/lanes/rebuild")).await.json();
+            if now["running"] == false {
+                break now;
+            }
+            tokio::task::yield_now().await;
+        };
+        assert_eq!(ended["error"], "Redis does not answer.");
+        assert!(ended["started_at"].is_string() && ended["finished_at"].is_string(), "{ended}");
+        api.state.rebuild.stop().await;
+        api.operator(post("/api/v1/lanes/rebuild", "")).await;
+        let after = api.operator(get("/api/v1/lanes/rebuild")).await.json();
+        assert_eq!(after, ended, "none begins after the end");
     }
 
     #[tokio::test]

@@ -3,13 +3,15 @@
 use keepwell_workers::{
     clock::UnixMs,
     lane::Lane,
-    lanes::LaneStats,
     ledger::{Attempt, JobView},
     state::State,
 };
 use serde::Serialize;
 
-use super::{super::instant::rfc3339, waiting::waiting_because};
+use super::{
+    super::instant::rfc3339,
+    waiting::{LanesNow, waiting_because},
+};
 
 /// A job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -30,7 +32,7 @@ pub(super) struct JobBody {
 }
 
 impl JobBody {
-    pub(super) fn of(job: JobView, lanes: Option<&[LaneStats]>, now_ms: UnixMs) -> Self {
+    pub(super) fn of(job: JobView, lanes: Option<&LanesNow>, now_ms: UnixMs) -> Self {
         Self {
             waiting_because: waiting_because(&job, lanes, now_ms),
             id: job.id.to_string(),

@@ -1,14 +1,22 @@
 //! Why a job has not been done yet: the first question of whoever is on call.
 
-use keepwell_workers::{clock::UnixMs, lanes::LaneStats, ledger::JobView, state::State};
+use std::collections::HashSet;
+
+use keepwell_workers::{clock::UnixMs, id::JobId, lanes::LaneStats, ledger::JobView, state::State};
+
+/// What Redis knows at this moment.
+#[derive(Debug)]
+pub(super) struct LanesNow {
+    /// How the lanes stand.
+    pub(super) lanes: Vec<LaneStats>,
+    /// The jobs that some node has claimed.
+    pub(super) running: HashSet<JobId>,
+}
 
 /// Why `job` waits, in a few words; `None` if it is finished. `lanes` is `None` when Redis cannot be asked.
-///
-/// The lanes do not tell which jobs are running, only how many, so that is a conclusion: a job that came
-/// before the one in front of its lane has left the lane.
 pub(super) fn waiting_because(
     job: &JobView,
-    lanes: Option<&[LaneStats]>,
+    lanes: Option<&LanesNow>,
     now_ms: UnixMs,
 ) -> Option<&'static str> {
     if job.state != State::Owed {
@@ -17,30 +25,17 @@ pub(super) fn waiting_because(
     if job.run_at_ms > now_ms {
         return Some("scheduled for later");
     }
-    let Some(stats) = lanes.and_then(|lanes| lanes.iter().find(|stats| stats.lane == job.lane)) else {
-        return Some("redis does not answer");
-    };
-    if is_running(job, stats, now_ms) {
-        Some("running")
-    } else if stats.paused.is_some() {
-        Some("lane paused")
-    } else {
-        Some("waiting in lane")
+    let Some(now) = lanes else { return Some("redis does not answer") };
+    if now.running.contains(&job.id) {
+        return Some("running");
     }
-}
-
-fn is_running(job: &JobView, stats: &LaneStats, now_ms: UnixMs) -> bool {
-    if stats.running == 0 {
-        return false;
-    }
-    let Some(oldest_waiting_ms) = stats.oldest_waiting_ms.filter(|_| stats.waiting > 0) else { return true };
-    // One that is tried again stands behind younger ones.
-    job.attempts == 0 && job.created_at_ms < now_ms.saturating_sub(oldest_waiting_ms)
+    let paused = now.lanes.iter().any(|stats| stats.lane == job.lane && stats.paused.is_some());
+    Some(if paused { "lane paused" } else { "waiting in lane" })
 }
 
 #[cfg(test)]
 mod tests {
-    use keepwell_workers::{id::JobId, lane::Lane};
+    use keepwell_workers::lane::Lane;
 
     use super::*;
 
@@ -48,7 +43,7 @@ mod tests {
 
     fn job() -> JobView {
         JobView {
-            id: JobId::new(50_000),
+            id: JobId::earliest_at(50_000),
             kind: "k".to_owned(),
             lane: Lane::Standard,
             state: State::Owed,
@@ -63,8 +58,16 @@ mod tests {
         }
     }
 
-    fn lane(waiting: u64, running: u64, oldest_waiting_ms: Option<i64>) -> Vec<LaneStats> {
-        vec![LaneStats { lane: Lane::Standard, paused: None, waiting, running, later: 0, oldest_waiting_ms }]
+    fn now(paused: Option<&str>, running: &[JobId]) -> LanesNow {
+        let stats = LaneStats {
+            lane: Lane::Standard,
+            paused: paused.map(str::to_owned),
+            waiting: 9,
+            running: running.len() as u64,
+            later: 0,
+            oldest_waiting_ms: Some(60_000),
+        };
+        LanesNow { lanes: vec![stats], running: running.iter().copied().collect() }
     }
 
     #[test]
@@ -76,22 +79,21 @@ mod tests {
 
     #[test]
     fn an_owed_job_waits_for_its_time_its_lane_or_its_end() {
-        let because = |job: &JobView, lanes: &[LaneStats]| waiting_because(job, Some(lanes), NOW_MS);
+        let because = |job: &JobView, lanes: &LanesNow| waiting_because(job, Some(lanes), NOW_MS);
         let later = JobView { run_at_ms: NOW_MS + 1, ..job() };
-        assert_eq!(because(&later, &lane(1, 0, Some(1))), Some("scheduled for later"));
-        assert_eq!(because(&job(), &lane(9, 0, Some(60_000))), Some("waiting in lane"));
-        assert_eq!(because(&job(), &lane(9, 4, Some(60_000))), Some("waiting in lane"));
-        assert_eq!(because(&job(), &lane(9, 4, Some(40_000))), Some("running"));
-        assert_eq!(because(&job(), &lane(0, 4, None)), Some("running"));
-        let again = JobView { attempts: 1, ..job() };
-        assert_eq!(because(&again, &lane(9, 4, Some(40_000))), Some("waiting in lane"));
+        assert_eq!(because(&later, &now(None, &[])), Some("scheduled for later"));
+        assert_eq!(because(&job(), &now(None, &[])), Some("waiting in lane"));
+        assert_eq!(because(&job(), &now(None, &[JobId::new(50_000)])), Some("waiting in lane"));
+        assert_eq!(because(&job(), &now(None, &[job().id])), Some("running"));
     }
 
     #[test]
-    fn a_paused_lane_is_named_as_the_reason() {
-        let mut lanes = lane(9, 0, Some(60_000));
-        lanes[0].paused = Some("an upgrade".to_owned());
-        assert_eq!(waiting_because(&job(), Some(&lanes), NOW_MS), Some("lane paused"));
+    fn a_paused_lane_is_named_as_the_reason_unless_the_job_runs() {
+        let because = |lanes: &LanesNow| waiting_because(&job(), Some(lanes), NOW_MS);
+        assert_eq!(because(&now(Some("an upgrade"), &[])), Some("lane paused"));
+        assert_eq!(because(&now(Some("an upgrade"), &[job().id])), Some("running"));
+        let elsewhere = JobView { lane: Lane::Realtime, ..job() };
+        assert_eq!(waiting_because(&elsewhere, Some(&now(Some(""), &[])), NOW_MS), Some("waiting in lane"));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use http::Method;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    super::{client::Connection, daemon::Operators, failure::Failure, job::encoded},
+    super::{client::Connection, daemon::Operators, failure::Failure, filters::encoded},
     plan::Plan,
     report::Report,
     storm::Storm,

@@ -3,7 +3,6 @@
 
 mod count;
 mod plan;
-mod progress;
 mod report;
 mod storm;
 
@@ -30,7 +29,7 @@ use super::{
     client::{self, Peer},
     daemon::{Operators, reachable},
     failure::Failure,
-    say,
+    progress, say,
     sender::Signer,
     serve::{announce, explain, runtime},
 };

@@ -21,7 +21,7 @@ use super::{
     super::{
         client::{Connection, Peer},
         failure::Failure,
-        job::encoded,
+        filters::encoded,
         sender::Signer,
         wait_for,
     },

@@ -8,14 +8,14 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use super::{Database, Pools, turn::WriteTurns};
+use super::{Database, Pools, Trouble, breaks::Breaks, turn::WriteTurns};
 
 /// How many connections a database may have, and how long to wait for one.
 #[derive(Debug, Clone)]
 pub struct DatabaseOptions {
     /// Connections for general work (PostgreSQL) or for reading (SQLite).
     pub connections_max: u32,
-    /// How long to wait for a connection or a lock, in milliseconds.
+    /// How long to wait for a connection or for the right to write, in milliseconds.
     pub acquire_timeout_ms: u64,
 }
 
@@ -31,9 +31,24 @@ pub enum ConnectError {
     /// Neither `sqlite:` nor `postgres:`.
     #[error("a database address starts with `sqlite:` or `postgres:`; this one does not")]
     UnknownScheme,
+    /// It leads to something else than a database, or to a damaged one. Nothing was changed.
+    #[error(
+        "what is there is no database, or a damaged one; check the address, or put the file aside and a backup in \
+         its place"
+    )]
+    Damaged(#[source] sqlx::Error),
     /// The database refused.
     #[error("the database cannot be opened")]
-    Database(#[from] sqlx::Error),
+    Database(#[source] sqlx::Error),
+}
+
+impl From<sqlx::Error> for ConnectError {
+    fn from(error: sqlx::Error) -> Self {
+        match Trouble::of(&error) {
+            Some(Trouble::Damaged) => Self::Damaged(error),
+            _ => Self::Database(error),
+        }
+    }
 }
 
 /// Connections that crisis work keeps for itself on PostgreSQL: one to record, one to settle, one to read.
@@ -48,17 +63,29 @@ const DURABLE_WRITERS: u32 = 3;
 /// SQLite connections that apply effects: the general settler, the crisis settler, upkeep.
 const RELAXED_WRITERS: u32 = 3;
 
+/// How long a writer waits for SQLite's lock while another process holds it, in milliseconds. Writers of this process
+/// do not wait for each other there (see `turn.rs`).
+const LOCK_TIMEOUT_MS: u64 = 2_000;
+
+/// What every session of ours tells PostgreSQL: what to do with it should we be stopped in the middle of something, or
+/// vanish without a goodbye. Nothing of ours holds rows for longer than this.
+const SESSION: &str = "SET statement_timeout = '10s'; SET lock_timeout = '4s'; \
+     SET idle_in_transaction_session_timeout = '10s'; SET tcp_user_timeout = '10s'; \
+     SET tcp_keepalives_idle = '10s'; SET tcp_keepalives_interval = '3s'; SET tcp_keepalives_count = 3";
+
 impl Database {
     /// Opens the database at `url` (`sqlite:/path/to/file`, created if missing, or `postgres://…`).
     pub async fn connect(url: &str, options: &DatabaseOptions) -> Result<Self, ConnectError> {
+        let breaks = Breaks::default();
         let pools = if url.starts_with("sqlite:") {
             connect_sqlite(url, options).await?
         } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
-            connect_postgres(url, options).await?
+            connect_postgres(url, options, &breaks).await?
         } else {
             return Err(ConnectError::UnknownScheme);
         };
-        Ok(Self { pools, turns: WriteTurns::default() })
+        let turns_timeout = Duration::from_millis(options.acquire_timeout_ms);
+        Ok(Self { pools, turns: WriteTurns::default(), turns_timeout, breaks })
     }
 }
 
@@ -67,7 +94,7 @@ async fn connect_sqlite(url: &str, options: &DatabaseOptions) -> Result<Pools, C
     let base = SqliteConnectOptions::from_str(url)?
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
-        .busy_timeout(timeout)
+        .busy_timeout(timeout.min(Duration::from_millis(LOCK_TIMEOUT_MS)))
         .foreign_keys(true)
         // 16 MiB of page cache for each connection.
         .pragma("cache_size", "-16384")
@@ -82,6 +109,7 @@ async fn connect_sqlite(url: &str, options: &DatabaseOptions) -> Result<Pools, C
             .min_connections(connections)
             .acquire_timeout(timeout)
             .test_before_acquire(false)
+            .before_acquire(|connection, _| Box::pin(is_between_transactions(connection)))
             .idle_timeout(None)
             .max_lifetime(None)
     };
@@ -110,24 +138,31 @@ async fn connect_sqlite(url: &str, options: &DatabaseOptions) -> Result<Pools, C
     Ok(Pools::Sqlite { durable, relaxed, checkpointer, readers, crisis_readers })
 }
 
-async fn connect_postgres(url: &str, options: &DatabaseOptions) -> Result<Pools, ConnectError> {
+/// Whether a connection can begin a transaction. A disk that is full, or fails, has SQLite undo a transaction by
+/// itself; undoing it once more then fails, and sqlx would count the connection as inside that transaction for ever.
+/// Such a connection is closed, and another one opened in its place.
+async fn is_between_transactions(connection: &mut SqliteConnection) -> sqlx::Result<bool> {
+    if connection.is_in_transaction() {
+        // It may only be on its way out: what was dropped without a commit is undone before this is answered.
+        connection.ping().await?;
+    }
+    Ok(!connection.is_in_transaction())
+}
+
+async fn connect_postgres(
+    url: &str,
+    options: &DatabaseOptions,
+    breaks: &Breaks,
+) -> Result<Pools, sqlx::Error> {
     let connect = PgConnectOptions::from_str(url)?.application_name("keepwell");
     let pool = |connections: u32| {
-        PgPoolOptions::new()
+        let pool = PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(Duration::from_millis(options.acquire_timeout_ms))
-            .test_before_acquire(false)
             .after_connect(|connection, _| {
-                Box::pin(async move {
-                    // A process that was stopped in the middle of a transaction must not hold its rows for ever.
-                    connection
-                        .execute(
-                            "SET idle_in_transaction_session_timeout = '10s'; SET statement_timeout = '30s'",
-                        )
-                        .await?;
-                    Ok(())
-                })
-            })
+                Box::pin(async move { connection.execute(SESSION).await.map(|_| ()) })
+            });
+        breaks.watch(pool)
     };
     let general = pool(options.connections_max).connect_with(connect.clone()).await?;
     let crisis = pool(CRISIS_CONNECTIONS).min_connections(CRISIS_CONNECTIONS).connect_with(connect).await?;
@@ -136,7 +171,32 @@ async fn connect_postgres(url: &str, options: &DatabaseOptions) -> Result<Pools,
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::{Durability, turn::Urgency},
+        *,
+    };
+    use crate::on_connection;
+
+    #[tokio::test]
+    async fn a_transaction_that_sqlite_undid_by_itself_leaves_a_database_that_can_be_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("full.db").display());
+        let database = Database::connect(&url, &DatabaseOptions::default()).await.unwrap();
+        // As many times as there are connections that could be spoilt.
+        for _ in 0..=DURABLE_WRITERS {
+            let mut transaction = database.begin(Urgency::General, Durability::Durable, 0).await.unwrap();
+            let undone = on_connection!(transaction, |connection| {
+                connection
+                .execute("CREATE TABLE once (a UNIQUE); INSERT INTO once VALUES (1); INSERT OR ROLLBACK INTO once VALUES (1)")
+                .await
+                .map(|_| ())
+            });
+            assert!(undone.is_err());
+        }
+        let transaction = database.begin(Urgency::General, Durability::Durable, 0).await.unwrap();
+        transaction.commit().await.unwrap();
+        database.close().await;
+    }
 
     #[tokio::test]
     async fn a_new_file_is_opened_by_all_its_connections_at_once() {

@@ -2,9 +2,12 @@
 
 use std::borrow::Cow;
 
-use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::{
+    Connection as _, Executor as _, PgConnection, SqliteConnection,
+    migrate::{MigrateError as Refused, Migration, MigrationType, Migrator},
+};
 
-use super::{Database, Pools};
+use super::{Database, Pools, Trouble};
 
 /// Which SQL a database speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,10 +32,58 @@ pub struct MigrationFile {
     pub postgres: &'static str,
 }
 
-/// The tables could not be brought up to date.
+/// The tables could not be brought up to date. Nothing was changed by the step that failed, nor by any after it.
 #[derive(Debug, thiserror::Error)]
-#[error("the database's tables cannot be brought up to date")]
-pub struct MigrateError(#[from] sqlx::migrate::MigrateError);
+pub enum MigrateError {
+    /// There is a step that only a later version can have made.
+    #[error(
+        "the database's tables were changed by a newer version (step {found}; this version knows {known}); \
+         start that version again, or restore the backup from before it"
+    )]
+    Newer {
+        /// The unknown step.
+        found: i64,
+        /// The last known one.
+        known: i64,
+    },
+    /// A step was applied that has the same number as one of ours and is another one.
+    #[error(
+        "step {0} of the database's tables is not the one that this version knows; \
+         is it the database of another app, or of a version that was never released?"
+    )]
+    Foreign(i64),
+    /// Nothing can be written.
+    #[error(
+        "the database can only be read; give the daemon's user the right to write to the file and its folder, \
+         or name the server that is no standby"
+    )]
+    ReadOnly(#[source] sqlx::Error),
+    /// What is there makes no sense.
+    #[error("the database is damaged; put the file aside and a backup in its place")]
+    Damaged(#[source] sqlx::Error),
+    /// The database refused something else.
+    #[error("the database's tables cannot be brought up to date")]
+    Refused(#[source] sqlx::migrate::MigrateError),
+}
+
+impl MigrateError {
+    fn of(error: Refused, known: i64) -> Self {
+        match error {
+            Refused::VersionMissing(found) if found > known => Self::Newer { found, known },
+            Refused::VersionMissing(step) | Refused::VersionMismatch(step) => Self::Foreign(step),
+            Refused::Execute(error) | Refused::ExecuteMigration(error, _) => Self::of_statement(error),
+            other => Self::Refused(other),
+        }
+    }
+
+    fn of_statement(error: sqlx::Error) -> Self {
+        match Trouble::of(&error) {
+            Some(Trouble::ReadOnly) => Self::ReadOnly(error),
+            Some(Trouble::Damaged) => Self::Damaged(error),
+            _ => Self::Refused(Refused::Execute(error)),
+        }
+    }
+}
 
 impl Database {
     /// Applies every one of `files` that the database has not seen. Safe to run from several processes at once.
@@ -56,10 +107,37 @@ impl Database {
             })
             .collect();
         let migrator = Migrator::with_migrations(migrations);
+        let known = migrator.iter().map(|step| step.version).max().unwrap_or(0);
         match &self.pools {
-            Pools::Sqlite { durable, .. } => migrator.run(durable).await?,
-            Pools::Postgres { general, .. } => migrator.run(general).await?,
+            Pools::Sqlite { durable, .. } => {
+                let mut connection = durable.acquire().await.map_err(MigrateError::of_statement)?;
+                is_writable(&mut connection).await?;
+                migrator.run(&mut *connection).await
+            }
+            // On a connection of its own: a step may take longer than any statement of ours otherwise may.
+            Pools::Postgres { general, .. } => {
+                let connecting = PgConnection::connect_with(&general.connect_options()).await;
+                let mut connection = connecting.map_err(MigrateError::of_statement)?;
+                let migrated = migrator.run(&mut connection).await;
+                // Whatever it says: with the connection go its locks.
+                let _ = connection.close().await;
+                migrated
+            }
         }
-        Ok(())
+        .map_err(|error| MigrateError::of(error, known))
+    }
+}
+
+/// Tells a file that can only be read before anything needs it to be more: SQLite opens it without a word.
+async fn is_writable(connection: &mut SqliteConnection) -> Result<(), MigrateError> {
+    let tried = async {
+        let mut transaction = connection.begin().await?;
+        transaction.execute("PRAGMA user_version = 0").await?;
+        transaction.rollback().await
+    };
+    match tried.await {
+        Err(error) if Trouble::of(&error) == Some(Trouble::ReadOnly) => Err(MigrateError::ReadOnly(error)),
+        // Whatever else stands in the way may be gone by the time that something is to be written.
+        _ => Ok(()),
     }
 }

@@ -3,18 +3,30 @@
 //! Statements are written once, with `$1` placeholders and in the common dialect, and run on whichever connection is
 //! there by [`on_connection!`](crate::on_connection).
 
+mod bound;
+mod breaks;
 mod checkpoint;
 mod connect;
 mod migrate;
+mod snapshot;
 mod transaction;
+mod trouble;
 pub mod turn;
+
+use std::time::Duration;
 
 use sqlx::{PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool, pool::PoolConnection};
 
+pub(crate) use bound::within;
+pub use bound::{STATEMENT_TIMEOUT_MS, bounded};
 pub use connect::{ConnectError, DatabaseOptions};
 pub use migrate::{Dialect, MigrateError, MigrationFile};
+pub use snapshot::Snapshot;
 pub use transaction::{AfterCommit, Durability, Transaction};
+pub(crate) use transaction::{FOLLOW_UP_BYTES_MAX, FOLLOW_UPS_MAX};
+pub use trouble::Trouble;
 
+use breaks::Breaks;
 use turn::WriteTurns;
 
 /// A connection of either kind.
@@ -26,7 +38,8 @@ pub enum Connection<'c> {
     Postgres(&'c mut PgConnection),
 }
 
-/// Runs the same expression on a connection of either kind.
+/// Runs the same statement on a connection of either kind, for at most
+/// [`STATEMENT_TIMEOUT_MS`](crate::database::STATEMENT_TIMEOUT_MS).
 ///
 /// `$from` is anything with a `connection()` method that gives a [`Connection`](crate::database::Connection).
 ///
@@ -39,8 +52,12 @@ pub enum Connection<'c> {
 macro_rules! on_connection {
     ($from:expr, |$connection:ident| $body:expr) => {
         match $from.connection() {
-            $crate::database::Connection::Sqlite($connection) => $body,
-            $crate::database::Connection::Postgres($connection) => $body,
+            $crate::database::Connection::Sqlite($connection) => {
+                $crate::database::bounded(Box::pin(async { $body })).await
+            }
+            $crate::database::Connection::Postgres($connection) => {
+                $crate::database::bounded(Box::pin(async { $body })).await
+            }
         }
     };
 }
@@ -50,6 +67,9 @@ macro_rules! on_connection {
 pub struct Database {
     pools: Pools,
     turns: WriteTurns,
+    /// How long a writer waits for its turn.
+    turns_timeout: Duration,
+    breaks: Breaks,
 }
 
 #[derive(Debug, Clone)]
@@ -113,6 +133,11 @@ impl Database {
             Pools::Sqlite { .. } => Dialect::Sqlite,
             Pools::Postgres { .. } => Dialect::Postgres,
         }
+    }
+
+    /// How many connections to a server have ended without our doing.
+    pub(crate) fn breaks(&self) -> u64 {
+        self.breaks.count()
     }
 
     /// Waits until every connection is closed; SQLite then folds its write-ahead log back into the database file.

@@ -2,11 +2,12 @@
 
 use std::fmt;
 
-use sqlx::{Postgres, Sqlite};
+use sqlx::{PgPool, Postgres, Sqlite};
+use tokio::time::timeout;
 
 use super::{
-    Connection, Database, Pools,
-    turn::{Urgency, WriteTurn},
+    Connection, Database, Pools, bounded,
+    turn::{Urgency, WriteTurn, WriteTurns},
 };
 use crate::{clock::UnixMs, job::NewJob};
 
@@ -19,6 +20,13 @@ pub enum Durability {
     Relaxed,
 }
 
+/// Follow-up jobs that one run may ask for. They are written in its own transaction, and a crisis writer waits for as
+/// long: about 13 ms for this many. A job with more to ask for asks for one that asks for the rest.
+pub(crate) const FOLLOW_UPS_MAX: usize = 256;
+
+/// Bytes of payload of the follow-up jobs that one run may ask for: about 10 ms of writing.
+pub(crate) const FOLLOW_UP_BYTES_MAX: usize = NewJob::PAYLOAD_BYTES_MAX;
+
 /// Something to do once the transaction has committed, and only then; it must be quick and must not fail.
 pub type AfterCommit = Box<dyn FnOnce() + Send>;
 
@@ -26,10 +34,13 @@ pub type AfterCommit = Box<dyn FnOnce() + Send>;
 pub struct Transaction {
     inner: Inner,
     follow_ups: Vec<NewJob>,
+    /// What the present run may still ask for, in jobs and in bytes of payload; `None` once it asked for more.
+    allowance: Option<(usize, usize)>,
     after_commit: Vec<AfterCommit>,
+    when_in_doubt: Vec<AfterCommit>,
     now_ms: UnixMs,
     // Declared last: the next writer's turn comes after the transaction itself is gone.
-    _turn: Option<WriteTurn>,
+    turn: Option<WriteTurn>,
 }
 
 enum Inner {
@@ -47,20 +58,51 @@ impl Database {
     ) -> Result<Transaction, sqlx::Error> {
         let (inner, turn) = match &self.pools {
             Pools::Sqlite { durable, relaxed, .. } => {
-                let turn = self.turns.take(urgency).await;
+                let turn = timeout(self.turns_timeout, self.turns.take(urgency)).await;
+                let turn = turn.map_err(|_| sqlx::Error::PoolTimedOut)?;
                 let pool = if durability == Durability::Durable { durable } else { relaxed };
-                (Inner::Sqlite(pool.begin_with("BEGIN IMMEDIATE").await?), Some(turn))
+                (Inner::Sqlite(bounded(Box::pin(pool.begin_with("BEGIN IMMEDIATE"))).await?), Some(turn))
             }
             Pools::Postgres { general, crisis } => {
                 let pool = if urgency == Urgency::Crisis { crisis } else { general };
-                let mut transaction = pool.begin().await?;
+                let mut transaction = bounded(Box::pin(begin_alive(pool))).await?;
                 if durability == Durability::Relaxed {
-                    sqlx::query("SET LOCAL synchronous_commit = off").execute(&mut *transaction).await?;
+                    let relax = sqlx::query("SET LOCAL synchronous_commit = off");
+                    bounded(relax.execute(&mut *transaction)).await?;
                 }
                 (Inner::Postgres(transaction), None)
             }
         };
-        Ok(Transaction { inner, follow_ups: Vec::new(), after_commit: Vec::new(), now_ms, _turn: turn })
+        Ok(Transaction {
+            inner,
+            follow_ups: Vec::new(),
+            allowance: Some((FOLLOW_UPS_MAX, FOLLOW_UP_BYTES_MAX)),
+            after_commit: Vec::new(),
+            when_in_doubt: Vec::new(),
+            now_ms,
+            turn,
+        })
+    }
+}
+
+/// Begins on a connection that is alive. A server that was restarted leaves every idle connection dead, and each of
+/// them would fail a caller of its own; as long as nothing has begun, the next one can be tried instead.
+async fn begin_alive(pool: &PgPool) -> sqlx::Result<sqlx::Transaction<'static, Postgres>> {
+    let mut tries_left = pool.options().get_max_connections();
+    loop {
+        match pool.begin().await {
+            Err(error) if tries_left > 0 && is_dead(&error) => tries_left -= 1,
+            begun => return begun,
+        }
+    }
+}
+
+/// Whether an error says that the connection has ended, or ends with it (PostgreSQL's 57P01 to 57P05).
+fn is_dead(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) => true,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| code.starts_with("57P")),
+        _ => false,
     }
 }
 
@@ -79,8 +121,36 @@ impl Transaction {
     }
 
     /// Has `job` recorded in this same transaction; it is put in its lane after the commit.
+    ///
+    /// One run may ask for 256 jobs with 4 MiB of payload in all. A run that asks for more is given up (`dead`), and
+    /// nothing of it is kept: whoever has more to ask for asks for a job that asks for the rest.
     pub fn enqueue(&mut self, job: NewJob) {
-        self.follow_ups.push(job);
+        self.allowance = self
+            .allowance
+            .and_then(|(jobs, bytes)| Some((jobs.checked_sub(1)?, bytes.checked_sub(job.payload.len())?)));
+        if self.allowance.is_some() {
+            self.follow_ups.push(job);
+        }
+    }
+
+    /// From here on another run asks.
+    pub(crate) fn begin_run(&mut self) {
+        self.allowance = Some((FOLLOW_UPS_MAX, FOLLOW_UP_BYTES_MAX));
+    }
+
+    /// Whether the present run asked for more follow-up jobs than it may.
+    pub(crate) fn asked_too_much(&self) -> bool {
+        self.allowance.is_none()
+    }
+
+    /// How many follow-up jobs all runs so far have asked for.
+    pub(crate) fn follow_ups(&self) -> usize {
+        self.follow_ups.len()
+    }
+
+    /// The writers that wait behind this one, where writers take turns.
+    pub(crate) fn write_turns(&self) -> Option<WriteTurns> {
+        self.turn.as_ref().and_then(WriteTurn::turns)
     }
 
     /// Runs `action` once the transaction has committed.
@@ -88,31 +158,55 @@ impl Transaction {
         self.after_commit.push(Box::new(action));
     }
 
+    /// Runs `action` if the commit was asked for and nobody can say whether it came to pass: the database fell silent,
+    /// or whoever waited has given up.
+    pub fn when_in_doubt(&mut self, action: impl FnOnce() + Send + 'static) {
+        self.when_in_doubt.push(Box::new(action));
+    }
+
     /// The jobs handed to [`Transaction::enqueue`] so far, taken out for recording.
     pub fn take_follow_ups(&mut self) -> Vec<NewJob> {
         std::mem::take(&mut self.follow_ups)
     }
 
-    /// Makes everything permanent, then runs the [`Transaction::after_commit`] actions.
+    /// Makes everything permanent, then runs the [`Transaction::after_commit`] actions. After an error, or if this is
+    /// dropped before it has answered, the transaction may have committed all the same, and the
+    /// [`Transaction::when_in_doubt`] actions are run.
     ///
     /// Jobs handed to [`Transaction::enqueue`] must have been recorded (the engine's settling does).
     pub async fn commit(self) -> Result<(), sqlx::Error> {
         debug_assert!(self.follow_ups.is_empty(), "follow-up jobs would be lost");
+        // First, so that it goes last however this ends.
+        let turn = self.turn;
+        let mut doubt = Doubt(self.when_in_doubt);
         match self.inner {
-            Inner::Sqlite(transaction) => transaction.commit().await?,
-            Inner::Postgres(transaction) => transaction.commit().await?,
+            Inner::Sqlite(transaction) => bounded(transaction.commit()).await?,
+            Inner::Postgres(transaction) => bounded(transaction.commit()).await?,
         }
+        doubt.0.clear();
         for action in self.after_commit {
             action();
         }
+        drop(turn);
         Ok(())
     }
 
     /// Undoes everything.
     pub async fn rollback(self) -> Result<(), sqlx::Error> {
         match self.inner {
-            Inner::Sqlite(transaction) => transaction.rollback().await,
-            Inner::Postgres(transaction) => transaction.rollback().await,
+            Inner::Sqlite(transaction) => bounded(transaction.rollback()).await,
+            Inner::Postgres(transaction) => bounded(transaction.rollback()).await,
+        }
+    }
+}
+
+/// Runs its actions when dropped.
+struct Doubt(Vec<AfterCommit>);
+
+impl Drop for Doubt {
+    fn drop(&mut self) {
+        for action in self.0.drain(..) {
+            action();
         }
     }
 }
@@ -120,5 +214,39 @@ impl Transaction {
 impl fmt::Debug for Transaction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transaction").field("now_ms", &self.now_ms).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    };
+
+    use sqlx::Executor as _;
+
+    use super::{super::DatabaseOptions, *};
+
+    #[tokio::test]
+    async fn a_commit_that_fails_is_in_doubt_and_one_that_succeeds_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("doubt.db").display());
+        let database = Database::connect(&url, &DatabaseOptions::default()).await.unwrap();
+        for fails in [false, true] {
+            let (doubtful, committed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+            let mut transaction = database.begin(Urgency::General, Durability::Durable, 0).await.unwrap();
+            let (doubt, commit) = (Arc::clone(&doubtful), Arc::clone(&committed));
+            transaction.when_in_doubt(move || doubt.store(true, Ordering::SeqCst));
+            transaction.after_commit(move || commit.store(true, Ordering::SeqCst));
+            if fails {
+                let Connection::Sqlite(connection) = transaction.connection() else { panic!("it is SQLite") };
+                connection.execute("ROLLBACK").await.unwrap();
+            }
+            assert_eq!(transaction.commit().await.is_err(), fails);
+            assert_eq!(doubtful.load(Ordering::SeqCst), fails);
+            assert_eq!(committed.load(Ordering::SeqCst), !fails);
+        }
+        database.close().await;
     }
 }

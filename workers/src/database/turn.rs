@@ -2,12 +2,21 @@
 //! job tens of milliseconds. So writers of one process queue here instead: first the crisis ones, then the rest, each
 //! woken at the moment the one before is done.
 
+//!
+//! Whoever holds the turn for effects of general jobs can learn that a crisis writer waits, and gives way to it; see
+//! [`WriteTurns::crisis_has_waited`].
+
 use std::{
     collections::VecDeque,
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use tokio::sync::oneshot;
+use tokio::{
+    sync::{Notify, oneshot},
+    time::{Instant, sleep_until},
+};
 
 /// Who asks to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,13 +30,28 @@ pub enum Urgency {
 #[derive(Debug, Default)]
 struct Queue {
     taken: bool,
-    crisis: VecDeque<oneshot::Sender<WriteTurn>>,
+    /// Since when each of them waits.
+    crisis: VecDeque<(Instant, oneshot::Sender<WriteTurn>)>,
     general: VecDeque<oneshot::Sender<WriteTurn>>,
+}
+
+impl Queue {
+    /// Since when the first crisis writer has waited that still does.
+    fn crisis_since(&self) -> Option<Instant> {
+        self.crisis.iter().find(|(_, waiting)| !waiting.is_closed()).map(|(since, _)| *since)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    /// Rung when a crisis writer begins to wait.
+    crisis_came: Notify,
 }
 
 /// The queue of writers of one database.
 #[derive(Debug, Clone, Default)]
-pub struct WriteTurns(Arc<Mutex<Queue>>);
+pub struct WriteTurns(Arc<Shared>);
 
 /// The right to write; the next writer gets it when this is dropped.
 #[derive(Debug)]
@@ -36,7 +60,7 @@ pub struct WriteTurn(Option<WriteTurns>);
 impl WriteTurns {
     fn queue(&self) -> MutexGuard<'_, Queue> {
         // The queue holds no invariant that a panic elsewhere could have broken halfway.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for the right to write.
@@ -49,7 +73,10 @@ impl WriteTurns {
             }
             let (sender, receiver) = oneshot::channel();
             match urgency {
-                Urgency::Crisis => queue.crisis.push_back(sender),
+                Urgency::Crisis => {
+                    queue.crisis.push_back((Instant::now(), sender));
+                    self.0.crisis_came.notify_waiters();
+                }
                 Urgency::General => queue.general.push_back(sender),
             }
             receiver
@@ -58,11 +85,34 @@ impl WriteTurns {
         waiting.await.unwrap_or(WriteTurn(None))
     }
 
+    /// Returns once a crisis writer has waited for `patience`.
+    pub(crate) async fn crisis_has_waited(&self, patience: Duration) {
+        loop {
+            let mut came = pin!(self.0.crisis_came.notified());
+            // From here on no ring is missed.
+            came.as_mut().enable();
+            let since = self.queue().crisis_since();
+            match since {
+                None => came.await,
+                Some(since) => {
+                    sleep_until(since + patience).await;
+                    if self.queue().crisis_since().is_some_and(|still| still + patience <= Instant::now()) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
     fn pass_on(&self) {
         loop {
             let next = {
                 let mut queue = self.queue();
-                let next = queue.crisis.pop_front().or_else(|| queue.general.pop_front());
+                let next = queue
+                    .crisis
+                    .pop_front()
+                    .map(|(_, waiting)| waiting)
+                    .or_else(|| queue.general.pop_front());
                 if next.is_none() {
                     queue.taken = false;
                 }
@@ -75,6 +125,13 @@ impl WriteTurns {
                 Err(mut refused) => refused.0 = None,
             }
         }
+    }
+}
+
+impl WriteTurn {
+    /// The queue that this turn belongs to.
+    pub(crate) fn turns(&self) -> Option<WriteTurns> {
+        self.0.clone()
     }
 }
 
@@ -110,6 +167,28 @@ mod tests {
             release,
         );
         assert_eq!(*order.lock().unwrap_or_else(PoisonError::into_inner), ["crisis", "general"]);
+    }
+
+    #[tokio::test]
+    async fn the_holder_of_the_turn_learns_of_a_crisis_that_waits_and_of_nobody_else() {
+        let turns = WriteTurns::default();
+        let first = turns.take(Urgency::General).await;
+        let mut told = Box::pin(turns.crisis_has_waited(Duration::ZERO));
+        let mut general = Box::pin(turns.take(Urgency::General));
+        assert!(futures_util::poll!(&mut general).is_pending());
+        assert!(futures_util::poll!(&mut told).is_pending(), "general writers wait for their turn");
+        {
+            let mut gave_up = Box::pin(turns.take(Urgency::Crisis));
+            assert!(futures_util::poll!(&mut gave_up).is_pending());
+        }
+        assert!(futures_util::poll!(&mut told).is_pending(), "this one has gone again");
+        let mut crisis = Box::pin(turns.take(Urgency::Crisis));
+        assert!(futures_util::poll!(&mut crisis).is_pending());
+        told.await;
+        drop(first);
+        let _held = crisis.await;
+        let mut told = Box::pin(turns.crisis_has_waited(Duration::ZERO));
+        assert!(futures_util::poll!(&mut told).is_pending(), "it has its turn now");
     }
 
     #[tokio::test]

@@ -1,39 +1,33 @@
 //! The engine as an app sees it: start it, enqueue jobs, ask how things stand, shut it down.
 
+mod operations;
+mod start;
 mod threads;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use tokio::{sync::Mutex, task::JoinSet};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    caretaker::Caretaker,
-    clock::{SharedClock, UnixMs},
-    database::{Database, turn::Urgency},
+    clock::SharedClock,
+    database::{Database, Trouble},
     handler::Registry,
     id::{JobId, NodeId},
     job::{NewJob, Recorded},
     lane::Lane,
-    lanes::{Bells, ClaimScope, LaneError, Lanes, LanesOptions, NodeInfo, PlacementQueue, Rebuilt, placer},
-    ledger::{Committer, EnqueueError, Ledger, committer},
+    lanes::{Behind, LaneError, Lanes, LanesOptions, PlacementQueue, RebuildProgress, Rebuilt},
+    ledger::{Committer, EnqueueError, Ledger, Recording},
     observer::Observer,
     pool::Member,
-    runtime::{self, Threads},
     seal::KeyRing,
 };
 
 pub use crate::caretaker::Retention;
-use threads::{Shared, listen};
-
-/// How long crisis work waits for an answer of Redis, in milliseconds; it is usually there within one.
-const CRISIS_RESPONSE_TIMEOUT_MS: u64 = 200;
+pub use operations::{Step, StepError};
 
 /// How an engine is sized.
 #[derive(Debug, Clone)]
@@ -102,7 +96,7 @@ pub enum StartError {
     Thread(#[from] std::io::Error),
 }
 
-/// A job could not be retried.
+/// A job could not be retried or cancelled.
 #[derive(Debug, thiserror::Error)]
 #[error("the ledger cannot be written")]
 pub struct RetryError(#[from] sqlx::Error);
@@ -113,12 +107,21 @@ pub struct RetryError(#[from] sqlx::Error);
 pub struct EngineHealth {
     /// The database answers.
     pub ledger_ok: bool,
+    /// What kept jobs from being recorded when that was tried last; `None` if nothing did.
+    pub trouble: Option<Trouble>,
     /// Redis answers.
     pub lanes_ok: bool,
     /// Something owed may be missing from the lanes; a rebuild is due or under way.
     pub lanes_behind: bool,
     /// Nothing more is claimed.
     pub draining: bool,
+}
+
+impl EngineHealth {
+    /// Whether jobs can be recorded, as far as is known.
+    pub fn takes_jobs(&self) -> bool {
+        self.ledger_ok && self.trouble.is_none()
+    }
 }
 
 /// What was last seen of the engine's parts.
@@ -139,8 +142,11 @@ struct Inner {
     crisis_door: Committer,
     general_door: Committer,
     general_placements: PlacementQueue,
-    behind: Arc<AtomicBool>,
+    behind: Arc<Behind>,
     pulse: Arc<Pulse>,
+    recording: Recording,
+    /// What callers have begun and must be ended even if they do not wait for it.
+    errands: TaskTracker,
     drain: CancellationToken,
     /// One for each pool's thread, cancelled when the pool has ended.
     ended: [CancellationToken; 2],
@@ -156,111 +162,6 @@ struct Running {
 }
 
 impl Engine {
-    /// Starts the committers, and the pools if this process runs jobs. Redis may be away: it is connected to when it
-    /// comes.
-    pub fn start(parts: EngineParts, options: &EngineOptions) -> Result<Self, StartError> {
-        let EngineParts { database, keys, clock, registry, redis_url, observer } = parts;
-        let ledger = Ledger::new(database, keys, Arc::clone(&clock), registry);
-        let lanes = Lanes::connect(&redis_url, options.lanes.clone(), Arc::clone(&clock))?;
-        let info = node_info(options, clock.now_ms());
-        let bells = Arc::new(Bells::default());
-        // What an earlier life may have left behind is for those to look for who run jobs.
-        let behind = Arc::new(AtomicBool::new(options.runs_jobs));
-        let (drain, close) = (CancellationToken::new(), CancellationToken::new());
-        let (crisis_placements, crisis_placer) = placer(Arc::clone(&bells), Arc::clone(&behind));
-        let (general_placements, general_placer) = placer(Arc::clone(&bells), Arc::clone(&behind));
-        let (crisis_door, crisis_committer) =
-            committer(ledger.clone(), Urgency::Crisis, crisis_placements.clone());
-        let (general_door, general_committer) =
-            committer(ledger.clone(), Urgency::General, general_placements.clone());
-        let member = Arc::new(Member::new(lanes.clone(), info.clone(), Arc::clone(&behind)));
-        let pulse = Arc::new(Pulse::default());
-
-        let mut threads = Vec::new();
-        let shared = Shared {
-            ledger: ledger.clone(),
-            redis_url,
-            lanes_options: options.lanes.clone(),
-            info,
-            behind: Arc::clone(&behind),
-            bells: Arc::clone(&bells),
-            observer,
-            drain: drain.clone(),
-            ended: CancellationToken::new(),
-            turns: Arc::default(),
-            close: close.clone(),
-            drain_timeout: Duration::from_millis(options.drain_timeout_ms),
-        };
-        let crisis_slots = options.runs_jobs.then_some(options.crisis_slots);
-        // A Redis that hangs is left alone after this long, and the ledger asked instead.
-        let impatient =
-            LanesOptions { response_timeout_ms: CRISIS_RESPONSE_TIMEOUT_MS, ..options.lanes.clone() };
-        let crisis = Shared {
-            lanes_options: impatient,
-            ended: CancellationToken::new(),
-            turns: Arc::default(),
-            ..shared.clone()
-        };
-        let turns = options.runs_jobs.then(|| [Arc::clone(&crisis.turns), Arc::clone(&shared.turns)]);
-        let ended = [crisis.ended.clone(), shared.ended.clone()];
-        threads.push(runtime::on_own_thread("keepwell-crisis", Threads::One, move || {
-            crisis.run(
-                "keepwell-crisis",
-                ClaimScope::Crisis,
-                crisis_slots,
-                crisis_placer,
-                Some(crisis_committer),
-                crisis_placements,
-                None,
-            )
-        })?);
-        let slots = options.runs_jobs.then_some(options.slots);
-        let (general_queue, general_member) = (general_placements.clone(), Arc::clone(&member));
-        let threads_max = options.threads.max(1);
-        threads.push(runtime::on_own_thread("keepwell-pool", Threads::Many(threads_max), move || {
-            shared.run(
-                "keepwell-pool",
-                ClaimScope::General,
-                slots,
-                general_placer,
-                None,
-                general_queue,
-                Some(general_member),
-            )
-        })?);
-
-        let mut tasks = JoinSet::new();
-        runtime::start(&mut tasks, general_committer.run(close.clone()));
-        let caretaker = Caretaker {
-            ledger: ledger.clone(),
-            lanes: lanes.clone(),
-            member: Arc::clone(&member),
-            bells: Arc::clone(&bells),
-            behind: Arc::clone(&behind),
-            pulse: Arc::clone(&pulse),
-            retention: options.retention,
-            works: options.runs_jobs,
-            stop: drain.clone(),
-        };
-        runtime::start(&mut tasks, caretaker.run());
-        runtime::start(&mut tasks, listen(lanes.clone(), bells, drain.clone()));
-        Ok(Self(Arc::new(Inner {
-            ledger,
-            lanes,
-            member,
-            crisis_door,
-            general_door,
-            general_placements,
-            behind,
-            pulse,
-            drain,
-            ended,
-            turns,
-            close,
-            running: Mutex::new(Running { threads, tasks }),
-        })))
-    }
-
     /// Records `job`. When this returns, the job is on disk and will be run.
     pub async fn enqueue(&self, job: NewJob) -> Result<Recorded, EnqueueError> {
         let mut recorded = self.enqueue_all(vec![job]).await?;
@@ -287,15 +188,32 @@ impl Engine {
     }
 
     /// Owes a dead or cancelled job again, its attempts counted from zero. `false` if there is no such job.
+    ///
+    /// Once begun it is brought to its end, whether or not the caller waits for it.
     pub async fn retry(&self, id: JobId) -> Result<bool, RetryError> {
-        let Some(placement) = self.0.ledger.revive(id).await? else { return Ok(false) };
-        self.0.general_placements.push(vec![placement]);
-        Ok(true)
+        Ok(self.revive(vec![id]).await? == 1)
+    }
+
+    /// Owes those of `ids` again that are dead or cancelled; says how many.
+    async fn revive(&self, ids: Vec<JobId>) -> Result<u64, sqlx::Error> {
+        let (ledger, placements) = (self.0.ledger.clone(), self.0.general_placements.clone());
+        let revived = self.0.errands.spawn(async move { ledger.revive(&ids, &placements).await });
+        revived.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
+    }
+
+    /// Cancels an owed job. `false` if there is no such job. If it is running, its effects are not applied.
+    pub async fn cancel(&self, id: JobId) -> Result<bool, RetryError> {
+        Ok(self.0.ledger.cancel(&[id]).await? == 1)
     }
 
     /// Puts every owed job that no lane holds back into its lane.
     pub async fn rebuild(&self) -> Result<Rebuilt, LaneError> {
         self.0.lanes.rebuild(&self.0.ledger, self.0.member.node()).await
+    }
+
+    /// How far the comparison of the lanes with the ledger has come that is under way in this process, if one is.
+    pub fn rebuild_progress(&self) -> Option<RebuildProgress> {
+        self.0.lanes.rebuild_progress()
     }
 
     /// The general pool's present identity among the nodes.
@@ -313,8 +231,9 @@ impl Engine {
     pub fn health(&self) -> EngineHealth {
         EngineHealth {
             ledger_ok: self.0.pulse.ledger_ok.load(Ordering::Acquire),
+            trouble: self.0.recording.trouble(),
             lanes_ok: self.0.pulse.lanes_ok.load(Ordering::Acquire),
-            lanes_behind: self.0.behind.load(Ordering::Acquire),
+            lanes_behind: self.0.behind.is_marked(),
             draining: self.0.drain.is_cancelled(),
         }
     }
@@ -323,6 +242,8 @@ impl Engine {
     /// Returns when everything is down.
     pub async fn shutdown(&self) {
         self.0.drain.cancel();
+        self.0.errands.close();
+        self.0.errands.wait().await;
         let mut running = self.0.running.lock().await;
         // The placers go on until the pools have ended: a job's last effects may still ask for others.
         for ended in &self.0.ended {
@@ -337,11 +258,6 @@ impl Engine {
         }
         while running.tasks.join_next().await.is_some() {}
     }
-}
-
-fn node_info(options: &EngineOptions, started_ms: UnixMs) -> NodeInfo {
-    let (instance, host) = (options.instance.clone(), options.host.clone());
-    NodeInfo { instance, host, pid: std::process::id(), started_ms }
 }
 
 impl std::fmt::Debug for Engine {

@@ -1,10 +1,7 @@
-//! The life of a pool's thread, and what the engine listens to.
+//! The life of a pool's thread.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64},
-    },
+    sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -12,7 +9,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    lanes::{Bells, ClaimScope, Lanes, LanesOptions, NodeInfo, PlacementQueue, PlacerTask},
+    clock::SharedClock,
+    lanes::{Behind, Bells, ClaimScope, Lanes, LanesOptions, NodeInfo, PlacementQueue, PlacerTask},
     ledger::{CommitterTask, Ledger},
     observer::Observer,
     pool::{Keeper, Member, Pool},
@@ -26,7 +24,7 @@ pub(super) struct Shared {
     pub(super) redis_url: String,
     pub(super) lanes_options: LanesOptions,
     pub(super) info: NodeInfo,
-    pub(super) behind: Arc<AtomicBool>,
+    pub(super) behind: Arc<Behind>,
     pub(super) bells: Arc<Bells>,
     pub(super) observer: Arc<dyn Observer>,
     pub(super) drain: CancellationToken,
@@ -38,6 +36,11 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// The same for another pool's thread.
+    pub(super) fn beside(&self, lanes_options: LanesOptions) -> Self {
+        Self { lanes_options, ended: CancellationToken::new(), turns: Arc::default(), ..self.clone() }
+    }
+
     /// The life of a pool's thread, on connections of its own.
     #[allow(clippy::too_many_arguments)] // Each is a different end of the engine's channels.
     pub(super) async fn run(
@@ -45,10 +48,9 @@ impl Shared {
         name: &'static str,
         scope: ClaimScope,
         slots: Option<usize>,
-        placer: PlacerTask,
-        committer: Option<CommitterTask>,
         placements: PlacementQueue,
-        member: Option<Arc<Member>>,
+        door: Option<(PlacerTask, CommitterTask)>,
+        member: Arc<Member>,
     ) {
         let lanes =
             match Lanes::connect(&self.redis_url, self.lanes_options.clone(), Arc::clone(&self.ledger.clock))
@@ -61,23 +63,12 @@ impl Shared {
                 }
             };
         let mut tasks = JoinSet::new();
-        runtime::start(&mut tasks, placer.run(lanes.clone(), self.close.clone()));
-        if let Some(committer) = committer {
+        if let Some((placer, committer)) = door {
+            runtime::start(&mut tasks, placer.run(lanes.clone(), self.close.clone()));
             runtime::start(&mut tasks, committer.run(self.close.clone()));
         }
         if let Some(slots) = slots {
-            let member = member.unwrap_or_else(|| {
-                Arc::new(Member::new(lanes.clone(), self.info.clone(), Arc::clone(&self.behind)))
-            });
             adopt(&lanes, &member, &self.info.instance, scope).await;
-            let left = CancellationToken::new();
-            let keeper = Keeper {
-                member: Arc::clone(&member),
-                lanes: lanes.clone(),
-                lease: Duration::from_millis(self.lanes_options.lease_ms),
-                stop: left.clone(),
-            };
-            runtime::start(&mut tasks, keeper.run());
             let pool = Pool {
                 name,
                 scope,
@@ -86,17 +77,39 @@ impl Shared {
                 lanes,
                 member,
                 placements,
+                behind: self.behind,
                 bells: self.bells,
                 observer: self.observer,
                 drain: self.drain,
                 turns: self.turns,
             };
             pool.run(self.drain_timeout).await;
-            left.cancel();
         }
         self.ended.cancel();
         while tasks.join_next().await.is_some() {}
     }
+}
+
+/// Keeps the leases of the pools' `members`, each until its pool has left. On a thread that runs nothing else: a
+/// handler that hogs its own must not make the pool look dead, or everything that the pool runs would run elsewhere
+/// too. Whether the pools' loops still turn is for the watchdog to see.
+pub(super) async fn keep_leases(
+    redis_url: String,
+    options: LanesOptions,
+    clock: SharedClock,
+    members: [(Arc<Member>, CancellationToken); 2],
+) {
+    let lease = Duration::from_millis(options.lease_ms);
+    let lanes = match Lanes::connect(&redis_url, options, clock) {
+        Ok(lanes) => lanes,
+        // The same address was opened a moment ago.
+        Err(error) => return tracing::error!(error = %error, "the lanes cannot be opened"),
+    };
+    let mut keepers = JoinSet::new();
+    for (member, left) in members {
+        runtime::start(&mut keepers, Keeper { member, lanes: lanes.clone(), lease, stop: left }.run());
+    }
+    while keepers.join_next().await.is_some() {}
 }
 
 /// Takes back at once what earlier lives of this installation held. The general pool does it for both.
@@ -109,38 +122,5 @@ async fn adopt(lanes: &Lanes, member: &Member, instance: &str, scope: ClaimScope
                 tracing::debug!(error = %error, "nothing adopted; leases will run out by themselves");
             }
         }
-    }
-}
-
-/// Rings the bells when another process has put something into a lane.
-pub(super) async fn listen(lanes: Lanes, bells: Arc<Bells>, stop: CancellationToken) {
-    use futures_util::StreamExt as _;
-    let mut wait = Duration::from_millis(50);
-    while !stop.is_cancelled() {
-        let listening = tokio::select! {
-            () = stop.cancelled() => return,
-            listening = tokio::time::timeout(Duration::from_secs(5), lanes.listen()) => listening,
-        };
-        if let Ok(Ok(mut listener)) = listening {
-            wait = Duration::from_millis(50);
-            bells.ring_all();
-            let mut messages = listener.on_message();
-            loop {
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    message = messages.next() => match message {
-                        Some(message) if message.get_payload_bytes() == b"0" => bells.ring_all(),
-                        Some(_) => bells.general.notify_one(),
-                        None => break,
-                    },
-                }
-            }
-            bells.ring_all();
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(wait.mul_f64(0.5 + rand::random::<f64>() / 2.0)) => {}
-        }
-        wait = (wait * 2).min(Duration::from_secs(2));
     }
 }

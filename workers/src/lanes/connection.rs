@@ -2,12 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use redis::{
-    Client, RedisError,
-    aio::{ConnectionManager, ConnectionManagerConfig},
-};
+use redis::{Client, RedisError};
 
-use super::{keys::Keys, scripts::Scripts};
+use super::{
+    keys::Keys,
+    link::{self, Link},
+    progress::Progress,
+    scripts::Scripts,
+    trouble::Trouble,
+};
 use crate::clock::SharedClock;
 
 /// What the lanes need to know.
@@ -20,7 +23,7 @@ pub struct LanesOptions {
     /// A job of the realtime, standard or background lane that is older than this has aged, in milliseconds: it goes
     /// right after the crisis lane, for at most an eighth of the free slots.
     pub ageing_ms: u64,
-    /// How long one command may take before the connection counts as broken, in milliseconds.
+    /// How long one command may take before the connection counts as broken and is replaced, in milliseconds.
     pub response_timeout_ms: u64,
 }
 
@@ -55,48 +58,52 @@ pub enum LaneError {
     CrisisNeedsOverride,
 }
 
+impl LaneError {
+    /// What an operator can do about it, if Redis is the trouble.
+    pub fn hint(&self) -> Option<&'static str> {
+        self.trouble().map(Trouble::hint)
+    }
+
+    /// The kind of trouble with Redis, if it is that.
+    pub(crate) fn trouble(&self) -> Option<Trouble> {
+        match self {
+            LaneError::Redis(error) => Some(Trouble::of(error)),
+            _ => None,
+        }
+    }
+}
+
 impl From<RedisError> for LaneError {
     fn from(error: RedisError) -> Self {
         if error.code() == Some("LEASELOST") { LaneError::LeaseLost } else { LaneError::Redis(error) }
     }
 }
 
-/// How long connecting may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// The longest wait between two attempts to connect again.
-const RECONNECT_DELAY_MAX: Duration = Duration::from_millis(500);
-
 /// One connection to the lanes. Cheap to clone; clones share the connection.
 #[derive(Clone)]
 pub struct Lanes {
-    pub(super) redis: ConnectionManager,
+    pub(super) redis: Link,
     pub(super) client: Client,
     pub(super) keys: Arc<Keys>,
     pub(super) scripts: Arc<Scripts>,
     pub(super) options: LanesOptions,
     pub(super) clock: SharedClock,
+    pub(super) progress: Arc<Progress>,
 }
 
 impl Lanes {
     /// A connection to the Redis at `url` (`redis://…`, `unix:///path`), opened when first used and again whenever it
-    /// breaks. Must be called on the runtime that will use it.
+    /// breaks, falls silent, or leads to a server that cannot help.
     pub fn connect(url: &str, options: LanesOptions, clock: SharedClock) -> Result<Self, LaneError> {
-        let client = Client::open(url)?;
-        let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(Duration::from_millis(options.response_timeout_ms)))
-            .set_min_delay(Duration::from_millis(10))
-            .set_max_delay(RECONNECT_DELAY_MAX)
-            .set_number_of_retries(2);
-        let redis = ConnectionManager::new_lazy_with_config(client.clone(), config)?;
+        let client = link::client(url)?;
         Ok(Self {
-            redis,
+            redis: Link::new(client.clone(), Duration::from_millis(options.response_timeout_ms)),
             client,
             keys: Arc::new(Keys::new(&options.key_prefix)),
             scripts: Arc::new(Scripts::new()),
             options,
             clock,
+            progress: Arc::default(),
         })
     }
 
@@ -104,13 +111,6 @@ impl Lanes {
     pub async fn ping(&self) -> Result<(), LaneError> {
         redis::cmd("PING").exec_async(&mut self.redis.clone()).await?;
         Ok(())
-    }
-
-    /// A connection that only listens for wake-ups.
-    pub(crate) async fn listen(&self) -> Result<redis::aio::PubSub, LaneError> {
-        let mut listener = self.client.get_async_pubsub().await?;
-        listener.subscribe(self.keys.wake()).await?;
-        Ok(listener)
     }
 }
 

@@ -18,7 +18,8 @@ impl Keys {
         let waiting = Lane::ALL.map(|lane| key(&format!("lane:{lane}")));
         let later = Lane::ALL.map(|lane| key(&format!("later:{lane}")));
         let rest =
-            ["turns", "parked", "crashes", "paused", "counters", "quarantine", "idle", "wake"].map(key);
+            ["turns", "parked", "crashes", "paused", "counters", "quarantine", "idle", "wake", "recent"]
+                .map(key);
         Self {
             before_claims: [key("nodes"), key("info")],
             after_claims: waiting.into_iter().chain(later).chain(rest).collect(),

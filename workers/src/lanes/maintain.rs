@@ -1,9 +1,11 @@
 //! What keeps the lanes honest: nodes, pauses, the quarantine, and whether this is still the same Redis.
 
+use std::collections::HashSet;
+
 use redis::AsyncCommands as _;
 use serde::{Deserialize, Serialize};
 
-use super::{LaneError, Lanes, scripts::Reap};
+use super::{LaneError, Lanes, Trouble, scripts::Reap};
 use crate::{
     id::{JobId, NodeId},
     lane::Lane,
@@ -62,8 +64,7 @@ impl Lanes {
         if lane == Lane::Crisis && !override_crisis {
             return Err(LaneError::CrisisNeedsOverride);
         }
-        let () = self.redis.clone().hset(self.keys.paused(), lane.index(), reason).await?;
-        Ok(())
+        self.set_paused(lane, reason).await
     }
 
     /// Lets a lane go on.
@@ -88,11 +89,27 @@ impl Lanes {
     }
 
     /// The identity of the server's present life: another one means that it was restarted or failed over, and may have
-    /// forgotten something.
-    pub(crate) async fn server_life(&self) -> Result<String, LaneError> {
-        let info: String = redis::cmd("INFO").arg("server").query_async(&mut self.redis.clone()).await?;
+    /// forgotten something. Nothing if it may not be asked; an emptied server is then noticed by the nodes it forgot.
+    pub(crate) async fn server_life(&self) -> Result<Option<String>, LaneError> {
+        let answer = redis::cmd("INFO").arg("server").query_async(&mut self.redis.clone()).await;
+        let info: String = match answer {
+            Err(error) if Trouble::of(&error) == Trouble::Forbidden => return Ok(None),
+            answer => answer?,
+        };
         let life = info.lines().find_map(|line| line.strip_prefix("run_id:"));
-        Ok(life.unwrap_or_default().trim().to_owned())
+        Ok(life.map(|life| life.trim().to_owned()))
+    }
+
+    /// The jobs that a node has claimed or that are quarantined: whoever takes jobs from the ledger leaves them alone.
+    pub(crate) async fn spoken_for(&self) -> Result<HashSet<JobId>, LaneError> {
+        let mut redis = self.redis.clone();
+        // What is quarantined is on its way to being buried, and must not run once more before that.
+        let quarantined: Vec<Vec<u8>> = redis.lrange(self.keys.quarantine(), 0, -1).await?;
+        let mut taken: HashSet<JobId> = quarantined.iter().filter_map(|id| JobId::from_bytes(id)).collect();
+        for (node, _) in self.nodes().await? {
+            taken.extend(self.claims_of(node).await?);
+        }
+        Ok(taken)
     }
 }
 

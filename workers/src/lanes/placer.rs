@@ -4,15 +4,15 @@
 //! If Redis is away or the queue is full, the placements are dropped and the lanes are marked as behind; the next
 //! rebuild finds every owed job that no lane holds.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{
+    Notify,
+    mpsc::{self, error::TrySendError},
+};
 use tokio_util::sync::CancellationToken;
 
-use super::{Lanes, Placement};
+use super::{Behind, Lanes, Placement};
 use crate::lane::Lane;
 
 /// Batches that may wait for Redis.
@@ -25,19 +25,23 @@ const JOBS_AT_ONCE: usize = 500;
 #[derive(Debug, Clone)]
 pub(crate) struct PlacementQueue {
     batches: mpsc::Sender<Vec<Placement>>,
-    behind: Arc<AtomicBool>,
+    behind: Arc<Behind>,
 }
 
 impl PlacementQueue {
     /// Something may have been recorded that was never placed.
     pub(crate) fn mark_behind(&self) {
-        self.behind.store(true, Ordering::Release);
+        self.behind.mark();
     }
 
     /// Has `placements` put into their lanes soon.
     pub(crate) fn push(&self, placements: Vec<Placement>) {
-        if !placements.is_empty() && self.batches.try_send(placements).is_err() {
-            self.behind.store(true, Ordering::Release);
+        if placements.is_empty() {
+            return;
+        }
+        if let Err(unsent) = self.batches.try_send(placements) {
+            let (TrySendError::Full(lost) | TrySendError::Closed(lost)) = unsent;
+            note_lost(&self.behind, &lost);
         }
     }
 }
@@ -46,7 +50,7 @@ impl PlacementQueue {
 #[derive(Debug)]
 pub(crate) struct PlacerTask {
     batches: mpsc::Receiver<Vec<Placement>>,
-    behind: Arc<AtomicBool>,
+    behind: Arc<Behind>,
     bells: Arc<Bells>,
 }
 
@@ -68,7 +72,7 @@ impl Bells {
 }
 
 /// A placer that rings `bells`, and sets `behind` when the lanes miss something.
-pub(crate) fn placer(bells: Arc<Bells>, behind: Arc<AtomicBool>) -> (PlacementQueue, PlacerTask) {
+pub(crate) fn placer(bells: Arc<Bells>, behind: Arc<Behind>) -> (PlacementQueue, PlacerTask) {
     let (sender, receiver) = mpsc::channel(BATCHES_WAITING_MAX);
     let task = PlacerTask { batches: receiver, behind: Arc::clone(&behind), bells };
     (PlacementQueue { batches: sender, behind }, task)
@@ -83,9 +87,13 @@ impl PlacerTask {
                 batch.extend(more);
             }
             if let Err(error) = lanes.place(&batch).await
-                && !self.behind.swap(true, Ordering::AcqRel)
+                && note_lost(&self.behind, &batch)
             {
-                tracing::warn!(error = %error, "jobs are recorded but cannot be put into their lanes; they will be found again");
+                tracing::warn!(
+                    error = %error,
+                    hint = error.hint(),
+                    "jobs are recorded but cannot be put into their lanes; they will be found again"
+                );
             }
             // Even if Redis is away: crisis jobs are then run straight from the ledger.
             if batch.iter().any(|placement| placement.lane == Lane::Crisis) {
@@ -94,6 +102,14 @@ impl PlacerTask {
             self.bells.general.notify_one();
         }
     }
+}
+
+/// `true` if nothing was missing before.
+fn note_lost(behind: &Behind, lost: &[Placement]) -> bool {
+    if lost.iter().any(|placement| placement.lane == Lane::Crisis) {
+        behind.mark_crisis();
+    }
+    behind.mark()
 }
 
 /// The next message; once `close` is cancelled, only what was already sent.

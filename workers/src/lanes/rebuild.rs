@@ -4,11 +4,14 @@
 //! over. The crisis lane comes first. A job that is placed twice (it moved while we looked) is harmless: its second
 //! delivery finds nothing owed.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
-use redis::{AsyncCommands as _, ExistenceCheck, SetExpiry, SetOptions};
+use redis::AsyncCommands as _;
 
-use super::{LaneError, Lanes, Placement};
+use super::{
+    LaneError, Lanes,
+    progress::{RebuildProgress, Underway},
+};
 use crate::{
     database::turn::Urgency,
     id::{JobId, NodeId},
@@ -22,8 +25,15 @@ const IDS_AT_ONCE: isize = 10_000;
 /// Owed rows read from the ledger at once.
 const ROWS_AT_ONCE: u32 = 5_000;
 
+/// Jobs placed between two extensions of the lock.
+const PLACED_AT_ONCE: usize = 500;
+
 /// The rebuild lock runs out by itself this long after its holder died, in milliseconds.
 const LOCK_MS: u64 = 15_000;
+
+/// Jobs that were recorded within this time are compared last, so that whoever recorded them has placed them by then
+/// and they are not placed twice. In milliseconds.
+const FRESH_MS: u64 = 250;
 
 /// What a rebuild did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -38,17 +48,24 @@ impl Lanes {
     /// Places every job that was owed when this was called and that no lane holds. Jobs recorded since then are
     /// placed by whoever recorded them.
     pub async fn rebuild(&self, ledger: &Ledger, node: NodeId) -> Result<Rebuilt, LaneError> {
+        let _turn = self.progress.turn.lock().await;
         let lock = self.keys.rebuilding();
         let mut redis = self.redis.clone();
-        let options =
-            SetOptions::default().conditional_set(ExistenceCheck::NX).with_expiration(SetExpiry::PX(LOCK_MS));
-        let locked: Option<String> = redis.set_options(&lock, node.to_string(), options).await?;
+        let mut taking = self.scripts.lock.key(&lock);
+        taking.key(self.keys.wake()).arg(node.to_string()).arg(LOCK_MS);
+        let locked: Option<String> = taking.invoke_async(&mut redis).await?;
         if locked.is_none() && !self.may_take_over(&lock, node).await? {
             return Err(LaneError::RebuildElsewhere);
         }
-        let rebuilt = self.rebuild_locked(ledger, &lock).await;
+        let underway = self.progress.begin(self.clock.now_ms());
+        let rebuilt = self.rebuild_locked(ledger, &lock, &underway).await;
         let _: Result<(), _> = redis.del(&lock).await;
         rebuilt
+    }
+
+    /// How far the rebuild has come that is under way in this process.
+    pub fn rebuild_progress(&self) -> Option<RebuildProgress> {
+        self.progress.present()
     }
 
     /// Whether whoever holds `lock` is this very node, which did not hear that it got it (Redis stood still), or has
@@ -60,38 +77,70 @@ impl Lanes {
         Ok(holder == node.to_string() || !alive)
     }
 
-    async fn rebuild_locked(&self, ledger: &Ledger, lock: &str) -> Result<Rebuilt, LaneError> {
-        let newest = JobId::earliest_at(self.clock.now_ms());
+    async fn rebuild_locked(
+        &self,
+        ledger: &Ledger,
+        lock: &str,
+        underway: &Underway,
+    ) -> Result<Rebuilt, LaneError> {
+        let now_ms = self.clock.now_ms();
+        let (newest, fresh) = (JobId::earliest_at(now_ms), JobId::earliest_at(now_ms - FRESH_MS as i64));
         let mut rebuilt = Rebuilt::default();
-        for lane in Lane::ALL {
-            let urgency = if lane == Lane::Crisis { Urgency::Crisis } else { Urgency::General };
-            let mut held: Option<HashSet<JobId>> = None;
-            let mut after = None;
-            loop {
-                let page = ledger.owed(lane, after, ROWS_AT_ONCE, urgency).await?;
-                let Some(last) = page.last() else { break };
-                after = Some(last.id);
-                let full = page.len() == ROWS_AT_ONCE as usize;
-                if held.is_none() {
-                    held = Some(self.held_by(lane, lock).await?);
-                }
-                let missing: Vec<Placement> = page
-                    .iter()
-                    .filter(|owed| {
-                        owed.id < newest && !held.as_ref().is_some_and(|held| held.contains(&owed.id))
-                    })
-                    .copied()
-                    .collect();
-                rebuilt.owed += page.len() as u64;
-                rebuilt.placed += missing.len() as u64;
-                self.place(&missing).await?;
-                self.keep_lock(lock).await?;
-                if !full || after.is_some_and(|id| id >= newest) {
-                    break;
-                }
-            }
+        // A crisis job that lies in its lane twice is better than one that waits.
+        self.compare(Lane::Crisis, (None, newest), ledger, lock, underway, &mut rebuilt).await?;
+        underway.estimate(ledger.owed_count().await?);
+        let others = Lane::ALL.into_iter().filter(|lane| *lane != Lane::Crisis);
+        for lane in others.clone() {
+            self.compare(lane, (None, fresh), ledger, lock, underway, &mut rebuilt).await?;
+        }
+        let since_ms = u64::try_from(self.clock.now_ms() - now_ms).unwrap_or(0);
+        tokio::time::sleep(Duration::from_millis(FRESH_MS.saturating_sub(since_ms))).await;
+        for lane in others {
+            self.compare(lane, (Some(fresh), newest), ledger, lock, underway, &mut rebuilt).await?;
         }
         Ok(rebuilt)
+    }
+
+    /// Places what is owed in `lane`, with ids after the first of `span` and before its second, and not held.
+    async fn compare(
+        &self,
+        lane: Lane,
+        span: (Option<JobId>, JobId),
+        ledger: &Ledger,
+        lock: &str,
+        underway: &Underway,
+        rebuilt: &mut Rebuilt,
+    ) -> Result<(), LaneError> {
+        let urgency = if lane == Lane::Crisis { Urgency::Crisis } else { Urgency::General };
+        let (mut after, before) = span;
+        let mut held: Option<HashSet<JobId>> = None;
+        loop {
+            let mut page = ledger.owed(lane, after, ROWS_AT_ONCE, urgency).await?;
+            let full = page.len() == ROWS_AT_ONCE as usize;
+            after = page.last().map(|owed| owed.id);
+            page.retain(|owed| owed.id < before);
+            if page.is_empty() {
+                return Ok(());
+            }
+            let held = match &held {
+                Some(held) => held,
+                // After the first page, so that it knows of what was placed before that was read.
+                None => held.insert(self.held_by(lane, lock).await?),
+            };
+            let compared = page.len() as u64;
+            page.retain(|owed| !held.contains(&owed.id));
+            for missing in page.chunks(PLACED_AT_ONCE) {
+                self.place(missing).await?;
+                rebuilt.placed += missing.len() as u64;
+                underway.add(0, missing.len() as u64);
+                self.keep_lock(lock).await?;
+            }
+            rebuilt.owed += compared;
+            underway.add(compared, 0);
+            if !full {
+                return Ok(());
+            }
+        }
     }
 
     async fn keep_lock(&self, lock: &str) -> Result<(), LaneError> {
@@ -102,7 +151,9 @@ impl Lanes {
     /// The ids of every job that is claimed, parked, or waiting in `lane`.
     async fn held_by(&self, lane: Lane, lock: &str) -> Result<HashSet<JobId>, LaneError> {
         let mut redis = self.redis.clone();
-        let mut held = HashSet::new();
+        // Before and after the lanes: what goes back from a worker's hands to a lane meanwhile is seen here, what a
+        // worker takes there. A poison pill that lay in its lane twice would kill more workers than it may.
+        let mut held = self.claimed().await?;
         let mut start = 0;
         loop {
             let page: Vec<Vec<u8>> =
@@ -137,10 +188,16 @@ impl Lanes {
         // What is quarantined is on its way to being buried, and must not run once more before that.
         let quarantined: Vec<Vec<u8>> = redis.lrange(self.keys.quarantine(), 0, -1).await?;
         held.extend(quarantined.iter().filter_map(|id| JobId::from_bytes(id)));
-        for (node, _) in self.nodes().await? {
-            let claimed: Vec<Vec<u8>> = redis.hkeys(self.keys.claims(node)).await?;
-            held.extend(claimed.iter().filter_map(|id| JobId::from_bytes(id)));
-        }
+        held.extend(self.claimed().await?);
         Ok(held)
+    }
+
+    /// The ids of every job in a worker's hands.
+    async fn claimed(&self) -> Result<HashSet<JobId>, LaneError> {
+        let mut claimed = HashSet::new();
+        for (node, _) in self.nodes().await? {
+            claimed.extend(self.claims_of(node).await?);
+        }
+        Ok(claimed)
     }
 }

@@ -15,11 +15,6 @@ const PLACED_AT_ONCE_MAX: usize = 500;
 /// Workers that a job may see die before it is quarantined.
 pub(crate) const CRASHES_MAX: u32 = 3;
 
-/// How long a suspect waits that was running when its worker died once more, in milliseconds. Longer than a
-/// supervisor or an impatient operator needs to end a process a few times in a row, so that being hit by chance stays
-/// chance.
-const SUSPECT_DELAY_MS: u32 = 10_000;
-
 macro_rules! script {
     ($name:literal) => {
         Script::new(concat!(include_str!("lua/prelude.lua"), include_str!(concat!("lua/", $name, ".lua"))))
@@ -29,8 +24,11 @@ macro_rules! script {
 /// The scripts, loaded into the server when it does not know them.
 #[derive(Debug)]
 pub(crate) struct Scripts {
+    check: Script,
     claim: Script,
     heartbeat: Script,
+    pub(super) lock: Script,
+    pause: Script,
     place: Script,
     reap: Script,
     register: Script,
@@ -40,8 +38,11 @@ pub(crate) struct Scripts {
 impl Scripts {
     pub(super) fn new() -> Self {
         Self {
+            check: script!("check"),
             claim: script!("claim"),
             heartbeat: script!("heartbeat"),
+            lock: Script::new(include_str!("lua/lock.lua")),
+            pause: script!("pause"),
             place: script!("place"),
             reap: script!("reap"),
             register: script!("register"),
@@ -133,7 +134,7 @@ impl Claimed {
 }
 
 impl Lanes {
-    async fn invoke<T: redis::FromRedisValue>(
+    pub(super) async fn invoke<T: redis::FromRedisValue>(
         &self,
         script: &Script,
         node: NodeId,
@@ -148,12 +149,19 @@ impl Lanes {
         Ok(invocation.invoke_async(&mut self.redis.clone()).await?)
     }
 
-    /// Puts jobs into their lanes.
+    /// Puts jobs into their lanes, those of the crisis lane first and even if the server is full.
     pub(crate) async fn place(&self, placements: &[Placement]) -> Result<(), LaneError> {
+        let (crisis, rest): (Vec<_>, Vec<_>) =
+            placements.iter().partition(|placement| placement.lane == Lane::Crisis);
+        self.place_pieces(&crisis, true).await?;
+        self.place_pieces(&rest, false).await
+    }
+
+    async fn place_pieces(&self, placements: &[&Placement], even_when_full: bool) -> Result<(), LaneError> {
         let now_ms = self.clock.now_ms();
         for piece in placements.chunks(PLACED_AT_ONCE_MAX) {
             self.invoke::<()>(&self.scripts.place, NodeId(0), |script| {
-                script.arg(now_ms);
+                script.arg(now_ms).arg(u8::from(even_when_full));
                 for placement in piece {
                     script.arg(placement.lane.index()).arg(placement.run_at_ms).arg(placement.element());
                 }
@@ -161,6 +169,19 @@ impl Lanes {
             .await?;
         }
         Ok(())
+    }
+
+    /// Whether the server takes what the lanes need: scripts, and writes.
+    pub(crate) async fn check(&self) -> Result<(), LaneError> {
+        self.invoke(&self.scripts.check, NodeId(0), |_| {}).await
+    }
+
+    /// Holds a lane up; see [`Lanes::pause`].
+    pub(super) async fn set_paused(&self, lane: Lane, reason: &str) -> Result<(), LaneError> {
+        self.invoke(&self.scripts.pause, NodeId(0), |script| {
+            script.arg(lane.index()).arg(reason);
+        })
+        .await
     }
 
     /// Tells the lanes what became of `moves` and claims up to `slots` jobs.
@@ -227,7 +248,9 @@ impl Lanes {
                 .arg(CRASHES_MAX)
                 .arg(if because == Reap::LeaseExpired { "expired" } else { "known" })
                 .arg(if because == Reap::LeftCleanly { "left" } else { "crashed" })
-                .arg(SUSPECT_DELAY_MS);
+                // A suspect that was running waits for a lease: longer than a supervisor or an impatient operator needs
+                // to end a process a few times in a row, so that being hit by chance stays chance.
+                .arg(self.options.lease_ms);
         })
         .await
     }
@@ -260,15 +283,18 @@ mod tests {
     fn every_script_compiles_into_one_with_the_prelude() {
         let scripts = Scripts::new();
         let hashes = [
+            scripts.check.get_hash(),
             scripts.claim.get_hash(),
             scripts.heartbeat.get_hash(),
+            scripts.lock.get_hash(),
+            scripts.pause.get_hash(),
             scripts.place.get_hash(),
             scripts.reap.get_hash(),
             scripts.register.get_hash(),
             scripts.suspect.get_hash(),
         ];
         let distinct: std::collections::HashSet<_> = hashes.into_iter().collect();
-        assert_eq!(distinct.len(), 6);
+        assert_eq!(distinct.len(), 9);
     }
 
     #[test]

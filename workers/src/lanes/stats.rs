@@ -60,7 +60,7 @@ impl Lanes {
                 u64,
                 Option<Vec<u8>>,
                 Option<String>,
-                Option<u64>,
+                Option<i64>,
             ) = redis::pipe()
                 .llen(self.keys.waiting(lane))
                 .zcard(self.keys.later(lane))
@@ -73,7 +73,8 @@ impl Lanes {
             lanes.push(LaneStats {
                 lane,
                 paused,
-                waiting: waiting + parked.unwrap_or(0),
+                // Places where a turn rests lie in the list and are subtracted from what is parked.
+                waiting: waiting.saturating_add_signed(parked.unwrap_or(0)),
                 running: running[lane.index()],
                 later,
                 oldest_waiting_ms: oldest.map(|id| (now_ms - id.created_ms()).max(0)),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sqlx::QueryBuilder;
 use uuid::Uuid;
 
-use super::Ledger;
+use super::{IS_OWED, Ledger};
 use crate::{
     clock::UnixMs, database::turn::Urgency, id::JobId, job::Job, lane::Lane, on_connection, seal::SealError,
 };
@@ -58,9 +58,9 @@ impl Ledger {
             let rows: Vec<Row> = on_connection!(reader, |connection| {
                 let mut statement = QueryBuilder::new(
                     "SELECT jobs.id, kind, lane, dedupe_key, subject, attempts, run_at_ms, created_at_ms, trace, \
-                     key_id, sealed FROM jobs JOIN job_payloads ON job_id = jobs.id \
-                     WHERE state = 'owed' AND jobs.id IN (",
+                     key_id, sealed FROM jobs JOIN job_payloads ON job_id = jobs.id WHERE ",
                 );
+                statement.push(IS_OWED).push(" AND jobs.id IN (");
                 let mut list = statement.separated(", ");
                 let padding = std::iter::repeat_n(piece.last(), width - piece.len()).flatten();
                 for id in piece.iter().chain(padding) {

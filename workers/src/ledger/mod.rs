@@ -2,22 +2,29 @@
 //! was received until retention takes it, and it is the truth: the inbox, the outbox, the archive and the search.
 
 mod attempts;
+mod bulk;
 mod commit;
+mod effects;
 mod load;
 mod owed;
 mod query;
 mod record;
+mod recording;
 mod settle;
 mod upkeep;
+mod waiting;
 
 use sha2::{Digest, Sha256};
 
-pub use commit::{Committer, EnqueueError};
+pub(crate) use attempts::fit;
+pub(crate) use bulk::JOBS_PER_STEP;
 pub(crate) use commit::{CommitterTask, committer};
 pub(crate) use load::Loaded;
 pub use query::{Attempt, JobFilter, JobPage, JobView, LedgerTotals};
 pub use record::SealedJob;
+pub(crate) use recording::Recording;
 pub use settle::{Settled, Verdict};
+pub use waiting::{CRISIS_RECORDING_KEPT_MS, Committer, EnqueueError, RECORDING_TIMEOUT_MS};
 
 use crate::{
     clock::SharedClock,
@@ -34,6 +41,12 @@ pub const MIGRATIONS: &[MigrationFile] = &[MigrationFile {
     sqlite: include_str!("../../../migrations/sqlite/0001_ledger.sql"),
     postgres: include_str!("../../../migrations/postgres/0001_ledger.sql"),
 }];
+
+/// The condition "is owed" where jobs are looked up by their ids. Written so that no database takes the index of what
+/// is owed for it: PostgreSQL does as long as its statistics are from before a flood (few are owed, they say), and then
+/// reads the whole flood for every lookup. Seen in a drain of 60 000 jobs: 2 000 a second before its statistics were
+/// renewed, some 30 000 after.
+pub(crate) const IS_OWED: &str = "state || '' = 'owed'";
 
 /// The ledger in one database. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -1,5 +1,5 @@
-//! What is owed, page by page: from this the lanes can be rebuilt at any time. And the one way out of it that no run
-//! decides: the quarantine.
+//! What is owed, page by page: from this the lanes can be rebuilt at any time. And the ways into it and out of it
+//! that no run decides: an operator's retry, and the quarantine.
 
 use uuid::Uuid;
 

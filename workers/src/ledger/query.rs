@@ -4,15 +4,7 @@ use sqlx::{Database as SqlxDatabase, Encode, QueryBuilder, Type};
 use uuid::Uuid;
 
 use super::Ledger;
-use crate::{
-    clock::UnixMs,
-    database::{Durability, turn::Urgency},
-    id::JobId,
-    lane::Lane,
-    lanes::Placement,
-    on_connection,
-    state::State,
-};
+use crate::{clock::UnixMs, database::turn::Urgency, id::JobId, lane::Lane, on_connection, state::State};
 
 /// Jobs on one page, at most.
 pub(super) const PAGE_MAX: u32 = 500;
@@ -26,6 +18,8 @@ pub struct JobFilter {
     pub kind: Option<String>,
     /// In this lane.
     pub lane: Option<Lane>,
+    /// In any lane but this.
+    pub except_lane: Option<Lane>,
     /// Concerning this subject.
     pub subject: Option<String>,
     /// Recorded at or after this instant.
@@ -195,24 +189,6 @@ impl Ledger {
         Ok(LedgerTotals { owed, dead: u64::try_from(dead).unwrap_or(0) })
     }
 
-    /// Owes a dead or cancelled job again, its attempts counted from zero. `None` if there is no such job to retry.
-    pub(crate) async fn revive(&self, id: JobId) -> Result<Option<Placement>, sqlx::Error> {
-        const SQL: &str = "UPDATE jobs SET state = 'owed', attempts = 0, finished_at_ms = NULL, run_at_ms = $2 \
-             WHERE id = $1 AND state IN ('dead', 'cancelled') RETURNING lane, turn";
-        let now_ms = self.clock.now_ms();
-        let mut transaction = self.database.begin(Urgency::General, Durability::Durable, now_ms).await?;
-        let row: Option<(String, Option<i64>)> = on_connection!(transaction, |connection| {
-            sqlx::query_as(SQL).bind(id.0).bind(now_ms).fetch_optional(connection).await
-        })?;
-        transaction.commit().await?;
-        Ok(row.map(|(lane, turn)| Placement {
-            id,
-            lane: lane.parse().unwrap_or(Lane::Standard),
-            turn,
-            run_at_ms: now_ms,
-        }))
-    }
-
     fn view(&self, row: Row) -> JobView {
         JobView {
             id: JobId(row.id),
@@ -233,7 +209,7 @@ impl Ledger {
 }
 
 /// Appends what `filter` demands.
-fn narrow<DB: SqlxDatabase>(statement: &mut QueryBuilder<DB>, filter: &JobFilter)
+pub(super) fn narrow<DB: SqlxDatabase>(statement: &mut QueryBuilder<DB>, filter: &JobFilter)
 where
     String: Type<DB> + for<'q> Encode<'q, DB>,
     Uuid: Type<DB> + for<'q> Encode<'q, DB>,
@@ -242,6 +218,7 @@ where
         (" AND state = ", filter.state.map(|state| state.name().to_owned())),
         (" AND kind = ", filter.kind.clone()),
         (" AND lane = ", filter.lane.map(|lane| lane.name().to_owned())),
+        (" AND lane <> ", filter.except_lane.map(|lane| lane.name().to_owned())),
         (" AND subject = ", filter.subject.clone()),
     ];
     for (condition, value) in words {

@@ -73,10 +73,11 @@ impl SealedJob {
     }
 }
 
-/// Writes `jobs`; answers in their order.
+/// Writes `jobs`; answers in their order. A job that is there already, because a commit whose answer was lost had come
+/// to pass, counts as written now.
 pub(crate) async fn record(
     transaction: &mut Transaction,
-    jobs: &[SealedJob],
+    jobs: &[&SealedJob],
 ) -> Result<Vec<Recorded>, sqlx::Error> {
     let mut recorded = Vec::with_capacity(jobs.len());
     let mut rest = jobs;
@@ -92,7 +93,7 @@ pub(crate) async fn record(
 
 async fn record_rows(
     transaction: &mut Transaction,
-    jobs: &[SealedJob],
+    jobs: &[&SealedJob],
     recorded: &mut Vec<Recorded>,
 ) -> Result<(), sqlx::Error> {
     let written = on_connection!(transaction, |connection| {
@@ -111,38 +112,38 @@ async fn record_rows(
                 .push_bind(job.created_at_ms)
                 .push_bind(job.trace.as_deref());
         });
-        statement.push(" ON CONFLICT (dedupe_key) DO NOTHING");
+        statement.push(" ON CONFLICT DO NOTHING");
         statement.build().execute(connection).await.map(|result| result.rows_affected())
     })?;
     // Which ones were written is only asked if some were not: an answer of a row for each costs more than the check.
     if written == jobs.len() as u64 {
-        record_payloads(transaction, jobs.iter()).await?;
+        record_payloads(transaction, jobs).await?;
         recorded.extend(jobs.iter().map(|job| Recorded { id: job.id, duplicate: false }));
         return Ok(());
     }
     for job in jobs {
+        // Without a key, only its own id can have been in its way.
         let first = match job.dedupe_key.as_deref() {
             Some(key) => first_with_key(transaction, key).await?.unwrap_or(job.id),
             None => job.id,
         };
         let duplicate = first != job.id;
         if !duplicate {
-            record_payloads(transaction, std::iter::once(job)).await?;
+            record_payloads(transaction, &[job]).await?;
         }
         recorded.push(Recorded { id: first, duplicate });
     }
     Ok(())
 }
 
-async fn record_payloads(
-    transaction: &mut Transaction,
-    jobs: impl Iterator<Item = &SealedJob>,
-) -> Result<(), sqlx::Error> {
+async fn record_payloads(transaction: &mut Transaction, jobs: &[&SealedJob]) -> Result<(), sqlx::Error> {
     on_connection!(transaction, |connection| {
         let mut statement = QueryBuilder::new("INSERT INTO job_payloads (job_id, key_id, sealed) ");
         statement.push_values(jobs, |mut row, job| {
             row.push_bind(job.id.0).push_bind(&*job.key_id).push_bind(job.sealed.as_slice());
         });
+        // It is there already if the job was.
+        statement.push(" ON CONFLICT DO NOTHING");
         statement.build().execute(connection).await.map(|_| ())
     })
 }

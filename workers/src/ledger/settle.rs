@@ -9,17 +9,18 @@ use sqlx::QueryBuilder;
 use uuid::Uuid;
 
 use super::{
-    Ledger,
-    attempts::{ERROR_CHARACTERS_MAX, note_attempt},
+    IS_OWED, Ledger,
+    attempts::{fit, note_attempt},
+    effects::{Applied, apply, give_up},
     record::record,
 };
 use crate::{
     clock::UnixMs,
-    database::{Durability, Transaction, turn::Urgency},
+    database::{Durability, FOLLOW_UPS_MAX, Transaction, Trouble, turn::Urgency},
     handler::{Handler, Prepared},
     id::{JobId, NodeId},
     job::Job,
-    lanes::Placement,
+    lanes::{Placement, PlacementQueue},
     on_connection,
     outcome::Outcome,
     policy::Policy,
@@ -47,41 +48,65 @@ pub enum Settled {
     Later(UnixMs),
     /// Given up on or cancelled.
     Over,
-    /// The database could not say; the job is still owed.
+    /// The database could not say, or a crisis needed it more; the job counts as still owed.
     Unsettled,
 }
 
 /// What became of a shared transaction.
 enum Shared {
-    Committed(Vec<Settled>, Vec<Placement>),
+    Committed(Vec<Settled>),
     Alone,
 }
 
 impl Ledger {
-    /// Settles `runs`; answers in their order, with the follow-up jobs that now have to be placed.
+    /// Settles `runs`; answers in their order. Follow-up jobs go to `placements`.
+    ///
+    /// A run whose commit was not answered is [`Settled::Unsettled`]: the lanes keep its job until a later delivery
+    /// finds out whether it is still owed.
     pub(crate) async fn settle(
         &self,
         runs: &[Verdict],
         urgency: Urgency,
         node: NodeId,
-    ) -> (Vec<Settled>, Vec<Placement>) {
+        placements: &PlacementQueue,
+    ) -> Vec<Settled> {
         if runs.len() > 1 && runs.iter().all(|run| run.prepared.is_ok()) {
-            match self.settle_together(runs, urgency).await {
-                Ok(Shared::Committed(settled, placements)) => return (settled, placements),
+            match self.settle_together(runs, urgency, placements).await {
+                Ok(Shared::Committed(settled)) => return settled,
                 Ok(Shared::Alone) => {}
+                Err(error) if is_outage(&error) => {
+                    tracing::warn!(error = %error, jobs = runs.len(), "the database is in trouble; the jobs stay owed");
+                    return vec![Settled::Unsettled; runs.len()];
+                }
                 Err(error) => {
                     tracing::warn!(error = %error, jobs = runs.len(), "a shared transaction failed; settling one by one");
                 }
             }
         }
-        let (mut settled, mut placements) = (Vec::with_capacity(runs.len()), Vec::new());
+        let mut settled = Vec::with_capacity(runs.len());
         for run in runs {
-            settled.push(self.settle_alone(run, urgency, node, &mut placements).await);
+            match self.settle_alone(run, urgency, node, placements).await {
+                Ok(one) => settled.push(one),
+                Err(error) => {
+                    tracing::warn!(error = %error, job.id = %run.job.id, "the database is in trouble; the job stays owed");
+                    settled.push(Settled::Unsettled);
+                    // Each of the others would wait in vain for as long as this one did.
+                    if is_outage(&error) {
+                        break;
+                    }
+                }
+            }
         }
-        (settled, placements)
+        settled.resize(runs.len(), Settled::Unsettled);
+        settled
     }
 
-    async fn settle_together(&self, runs: &[Verdict], urgency: Urgency) -> Result<Shared, sqlx::Error> {
+    async fn settle_together(
+        &self,
+        runs: &[Verdict],
+        urgency: Urgency,
+        placements: &PlacementQueue,
+    ) -> Result<Shared, sqlx::Error> {
         let now_ms = self.clock.now_ms();
         let mut transaction = self.database.begin(urgency, Durability::Relaxed, now_ms).await?;
         let ids: Vec<JobId> = runs.iter().map(|run| run.job.id).collect();
@@ -93,45 +118,40 @@ impl Ledger {
                 continue;
             }
             let Ok((handler, prepared)) = &run.prepared else { return Ok(Shared::Alone) };
-            match apply(handler.as_ref(), run, prepared, &mut transaction).await {
-                Ok(Outcome::Done) => settled.push(Settled::Done),
-                Ok(_) => return Ok(Shared::Alone),
-                Err(error) => return Err(error),
+            match apply(handler.as_ref(), run, prepared, &mut transaction, urgency).await? {
+                Applied::Ended(Outcome::Done) if transaction.follow_ups() <= FOLLOW_UPS_MAX => {
+                    settled.push(Settled::Done);
+                }
+                Applied::Ended(_) | Applied::GaveWay => {
+                    give_up(transaction).await;
+                    return Ok(Shared::Alone);
+                }
             }
         }
-        let placements = self.record_follow_ups(&mut transaction).await?;
-        transaction.commit().await?;
-        Ok(Shared::Committed(settled, placements))
+        self.commit_effects(transaction, placements).await?;
+        Ok(Shared::Committed(settled))
     }
 
+    /// An error says that the database is in trouble and that the job stays owed.
     async fn settle_alone(
         &self,
         run: &Verdict,
         urgency: Urgency,
         node: NodeId,
-        placements: &mut Vec<Placement>,
-    ) -> Settled {
+        placements: &PlacementQueue,
+    ) -> Result<Settled, sqlx::Error> {
         let outcome = match &run.prepared {
             Ok((handler, prepared)) => {
                 match self.apply_alone(run, handler.as_ref(), prepared, urgency, placements).await {
-                    Ok(Ok(settled)) => return settled,
+                    Ok(Ok(settled)) => return Ok(settled),
                     Ok(Err(outcome)) => outcome,
-                    Err(error) if is_outage(&error) => {
-                        tracing::warn!(error = %error, job.id = %run.job.id, "the database is away; the job stays owed");
-                        return Settled::Unsettled;
-                    }
+                    Err(error) if Trouble::of(&error).is_some() => return Err(error),
                     Err(error) => Outcome::retry(format!("database: {error}")),
                 }
             }
             Err(outcome) => outcome.clone(),
         };
-        match self.turn_down(run, outcome, urgency, node).await {
-            Ok(settled) => settled,
-            Err(error) => {
-                tracing::warn!(error = %error, job.id = %run.job.id, "a failed run cannot be noted; the job stays owed");
-                Settled::Unsettled
-            }
-        }
+        self.turn_down(run, outcome, urgency, node).await
     }
 
     /// The effects of one job in a transaction of its own; an outcome other than `Done` leaves nothing behind.
@@ -141,24 +161,26 @@ impl Ledger {
         handler: &dyn Handler,
         prepared: &Prepared,
         urgency: Urgency,
-        placements: &mut Vec<Placement>,
+        placements: &PlacementQueue,
     ) -> Result<Result<Settled, Outcome>, sqlx::Error> {
         let now_ms = self.clock.now_ms();
         let mut transaction = self.database.begin(urgency, Durability::Relaxed, now_ms).await?;
         if finish(&mut transaction, &[run.job.id]).await?.is_empty() {
             return Ok(Ok(Settled::NothingOwed));
         }
-        match apply(handler, run, prepared, &mut transaction).await? {
-            Outcome::Done => {
-                let follow_ups = self.record_follow_ups(&mut transaction).await?;
-                transaction.commit().await?;
-                placements.extend(follow_ups);
+        match apply(handler, run, prepared, &mut transaction, urgency).await? {
+            Applied::Ended(Outcome::Done) => {
+                self.commit_effects(transaction, placements).await?;
                 Ok(Ok(Settled::Done))
             }
-            outcome => {
-                // Not waited for: a statement that hangs would be waited for too.
-                drop(transaction);
+            Applied::Ended(outcome) => {
+                give_up(transaction).await;
                 Ok(Err(outcome))
+            }
+            Applied::GaveWay => {
+                give_up(transaction).await;
+                tracing::info!(job.id = %run.job.id, job.kind = %run.job.kind, "slow effects gave way to a crisis");
+                Ok(Ok(Settled::Unsettled))
             }
         }
     }
@@ -212,81 +234,34 @@ impl Ledger {
         Ok(settled)
     }
 
-    /// Records what the handlers asked for, in the same transaction.
-    async fn record_follow_ups(&self, transaction: &mut Transaction) -> Result<Vec<Placement>, sqlx::Error> {
+    /// Records what the handlers asked for in the same transaction, commits it, and has those jobs placed.
+    async fn commit_effects(
+        &self,
+        mut transaction: Transaction,
+        placements: &PlacementQueue,
+    ) -> Result<(), sqlx::Error> {
         let follow_ups = transaction.take_follow_ups();
-        if follow_ups.is_empty() {
-            return Ok(Vec::new());
-        }
         let sealed = follow_ups
             .into_iter()
             .map(|job| self.seal(job))
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
-        let recorded = record(transaction, &sealed).await?;
-        Ok(sealed
-            .iter()
-            .zip(recorded)
-            .filter(|(_, recorded)| !recorded.duplicate)
-            .map(|(job, _)| job.placement())
-            .collect())
-    }
-}
-
-/// What both databases can keep of an error: PostgreSQL takes no NUL, and nobody reads more than this.
-fn fit(text: String) -> String {
-    if text.len() <= ERROR_CHARACTERS_MAX && !text.contains('\0') {
-        return text;
-    }
-    text.chars().filter(|character| *character != '\0').take(ERROR_CHARACTERS_MAX).collect()
-}
-
-/// Whether the database as a whole is away or busy, rather than refusing this one statement.
-fn is_outage(error: &sqlx::Error) -> bool {
-    if let sqlx::Error::Database(error) = error {
-        return error.code().is_some_and(|code| is_passing(&code));
-    }
-    !matches!(
-        error,
-        sqlx::Error::RowNotFound
-            | sqlx::Error::ColumnDecode { .. }
-            | sqlx::Error::Decode(_)
-            | sqlx::Error::Encode(_)
-            | sqlx::Error::TypeNotFound { .. }
-            | sqlx::Error::ColumnNotFound(_)
-    )
-}
-
-/// Whether a database's error code says that the same statement may well work later.
-fn is_passing(code: &str) -> bool {
-    if code.len() == 5 {
-        // PostgreSQL: connection, rollback (serialization, deadlock), resources, operator, system; lock time-out.
-        let classes = ["08", "40", "53", "57", "58"];
-        return code != "57014" && (code == "55P03" || classes.iter().any(|class| code.starts_with(class)));
-    }
-    // SQLite: the low byte of the code; busy, locked, I/O error, full.
-    code.parse::<i32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 10 | 13))
-}
-
-/// A panic in a handler's effects is a failed run, not a failed worker, and effects that take longer than their kind
-/// allows are given up.
-async fn apply(
-    handler: &dyn Handler,
-    run: &Verdict,
-    prepared: &Prepared,
-    transaction: &mut Transaction,
-) -> Result<Outcome, sqlx::Error> {
-    use futures_util::FutureExt as _;
-    let limit = std::time::Duration::from_millis(run.policy.timeout_ms);
-    let applying =
-        std::panic::AssertUnwindSafe(handler.apply(&run.job, prepared, transaction)).catch_unwind();
-    match tokio::time::timeout(limit, applying).await {
-        Ok(Ok(applied)) => applied,
-        Ok(Err(_)) => Ok(Outcome::retry("the handler panicked while applying its effects")),
-        Err(_) => {
-            Ok(Outcome::retry(format!("applying the effects took longer than {} ms", limit.as_millis())))
+        let recorded = record(&mut transaction, &sealed.iter().collect::<Vec<_>>()).await?;
+        let fresh = sealed.iter().zip(recorded).filter(|(_, recorded)| !recorded.duplicate);
+        let follow_ups: Vec<Placement> = fresh.map(|(job, _)| job.placement()).collect();
+        if !follow_ups.is_empty() {
+            let placements = placements.clone();
+            transaction.when_in_doubt(move || placements.mark_behind());
         }
+        transaction.commit().await?;
+        placements.push(follow_ups);
+        Ok(())
     }
+}
+
+/// Whether whatever else is tried now would fail too.
+fn is_outage(error: &sqlx::Error) -> bool {
+    Trouble::of(error).is_some_and(|trouble| !trouble.is_one_transactions())
 }
 
 /// Marks those of `ids` that are owed as done and says which they were.
@@ -295,7 +270,7 @@ async fn finish(transaction: &mut Transaction, ids: &[JobId]) -> Result<Vec<Uuid
     let rows: Vec<(Uuid,)> = on_connection!(transaction, |connection| {
         let mut statement =
             QueryBuilder::new("UPDATE jobs SET state = 'done', attempts = attempts + 1, finished_at_ms = ");
-        statement.push_bind(now_ms).push(" WHERE state = 'owed' AND id IN (");
+        statement.push_bind(now_ms).push(" WHERE ").push(IS_OWED).push(" AND id IN (");
         let width = ids.len().next_power_of_two();
         let mut list = statement.separated(", ");
         let padding = std::iter::repeat_n(ids.last(), width - ids.len()).flatten();
@@ -306,36 +281,4 @@ async fn finish(transaction: &mut Transaction, ids: &[JobId]) -> Result<Vec<Uuid
         statement.build_query_as().fetch_all(connection).await
     })?;
     Ok(rows.into_iter().map(|(id,)| id).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_passes_is_told_from_what_will_not() {
-        for (code, passing) in [
-            ("40001", true),
-            ("40P01", true),
-            ("55P03", true),
-            ("57P01", true),
-            ("53300", true),
-            ("57014", false),
-            ("23505", false),
-            ("22021", false),
-            ("5", true),
-            ("261", true),
-            ("13", true),
-            ("19", false),
-            ("2067", false),
-        ] {
-            assert_eq!(is_passing(code), passing, "{code}");
-        }
-    }
-
-    #[test]
-    fn an_error_is_kept_as_both_databases_can_keep_it() {
-        assert_eq!(fit("a\0b".to_owned()), "ab");
-        assert_eq!(fit("x".repeat(3_000)).len(), ERROR_CHARACTERS_MAX);
-    }
 }

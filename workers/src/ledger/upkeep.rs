@@ -1,9 +1,9 @@
-//! What keeps the ledger from growing for ever.
+//! What keeps the ledger from growing for ever, and how its database is.
 
 use super::Ledger;
 use crate::{
     clock::UnixMs,
-    database::{Durability, turn::Urgency},
+    database::{Dialect, Durability, turn::Urgency},
     id::JobId,
     on_connection,
     state::State,
@@ -13,6 +13,37 @@ use crate::{
 const ROWS_PER_SWEEP: i64 = 500;
 
 impl Ledger {
+    /// What tells the database's present life from every other one. A server that died may have lost its last relaxed
+    /// commits, and with them what the lanes were told is done. SQLite lives and dies with this process.
+    pub async fn life(&self) -> Result<String, sqlx::Error> {
+        const SQLITE: &str = "SELECT ''";
+        const POSTGRES: &str = "SELECT CAST(pg_postmaster_start_time() AS TEXT)";
+        let sql = match self.database.dialect() {
+            Dialect::Sqlite => SQLITE,
+            Dialect::Postgres => POSTGRES,
+        };
+        let mut reader = self.database.reader(Urgency::General).await?;
+        let (server,): (String,) =
+            on_connection!(reader, |connection| sqlx::query_as(sql).fetch_one(connection).await)?;
+        // A server that restarts only its sessions keeps its start time, and breaks every connection.
+        Ok(format!("{server} {}", self.database.breaks()))
+    }
+
+    /// Writes something that changes nothing, to see whether the database takes it.
+    pub(crate) async fn try_writing(&self, urgency: Urgency) -> Result<(), sqlx::Error> {
+        // Setting the header's free number to what it is writes its page.
+        const SQLITE: &str = "PRAGMA user_version = 0";
+        const POSTGRES: &str = "SELECT txid_current()";
+        let sql = match self.database.dialect() {
+            Dialect::Sqlite => SQLITE,
+            Dialect::Postgres => POSTGRES,
+        };
+        let now_ms = self.clock.now_ms();
+        let mut transaction = self.database.begin(urgency, Durability::Durable, now_ms).await?;
+        on_connection!(transaction, |connection| sqlx::query(sql).execute(connection).await.map(|_| ()))?;
+        transaction.commit().await
+    }
+
     /// Deletes a batch of jobs in `state` that finished before `before_ms`; says how many. Zero means that none are
     /// left.
     pub(crate) async fn prune(&self, state: State, before_ms: UnixMs) -> Result<u64, sqlx::Error> {
@@ -44,5 +75,66 @@ impl Ledger {
         }
         transaction.commit().await?;
         Ok(doomed.len() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::{
+        clock::{Clock as _, ManualClock},
+        database::{Database, DatabaseOptions},
+        handler::Registry,
+        job::NewJob,
+        lane::Lane,
+        ledger::{JobFilter, MIGRATIONS, record::record},
+        seal::{KeyRing, SealingKey},
+    };
+
+    async fn ledger(folder: &tempfile::TempDir, clock: Arc<ManualClock>) -> Ledger {
+        let url = format!("sqlite:{}", folder.path().join("ledger.db").display());
+        let database = Database::connect(&url, &DatabaseOptions::default()).await.unwrap();
+        database.migrate(MIGRATIONS).await.unwrap();
+        let keys = KeyRing::new(SealingKey::new("test", &Zeroizing::new([7; 32])), []);
+        Ledger::new(database, keys, clock, Registry::default())
+    }
+
+    #[tokio::test]
+    async fn what_is_finished_is_kept_for_as_long_as_asked_and_no_longer() {
+        const FINISH: &str = "UPDATE jobs SET state = $2, finished_at_ms = $3 WHERE id = $1";
+        let folder = tempfile::tempdir().unwrap();
+        let clock = ManualClock::at(1_000_000);
+        let ledger = ledger(&folder, clock.clone()).await;
+        for (state, finished_ms) in
+            [("done", 1_000_500), ("done", 1_002_000), ("dead", 1_000_500), ("owed", 0), ("done", 1_000_999)]
+        {
+            let job = ledger.seal(NewJob::new("test", Lane::Standard, "words")).unwrap();
+            let mut transaction =
+                ledger.database.begin(Urgency::General, Durability::Relaxed, clock.now_ms()).await.unwrap();
+            record(&mut transaction, &[&job]).await.unwrap();
+            let finished_ms = (state != "owed").then_some(finished_ms);
+            on_connection!(transaction, |connection| {
+                sqlx::query(FINISH)
+                    .bind(job.id.0)
+                    .bind(state)
+                    .bind(finished_ms)
+                    .execute(connection)
+                    .await
+                    .map(|_| ())
+            })
+            .unwrap();
+            transaction.commit().await.unwrap();
+        }
+        assert_eq!(ledger.prune(State::Done, 1_001_000).await.unwrap(), 2);
+        assert_eq!(ledger.prune(State::Done, 1_001_000).await.unwrap(), 0);
+        let left = ledger.list(&JobFilter::default(), None, 10).await.unwrap();
+        let mut states: Vec<(&str, Option<i64>)> =
+            left.items.iter().map(|job| (job.state.name(), job.finished_at_ms)).collect();
+        states.sort_unstable();
+        assert_eq!(states, [("dead", Some(1_000_500)), ("done", Some(1_002_000)), ("owed", None)]);
     }
 }

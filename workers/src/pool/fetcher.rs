@@ -1,5 +1,7 @@
 //! The fetcher: tells the lanes what has ended, claims for the slots that are free, reads the jobs from the ledger.
 
+mod survive;
+
 use std::{
     collections::HashSet,
     sync::{
@@ -22,10 +24,9 @@ use super::{
 };
 use crate::{
     database::turn::Urgency,
-    id::JobId,
+    id::{JobId, NodeId},
     job::Job,
-    lane::Lane,
-    lanes::{Bells, ClaimScope, Claimed, LaneError, Lanes, Moves},
+    lanes::{Behind, Bells, ClaimScope, Claimed, LaneError, Lanes, Moves},
     ledger::{Ledger, Loaded, Verdict},
     outcome::Outcome,
 };
@@ -55,6 +56,7 @@ pub(crate) struct Fetcher {
     runs: Option<mpsc::Sender<Arc<Run>>>,
     verdicts: Option<mpsc::Sender<Ended>>,
     ended: mpsc::UnboundedReceiver<Move>,
+    behind: Arc<Behind>,
     bells: Arc<Bells>,
     drain: CancellationToken,
     /// What this pool is running, so that the same job is never run twice at once here.
@@ -62,6 +64,11 @@ pub(crate) struct Fetcher {
     moves: Moves,
     /// After an error the server may hold claims that we never heard of.
     claims_unsure: bool,
+    /// When to see again whether it does.
+    next_check: Instant,
+    /// Whether the lanes, or the rows of claimed jobs, could not be read last time: the log has a line at each change.
+    away: bool,
+    unread: bool,
     /// How long to stay idle at most.
     next_look: Duration,
     suspects: Arc<Semaphore>,
@@ -86,6 +93,7 @@ impl Fetcher {
         runs: mpsc::Sender<Arc<Run>>,
         verdicts: mpsc::Sender<Ended>,
         ended: mpsc::UnboundedReceiver<Move>,
+        behind: Arc<Behind>,
         bells: Arc<Bells>,
         drain: CancellationToken,
         turns: Arc<AtomicU64>,
@@ -99,11 +107,15 @@ impl Fetcher {
             runs: Some(runs),
             verdicts: Some(verdicts),
             ended,
+            behind,
             bells,
             drain,
             in_flight: HashSet::new(),
             moves: Moves::default(),
             claims_unsure: false,
+            next_check: Instant::now() + survive::CHECK_EVERY,
+            away: false,
+            unread: false,
             next_look: IDLE_LOOK,
             suspects: Arc::new(Semaphore::new(1)),
             turns,
@@ -121,7 +133,7 @@ impl Fetcher {
             }
             let draining = self.runs.is_none();
             let free = if draining { 0 } else { self.slots.available_permits().min(CLAIMED_AT_ONCE_MAX) };
-            if self.moves.is_empty() && (free == 0 || !hungry) {
+            if self.moves.is_empty() && (free == 0 || !hungry) && !self.check_is_due() {
                 match self.wait(draining, hungry).await {
                     Woken::Ended(Some(ended)) => self.note(ended),
                     // Nobody can end a run any more: everything is told.
@@ -131,16 +143,18 @@ impl Fetcher {
                 }
                 continue;
             }
-            match self.claim(free).await {
+            let node = self.member.node();
+            match self.claim(node, free).await {
                 Ok(more) => {
                     // With no slot free nothing was looked at.
                     hungry = more || (free == 0 && hungry);
                     backoff = BACKOFF_MIN;
+                    self.answered().await;
                 }
                 Err(error) => {
                     self.claims_unsure = true;
                     hungry = true;
-                    self.survive(&error, free).await;
+                    self.survive(&error, node, free).await;
                     if draining && self.drain_is_over() {
                         return;
                     }
@@ -198,16 +212,9 @@ impl Fetcher {
     }
 
     /// One round trip; says whether more may be waiting.
-    async fn claim(&mut self, free: usize) -> Result<bool, LaneError> {
-        let node = self.member.node();
-        if self.claims_unsure {
-            let unheard = self.lanes.claims_of(node).await?;
-            let retried = self.moves.retries.iter().map(|(id, _)| *id);
-            let told: HashSet<JobId> = self.moves.acks.iter().copied().chain(retried).collect();
-            // Whatever was to be given back is among them.
-            self.moves.returns =
-                unheard.into_iter().filter(|id| !self.in_flight.contains(id) && !told.contains(id)).collect();
-            self.claims_unsure = false;
+    async fn claim(&mut self, node: NodeId, free: usize) -> Result<bool, LaneError> {
+        if self.check_is_due() {
+            self.check_claims(node).await?;
         }
         let now = self.moves.take(MOVES_AT_ONCE_MAX);
         let claim = match self.lanes.claim(node, self.scope, free, &now).await {
@@ -238,9 +245,14 @@ impl Fetcher {
         }
         let ids: Vec<JobId> = fresh.iter().map(|claimed| claimed.id).collect();
         let loaded = match self.ledger.load(&ids, self.urgency()).await {
-            Ok(loaded) => loaded,
+            Ok(loaded) => {
+                self.unread = false;
+                loaded
+            }
             Err(error) => {
-                tracing::warn!(error = %error, jobs = ids.len(), "claimed jobs cannot be read; they go back to their lanes");
+                if !std::mem::replace(&mut self.unread, true) {
+                    tracing::warn!(error = %error, jobs = ids.len(), "claimed jobs cannot be read; they go back to their lanes");
+                }
                 for id in &ids {
                     self.in_flight.remove(id);
                 }
@@ -285,7 +297,7 @@ impl Fetcher {
         // The claim was for free slots only, and nobody else takes them.
         let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else { return };
         let run = Run {
-            policy: handler.policy(),
+            policy: self.ledger.registry.policy(&job.kind),
             handler,
             suspicion: (crashes > 0).then(|| self.suspicion(crashes)),
             claimed_ms: self.ledger.clock.now_ms(),
@@ -340,40 +352,6 @@ impl Fetcher {
         match self.scope {
             ClaimScope::Crisis => Urgency::Crisis,
             ClaimScope::General => Urgency::General,
-        }
-    }
-
-    /// What to do while the lanes are away: enter anew if they have forgotten us; crisis jobs are run straight from the
-    /// ledger.
-    async fn survive(&mut self, error: &LaneError, free: usize) {
-        if let LaneError::LeaseLost = error {
-            self.moves = Moves::default();
-            if let Err(error) = self.member.enter_anew(self.member.node()).await {
-                tracing::debug!(error = %error, "the lanes cannot be entered");
-            }
-            return;
-        }
-        tracing::debug!(error = %error, "the lanes are away");
-        if self.scope == ClaimScope::Crisis && free > 0 {
-            self.run_from_ledger(free).await;
-        }
-    }
-
-    async fn run_from_ledger(&mut self, free: usize) {
-        // Some may be running already, so look a little further than there are slots.
-        let limit = u32::try_from(free + self.in_flight.len()).unwrap_or(u32::MAX);
-        let now_ms = self.ledger.clock.now_ms();
-        match self.ledger.owed_due(Lane::Crisis, now_ms, limit).await {
-            Ok(due) => {
-                let due = due
-                    .into_iter()
-                    .filter(|id| !self.in_flight.contains(id))
-                    .take(free)
-                    .map(|id| Claimed { id, lane: Lane::Crisis, crashes: 0 })
-                    .collect();
-                self.deliver(due).await;
-            }
-            Err(error) => tracing::warn!(error = %error, "neither the lanes nor the ledger can be read"),
         }
     }
 }

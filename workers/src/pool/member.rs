@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     clock::UnixMs,
     id::NodeId,
-    lanes::{LaneError, Lanes, NodeInfo, Reap},
+    lanes::{Behind, LaneError, Lanes, NodeInfo, Reap},
 };
 
 /// The present identity of a pool among all pools that share the lanes.
@@ -25,11 +25,11 @@ pub(crate) struct Member {
     lanes: Lanes,
     info: NodeInfo,
     /// Set when the lanes may have missed something.
-    behind: Arc<AtomicBool>,
+    behind: Arc<Behind>,
 }
 
 impl Member {
-    pub(crate) fn new(lanes: Lanes, info: NodeInfo, behind: Arc<AtomicBool>) -> Self {
+    pub(crate) fn new(lanes: Lanes, info: NodeInfo, behind: Arc<Behind>) -> Self {
         Self { node: AtomicU64::new(NodeId::random().0), entering: Mutex::new(()), lanes, info, behind }
     }
 
@@ -53,7 +53,7 @@ impl Member {
         self.lanes.register(fresh, &self.info.to_text()).await?;
         self.node.store(fresh.0, Ordering::Release);
         // The lease ran out, or the lanes were emptied: either way something may be missing from them.
-        self.behind.store(true, Ordering::Release);
+        self.behind.mark();
         tracing::info!(node = %fresh, "entered the lanes");
         Ok(())
     }
@@ -78,22 +78,32 @@ pub(crate) struct Keeper {
 impl Keeper {
     /// Extends the lease four times in its length, and gives back what silent nodes held.
     pub(crate) async fn run(self) {
-        let mut beat = tokio::time::interval(self.lease / 4);
-        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut wait = Duration::ZERO;
+        let mut refused = false;
         loop {
             tokio::select! {
                 () = self.stop.cancelled() => return,
-                _ = beat.tick() => {}
+                () = tokio::time::sleep(wait) => {}
             }
             let node = self.member.node();
-            match self.lanes.heartbeat(node).await {
-                Ok(expired) => self.reap(&expired).await,
-                Err(LaneError::LeaseLost) => {
-                    if let Err(error) = self.member.enter_anew(node).await {
-                        tracing::warn!(error = %error, "the lanes cannot be entered");
+            let beaten = match self.lanes.heartbeat(node).await {
+                Ok(expired) => {
+                    self.reap(&expired).await;
+                    Ok(())
+                }
+                Err(LaneError::LeaseLost) => self.member.enter_anew(node).await,
+                Err(error) => Err(error),
+            };
+            // One that failed is soon tried again: the lease runs on, and Redis may be back in a moment.
+            let fraction = if beaten.is_ok() { 4 } else { 16 };
+            wait = (self.lease / fraction).mul_f64(0.8 + rand::random::<f64>() / 5.0);
+            match beaten {
+                Ok(()) => refused = false,
+                Err(error) => {
+                    if !std::mem::replace(&mut refused, true) {
+                        tracing::debug!(error = %error, "the lease cannot be extended");
                     }
                 }
-                Err(error) => tracing::debug!(error = %error, "no heartbeat"),
             }
         }
     }
@@ -105,7 +115,7 @@ impl Keeper {
                 Ok(jobs) => {
                     tracing::warn!(node = %node, jobs, "a silent node's jobs were given back");
                     // It may also have died between a commit and its placement.
-                    self.member.behind.store(true, Ordering::Release);
+                    self.member.behind.mark();
                 }
                 Err(error) => {
                     tracing::warn!(error = %error, node = %node, "a silent node could not be reaped");

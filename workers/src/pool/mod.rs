@@ -42,7 +42,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     database::turn::Urgency,
-    lanes::{Bells, ClaimScope, Lanes, PlacementQueue},
+    lanes::{Behind, Bells, ClaimScope, Lanes, PlacementQueue},
     ledger::Ledger,
     observer::Observer,
     runtime,
@@ -64,6 +64,8 @@ pub(crate) struct Pool {
     pub(crate) lanes: Lanes,
     pub(crate) member: Arc<Member>,
     pub(crate) placements: PlacementQueue,
+    /// What the lanes may be missing.
+    pub(crate) behind: Arc<Behind>,
     pub(crate) bells: Arc<Bells>,
     pub(crate) observer: Arc<dyn Observer>,
     /// Cancelled when nothing more shall be claimed.
@@ -101,6 +103,7 @@ impl Pool {
             runs_in,
             verdicts_in.clone(),
             moves_out,
+            self.behind,
             self.bells,
             self.drain.clone(),
             self.turns,

@@ -12,7 +12,8 @@ use crate::{
     handler::Handler,
     id::{JobId, NodeId},
     job::Job,
-    lanes::Lanes,
+    lane::Lane,
+    lanes::{LaneError, Lanes},
     policy::Policy,
 };
 
@@ -46,18 +47,27 @@ pub(crate) struct Suspicion {
     pub(crate) node: NodeId,
 }
 
+/// A suspect may run, for as long as this is held.
+#[derive(Debug)]
+pub(crate) struct Cleared {
+    _turn: Option<OwnedSemaphorePermit>,
+}
+
 impl Suspicion {
-    /// Waits for its turn if it has to run alone, then notes that `id` is about to run.
-    pub(crate) async fn begin(&self, id: JobId) -> Option<OwnedSemaphorePermit> {
-        let permit = match &self.one_at_a_time {
+    /// Waits for its turn if it has to run alone, then notes that `job` is about to run. `None` if it must not run now:
+    /// nobody would know whom it killed. Only a crisis job runs without a note rather than not at all; and nothing runs
+    /// here once the lease is lost, because it is somebody else's then.
+    pub(crate) async fn begin(&self, job: &Job) -> Option<Cleared> {
+        let turn = match &self.one_at_a_time {
             // The semaphore is never closed.
             Some(one_at_a_time) => Arc::clone(one_at_a_time).acquire_owned().await.ok(),
             None => None,
         };
-        if let Err(error) = self.lanes.begin_suspect(self.node, id).await {
-            tracing::warn!(error = %error, job.id = %id, "a suspect runs without a note of it");
-        }
-        permit
+        let cleared = Cleared { _turn: turn };
+        let Err(error) = self.lanes.begin_suspect(self.node, job.id).await else { return Some(cleared) };
+        let runs = job.lane == Lane::Crisis && !matches!(error, LaneError::LeaseLost);
+        tracing::warn!(error = %error, job.id = %job.id, runs, "no note could be made of a suspect");
+        Some(cleared).filter(|_| runs)
     }
 }
 

@@ -15,7 +15,14 @@ use tower::{Layer, Service};
 use tracing::Span;
 
 use super::{run::Run, settler::Ended};
-use crate::{handler::Prepared, ledger::Verdict, outcome::Outcome};
+use crate::{
+    handler::Prepared,
+    ledger::{Verdict, fit},
+    outcome::Outcome,
+};
+
+/// How long a suspect waits that could not be noted as running.
+const UNNOTED_DELAY: Duration = Duration::from_millis(100);
 
 /// The innermost step: the handler's work outside the database.
 pub(crate) async fn prepare(run: Arc<Run>) -> Result<Result<Prepared, Outcome>, BoxDynError> {
@@ -42,15 +49,12 @@ pub(crate) fn unsaid(_: &Task<Arc<Run>>, _: &Span) {}
 /// A handler panicked.
 #[derive(Debug, thiserror::Error)]
 #[error("the handler panicked: {0}")]
-pub(crate) struct Panicked(String);
+pub(crate) struct Panicked(&'static str);
 
-/// What a panic said, if it said anything.
+/// What a panic said, as far as it may be repeated: words that stand in the source. A message that was put together
+/// while the handler ran may hold whatever the handler held, a person's data among it.
 pub(crate) fn panicked(payload: &Box<dyn Any + Send>) -> Panicked {
-    let words = payload
-        .downcast_ref::<&str>()
-        .map(|words| (*words).to_owned())
-        .or_else(|| payload.downcast_ref::<String>().cloned());
-    Panicked(words.unwrap_or_else(|| "without a word".to_owned()))
+    Panicked(payload.downcast_ref::<&'static str>().copied().unwrap_or("in words that are not repeated here"))
 }
 
 type BoxFuture<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
@@ -142,14 +146,18 @@ where
         let preparing = self.inner.call(task);
         Box::pin(async move {
             // Held until the run is settled: a poison pill may sit in the effects too.
-            let _alone = match &run.suspicion {
-                Some(suspicion) => suspicion.begin(run.job.id).await,
+            let alone = match &run.suspicion {
+                Some(suspicion) => Some(suspicion.begin(&run.job).await),
                 None => None,
             };
-            let prepared = match preparing.await {
-                Ok(Ok(prepared)) => Ok((Arc::clone(&run.handler), prepared)),
-                Ok(Err(outcome)) => Err(outcome),
-                Err(error) => Err(Outcome::retry(error.to_string())),
+            let prepared = if matches!(alone, Some(None)) {
+                Err(Outcome::Snooze { after: UNNOTED_DELAY })
+            } else {
+                match preparing.await {
+                    Ok(Ok(prepared)) => Ok((Arc::clone(&run.handler), prepared)),
+                    Ok(Err(outcome)) => Err(outcome.map_text(fit)),
+                    Err(error) => Err(Outcome::retry(error.to_string())),
+                }
             };
             let (settled_in, settled) = oneshot::channel();
             let verdict = Verdict { job: Arc::clone(&run.job), policy: run.policy, prepared };

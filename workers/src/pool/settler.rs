@@ -60,11 +60,11 @@ impl Settler {
                 }
             }
             let began = Instant::now();
-            let (settled, placements) = self.ledger.settle(&verdicts, self.urgency, self.member.node()).await;
+            let node = self.member.node();
+            let settled = self.ledger.settle(&verdicts, self.urgency, node, &self.placements).await;
             if self.urgency == Urgency::General {
                 at_once = next_share(at_once, began.elapsed() / verdicts.len() as u32);
             }
-            self.placements.push(placements);
             for ((verdict, settled), (claimed_ms, claimed_at, told)) in
                 verdicts.drain(..).zip(settled).zip(ends.drain(..))
             {

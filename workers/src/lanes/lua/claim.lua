@@ -8,12 +8,14 @@ local node, now_ms, slots = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local general, ageing_ms = ARGV[4] == 'general', tonumber(ARGV[5])
 local acks, retries, returns = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 
+even_when_full()
 if lease_is_lost(node) then
   return lease_lost_reply()
 end
 
 local next_arg = 9
 local crashes_known = redis.call('EXISTS', CRASHES) == 1
+local quarantine_known = redis.call('EXISTS', QUARANTINE) == 1
 
 if acks > 0 then
   local ids = {}
@@ -28,7 +30,7 @@ if acks > 0 then
   end
   for i = 1, acks do
     if claims[i] then
-      end_turn(string.sub(claims[i], 2))
+      end_turn(string.sub(claims[i], 1, 1), string.sub(claims[i], 2))
     end
   end
 end
@@ -41,7 +43,7 @@ for _ = 1, retries do
     local lane, element = string.sub(claim, 1, 1), string.sub(claim, 2)
     redis.call('HDEL', CLAIMS, id)
     redis.call('HDEL', CRASHES, id)
-    end_turn(element)
+    end_turn(lane, element)
     put(lane, element, run_at_ms, now_ms)
   end
 end
@@ -67,21 +69,69 @@ local function promote(lane)
   end
 end
 
+local function is_open(lane)
+  return redis.call('HEXISTS', PAUSED, lane) == 0
+end
+
+-- Whether a job may have its turn. A turn that rests is taken from a less urgent lane, or from one that is held up.
+local function take_turn(lane, turn, id)
+  if redis.call('HSETNX', TURNS, turn, id) == 1 then
+    return true
+  end
+  local holder = redis.call('HGET', TURNS, turn)
+  if #holder > 1 or (lane >= holder and is_open(holder)) then
+    return false
+  end
+  redis.call('HSET', TURNS, turn, id)
+  return true
+end
+
+-- The place at which a turn goes on has been reached: answers with the job that has it now. If somebody has taken the
+-- turn meanwhile, the place means nothing any more.
+local function go_on(lane, turn)
+  redis.call('HINCRBY', COUNTERS, 'parked:' .. lane, 1)
+  if redis.call('HGET', TURNS, turn) ~= lane then
+    return nil
+  end
+  local parked = next_parked(turn)
+  if parked and string.sub(parked, 9, 9) == lane then
+    local element = string.sub(parked, 26)
+    redis.call('ZREM', PARKED, parked)
+    redis.call('HINCRBY', COUNTERS, 'parked:' .. lane, -1)
+    redis.call('HSET', TURNS, turn, id_of(element))
+    return element
+  end
+  redis.call('HDEL', TURNS, turn)
+  if parked then
+    unpark(parked)
+  end
+  return nil
+end
+
 -- Takes up to `want` jobs from the front of a lane; jobs whose turn is held are parked on the way.
--- It looks at most at `want` + 256, so that a flood of one subject cannot hold the server.
+-- It looks at most at `want` + 256, so that a flood of one subject cannot hold the server. Answers how many it took, and
+-- whether it looked at all that it might have taken.
 local function take(lane, want)
   local got, budget = 0, want + 256
   while got < want and budget > 0 do
     local popped = redis.call('LPOP', WAITING[lane], math.min(want - got, budget))
     if not popped then
-      return got
+      return got, true
     end
     budget = budget - #popped
     for _, element in ipairs(popped) do
-      local id, turn = id_of(element), turn_of(element)
-      if turn ~= '' and redis.call('HSETNX', TURNS, turn, id) == 0 then
+      local turn = turn_of(element)
+      if quarantine_known and redis.call('LPOS', QUARANTINE, id_of(element)) then
+        -- It lay in its lane twice, and is on its way to being buried.
+        element = nil
+      elseif #element > 24 then
+        element = go_on(lane, turn)
+      elseif turn ~= '' and not take_turn(lane, turn, id_of(element)) then
         park(lane, element)
-      else
+        element = nil
+      end
+      if element then
+        local id = id_of(element)
         got = got + 1
         local crashes = '0'
         if crashes_known then
@@ -93,17 +143,13 @@ local function take(lane, want)
       end
     end
   end
-  unseen = unseen or (budget <= 0 and got < want)
-  return got
-end
-
-local function is_open(lane)
-  return redis.call('HEXISTS', PAUSED, lane) == 0
+  unseen = unseen or got < want
+  return got, got == want
 end
 
 promote('0')
 if slots > 0 and is_open('0') then
-  slots = slots - take('0', slots)
+  slots = slots - (take('0', slots))
 end
 
 if general and slots > 0 then
@@ -119,13 +165,11 @@ if general and slots > 0 then
   local WEIGHTS = { '2', '3', '2', '2', '3', '2', '4', '2', '3', '2' }
   local position = redis.call('HINCRBY', COUNTERS, 'position', slots) - slots
 
-  -- What has waited too long goes first: an eighth of the slots, or every tenth claim if there are fewer than eight.
-  local aged = math.floor(slots / 8)
-  if aged == 0 and position % 10 == 0 then
-    aged = 1
-  end
-  for lane = 4, 2, -1 do
-    local name = tostring(lane)
+  -- What has waited too long goes first: every eighth slot, over all claims, however few slots each of them has.
+  local aged = math.floor((position + slots) / 8) - math.floor(position / 8)
+  for i = 0, 2 do
+    -- Each time another lane is asked first, or the first one would take it all.
+    local name = tostring(2 + (math.floor(position / 8) + i) % 3)
     if aged > 0 and open[name] then
       local head = redis.call('LINDEX', WAITING[name], 0)
       if head then
@@ -140,10 +184,14 @@ if general and slots > 0 then
     end
   end
 
+  local seen_all = true
   if slots > 0 and open['1'] then
-    slots = slots - take('1', slots)
+    local got
+    got, seen_all = take('1', slots)
+    slots = slots - got
   end
-  if slots > 0 then
+  -- What is more urgent and has not been looked at yet keeps its slots: the next claim comes at once.
+  if slots > 0 and seen_all then
     local share = { ['2'] = 0, ['3'] = 0, ['4'] = 0 }
     for i = 1, slots do
       local lane = WEIGHTS[(position + i) % 10 + 1]
@@ -152,14 +200,14 @@ if general and slots > 0 then
     for lane = 2, 4 do
       local name = tostring(lane)
       if share[name] > 0 and open[name] then
-        slots = slots - take(name, share[name])
+        slots = slots - (take(name, share[name]))
       end
     end
     -- What one lane cannot fill, the others may.
     for lane = 2, 4 do
       local name = tostring(lane)
       if slots > 0 and open[name] then
-        slots = slots - take(name, slots)
+        slots = slots - (take(name, slots))
       end
     end
   end

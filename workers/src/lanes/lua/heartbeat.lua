@@ -1,4 +1,5 @@
 -- Extends a node's lease. ARGV: 1 node, 2 lease ms. Answers with the nodes whose lease has run out (at most 16).
+even_when_full()
 local now_ms = server_ms()
 if lease_is_lost(ARGV[1]) then
   return lease_lost_reply()

@@ -1,9 +1,13 @@
 -- Puts jobs into their lanes and wakes whoever has nothing to do.
--- ARGV: 1 now ms, then for each job: lane digit, run-at ms, element.
+-- ARGV: 1 now ms, 2 '1' if the jobs go in even if the server is full (else all of them are refused then),
+--       then for each job: lane digit, run-at ms, element.
+if ARGV[2] == '1' then
+  even_when_full()
+end
 local now_ms = tonumber(ARGV[1])
 local pending = {}
 local crisis = false
-for i = 2, #ARGV, 3 do
+for i = 3, #ARGV, 3 do
   local lane, run_at_ms = ARGV[i], tonumber(ARGV[i + 1])
   if run_at_ms > now_ms then
     redis.call('ZADD', LATER[lane], run_at_ms, ARGV[i + 2])

@@ -5,7 +5,7 @@
 --  3 claims     hash   job id -> lane digit and element, for the node that calls (or that is reaped)
 --  4 to  8      list   the waiting jobs of each lane, first in front
 --  9 to 13      zset   the jobs of each lane whose time has not come, scored by run-at ms
--- 14 turns      hash   turn -> job id that holds it
+-- 14 turns      hash   turn -> job id that holds it, or the digit of the lane in which it rests
 -- 15 parked     zset   turn, lane digit, sequence, element: waiting for a turn, in order
 -- 16 crashes    hash   job id -> workers it has seen die, with a trailing b while it runs as a suspect
 -- 17 paused     hash   lane digit -> reason
@@ -13,13 +13,21 @@
 -- 19 quarantine list   job ids that have seen too many workers die
 -- 20 idle       set    nodes that found nothing to claim
 -- 21 wake       the channel on which idle nodes listen
+-- 22 recent     hash   two bytes of a turn -> jobs that have had it lately while others waited
 --
--- An element is a job's id (16 bytes) and, if it takes turns, its turn (8 bytes).
+-- An element is a job's id (16 bytes) and, if it takes turns, its turn (8 bytes). One byte more, and it is no job but the
+-- place in its lane at which a turn that rests goes on; it begins with the instant of its making, as an id does.
 local NODES, INFO, CLAIMS = KEYS[1], KEYS[2], KEYS[3]
 local WAITING = { ['0'] = KEYS[4], ['1'] = KEYS[5], ['2'] = KEYS[6], ['3'] = KEYS[7], ['4'] = KEYS[8] }
 local LATER = { ['0'] = KEYS[9], ['1'] = KEYS[10], ['2'] = KEYS[11], ['3'] = KEYS[12], ['4'] = KEYS[13] }
 local TURNS, PARKED, CRASHES, PAUSED = KEYS[14], KEYS[15], KEYS[16], KEYS[17]
-local COUNTERS, QUARANTINE, IDLE, WAKE = KEYS[18], KEYS[19], KEYS[20], KEYS[21]
+local COUNTERS, QUARANTINE, IDLE, WAKE, RECENT = KEYS[18], KEYS[19], KEYS[20], KEYS[21], KEYS[22]
+
+-- Redis asks whether it is full only until a script's first write. This one is never refused for want of memory and
+-- changes nothing: the channel is no key. On a replica it fails, as any write does.
+local function even_when_full()
+  redis.call('PEXPIRE', WAKE, 1)
+end
 
 local function server_ms()
   local now = redis.call('TIME')
@@ -58,9 +66,8 @@ local function park(lane, element)
   redis.call('HINCRBY', COUNTERS, 'parked:' .. lane, 1)
 end
 
--- Lets the next one for a turn go to the front of its lane: the first of the most urgent lane that is open, or of the most
--- urgent one if none is.
-local function unpark(turn)
+-- Which one is next for a turn: the first of the most urgent lane that is open, or of the most urgent one if none is.
+local function next_parked(turn)
   local chosen
   for lane = 0, 4 do
     local found = redis.call('ZRANGEBYLEX', PARKED, '[' .. turn .. lane, '(' .. turn .. (lane + 1), 'LIMIT', 0, 1)[1]
@@ -72,19 +79,58 @@ local function unpark(turn)
       end
     end
   end
-  if chosen then
-    local lane = string.sub(chosen, 9, 9)
-    redis.call('ZREM', PARKED, chosen)
-    redis.call('HINCRBY', COUNTERS, 'parked:' .. lane, -1)
-    redis.call('LPUSH', WAITING[lane], string.sub(chosen, 26))
-  end
+  return chosen
 end
 
-local function end_turn(element)
+-- Lets it go to the front of its lane.
+local function unpark(parked)
+  local lane = string.sub(parked, 9, 9)
+  redis.call('ZREM', PARKED, parked)
+  redis.call('HINCRBY', COUNTERS, 'parked:' .. lane, -1)
+  redis.call('LPUSH', WAITING[lane], string.sub(parked, 26))
+end
+
+-- Six bytes, as an id begins.
+local function instant(ms)
+  local bytes = {}
+  for i = 6, 1, -1 do
+    bytes[i] = string.char(ms % 256)
+    ms = math.floor(ms / 256)
+  end
+  return table.concat(bytes)
+end
+
+-- Whether a turn has had more than its share lately while others waited: more than 4 jobs of about the last 500. Turns
+-- whose first two bytes are the same are taken for one; being taken for a greedy one costs a pass of the lane at most.
+local function is_greedy(lane, turn)
+  if redis.call('LLEN', WAITING[lane]) == 0 then
+    return false
+  end
+  local had = redis.call('HINCRBY', RECENT, string.sub(turn, 1, 2), 1)
+  if had >= 64 or redis.call('HLEN', RECENT) >= 512 then
+    redis.call('DEL', RECENT)
+  end
+  return had > 4
+end
+
+-- The turn of one who has had more than his share rests until everybody who waits in the lane now has been served, or
+-- whoever has a long queue would hold the lane with it. Meanwhile what comes for it is parked, in order.
+local function end_turn(lane, element)
   local turn = turn_of(element)
-  if turn ~= '' and redis.call('HGET', TURNS, turn) == id_of(element) then
-    redis.call('HDEL', TURNS, turn)
-    unpark(turn)
+  if turn == '' or redis.call('HGET', TURNS, turn) ~= id_of(element) then
+    return
+  end
+  if is_greedy(lane, turn) then
+    redis.call('HSET', TURNS, turn, lane)
+    redis.call('RPUSH', WAITING[lane], instant(server_ms()) .. string.rep('\0', 10) .. turn .. '+')
+    -- It is no job; whoever counts the lane need not know that.
+    redis.call('HINCRBY', COUNTERS, 'parked:' .. lane, -1)
+    return
+  end
+  redis.call('HDEL', TURNS, turn)
+  local parked = next_parked(turn)
+  if parked then
+    unpark(parked)
   end
 end
 

@@ -8,6 +8,7 @@
 -- whatever keeps killing its workers within moments does not meet it again. A crisis job never waits; instead,
 -- because it may be met again at once without any fault of its own, it is given up only after nine.
 -- Answers: jobs given back.
+even_when_full()
 local node, crashes_max = ARGV[1], tonumber(ARGV[2])
 if ARGV[3] == 'expired' then
   local lease_end = redis.call('ZSCORE', NODES, node)
@@ -35,9 +36,9 @@ for _, claim in ipairs(held) do
   if crashes >= (claim.lane == '0' and 9 or crashes_max) then
     redis.call('HDEL', CRASHES, claim.id)
     redis.call('RPUSH', QUARANTINE, claim.id)
-    end_turn(claim.element)
+    end_turn(claim.lane, claim.element)
   elseif was_running and claim.lane ~= '0' then
-    end_turn(claim.element)
+    end_turn(claim.lane, claim.element)
     redis.call('ZADD', LATER[claim.lane], server_ms() + tonumber(ARGV[5]), claim.element)
   else
     give_back(claim.lane, claim.element)

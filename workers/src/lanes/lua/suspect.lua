@@ -1,4 +1,5 @@
 -- Notes that a suspect (a job that has seen a worker die) is about to run. ARGV: 1 node, 2 job id.
+even_when_full()
 if lease_is_lost(ARGV[1]) then
   return lease_lost_reply()
 end

@@ -1,0 +1,64 @@
+//! What is remembered about a person is what the database holds, whatever happens to the database or to its rows
+//! meanwhile.
+
+use bytes::Bytes;
+use keepwell_jobs::{intake::read_app, store};
+use keepwell_workers::{
+    database::{Durability, turn::Urgency},
+    on_connection,
+};
+
+use crate::support::{NOW_MS, Room, on_each_database, signal};
+
+/// Signals that come while somebody asks.
+const SIGNALS: i64 = 60;
+
+/// Takes everything about everybody from the database, as the death of a server does with its last commits.
+async fn forget(room: &Room) {
+    let mut transaction =
+        room.database.begin(Urgency::General, Durability::Durable, NOW_MS).await.expect("a transaction");
+    for sql in ["DELETE FROM crisis_signals", "DELETE FROM grace_periods", "DELETE FROM customers"] {
+        on_connection!(transaction, |connection| sqlx::query(sql).execute(connection).await.map(|_| ()))
+            .expect("a deletion");
+    }
+    transaction.commit().await.expect("a commit");
+}
+
+#[tokio::test]
+async fn a_version_that_was_lost_and_given_again_is_not_mistaken_for_the_first() {
+    on_each_database(async |room| {
+        room.app(&signal("crisis.signal", "cus_1", 9, r#","severity":"critical""#)).await;
+        assert_eq!(room.access("cus_1", NOW_MS).await.crisis.severity, Some("critical"));
+        forget(room).await;
+
+        let later = signal("crisis.signal", "cus_1", 3, r#","severity":"moderate""#);
+        let intake = read_app("msg_2", &Bytes::from(later), &room.care.marks).expect("a signal");
+        room.beside().run(intake.job, NOW_MS + 1_000).await;
+        let document = room.access("cus_1", NOW_MS + 1_000).await;
+        assert_eq!((document.version, document.crisis.severity), (1, Some("moderate")));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_read_while_it_changes_is_of_one_moment() {
+    on_each_database(async |room| {
+        let changes = async {
+            for _ in 0..SIGNALS {
+                room.app(&signal("crisis.signal", "cus_1", 9, r#","severity":"high""#)).await;
+            }
+        };
+        let questions = async {
+            let mut seen = 0;
+            while seen < SIGNALS {
+                let beside = room.beside();
+                let mut reader = room.database.reader(Urgency::General).await.expect("a reader");
+                let facts = store::facts(&mut reader, "cus_1", &beside.care.memory).await.expect("an answer");
+                assert_eq!(facts.signals.len() as i64, facts.version);
+                seen = facts.version;
+            }
+        };
+        tokio::join!(changes, questions);
+    })
+    .await;
+}

@@ -1,0 +1,67 @@
+//! A PostgreSQL that dies loses its last relaxed commits: what the lanes were told is done is owed again.
+
+use keepwell_workers::{lane::Lane, ledger::JobFilter, state::State};
+
+use super::bench::{Bench, nothing_owed, scripted};
+use crate::support::{
+    eventually,
+    postgres::{Postgres, Sync},
+};
+
+/// A server that leaves relaxed commits in its memory for as long as it can.
+async fn forgetful() -> Bench {
+    let postgres = Postgres::start(Sync::On).await;
+    postgres.execute("ALTER SYSTEM SET wal_writer_delay = '10s'").await;
+    postgres.execute("SELECT pg_reload_conf()").await;
+    let url = postgres.database("ledger").await;
+    Bench::on(postgres, &url).await
+}
+
+#[tokio::test]
+async fn what_a_dying_server_forgets_is_done_again() {
+    let mut bench = forgetful().await;
+    let engine = bench.engine();
+    let jobs = (0..20).map(|number| scripted("ok", Lane::ALL[number % 5])).collect();
+    engine.enqueue_all(jobs).await.unwrap();
+    nothing_owed(&engine).await;
+
+    let mut postgres = bench.postgres.take().unwrap();
+    postgres.kill();
+    postgres.start_again().await;
+    // However short its absence was.
+    eventually("everything is done once more", async || {
+        let done = JobFilter { state: Some(State::Done), ..JobFilter::default() };
+        let done = engine.ledger().list(&done, None, 1).await.ok()?;
+        (done.total == 20).then_some(())
+    })
+    .await;
+    assert_eq!(bench.effects().await.len(), 20);
+    engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn another_life_of_the_database_is_told_from_the_one_before() {
+    let mut bench = forgetful().await;
+    let engine = bench.engine_with(|options| options.runs_jobs = false);
+    let ledger = engine.ledger();
+    let first = ledger.life().await.unwrap();
+    assert_eq!(ledger.life().await.unwrap(), first);
+
+    let mut postgres = bench.postgres.take().unwrap();
+    postgres.throw_out().await;
+    // Seen from here, this is what a server does that restarts all its sessions after a crash of one.
+    let thrown_out = eventually("it answers after throwing us out", async || {
+        ledger.life().await.ok().filter(|life| *life != first)
+    })
+    .await;
+    let started = |life: &str| life.rsplit_once(' ').map(|(started, _)| started.to_owned());
+    assert_eq!(started(&thrown_out), started(&first));
+
+    postgres.kill();
+    postgres.start_again().await;
+    eventually("it answers in another life", async || {
+        ledger.life().await.ok().filter(|life| started(life) != started(&first))
+    })
+    .await;
+    engine.shutdown().await;
+}

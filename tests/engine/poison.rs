@@ -1,0 +1,75 @@
+//! Poison pills: jobs that kill whatever process runs them.
+
+use keepwell_workers::{database::Dialect, engine::Engine, job::NewJob, lane::Lane, state::State};
+use redis::AsyncCommands as _;
+
+use super::{
+    bench::{Bench, nothing_owed, scripted},
+    worker::{Worker, deaths},
+};
+use crate::support::eventually;
+
+/// Records a pill among innocents and has a worker run them, and a second one once there is a death to come back from.
+/// Sees what becomes of them all; `deaths_max` is what the pill's lane allows.
+async fn a_pill_is_quarantined(lane: Lane, innocents: usize, deaths_max: usize) {
+    let bench = Bench::new(Dialect::Sqlite).await;
+    let recorder = bench.engine_with(|options| options.runs_jobs = false);
+    let mut jobs: Vec<NewJob> = (0..innocents).map(|_| NewJob::new("innocent", lane, "")).collect();
+    jobs.insert(1, NewJob::new("pill", lane, ""));
+    let all = recorder.enqueue_all(jobs).await.unwrap();
+    let mut workers = vec![Worker::start(&bench, "one")];
+    eventually("the first worker is dead", async || workers[0].ended()).await;
+    workers.push(Worker::start(&bench, "two"));
+    eventually("nothing is owed any more", async || {
+        workers.iter_mut().for_each(Worker::keep_alive);
+        (recorder.ledger().totals().await.ok()?.owed == 0).then_some(())
+    })
+    .await;
+
+    let deaths = deaths(&bench);
+    if lane == Lane::Crisis {
+        // A crisis job runs even if nobody could note that it does, and then nobody knows whom it killed.
+        assert!((deaths_max..2 * deaths_max).contains(&deaths), "{deaths}");
+    } else {
+        assert_eq!(deaths, deaths_max);
+    }
+    for (place, job) in all.iter().enumerate() {
+        let (job, history) = recorder.ledger().show(job.id).await.unwrap().unwrap();
+        if place == 1 {
+            assert_eq!(job.state, State::Dead);
+            let error = job.last_error.unwrap();
+            assert_eq!(error, "quarantined: its workers kept dying while running it");
+            assert_eq!((history.len(), history[0].outcome.as_str()), (1, "crashed"));
+        } else {
+            assert_eq!((job.state, job.attempts), (State::Done, 1), "{history:?}");
+            assert_eq!((job.last_error, history.len()), (None, 0));
+        }
+    }
+    they_work_on(&bench, &recorder, &mut workers).await;
+    recorder.shutdown().await;
+}
+
+/// Sees that both workers are alive and that nothing of the pill is left behind.
+async fn they_work_on(bench: &Bench, recorder: &Engine, workers: &mut [Worker]) {
+    workers.iter_mut().for_each(Worker::keep_alive);
+    recorder.enqueue_all((0..20).map(|_| scripted("ok", Lane::Standard)).collect()).await.unwrap();
+    nothing_owed(recorder).await;
+    assert_eq!(bench.effects().await.len(), 20);
+    assert!(workers.iter_mut().all(|worker| worker.ended().is_none()));
+    let mut redis = bench.redis.connection().await;
+    eventually("the lanes have forgotten the pill", async || {
+        let left: usize = redis.exists(&["{keepwell:0}:crashes", "{keepwell:0}:quarantine"]).await.ok()?;
+        (left == 0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_pill_kills_three_workers_and_no_innocent_job_pays_for_it() {
+    a_pill_is_quarantined(Lane::Standard, 7, 3).await;
+}
+
+#[tokio::test]
+async fn a_pill_in_the_crisis_lane_is_given_up_only_after_nine() {
+    a_pill_is_quarantined(Lane::Crisis, 3, 9).await;
+}

@@ -1,0 +1,112 @@
+//! Redis forgets, refuses, or is not the one it was.
+
+use keepwell_workers::{database::Dialect, lane::Lane};
+
+use super::bench::{Bench, nothing_owed, scripted};
+use crate::support::eventually;
+
+#[tokio::test]
+async fn an_emptied_redis_under_load_loses_nothing_and_does_nothing_twice() {
+    let bench = Bench::new(Dialect::Sqlite).await;
+    let engine = bench.engine();
+    for round in 0..6 {
+        let jobs = (0..50).map(|_| scripted("ok", Lane::Standard)).chain([scripted("ok", Lane::Crisis)]);
+        engine.enqueue_all(jobs.collect()).await.unwrap();
+        // Without its scripts it has to be taught them again.
+        bench.redis.tell(if round % 2 == 0 { "FLUSHALL" } else { "SCRIPT FLUSH" }).await;
+    }
+    nothing_owed(&engine).await;
+    let mut effects = bench.effects().await;
+    let all = effects.len();
+    effects.sort();
+    effects.dedup();
+    assert_eq!((all, effects.len()), (306, 306));
+    engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn another_redis_at_the_same_address_is_noticed_by_a_process_that_only_records() {
+    let mut bench = Bench::new(Dialect::Sqlite).await;
+    let engine = bench.engine_with(|options| options.runs_jobs = false);
+    engine.enqueue(scripted("ok", Lane::Standard)).await.unwrap();
+    eventually("it waits in its lane and nothing else is to be compared", async || {
+        let health = engine.health();
+        (engine.lanes().held().await.ok()? == 1 && health.lanes_ok && !health.lanes_behind).then_some(())
+    })
+    .await;
+
+    bench.redis.kill();
+    bench.redis.start_again().await;
+    eventually("it waits in its lane again", async || (engine.lanes().held().await.ok()? == 1).then_some(()))
+        .await;
+    engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_user_who_may_not_run_scripts_is_noticed_and_holds_up_no_crisis() {
+    let bench = Bench::new(Dialect::Sqlite).await;
+    bench.redis.tell("ACL SETUSER limited on >word ~* &* +@all -evalsha").await;
+    let url = format!("{}?user=limited&pass=word", bench.redis.url());
+    let engine = bench.engine_at(url, |_| {});
+    let standard = engine.enqueue(scripted("ok", Lane::Standard)).await.unwrap().id;
+    let crisis = engine.enqueue(scripted("ok", Lane::Crisis)).await.unwrap().id;
+    eventually("the crisis job is done", async || (bench.effects().await.len() == 1).then_some(())).await;
+    assert_eq!(bench.effects().await, [crisis.to_string()]);
+    // It answers, but it is of no use.
+    engine.lanes().ping().await.unwrap();
+    assert!(!engine.health().lanes_ok);
+    let refused = engine.lanes().pause(Lane::Standard, "a test", false).await.unwrap_err();
+    assert!(refused.hint().is_some_and(|hint| hint.contains("@scripting")), "{refused}");
+
+    // INFO is dangerous in the eyes of Redis, so it may well be forbidden where the rest is not.
+    bench.redis.tell("ACL SETUSER limited +evalsha -info").await;
+    nothing_owed(&engine).await;
+    assert_eq!(bench.effects().await, [crisis.to_string(), standard.to_string()]);
+    eventually("all is well", async || engine.health().lanes_ok.then_some(())).await;
+    engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_crisis_job_that_cannot_be_placed_is_run_although_nothing_else_is_amiss() {
+    let bench = Bench::new(Dialect::Sqlite).await;
+    bench.redis.tell("ACL SETUSER limited on >word ~* &* +@all -rpush").await;
+    let engine = bench.engine_at(format!("{}?user=limited&pass=word", bench.redis.url()), |_| {});
+    eventually("all is well", async || engine.health().lanes_ok.then_some(())).await;
+    let crisis = engine.enqueue(scripted("ok", Lane::Crisis)).await.unwrap().id;
+    nothing_owed(&engine).await;
+    assert_eq!(bench.effects().await, [crisis.to_string()]);
+    assert!(engine.health().lanes_ok);
+    engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_claim_that_the_server_carries_out_too_late_is_found_while_nothing_else_happens() {
+    let bench = Bench::new(Dialect::Sqlite).await;
+    let engine = bench.engine();
+    eventually("both pools have entered", async || {
+        let (_, nodes) = engine.lanes().stats().await.ok()?;
+        (nodes.len() == 2 && !engine.health().lanes_behind).then_some(())
+    })
+    .await;
+    engine.lanes().pause(Lane::Standard, "a test", false).await.unwrap();
+    engine.enqueue(scripted("ok", Lane::Standard)).await.unwrap();
+    eventually("it waits in its lane", async || (engine.lanes().held().await.ok()? == 1).then_some(())).await;
+
+    // What a claim does whose answer nobody waits for any more.
+    let late = redis::Script::new(
+        "local element = redis.call('LPOP', KEYS[1]) \
+         return redis.call('HSET', KEYS[2], string.sub(element, 1, 16), '3' .. element)",
+    );
+    let mut connection = bench.redis.connection().await;
+    let claimed: u64 = late
+        .key("{keepwell:0}:lane:standard")
+        .key(format!("{{keepwell:0}}:claims:{}", engine.node()))
+        .invoke_async(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(claimed, 1);
+    engine.lanes().resume(Lane::Standard).await.unwrap();
+    nothing_owed(&engine).await;
+    assert_eq!(bench.effects().await.len(), 1);
+    engine.shutdown().await;
+}

@@ -1,0 +1,81 @@
+//! A large ledger goes back into an empty Redis: crises first, and for everybody to see.
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use keepwell_workers::{database::Dialect, lane::Lane};
+
+use super::bench::{Bench, scripted};
+use crate::support::{
+    eventually,
+    proxy::{Mode, Proxy, Upstream},
+};
+
+/// Jobs for the general pool.
+const MANY: usize = 3_000;
+
+#[tokio::test]
+async fn a_rebuild_of_a_large_ledger_puts_crises_first_and_says_how_far_it_is() {
+    let bench = Bench::new(Dialect::Sqlite).await;
+    let proxy = Proxy::before(Upstream::Socket(bench.redis.socket())).await;
+    proxy.set(Mode::Refuse);
+    let url = format!("redis://{}", proxy.address());
+    let engine = bench.engine_at(url, |options| options.runs_jobs = false);
+    for lane in [Lane::Therapeutic, Lane::Standard] {
+        engine.enqueue_all((0..MANY / 2).map(|_| scripted("ok", lane)).collect()).await.unwrap();
+    }
+    engine.enqueue_all((0..5).map(|_| scripted("ok", Lane::Crisis)).collect()).await.unwrap();
+    eventually("it is known that they are missing", async || engine.health().lanes_behind.then_some(()))
+        .await;
+    assert_eq!(engine.rebuild_progress(), None);
+
+    bench.redis.tell("CONFIG SET notify-keyspace-events Kl").await;
+    let client = redis::Client::open(bench.redis.url()).unwrap();
+    let mut placed = client.get_async_pubsub().await.unwrap();
+    placed.psubscribe("__keyspace@0__:{keepwell:0}:lane:*").await.unwrap();
+    proxy.delay(Duration::from_millis(5));
+    proxy.set(Mode::Forward);
+    let progress = eventually("it is half way", async || {
+        engine.rebuild_progress().filter(|progress| progress.placed >= 500)
+    })
+    .await;
+    assert!(progress.started_ms > 0 && progress.compared <= progress.owed, "{progress:?}");
+    assert_eq!(progress.owed, MANY as u64 + 5);
+    eventually("it is over", async || {
+        (!engine.health().lanes_behind && engine.rebuild_progress().is_none()).then_some(())
+    })
+    .await;
+
+    let (lanes, _) = engine.lanes().stats().await.unwrap();
+    let waiting: Vec<u64> = lanes.into_iter().map(|lane| lane.waiting).collect();
+    assert_eq!(waiting, [5, MANY as u64 / 2, 0, MANY as u64 / 2, 0]);
+    let first = placed.on_message().next().await.expect("what was placed first");
+    assert_eq!(first.get_channel_name(), "__keyspace@0__:{keepwell:0}:lane:crisis");
+    engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_job_that_is_recorded_during_a_rebuild_is_placed_once() {
+    let bench = Bench::new(Dialect::Sqlite).await;
+    let proxy = Proxy::before(Upstream::Socket(bench.redis.socket())).await;
+    let url = format!("redis://{}", proxy.address());
+    let recorder = bench.engine_at(url, |options| options.runs_jobs = false);
+    let rebuilder = bench.engine_with(|options| options.runs_jobs = false);
+    eventually("Redis is there for both", async || {
+        (recorder.health().lanes_ok && rebuilder.health().lanes_ok).then_some(())
+    })
+    .await;
+    // Once without a delay, so that the server knows the script.
+    recorder.enqueue(scripted("ok", Lane::Standard)).await.unwrap();
+    eventually("it is placed", async || (rebuilder.lanes().held().await.ok()? == 1).then_some(())).await;
+    // What the recorder has to tell takes a while.
+    proxy.delay(Duration::from_millis(20));
+    for _ in 0..3 {
+        recorder.enqueue(scripted("ok", Lane::Standard)).await.unwrap();
+        rebuilder.rebuild().await.unwrap();
+    }
+    let (lanes, _) = rebuilder.lanes().stats().await.unwrap();
+    assert_eq!(lanes[Lane::Standard.index()].waiting, 4);
+    recorder.shutdown().await;
+    rebuilder.shutdown().await;
+}

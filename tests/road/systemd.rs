@@ -1,0 +1,7 @@
+//! As a service: what the daemon says to systemd, what systemd hands to it, and the units themselves.
+
+mod activation;
+mod notifications;
+mod reload;
+mod start;
+mod units;

@@ -1,0 +1,140 @@
+//! The engine's start: what it is made of, and the threads that it runs on.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{sync::Mutex, task::JoinSet};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    Engine, EngineOptions, EngineParts, Inner, Pulse, Running, StartError,
+    threads::{Shared, keep_leases},
+};
+use crate::{
+    caretaker::Caretaker,
+    clock::UnixMs,
+    database::turn::Urgency,
+    lanes::{Behind, Bells, ClaimScope, Lanes, LanesOptions, NodeInfo, listen, placer},
+    ledger::{Ledger, Recording, committer},
+    pool::Member,
+    runtime::{self, Threads},
+};
+
+/// How long crisis work waits for an answer of Redis, in milliseconds, before it asks the ledger; it is usually there
+/// within one. A crisis has 100 in all, and waits for a Redis that hangs once: later commands fail at once.
+const CRISIS_RESPONSE_TIMEOUT_MS: u64 = 60;
+
+impl Engine {
+    /// Starts the committers, and the pools if this process runs jobs. Redis may be away: it is connected to when it
+    /// comes.
+    pub fn start(parts: EngineParts, options: &EngineOptions) -> Result<Self, StartError> {
+        let EngineParts { database, keys, clock, registry, redis_url, observer } = parts;
+        let ledger = Ledger::new(database, keys, Arc::clone(&clock), registry);
+        let lanes = Lanes::connect(&redis_url, options.lanes.clone(), Arc::clone(&clock))?;
+        let info = node_info(options, clock.now_ms());
+        let bells = Arc::new(Bells::default());
+        // What an earlier life may have left behind is for those to look for who run jobs.
+        let behind = Arc::new(Behind::default());
+        if options.runs_jobs {
+            behind.mark();
+        }
+        let (drain, close) = (CancellationToken::new(), CancellationToken::new());
+        let (crisis_placements, crisis_placer) = placer(Arc::clone(&bells), Arc::clone(&behind));
+        let (general_placements, general_placer) = placer(Arc::clone(&bells), Arc::clone(&behind));
+        let recording = Recording::default();
+        let (crisis_door, crisis_committer) =
+            committer(ledger.clone(), Urgency::Crisis, crisis_placements.clone(), recording.clone());
+        let (general_door, general_committer) =
+            committer(ledger.clone(), Urgency::General, general_placements.clone(), recording.clone());
+        let new_member = || Arc::new(Member::new(lanes.clone(), info.clone(), Arc::clone(&behind)));
+        let (member, crisis_member) = (new_member(), new_member());
+        let pulse = Arc::new(Pulse::default());
+
+        let mut threads = Vec::new();
+        let shared = Shared {
+            ledger: ledger.clone(),
+            redis_url,
+            lanes_options: options.lanes.clone(),
+            info,
+            behind: Arc::clone(&behind),
+            bells: Arc::clone(&bells),
+            observer,
+            drain: drain.clone(),
+            ended: CancellationToken::new(),
+            turns: Arc::default(),
+            close: close.clone(),
+            drain_timeout: Duration::from_millis(options.drain_timeout_ms),
+        };
+        let crisis_slots = options.runs_jobs.then_some(options.crisis_slots);
+        // A Redis that hangs is left alone after this long, and the ledger asked instead.
+        let impatient =
+            LanesOptions { response_timeout_ms: CRISIS_RESPONSE_TIMEOUT_MS, ..options.lanes.clone() };
+        let crisis = shared.beside(impatient);
+        let turns = options.runs_jobs.then(|| [Arc::clone(&crisis.turns), Arc::clone(&shared.turns)]);
+        let ended = [crisis.ended.clone(), shared.ended.clone()];
+        if options.runs_jobs {
+            let (url, lanes_options, clock) = (shared.redis_url.clone(), options.lanes.clone(), clock);
+            let members = [Arc::clone(&crisis_member), Arc::clone(&member)];
+            let [crisis_ended, general_ended] = ended.clone();
+            threads.push(runtime::on_own_thread("keepwell-lease", Threads::One, move || {
+                let [crisis, general] = members;
+                keep_leases(url, lanes_options, clock, [(crisis, crisis_ended), (general, general_ended)])
+            })?);
+        }
+        threads.push(runtime::on_own_thread("keepwell-crisis", Threads::One, move || {
+            crisis.run(
+                "keepwell-crisis",
+                ClaimScope::Crisis,
+                crisis_slots,
+                crisis_placements,
+                Some((crisis_placer, crisis_committer)),
+                crisis_member,
+            )
+        })?);
+        let slots = options.runs_jobs.then_some(options.slots);
+        let (general_queue, general_member) = (general_placements.clone(), Arc::clone(&member));
+        let threads_max = options.threads.max(1);
+        threads.push(runtime::on_own_thread("keepwell-pool", Threads::Many(threads_max), move || {
+            shared.run("keepwell-pool", ClaimScope::General, slots, general_queue, None, general_member)
+        })?);
+
+        let mut tasks = JoinSet::new();
+        runtime::start(&mut tasks, general_committer.run(close.clone()));
+        // Not on the pool's own threads: what handlers hog here may be done by another process.
+        runtime::start(&mut tasks, general_placer.run(lanes.clone(), close.clone()));
+        let caretaker = Caretaker {
+            ledger: ledger.clone(),
+            lanes: lanes.clone(),
+            member: Arc::clone(&member),
+            bells: Arc::clone(&bells),
+            behind: Arc::clone(&behind),
+            pulse: Arc::clone(&pulse),
+            retention: options.retention,
+            works: options.runs_jobs,
+            stop: drain.clone(),
+        };
+        runtime::start(&mut tasks, caretaker.run());
+        runtime::start(&mut tasks, listen(lanes.clone(), bells, drain.clone()));
+        Ok(Self(Arc::new(Inner {
+            ledger,
+            lanes,
+            member,
+            crisis_door,
+            general_door,
+            general_placements,
+            behind,
+            pulse,
+            recording,
+            errands: TaskTracker::new(),
+            drain,
+            ended,
+            turns,
+            close,
+            running: Mutex::new(Running { threads, tasks }),
+        })))
+    }
+}
+
+fn node_info(options: &EngineOptions, started_ms: UnixMs) -> NodeInfo {
+    let (instance, host) = (options.instance.clone(), options.host.clone());
+    NodeInfo { instance, host, pid: std::process::id(), started_ms }
+}

@@ -1,0 +1,180 @@
+//! What the supervisor does with servers that are slow, silent, or no longer there.
+
+use std::{os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::time::{sleep, timeout};
+
+use super::{ManagedRedis, ManagedRedisError, ManagedRedisOptions, leftover, server};
+
+/// A folder in which nothing runs any more when it goes, also if the test has failed.
+struct Folder(TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(TempDir::with_prefix("keepwell-redis-").unwrap())
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let Ok(works_in) = self.path().join("redis").canonicalize() else { return };
+        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let pid = entry.file_name().to_str().and_then(|name| Pid::from_raw(name.parse().ok()?));
+            if let Some(pid) = pid.filter(|pid| leftover::is_ours(*pid, &works_in)) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
+    }
+}
+
+fn options(folder: &Folder) -> ManagedRedisOptions {
+    ManagedRedisOptions {
+        binary: "redis-server".into(),
+        folder: folder.path().join("redis"),
+        memory_bytes_max: 64 << 20,
+    }
+}
+
+async fn start(folder: &Folder) -> ManagedRedis {
+    ManagedRedis::start_with(options(folder), Duration::from_millis(400)).await.unwrap()
+}
+
+/// What a `kill -9` of the daemon leaves behind.
+async fn abandon(redis: ManagedRedis) {
+    redis.supervisor.abort();
+    assert!(redis.supervisor.await.is_err());
+}
+
+async fn process(folder: &Folder) -> Option<Pid> {
+    let folder = options(folder).folder.canonicalize().unwrap();
+    leftover::find(&folder, &format!("unix://{}", folder.join("redis.sock").display())).await
+}
+
+/// Waits for another server than `former`, one that answers.
+async fn another(redis: &ManagedRedis, folder: &Folder, former: Pid) -> Pid {
+    let waiting = async {
+        loop {
+            if let Some(pid) = process(folder).await
+                && pid != former
+                && server::answers(redis.url()).await
+            {
+                return pid;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), waiting).await.expect("another server")
+}
+
+fn works_in(pid: Pid, folder: &Folder) -> bool {
+    leftover::is_ours(pid, &options(folder).folder.canonicalize().unwrap())
+}
+
+#[tokio::test]
+async fn a_server_that_is_only_slow_is_waited_for() {
+    let folder = Folder::new();
+    let redis = start(&folder).await;
+    let pid = process(&folder).await.unwrap();
+    abandon(redis).await;
+
+    kill_process(pid, Signal::STOP).unwrap();
+    let patient = ManagedRedis::start_with(options(&folder), Duration::from_secs(60));
+    let (redis, ()) = tokio::join!(patient, async {
+        sleep(Duration::from_millis(300)).await;
+        kill_process(pid, Signal::CONT).unwrap();
+    });
+    let redis = redis.unwrap();
+    assert!(server::answers(redis.url()).await);
+    assert_eq!(process(&folder).await, Some(pid));
+    redis.stop().await;
+    assert!(!works_in(pid, &folder));
+}
+
+#[tokio::test]
+async fn a_server_that_stays_silent_is_ended_before_another_is_started() {
+    let folder = Folder::new();
+    let redis = start(&folder).await;
+    let first = process(&folder).await.unwrap();
+    abandon(redis).await;
+
+    // One that an earlier life left, then our own.
+    kill_process(first, Signal::STOP).unwrap();
+    let redis = start(&folder).await;
+    let second = another(&redis, &folder, first).await;
+    assert!(!works_in(first, &folder));
+
+    kill_process(second, Signal::STOP).unwrap();
+    let third = another(&redis, &folder, second).await;
+    assert!(!works_in(second, &folder));
+    redis.stop().await;
+    assert!(!works_in(third, &folder));
+}
+
+#[tokio::test]
+async fn an_adopted_server_that_ends_is_replaced() {
+    let folder = Folder::new();
+    let redis = start(&folder).await;
+    let first = process(&folder).await.unwrap();
+    abandon(redis).await;
+    let redis = start(&folder).await;
+    assert_eq!(process(&folder).await, Some(first));
+
+    kill_process(first, Signal::KILL).unwrap();
+    another(&redis, &folder, first).await;
+    redis.stop().await;
+}
+
+#[tokio::test]
+async fn a_lost_pid_file_does_not_hide_a_server() {
+    let folder = Folder::new();
+    let redis = start(&folder).await;
+    let pid = process(&folder).await.unwrap();
+    abandon(redis).await;
+    std::fs::remove_file(options(&folder).folder.join("redis.pid")).unwrap();
+    let redis = start(&folder).await;
+    assert_eq!(process(&folder).await, Some(pid));
+    redis.stop().await;
+}
+
+#[tokio::test]
+async fn a_pid_file_that_names_a_stranger_is_not_believed() {
+    let folder = Folder::new();
+    std::fs::create_dir(options(&folder).folder).unwrap();
+    let stranger = Pid::from_raw(i32::try_from(std::process::id()).unwrap()).unwrap();
+    std::fs::write(options(&folder).folder.join("redis.pid"), std::process::id().to_string()).unwrap();
+    let redis = start(&folder).await;
+    assert!(!works_in(stranger, &folder));
+    assert!(process(&folder).await.is_some());
+    redis.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_start_says_why() {
+    let folder = Folder::new();
+    let missing = ManagedRedisOptions { binary: "/nowhere/redis-server".into(), ..options(&folder) };
+    assert!(matches!(ManagedRedis::start(missing).await, Err(ManagedRedisError::Binary(..))));
+    let program = folder.path().join("redis-server");
+    std::fs::write(&program, "#!/bin/sh\necho no room here\nexit 7\n").unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let refusing = ManagedRedisOptions { binary: program, ..options(&folder) };
+    let Err(ManagedRedisError::Ended { because }) = ManagedRedis::start(refusing).await else {
+        panic!("it started");
+    };
+    assert!(because.contains("exit status: 7") && because.contains("no room here"), "{because}");
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_opened_does_not_keep_it_from_starting() {
+    let folder = Folder::new();
+    // A folder in its place is as bad as a disk that is full.
+    std::fs::create_dir_all(options(&folder).folder.join("redis.log")).unwrap();
+    let redis = start(&folder).await;
+    assert!(server::answers(redis.url()).await);
+    redis.stop().await;
+}
