@@ -1,5 +1,7 @@
 //! `care.grace_due`: a grace period has ended, and is extended or closed; or it ends soon, and the person should know.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use keepwell_workers::{
     database::Transaction,
@@ -37,6 +39,12 @@ impl Handler for GraceDue {
             return Ok(Outcome::dead("the job does not say whose grace period ends"));
         };
         let now_ms = transaction.now_ms();
+        // Whoever asked for this may have a clock that is ahead; each end is asked for once.
+        if !due.soon
+            && let Ok(early_ms @ 1..) = u64::try_from(due.ends_ms.saturating_sub(now_ms))
+        {
+            return Ok(Outcome::Snooze { after: Duration::from_millis(early_ms) });
+        }
         let mut soon = None;
         // Whatever is learned about a person sees to the ends that have come, and tells the person.
         taught(transaction, &due.customer, &self.0, |facts| {

@@ -6,43 +6,66 @@ use keepwell_workers::{clock::UnixMs, database::Reader, job::NewJob, lane::Lane}
 use serde_json::json;
 
 use crate::{
-    care::occasion::ENDING_SOON_MS,
+    care::{
+        grace::{DAY_MS, SYSTEM_ERROR_DAYS},
+        occasion::ENDING_SOON_MS,
+    },
     kinds,
     store::{DueGrace, graces_ending},
 };
 
-/// Ends of one kind that are seen to at a time; the others come with the next look.
+/// Ends of one kind that are seen to at a time; the others come with the next look, which begins behind them.
 pub const DUE_MAX: u32 = 500;
 
-/// Looks for ends. Knows until where it has looked.
+// No grace that begins now, not even the shortest, ends within what was looked at before.
+const _: () = assert!(ENDING_SOON_MS < SYSTEM_ERROR_DAYS * DAY_MS);
+
+/// Looks for ends. Knows how far it has looked.
 #[derive(Debug, Default)]
 pub struct GraceWatch {
-    /// Who hears about an end was asked up to this end.
-    soon_until_ms: Option<UnixMs>,
+    /// The last end that has come and was seen to; `None` to begin again with the earliest.
+    ended: Option<DueGrace>,
+    /// The last end that was announced.
+    soon: Option<DueGrace>,
+}
+
+/// What a look has found.
+#[derive(Debug)]
+pub struct Looked {
+    /// What is to be done about it. To be recorded before [`GraceWatch::looked`] is called.
+    pub jobs: Vec<NewJob>,
+    ended: Option<DueGrace>,
+    soon: Option<DueGrace>,
 }
 
 impl GraceWatch {
-    /// The jobs for the ends that have come and for those that are near at `now_ms`. To be recorded before
-    /// [`GraceWatch::looked`] is called.
-    pub async fn due(&self, reader: &mut Reader, now_ms: UnixMs) -> Result<Vec<NewJob>, sqlx::Error> {
-        let ended = graces_ending(reader, UnixMs::MIN, now_ms, DUE_MAX).await?;
-        let near_ms = now_ms.saturating_add(ENDING_SOON_MS);
-        let from_ms = self.soon_until_ms.unwrap_or(now_ms).max(now_ms);
-        let soon = graces_ending(reader, from_ms, near_ms, DUE_MAX).await?;
-        Ok(ended
-            .iter()
-            .map(|grace| job(grace, false))
-            .chain(soon.iter().map(|grace| job(grace, true)))
-            .collect())
+    /// The jobs for the ends that have come and for those that are near at `now_ms`.
+    pub async fn due(&self, reader: &mut Reader, now_ms: UnixMs) -> Result<Looked, sqlx::Error> {
+        let from = self.ended.clone().unwrap_or_else(|| behind(UnixMs::MIN));
+        let ended = graces_ending(reader, &from, now_ms, DUE_MAX).await?;
+        // What has ended since the last announcement is announced no more.
+        let from = self.soon.clone().filter(|soon| soon.ends_ms > now_ms).unwrap_or_else(|| behind(now_ms));
+        let soon = graces_ending(reader, &from, now_ms.saturating_add(ENDING_SOON_MS), DUE_MAX).await?;
+        let jobs =
+            ended.iter().map(|grace| job(grace, false)).chain(soon.iter().map(|grace| job(grace, true)));
+        Ok(Looked {
+            jobs: jobs.collect(),
+            // Behind a full page there may be more. Otherwise the next look begins again: what was seen to is closed
+            // or has another end by then, and what is found a second time is told from new ends by its key.
+            ended: if ended.len() < DUE_MAX as usize { None } else { ended.last().cloned() },
+            soon: soon.last().cloned().or_else(|| self.soon.clone()),
+        })
     }
 
-    /// Notes that `jobs`, found at `now_ms`, were recorded.
-    pub fn looked(&mut self, jobs: &[NewJob], now_ms: UnixMs) {
-        // A full page means that there may be more behind it; duplicates are told from new ones by their key.
-        if jobs.len() < DUE_MAX as usize {
-            self.soon_until_ms = Some(now_ms.saturating_add(ENDING_SOON_MS));
-        }
+    /// Notes that the jobs of `looked` were recorded.
+    pub fn looked(&mut self, looked: Looked) {
+        (self.ended, self.soon) = (looked.ended, looked.soon);
     }
+}
+
+/// A place behind every end at `ends_ms` that a page can begin at: no id of a customer goes before it.
+fn behind(ends_ms: UnixMs) -> DueGrace {
+    DueGrace { customer: String::new(), ends_ms: ends_ms.saturating_add(1) }
 }
 
 fn job(grace: &DueGrace, soon: bool) -> NewJob {

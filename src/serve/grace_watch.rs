@@ -45,13 +45,13 @@ async fn look(
     database: &Database,
     now_ms: i64,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let jobs = {
+    let looked = {
         let mut reader = database.reader(Urgency::General).await?;
         watch.due(&mut reader, now_ms).await?
     };
-    if !jobs.is_empty() {
-        engine.enqueue_all(jobs.clone()).await?;
+    if !looked.jobs.is_empty() {
+        engine.enqueue_all(looked.jobs.clone()).await?;
     }
-    watch.looked(&jobs, now_ms);
+    watch.looked(looked);
     Ok(())
 }

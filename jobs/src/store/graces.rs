@@ -11,18 +11,20 @@ pub struct DueGrace {
     pub ends_ms: UnixMs,
 }
 
-/// At most `count_max` ends of open grace periods after `after_ms` and until `until_ms`, the earliest first.
+/// At most `count_max` ends of open grace periods behind `after` and until `until_ms`, by end and person.
 pub async fn graces_ending(
     reader: &mut Reader,
-    after_ms: UnixMs,
+    after: &DueGrace,
     until_ms: UnixMs,
     count_max: u32,
 ) -> Result<Vec<DueGrace>, sqlx::Error> {
     const SQL: &str = "SELECT DISTINCT customer, ends_ms FROM grace_periods \
-         WHERE NOT closed AND ends_ms > $1 AND ends_ms <= $2 ORDER BY ends_ms, customer LIMIT $3";
+         WHERE NOT closed AND ends_ms >= $1 AND (ends_ms > $1 OR customer > $2) AND ends_ms <= $3 \
+         ORDER BY ends_ms, customer LIMIT $4";
     on_connection!(reader, |connection| {
         sqlx::query_as(SQL)
-            .bind(after_ms)
+            .bind(after.ends_ms)
+            .bind(&after.customer)
             .bind(until_ms)
             .bind(i64::from(count_max))
             .fetch_all(connection)

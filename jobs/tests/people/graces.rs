@@ -1,7 +1,15 @@
 //! Grace periods end by themselves: somebody looks, whoever it concerns hears of it, and nobody vulnerable falls.
 
-use keepwell_jobs::grace_watch::GraceWatch;
-use keepwell_workers::{clock::UnixMs, database::turn::Urgency, job::NewJob, outcome::Outcome};
+use std::{collections::HashSet, time::Duration};
+
+use keepwell_jobs::grace_watch::{DUE_MAX, GraceWatch};
+use keepwell_workers::{
+    clock::UnixMs,
+    database::{Durability, turn::Urgency},
+    job::NewJob,
+    on_connection,
+    outcome::Outcome,
+};
 
 use crate::support::{DAY_MS, NOW_MS, Room, event, gateway::Gateway, invoice, on_each_database, signal};
 
@@ -10,7 +18,35 @@ const PATIENT_MS: u64 = 20_000;
 
 async fn due(room: &Room, watch: &GraceWatch, now_ms: UnixMs) -> Vec<NewJob> {
     let mut reader = room.database.reader(Urgency::General).await.unwrap();
-    watch.due(&mut reader, now_ms).await.unwrap()
+    watch.due(&mut reader, now_ms).await.unwrap().jobs
+}
+
+/// The same, noted as recorded.
+async fn looked(room: &Room, watch: &mut GraceWatch, now_ms: UnixMs) -> Vec<NewJob> {
+    let mut reader = room.database.reader(Urgency::General).await.unwrap();
+    let looked = watch.due(&mut reader, now_ms).await.unwrap();
+    let jobs = looked.jobs.clone();
+    watch.looked(looked);
+    jobs
+}
+
+/// Gives each of `count` people a grace period that ends at `ends_ms`.
+async fn ending(room: &Room, count: u32, ends_ms: UnixMs) {
+    const PEOPLE: &str = "INSERT INTO customers \
+         (id, version, payment_method_on_file, vulnerable, marked, touched_ms) \
+         WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < $1) \
+         SELECT 'cus_' || n, 1, FALSE, FALSE, FALSE, 0 FROM numbers";
+    const GRACES: &str = "INSERT INTO grace_periods (customer, reason, cause, started_ms, ends_ms, closed) \
+         SELECT id, 'payment_failure', 'in_1', 0, $1, FALSE FROM customers";
+    let mut transaction =
+        room.database.begin(Urgency::General, Durability::Relaxed, NOW_MS).await.expect("a transaction");
+    for (sql, number) in [(PEOPLE, i64::from(count)), (GRACES, ends_ms)] {
+        on_connection!(transaction, |connection| {
+            sqlx::query(sql).bind(number).execute(connection).await.map(|_| ())
+        })
+        .expect("rows");
+    }
+    transaction.commit().await.expect("a commit");
 }
 
 fn keys(jobs: &[NewJob]) -> Vec<&str> {
@@ -40,9 +76,8 @@ async fn an_end_is_announced_two_days_before_and_told_when_it_comes() {
         let soon_ms = ends_ms - 2 * DAY_MS;
         assert!(due(&room, &watch, soon_ms - 1).await.is_empty());
 
-        let jobs = due(&room, &watch, soon_ms).await;
+        let jobs = looked(&room, &mut watch, soon_ms).await;
         assert_eq!(keys(&jobs), [format!("grace:soon:{ends_ms}:cus_1")]);
-        watch.looked(&jobs, soon_ms);
         run(&room, jobs, soon_ms).await;
         assert_eq!(about(&room), ["message:grace_ending_soon"]);
         // Who has looked once looks no more at the same.
@@ -126,6 +161,39 @@ async fn a_watch_that_was_down_asks_for_what_it_missed() {
         // Two daemons that look at the same time ask for the same jobs.
         assert_eq!((one.len(), keys(&one)), (1, keys(&other)));
         assert_eq!(due(room, &GraceWatch::default(), NOW_MS + 90 * DAY_MS).await.len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn more_ends_than_one_look_takes_are_all_found_by_the_next_ones() {
+    on_each_database(async |room| {
+        let (count, ends_ms) = (2 * DUE_MAX + 3, NOW_MS + 7 * DAY_MS);
+        ending(room, count, ends_ms).await;
+        // Nobody sees to any of them meanwhile: what stays open keeps nothing else from being found.
+        for now_ms in [ends_ms - DAY_MS, ends_ms] {
+            let (mut watch, mut found) = (GraceWatch::default(), HashSet::new());
+            for _ in 0..3 {
+                let jobs = looked(room, &mut watch, now_ms).await;
+                assert!(jobs.len() <= DUE_MAX as usize);
+                found.extend(jobs.into_iter().filter_map(|job| job.dedupe_key));
+            }
+            assert_eq!(found.len(), count as usize, "at {now_ms}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_end_that_has_not_come_on_this_machines_clock_is_waited_for() {
+    on_each_database(async |room| {
+        room.stripe(&event("evt_1", "invoice.payment_failed", 5, &invoice("cus_1"))).await;
+        let ends_ms = NOW_MS + 7 * DAY_MS;
+        let [job] = &due(room, &GraceWatch::default(), ends_ms).await[..] else { panic!("one end") };
+        let early = room.run(job.clone(), ends_ms - 1_500).await;
+        assert_eq!(early, Outcome::Snooze { after: Duration::from_millis(1_500) });
+        run(room, vec![job.clone()], ends_ms).await;
+        assert!(room.facts("cus_1").await.graces.values().all(|grace| grace.closed));
     })
     .await;
 }
