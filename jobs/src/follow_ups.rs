@@ -48,7 +48,8 @@ pub(crate) fn message(care: &Care, facts: &Facts, occasion: Occasion, now_ms: Un
             "actions": words.actions,
         },
         "customer": customer,
-        "in_crisis_too": occasion.is_for_a_crisis() || care.marks.contains(customer),
+        "in_crisis_too": occasion.is_for_a_crisis(),
+        "marked": care.marks.contains(customer),
     });
     let key = format!("message:{}:{customer}:{}", occasion.key(), now_ms.div_euclid(DAY_MS));
     let job = NewJob::new(kinds::MESSAGE, Lane::Therapeutic, payload.to_string());

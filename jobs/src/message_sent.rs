@@ -24,7 +24,10 @@ const POLICY: Policy =
 struct Words {
     document: Value,
     customer: String,
+    /// It is told during a crisis too.
     in_crisis_too: bool,
+    /// The person was marked already when it was made: in a vulnerable time after a crisis.
+    marked: bool,
 }
 
 #[async_trait]
@@ -40,7 +43,10 @@ impl Handler for MessageSent {
     async fn prepare(&self, job: &Job) -> Result<Prepared, Outcome> {
         let words: Words = serde_json::from_slice(&job.payload)
             .map_err(|_| Outcome::dead("the job does not hold a message"))?;
-        if !words.in_crisis_too && self.0.marks.contains(&words.customer) {
+        let Care { marks, memory, .. } = &self.0;
+        // Whoever was marked already stays so in a new crisis, and what is remembered may be forgotten: either can tell.
+        let marked_since = !words.marked && marks.contains(&words.customer);
+        if !words.in_crisis_too && (marked_since || memory.knows_of_crisis(&words.customer)) {
             let reason = "a crisis has begun since; this is not the time for it".to_owned();
             return Err(Outcome::Cancel { reason });
         }

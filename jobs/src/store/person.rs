@@ -63,6 +63,12 @@ impl FactsMemory {
         (facts.version == row.version && *touched_ms == row.touched_ms).then(|| facts.clone())
     }
 
+    /// Whether the facts that were read or kept last, if they are remembered, know of a crisis of `customer`'s. Another
+    /// process may have learned more since: this is for what is only more tactful if it knows.
+    pub fn knows_of_crisis(&self, customer: &str) -> bool {
+        self.0.get(customer).is_some_and(|remembered| remembered.1.crisis().is_some())
+    }
+
     fn remember(&self, touched_ms: UnixMs, facts: Facts) {
         self.0.insert(facts.customer.clone(), Arc::new((touched_ms, facts)));
     }

@@ -84,6 +84,31 @@ async fn a_message_that_waited_until_a_crisis_began_is_not_sent() {
 }
 
 #[tokio::test]
+async fn a_message_to_somebody_vulnerable_is_not_sent_in_their_next_crisis() {
+    on_each_database(async |room| {
+        let gateway = Gateway::start().await;
+        let room = room.telling(&gateway, PATIENT_MS);
+        room.app(&signal("crisis.signal", "cus_1", 90, r#","severity":"moderate""#)).await;
+        room.app(&signal("crisis.resolved", "cus_1", 60, "")).await;
+        room.follow_ups();
+        // Two days before the fourteen of the crisis end: seven more make a longer period, which is told.
+        let (in_s, later_ms) = (12 * 86_400, NOW_MS + 12 * DAY_MS);
+        let failed = event("evt_1", "invoice.payment_failed", -in_s, &invoice("cus_1"));
+        let intake = keepwell_jobs::intake::read_stripe(&failed.into(), &room.care.marks).unwrap();
+        room.run(intake.job, later_ms).await;
+        let [calm] = &room.follow_ups()[..] else { panic!("one message") };
+        let crisis = signal("crisis.signal", "cus_1", -in_s - 9, r#","severity":"moderate""#);
+        room.app_at(&crisis, later_ms + 9_000).await;
+        let outcome = room.run(calm.clone(), later_ms + 9_000).await;
+        assert!(matches!(outcome, Outcome::Cancel { .. }), "{outcome:?}");
+        let resolved = signal("crisis.resolved", "cus_1", -in_s - 60, "");
+        room.app_at(&resolved, later_ms + 60_000).await;
+        assert_eq!(room.run(calm.clone(), later_ms + 60_000).await, Outcome::Done);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn words_come_in_the_persons_language_with_the_line_of_their_country() {
     on_each_database(async |room| {
         let gateway = Gateway::start().await;
