@@ -9,12 +9,22 @@
 //! {"id": "0199…", "kind": "message" | "emergency_contact", "customer": "cus_42", "locale": "de", "title", "body", …}
 //! ```
 //!
+//! An emergency contact's document says under `to` how to reach them (`method`, `address`), and under `to.otherwise` how
+//! else they can be, in order, for a gateway that finds the first way closed.
+//!
 //! Any 2xx is taken for done. 429 and 503 may say `Retry-After`; those, other 5xx, 408, 409 (the same key is under
 //! way) and 425 are tried again. 401, 403 and 404 speak of the set-up, every other 4xx of what was sent, and 3xx are
 //! not followed: none of them passes by itself. Nothing of an answer's body is kept, because gateways like to repeat
 //! what they were sent.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
@@ -98,8 +108,12 @@ const URGENT_WAIT_MAX_MS: u64 = 60_000;
 /// The same for any other.
 const CALM_WAIT_MAX_MS: u64 = 6 * 60 * 60 * 1_000;
 
-/// How soon a message whose place in flight was taken looks for another one, in milliseconds.
+/// How soon a message whose place in flight was taken looks for another one, in milliseconds; as many times that as were
+/// turned away lately, or those who wait for a gateway that hangs would keep the database busy.
 const FULL_WAIT_MS: u64 = 250;
+
+/// The longest of these waits, in milliseconds: for emergency contacts and for messages.
+const FULL_WAITS_MAX_MS: (u64, u64) = (5_000, 60_000);
 
 /// How long a connection may take, in milliseconds.
 const CONNECT_TIMEOUT_MS: u64 = 3_000;
@@ -115,8 +129,39 @@ struct Inner {
     http: HttpClient,
     url: Uri,
     authorization: HeaderValue,
-    urgent: Arc<Semaphore>,
-    calm: Arc<Semaphore>,
+    urgent: Places,
+    calm: Places,
+}
+
+/// Places in flight.
+struct Places {
+    free: Arc<Semaphore>,
+    /// Whoever found none, less half for everyone who found one.
+    turned_away: AtomicU32,
+    wait_max_ms: u64,
+}
+
+impl Places {
+    fn new(count: usize, wait_max_ms: u64) -> Self {
+        Self { free: Arc::new(Semaphore::new(count.max(1))), turned_away: AtomicU32::new(0), wait_max_ms }
+    }
+
+    /// A place. Nobody waits for one here: waiting would take a slot of the pool.
+    fn take(&self) -> Result<OwnedSemaphorePermit, Outcome> {
+        let change = |of: fn(u32) -> u32| {
+            // Never refused by the closure.
+            self.turned_away
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| Some(of(count)))
+                .unwrap_or(0)
+        };
+        if let Ok(place) = Arc::clone(&self.free).try_acquire_owned() {
+            change(|count| count / 2);
+            return Ok(place);
+        }
+        let before = change(|count| count.saturating_add(1));
+        let wait_ms = FULL_WAIT_MS.saturating_mul(u64::from(before) + 1).min(self.wait_max_ms);
+        Err(Outcome::Snooze { after: Duration::from_millis(wait_ms) })
+    }
 }
 
 impl Notifier {
@@ -138,26 +183,20 @@ impl Notifier {
             http: HttpClient::new(limits, options.authorities)?,
             url,
             authorization,
-            urgent: Arc::new(Semaphore::new(options.urgent_in_flight_max.max(1))),
-            calm: Arc::new(Semaphore::new(options.in_flight_max.max(1))),
+            urgent: Places::new(options.urgent_in_flight_max, FULL_WAITS_MAX_MS.0),
+            calm: Places::new(options.in_flight_max, FULL_WAITS_MAX_MS.1),
         })))
     }
 
     /// Sends `document` under the key `id`. An `Err` is how the run ends: too many are under way, or the gateway did
     /// not take it.
     pub async fn send(&self, id: JobId, haste: Haste, document: &Value) -> Result<(), Outcome> {
-        let _place = self.place(haste)?;
-        self.post(id, document).await.map_err(|not_sent| not_sent.outcome(haste))
-    }
-
-    /// A place in flight. Nobody waits for one: waiting would take a slot of the pool.
-    fn place(&self, haste: Haste) -> Result<OwnedSemaphorePermit, Outcome> {
         let places = match haste {
             Haste::Urgent => &self.0.urgent,
             Haste::Calm => &self.0.calm,
         };
-        let after = Duration::from_millis(FULL_WAIT_MS);
-        Arc::clone(places).try_acquire_owned().map_err(|_| Outcome::Snooze { after })
+        let _place = places.take()?;
+        self.post(id, document).await.map_err(|not_sent| not_sent.outcome(haste))
     }
 
     async fn post(&self, id: JobId, document: &Value) -> Result<(), NotSent> {

@@ -159,13 +159,18 @@ async fn no_more_are_under_way_than_may_be_and_nobody_waits_for_a_place() {
     let gateway = Gateway::start().await;
     gateway.always(Manner::Hangs);
     let notifier = notifier(&gateway.url(), GATEWAY_TOKEN, PATIENT_MS, None);
-    let full = Err(Outcome::Snooze { after: Duration::from_millis(250) });
+    let full = |wait_ms| Err(Outcome::Snooze { after: Duration::from_millis(wait_ms) });
     let look = async {
         while gateway.held() < 3 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(sent(&notifier, Haste::Calm).await, full);
-        assert_eq!(sent(&notifier, Haste::Urgent).await, full);
+        // The more are turned away, the later they come back; contacts after seconds at the latest.
+        for wait_ms in [250, 500, 750] {
+            assert_eq!(sent(&notifier, Haste::Calm).await, full(wait_ms));
+        }
+        for number in 1..=21 {
+            assert_eq!(sent(&notifier, Haste::Urgent).await, full((250 * number).min(5_000)));
+        }
         gateway.let_go();
     };
     let (one, other, calm, ()) = tokio::join!(
