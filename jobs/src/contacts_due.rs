@@ -21,7 +21,7 @@ use serde_json::json;
 use crate::{
     Care,
     care::{
-        contacts::{Contact, Contacts, Decision, Method, Sharing, Skipped, TOLD_AGAIN_MS, agrees},
+        contacts::{Contact, Contacts, Decision, Method, Sharing, Skipped, agrees},
         crisis::{Crisis, Severity},
         home::Home,
         phrases::{Phrase, Values},
@@ -74,7 +74,7 @@ impl Handler for ContactsDue {
         let consent = self.data(transaction, &due.customer, PersonDataKind::Consent).await?;
         let agreed = consent.is_some_and(|consent| Json::parse(&consent).is_ok_and(agrees));
         let now_ms = transaction.now_ms();
-        let told = contacts_told(transaction, &due.customer, now_ms.saturating_sub(TOLD_AGAIN_MS)).await?;
+        let told = contacts_told(transaction, &due.customer).await?;
         for contact in &contacts.list {
             let number = contact_number(&due.customer, &contact.id);
             if due.contact.is_some_and(|only| only != number) {
@@ -142,11 +142,15 @@ impl ContactsDue {
             values = Values { since: Some(&since), severity: Some(crisis.severity), ..values };
         }
         let words = Phrase::of(contacts.sharing.key(), texts, resources, values);
+        let way = |method: Method| json!({ "method": method.name(), "address": contact.address(method) });
+        let mut to = way(method);
+        let others = contact.methods().into_iter().filter(|other| *other != method);
+        to["otherwise"] = others.map(way).collect();
         let payload = json!({
             "document": {
                 "kind": "emergency_contact",
                 "customer": due.customer,
-                "to": { "method": method.name(), "address": contact.address(method) },
+                "to": to,
                 "locale": tag,
                 "title": words.title,
                 "body": words.body,

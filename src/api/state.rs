@@ -24,7 +24,7 @@ pub trait AccessReader: Send + Sync + 'static {
     /// What `customer` may use now. Somebody unknown may use the floor.
     async fn access(&self, customer: &str) -> Result<AccessDocument, Box<dyn Error + Send + Sync>>;
 
-    /// What became of emergency contacts, of all people together.
+    /// What became of emergency contacts in the last ninety days, of all people together.
     async fn contact_counts(&self) -> Result<Vec<NoticeCount>, Box<dyn Error + Send + Sync>>;
 }
 

@@ -6,7 +6,7 @@ use std::error::Error;
 use async_trait::async_trait;
 use keepwell_jobs::{
     Care, access_query,
-    care::document::AccessDocument,
+    care::{document::AccessDocument, facts::REMEMBERED_MS},
     store::{NoticeCount, notice_counts},
 };
 use keepwell_workers::{
@@ -31,6 +31,6 @@ impl AccessReader for CareAccess {
 
     async fn contact_counts(&self) -> Result<Vec<NoticeCount>, Box<dyn Error + Send + Sync>> {
         let mut reader = self.database.reader(Urgency::General).await?;
-        Ok(notice_counts(&mut reader).await?)
+        Ok(notice_counts(&mut reader, self.clock.now_ms().saturating_sub(REMEMBERED_MS)).await?)
     }
 }

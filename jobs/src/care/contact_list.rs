@@ -164,9 +164,11 @@ impl Contact {
         }
     }
 
-    /// The preferred way that leads somewhere, else the most direct one.
-    pub(super) fn method(&self) -> Option<Method> {
-        self.preferred.into_iter().chain(Method::ALL).find(|method| self.address(*method).is_some())
+    /// Every way that leads somewhere: the preferred one, then the others, the most direct first.
+    pub fn methods(&self) -> Vec<Method> {
+        let others = Method::ALL.into_iter().filter(|method| Some(*method) != self.preferred);
+        let ways = self.preferred.into_iter().chain(others);
+        ways.filter(|method| self.address(*method).is_some()).collect()
     }
 
     fn read(data: Json<'_>, number: usize) -> Self {

@@ -8,7 +8,8 @@
 //! * what is not said is not agreed to, except that a list without triggers means critical crises;
 //! * outside of a contact's hours only a critical crisis is told at once, because a life may depend on it; otherwise
 //!   the contact is told when the next hours begin, if the crisis is still open then;
-//! * who was told within [`TOLD_AGAIN_MS`] is told again only if the crisis has become more severe;
+//! * who was told within [`TOLD_AGAIN_MS`] is told again only if the crisis has become more severe; who was about to be
+//!   told and cannot have been for [`QUEUED_MS`] counts as not told;
 //! * a contact without what the preferred method needs is reached by another one.
 
 use chrono_tz::Tz;
@@ -21,6 +22,11 @@ pub use super::contact_list::{CONTACTS_MAX, Contact, Contacts, Method, Sharing, 
 /// Who was told is not told again before, in milliseconds, unless the crisis has become more severe. The seeds give no
 /// number.
 pub const TOLD_AGAIN_MS: i64 = 12 * 60 * 60 * 1_000;
+
+/// For how long somebody who is about to be told counts as told, in milliseconds: longer than the gateway is tried for
+/// one contact (100 runs of at most 30 s, at most a minute apart). Whoever could not be told until then is told with the
+/// next sign of a crisis.
+pub const QUEUED_MS: i64 = 3 * 60 * 60 * 1_000;
 
 /// Why a contact is not told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +96,9 @@ impl Contacts {
     ) -> Decision {
         let lately =
             |told: Told| now_ms.saturating_sub(told.at_ms) < TOLD_AGAIN_MS && told.severity >= severity;
-        let Some(method) = contact.method() else { return Decision::Skip(Skipped::NoAddress) };
+        let Some(method) = contact.methods().first().copied() else {
+            return Decision::Skip(Skipped::NoAddress);
+        };
         let refused = [
             (!agreed, Skipped::PersonConsent),
             (!self.automatic, Skipped::NotAutomatic),
@@ -150,6 +158,8 @@ mod tests {
             contacts(r#""consent_to_contact":true,"push":"token","preferred_contact_method":"push""#);
         assert_eq!(decided(&pushed), Decision::Tell(Method::Push));
         assert_eq!(pushed.list[0].address(Method::Push), Some("token"));
+        let mailed = contacts(&format!(r#"{both},"preferred_contact_method":"email""#));
+        assert_eq!(mailed.list[0].methods(), [Method::Email, Method::Sms, Method::Call]);
         assert_eq!(decided(&contacts(r#""consent_to_contact":true"#)), Decision::Skip(Skipped::NoAddress));
     }
 

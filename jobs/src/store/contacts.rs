@@ -7,8 +7,9 @@ use keepwell_workers::{
 };
 use sha2::{Digest as _, Sha256};
 
+use super::notice_audit::{NoticeEntry, append_notice};
 use crate::care::{
-    contacts::{Method, Skipped, Told},
+    contacts::{Method, QUEUED_MS, Skipped, TOLD_AGAIN_MS, Told},
     crisis::Severity,
     facts::REMEMBERED_MS,
 };
@@ -59,11 +60,13 @@ pub async fn keep_notice(
          severity = excluded.severity, result = excluded.result, reason = excluded.reason, \
          method = excluded.method, at_ms = excluded.at_ms";
     let now_ms = transaction.now_ms();
-    let (word, reason, method) = match result {
-        NoticeResult::Later => ("later", None, None),
-        NoticeResult::Queued(method) => ("queued", None, Some(method.name())),
-        NoticeResult::Skipped(why) => ("skipped", Some(why.name()), None),
+    let (action, word, reason, method) = match result {
+        NoticeResult::Later => ("contact.later", "later", None, None),
+        NoticeResult::Queued(method) => ("contact.queued", "queued", None, Some(method.name())),
+        NoticeResult::Skipped(why) => ("contact.skipped", "skipped", Some(why.name()), None),
     };
+    let entry = NoticeEntry { action, subject: customer, cause, contact, reason: reason.or(method) };
+    append_notice(transaction, &entry);
     on_connection!(transaction, |connection| {
         sqlx::query(FORGET)
             .bind(customer)
@@ -98,6 +101,8 @@ pub async fn contact_told(
     const SQL: &str = "UPDATE contact_notices SET result = 'notified', at_ms = $4 \
          WHERE customer = $1 AND cause = $2 AND contact = $3 AND result = 'queued'";
     let now_ms = transaction.now_ms();
+    let entry = NoticeEntry { action: "contact.notified", subject: customer, cause, contact, reason: None };
+    append_notice(transaction, &entry);
     on_connection!(transaction, |connection| {
         sqlx::query(SQL)
             .bind(customer)
@@ -110,16 +115,21 @@ pub async fn contact_told(
     })
 }
 
-/// Which contacts of `customer` were told, or are about to be, since `since_ms`.
+/// Which contacts of `customer` were told lately ([`TOLD_AGAIN_MS`]), or are about to be ([`QUEUED_MS`]).
 pub async fn contacts_told(
     transaction: &mut Transaction,
     customer: &str,
-    since_ms: UnixMs,
 ) -> Result<Vec<(i64, Told)>, sqlx::Error> {
-    const SQL: &str = "SELECT contact, severity, at_ms FROM contact_notices \
-         WHERE customer = $1 AND at_ms >= $2 AND result IN ('queued', 'notified')";
+    const SQL: &str = "SELECT contact, severity, at_ms FROM contact_notices WHERE customer = $1 \
+         AND (result = 'notified' AND at_ms >= $2 OR result = 'queued' AND at_ms >= $3)";
+    let now_ms = transaction.now_ms();
     let found: Vec<(i64, String, i64)> = on_connection!(transaction, |connection| {
-        sqlx::query_as(SQL).bind(customer).bind(since_ms).fetch_all(connection).await
+        sqlx::query_as(SQL)
+            .bind(customer)
+            .bind(now_ms.saturating_sub(TOLD_AGAIN_MS))
+            .bind(now_ms.saturating_sub(QUEUED_MS))
+            .fetch_all(connection)
+            .await
     })?;
     // The column's CHECK allows no other word.
     let told = found.into_iter().filter_map(|(contact, severity, at_ms)| {
@@ -128,9 +138,9 @@ pub async fn contacts_told(
     Ok(told.collect())
 }
 
-/// How many contacts had which result, of all people together.
-pub async fn notice_counts(reader: &mut Reader) -> Result<Vec<NoticeCount>, sqlx::Error> {
-    const SQL: &str = "SELECT result, reason, COUNT(*) AS count FROM contact_notices \
+/// How many contacts had which result since `since_ms`, of all people together.
+pub async fn notice_counts(reader: &mut Reader, since_ms: UnixMs) -> Result<Vec<NoticeCount>, sqlx::Error> {
+    const SQL: &str = "SELECT result, reason, COUNT(*) AS count FROM contact_notices WHERE at_ms >= $1 \
          GROUP BY result, reason ORDER BY result, reason";
-    on_connection!(reader, |connection| sqlx::query_as(SQL).fetch_all(connection).await)
+    on_connection!(reader, |connection| sqlx::query_as(SQL).bind(since_ms).fetch_all(connection).await)
 }

@@ -4,6 +4,7 @@ mod changes;
 mod contacts;
 mod devices;
 mod graces;
+mod notice_audit;
 mod person;
 mod person_data;
 mod rows;
@@ -18,6 +19,7 @@ pub use contacts::{
 };
 pub use devices::keep_device;
 pub use graces::{DueGrace, graces_ending};
+pub use notice_audit::NoticeEntry;
 pub use person::{FactsMemory, facts, taught};
 pub use person_data::{PersonDataKind, keep_person_data, person_data};
 

@@ -1,7 +1,7 @@
 //! Emergency contacts are told when all have agreed, as much as was agreed to, once, and what becomes of each is
 //! recorded.
 
-use keepwell_jobs::store::notice_counts;
+use keepwell_jobs::{care::contacts::QUEUED_MS, store::notice_counts};
 use keepwell_workers::{clock::UnixMs, database::turn::Urgency, lane::Lane, outcome::Outcome};
 
 use crate::support::{
@@ -44,7 +44,8 @@ async fn press(room: &Room, customer: &str, severity: &str, now_ms: UnixMs) {
 /// How often each result was recorded, as `result` or `result/reason`.
 async fn recorded(room: &Room) -> Vec<(String, i64)> {
     let mut reader = room.database.reader(Urgency::General).await.unwrap();
-    let counts = notice_counts(&mut reader).await.unwrap();
+    let counts = notice_counts(&mut reader, NOW_MS).await.unwrap();
+    assert_eq!(notice_counts(&mut reader, UnixMs::MAX).await.unwrap(), []);
     let word = |count: &keepwell_jobs::store::NoticeCount| match &count.reason {
         Some(reason) => format!("{}/{reason}", count.result),
         None => count.result.clone(),
@@ -79,6 +80,11 @@ async fn whoever_has_agreed_is_told_their_way_and_the_others_are_recorded_as_ski
         room.follow(NOW_MS).await;
         let [sister, therapist] = &told(&gateway)[..] else { panic!("{:?}", told(&gateway)) };
         assert_eq!((&*sister.0, &*sister.1), ("sms", "+49 170 1111111"));
+        // How else she can be reached goes along, for a gateway that finds a way closed.
+        let mut documents = gateway.taken().into_iter().map(|notice| notice.document);
+        let document = documents.find(|document| document["locale"] == "de").unwrap();
+        let otherwise = serde_json::json!([{ "method": "call", "address": "+49 170 1111111" }]);
+        assert_eq!(document["to"]["otherwise"], otherwise);
         assert!(sister.2.starts_with("Kim hat dich als Notfallkontakt benannt"), "{}", sister.2);
         // A therapist without a number for calls is written to.
         assert_eq!((&*therapist.0, &*therapist.1), ("email", "t@example.org"));
@@ -229,6 +235,27 @@ async fn a_contact_that_the_gateway_refuses_is_not_recorded_as_told() {
         }
         assert_eq!(room.run(job.clone(), NOW_MS).await, Outcome::Done);
         is(&recorded(&room).await, &[("notified", 1)]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn whoever_could_not_be_told_is_told_with_the_next_sign_hours_later() {
+    on_each_database(async |room| {
+        let gateway = Gateway::start().await;
+        let room = room.telling(&gateway, PATIENT_MS);
+        agree(&room, "cus_1", EVENINGS).await;
+        // The gateway refuses for good: the job is dead, and nobody retries it.
+        press(&room, "cus_1", "critical", NOW_MS).await;
+        let due = room.follow_ups().into_iter().find(|job| &*job.kind == "care.contacts_due").unwrap();
+        room.run(due, NOW_MS).await;
+        let [dead] = &room.follow_ups()[..] else { panic!("one contact") };
+        assert_eq!(&*dead.kind, "care.contact_told");
+        for (after_ms, count) in [(QUEUED_MS, 0), (QUEUED_MS + 1, 1)] {
+            press(&room, "cus_1", "critical", NOW_MS + after_ms).await;
+            room.follow(NOW_MS + after_ms).await;
+            assert_eq!(told(&gateway).len(), count, "after {after_ms} ms");
+        }
     })
     .await;
 }
