@@ -40,8 +40,7 @@ settings! {
         /// `./var`.
         state_dir: PathBuf => "/var/lib/keepwell",
         /// What this process does. `receiver`: the public listener; today it is there whatever the roles are.
-        /// `workers`: runs jobs. `schedules`: sees
-        /// to grace periods that end. `console`: the operators'
+        /// `workers`: runs jobs. `schedules`: sees to grace periods that end. `console`: the operators'
         /// listener and its socket, which the command line needs. Several processes may share the work when
         /// they share the database and Redis and have state directories of their own.
         roles: Vec<Role>,
