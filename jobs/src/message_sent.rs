@@ -44,7 +44,8 @@ impl Handler for MessageSent {
         let words: Words = serde_json::from_slice(&job.payload)
             .map_err(|_| Outcome::dead("the job does not hold a message"))?;
         let Care { marks, memory, .. } = &self.0;
-        // Whoever was marked already stays so in a new crisis, and what is remembered may be forgotten: either can tell.
+        // Whoever was marked already stays so in a new crisis, and what is remembered may be forgotten: so both are
+        // asked.
         let marked_since = !words.marked && marks.contains(&words.customer);
         if !words.in_crisis_too && (marked_since || memory.knows_of_crisis(&words.customer)) {
             let reason = "a crisis has begun since; this is not the time for it".to_owned();

@@ -24,8 +24,8 @@ pub use super::contact_list::{CONTACTS_MAX, Contact, Contacts, Method, Sharing, 
 pub const TOLD_AGAIN_MS: i64 = 12 * 60 * 60 * 1_000;
 
 /// For how long somebody who is about to be told counts as told, in milliseconds: longer than the gateway is tried for
-/// one contact (100 runs of at most 30 s, at most a minute apart). Whoever could not be told until then is told with the
-/// next sign of a crisis.
+/// one contact (100 runs of at most 30 s, at most a minute apart). Whoever could not be told until then is told with
+/// the next sign of a crisis.
 pub const QUEUED_MS: i64 = 3 * 60 * 60 * 1_000;
 
 /// Why a contact is not told.

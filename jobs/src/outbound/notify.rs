@@ -9,8 +9,8 @@
 //! {"id": "0199…", "kind": "message" | "emergency_contact", "customer": "cus_42", "locale": "de", "title", "body", …}
 //! ```
 //!
-//! An emergency contact's document says under `to` how to reach them (`method`, `address`), and under `to.otherwise` how
-//! else they can be, in order, for a gateway that finds the first way closed.
+//! An emergency contact's document says under `to` how to reach them (`method`, `address`), and under `to.otherwise`
+//! how else they can be, in order, for a gateway that finds the first way closed.
 //!
 //! Any 2xx is taken for done. 429 and 503 may say `Retry-After`; those, other 5xx, 408, 409 (the same key is under
 //! way) and 425 are tried again. 401, 403 and 404 speak of the set-up, every other 4xx of what was sent, and 3xx are
@@ -108,8 +108,8 @@ const URGENT_WAIT_MAX_MS: u64 = 60_000;
 /// The same for any other.
 const CALM_WAIT_MAX_MS: u64 = 6 * 60 * 60 * 1_000;
 
-/// How soon a message whose place in flight was taken looks for another one, in milliseconds; as many times that as were
-/// turned away lately, or those who wait for a gateway that hangs would keep the database busy.
+/// How soon a message whose place in flight was taken looks for another one, in milliseconds; as many times that as
+/// were turned away lately, or those who wait for a gateway that hangs would keep the database busy.
 const FULL_WAIT_MS: u64 = 250;
 
 /// The longest of these waits, in milliseconds: for emergency contacts and for messages.
