@@ -61,6 +61,18 @@ async fn a_crisis_reaches_its_contacts_and_a_failed_payment_the_person_once_each
         assert_eq!(page["total"], 2, "{page:#}");
         // What operators see names neither a contact nor what was said.
         assert!(!page.to_string().contains("555-000") && !daemon.log().contains("555-000"));
+        // What was done in the person's name is said, and not who was in a crisis.
+        let said: Vec<String> = daemon
+            .log()
+            .lines()
+            .filter(|line| line.contains("contact.notified"))
+            .map(str::to_owned)
+            .collect();
+        assert_eq!(said.len(), 2, "{said:?}");
+        assert!(
+            said.iter().all(|line| line.contains("keepwell::audit") && !line.contains("cus_told")),
+            "{said:?}"
+        );
         let counts = daemon.operator().get("/api/v1/contacts").await.json();
         assert_eq!(counts, json!({ "later": 0, "queued": 0, "notified": 2, "skipped": {} }));
     })
