@@ -41,6 +41,9 @@ pub struct Action {
 const TONE: &str = "supportive";
 const URGENCY: &str = "low";
 
+/// Why emergency access is open in a crisis, also where no crisis is recorded yet.
+const IN_CRISIS: &str = GraceReason::CrisisDetected.name();
+
 /// What the app does, and how a button for it looks, by the label's key.
 const ACTIONS: [(&str, &str, &str); 6] = [
     ("call_hotline", "call_hotline", "emergency"),
@@ -69,9 +72,11 @@ impl Message {
         (tag.to_owned(), message)
     }
 
-    /// The words that go with `document`: about the crisis, else about the grace period, else none.
+    /// The words that go with `document`: about the crisis, also where it has only opened emergency access so far; else
+    /// about the grace period, else none.
     pub fn with(document: &AccessDocument, templates: &Templates, locale: Option<&str>) -> Option<Self> {
-        let occasion = if document.crisis.active {
+        let opened = document.emergency.active && document.emergency.reason == Some(IN_CRISIS);
+        let occasion = if document.crisis.active || opened {
             Occasion::CrisisActive
         } else {
             Occasion::GraceStarted(GraceReason::from_name(document.grace.reason?)?)

@@ -1,6 +1,7 @@
 //! The rules of tone (003, grace period messaging), held against every message in every state and every language.
 
 use super::{
+    document::{AccessDocument, CrisisView, EmergencyView, GraceView},
     grace::GraceReason,
     lines::{CRISIS_LINES_TOML, CrisisLines},
     message::Message,
@@ -162,6 +163,27 @@ fn money_is_not_spoken_of_in_a_crisis_nor_where_it_is_not_the_reason() {
             assert!(MONEY.iter().all(|word| !words.contains(word)), "{locale} {words}");
         }
     });
+}
+
+#[test]
+fn what_a_crisis_has_opened_is_spoken_of_as_a_crisis_and_nothing_else_is() {
+    let title = |crisis, emergency: Option<&'static str>| {
+        let floor = AccessDocument::floor("cus_1", 0);
+        let document = AccessDocument {
+            crisis: CrisisView { active: crisis, ..floor.crisis },
+            emergency: EmergencyView { active: emergency.is_some(), reason: emergency, ..floor.emergency },
+            grace: GraceView { reason: Some("payment_failure"), ..floor.grace },
+            ..floor
+        };
+        Message::with(&document, &Templates::default(), None).unwrap().title
+    };
+    assert_eq!(title(true, None), "You Are Not Alone");
+    assert_eq!(title(false, Some("crisis_detected")), "You Are Not Alone");
+    for emergency in [None, Some("system_error"), Some("payment_failure")] {
+        assert_eq!(title(false, emergency), "Your Therapeutic Journey Continues");
+    }
+    let nothing = AccessDocument::floor("cus_1", 0);
+    assert_eq!(Message::with(&nothing, &Templates::default(), None), None);
 }
 
 #[test]
