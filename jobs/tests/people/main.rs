@@ -2,10 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
+mod contacts;
 mod crises;
 mod emergencies;
+mod gateway;
+mod graces;
 mod malformed;
 mod memory;
+mod messages;
 mod orders;
 mod payments;
 mod privacy;
