@@ -200,11 +200,11 @@ fn a_grace_period_that_expires_in_a_vulnerable_time_goes_on() {
     assert_eq!(person.crisis(), None);
     let person = person.after(6 * DAY_MS);
     assert_eq!(person.crisis(), Some((Payment, Moderate)));
-    assert_eq!(person.grace_days(GraceReason::PaymentFailure), Some(7));
-    // In a crisis it is a part of it.
+    assert_eq!(person.grace_days(GraceReason::PaymentFailure), Some(14), "as long as that of the crisis");
+    // In a crisis it does not expire: it lasts as long as that of the crisis.
     let person = Person::new().failed(1).after(DAY_MS).pressed(High).after(6 * DAY_MS);
-    assert_eq!(person.crisis(), Some((Combined, High)));
-    assert_eq!(person.grace_days(GraceReason::PaymentFailure), Some(7));
+    assert_eq!(person.crisis(), Some((Clinical, High)));
+    assert_eq!(person.grace_days(GraceReason::PaymentFailure), Some(15));
     // After a crisis it goes on, and that alone is no new crisis, or it would never end.
     let resolved = |person: Person| person.pressed(Moderate).after(DAY_MS).resolved();
     let person = resolved(Person::new().failed(1)).after(6 * DAY_MS);

@@ -28,6 +28,9 @@ pub(in crate::store) struct PersonChange<'f> {
 /// Parts of the access document that say nothing about access by themselves: they follow from time or from the rest.
 const BESIDE: [&str; 5] = ["customer", "version", "as_of", "crisis_resources", "message"];
 
+/// What can be done with grace, what says most last.
+const GRACE_ACTIONS: [&str; 4] = ["grace.changed", "grace.extended", "grace.ended", "grace.started"];
+
 /// Writes what `change` means into the trail.
 pub(in crate::store) async fn append_change(
     transaction: &mut Transaction,
@@ -106,13 +109,16 @@ impl PersonChange<'_> {
             if known == Some(grace) {
                 continue;
             }
-            action = match known {
+            let one = match known {
                 None => "grace.started",
                 Some(known) if known.closed && !grace.closed => "grace.started",
                 Some(known) if !known.closed && grace.closed => "grace.ended",
                 Some(known) if known.ends_ms < grace.ends_ms => "grace.extended",
-                Some(_) => action,
+                Some(_) => "grace.changed",
             };
+            // What is told of several at once is the most that was done.
+            let weight = |action| GRACE_ACTIONS.iter().position(|known| *known == action);
+            action = if weight(one) > weight(action) { one } else { action };
             let name = format!("{} {}", key.reason.name(), key.cause);
             let shown = |grace: &crate::care::grace::Grace| {
                 json!({
