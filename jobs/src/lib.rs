@@ -3,7 +3,8 @@
 //! An event takes this way through the room: [`intake`] reads verified bytes just far enough to say which [`kinds`]
 //! of job records it and in which lane; that kind's handler (see [`handlers`]) reads the rest with [`stripe`] or
 //! [`signal`] and teaches the person's [`care::facts::Facts`] inside the job's transaction; [`store`] keeps them; and
-//! [`access_query`] answers what the person may use because of them.
+//! [`access_query`] answers what the person may use because of them. What would be taken away is first confirmed with
+//! Stripe, where Stripe can be asked ([`outbound`]).
 
 pub mod care;
 pub mod intake;
@@ -17,6 +18,7 @@ pub mod stripe;
 mod event;
 
 mod assessment_completed;
+mod confirm_subscription;
 mod crisis_resolved;
 mod crisis_signalled;
 mod device_changed;
@@ -28,6 +30,7 @@ mod safety_event;
 mod subscription_changed;
 
 pub mod access_query;
+pub mod outbound;
 pub mod store;
 
 use std::sync::Arc;
@@ -39,6 +42,7 @@ use care::{
     tiers::Tiers,
 };
 use marks::Marks;
+use outbound::stripe::StripeClient;
 use store::FactsMemory;
 
 /// What every handler of this room works with. Cheap to clone.
@@ -54,6 +58,8 @@ pub struct Care {
     pub memory: FactsMemory,
     /// Whom to turn to.
     pub resources: Arc<CrisisResources>,
+    /// Stripe, if it can be asked.
+    pub stripe: Option<StripeClient>,
 }
 
 impl Care {
@@ -65,7 +71,14 @@ impl Care {
             keys,
             memory: FactsMemory::default(),
             resources: Arc::new(CRISIS_RESOURCES),
+            stripe: None,
         }
+    }
+
+    /// The same with a Stripe that can be asked: from then on nothing is taken away that Stripe has not confirmed.
+    #[must_use]
+    pub fn with_stripe(self, stripe: StripeClient) -> Self {
+        Self { stripe: Some(stripe), ..self }
     }
 
     /// The same with `resources` to turn to.
@@ -83,6 +96,7 @@ pub fn handlers(care: &Care) -> Vec<Arc<dyn Handler>> {
         Arc::new(invoice_settled::InvoicePaid(care.clone())),
         Arc::new(invoice_settled::InvoicePaymentFailed(care.clone())),
         Arc::new(payment_method_saved::PaymentMethodSaved(care.clone())),
+        Arc::new(confirm_subscription::ConfirmSubscription(care.clone())),
         Arc::new(event_recorded::Recorded(kinds::EVENT_RECORDED)),
         Arc::new(crisis_signalled::CrisisSignalled(care.clone())),
         Arc::new(crisis_resolved::CrisisResolved(care.clone())),
@@ -96,10 +110,18 @@ pub fn handlers(care: &Care) -> Vec<Arc<dyn Handler>> {
 
 /// The tables about people.
 pub fn migrations() -> Vec<MigrationFile> {
-    vec![MigrationFile {
-        version: 2,
-        name: "people",
-        sqlite: include_str!("../../migrations/sqlite/0002_people.sql"),
-        postgres: include_str!("../../migrations/postgres/0002_people.sql"),
-    }]
+    vec![
+        MigrationFile {
+            version: 2,
+            name: "people",
+            sqlite: include_str!("../../migrations/sqlite/0002_people.sql"),
+            postgres: include_str!("../../migrations/postgres/0002_people.sql"),
+        },
+        MigrationFile {
+            version: 6,
+            name: "confirmations",
+            sqlite: include_str!("../../migrations/sqlite/0006_confirmations.sql"),
+            postgres: include_str!("../../migrations/postgres/0006_confirmations.sql"),
+        },
+    ]
 }

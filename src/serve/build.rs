@@ -19,7 +19,7 @@ use keepwell_workers::{
     seal::{KeyRing, SealingKey},
 };
 
-use super::{access::CareAccess, door::EngineDoor, error::ServeError, state_dir::StateDir};
+use super::{access::CareAccess, door::EngineDoor, error::ServeError, state_dir::StateDir, stripe};
 use crate::{
     api::AccessReader,
     receiver::{door::Door, stats::ReceiverStats},
@@ -96,6 +96,7 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
     database.migrate(&migrations()).await?;
     let marks = Marks::load(&database).await.map_err(|error| ServeError::Marks(error.into()))?;
     let care = Care::new(tiers, marks.clone(), keys.clone()).with_resources(crisis_resources(config));
+    let care = stripe::confirming(care, config, &clock)?;
     let (redis, redis_url) = redis(config, state_dir).await?;
     let receiver_stats = Arc::new(ReceiverStats::new());
     let crisis_limit = Duration::from_millis(config.care.crisis_response_ms);

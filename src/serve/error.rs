@@ -2,7 +2,7 @@
 
 use std::{error::Error, io, net::SocketAddr, path::PathBuf};
 
-use keepwell_jobs::care::tiers::TiersError;
+use keepwell_jobs::{care::tiers::TiersError, outbound::stripe::StripeError};
 use keepwell_workers::{
     database::{ConnectError, MigrateError},
     engine::StartError,
@@ -39,6 +39,9 @@ pub enum ServeError {
     /// The tiers' file.
     #[error("the file {0} (`care.tiers_file`) cannot be read")]
     TiersFile(PathBuf, #[source] io::Error),
+    /// Stripe's API.
+    #[error("Stripe's API (`stripe.api_base`, `stripe.api_key`) cannot be used")]
+    Stripe(#[from] StripeError),
     /// A secret.
     #[error(transparent)]
     Secret(#[from] SecretError),

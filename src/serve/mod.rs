@@ -10,6 +10,7 @@ pub mod signals;
 mod sources;
 pub mod state_dir;
 mod status;
+mod stripe;
 
 use std::{net::SocketAddr, sync::Arc};
 

@@ -23,11 +23,7 @@ const ROOMS: [Room; 5] = [
         never: &["axum", "hyper", "hyper-util", "redis", "sqlx", "tokio"],
     },
     Room { folder: "workers", builds_on: &[], never: &["axum", "hyper", "hyper-util"] },
-    Room {
-        folder: "jobs",
-        builds_on: &["keepwell-workers"],
-        never: &["axum", "hyper", "hyper-util", "redis"],
-    },
+    Room { folder: "jobs", builds_on: &["keepwell-workers"], never: &["axum", "redis"] },
     Room {
         folder: "schedules",
         builds_on: &["keepwell-workers"],

@@ -87,6 +87,16 @@ fn redis_is_spoken_only_in_the_lanes() {
 }
 
 #[test]
+fn jobs_reach_the_outside_only_through_outbound() {
+    let reaches = ["hyper::", "hyper_util::", "tokio::net", "TcpStream", "rustls"];
+    let offends = |line: &str| reaches.iter().any(|word| line.contains(word));
+    let offences = lines_with(offends, &["jobs/src"], &["jobs/src/outbound"]);
+    assert_none("whom we call, and how long we wait for them, is seen in one place", &offences);
+    let serves = |line: &str| line.contains("hyper::server") || line.contains("hyper_util::server");
+    assert_none("a room of jobs serves nobody", &lines_with(serves, &["jobs/src"], &[]));
+}
+
+#[test]
 fn tests_wait_on_signals_and_never_sleep() {
     let sleep = concat!("::sleep", "(");
     let offences = lines_with(|line| line.contains(sleep), &TESTS, &["tests/support/mod.rs"]);

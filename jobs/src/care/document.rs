@@ -68,6 +68,8 @@ pub struct SubscriptionView {
     pub status: String,
     /// When the paid period ends.
     pub period_end: Option<UtcTime>,
+    /// When it will end because somebody asked for that; until then nothing changes.
+    pub cancel_at: Option<UtcTime>,
 }
 
 /// Grace.

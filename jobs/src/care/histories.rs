@@ -92,6 +92,7 @@ fn learn(facts: &mut Facts, number: usize, happening: &Happening, learned_ms: Un
                 status: SubscriptionStatus::from_name(status),
                 prices: vec![price.to_owned()],
                 period_end_s: None,
+                cancel_at_s: None,
                 latest_invoice: invoice.map(invoice_id),
                 event_created_s: NOW_S - ago_s,
                 event_id: id,

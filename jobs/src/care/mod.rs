@@ -6,6 +6,7 @@
 
 pub mod access;
 pub mod assessment;
+pub mod confirmation;
 pub mod crisis;
 pub mod document;
 pub mod facts;
@@ -16,4 +17,7 @@ pub mod invoice;
 pub mod message;
 pub mod resources;
 pub mod subscription;
+#[cfg(test)]
+mod subscription_histories;
 pub mod tiers;
+pub mod transition;

@@ -1,6 +1,7 @@
 //! The tables about people: all SQL of the rules is here.
 
 mod changes;
+mod confirmations;
 mod devices;
 mod person;
 mod person_data;

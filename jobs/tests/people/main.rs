@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
+mod confirmations;
 mod crises;
 mod malformed;
 mod memory;
 mod orders;
 mod payments;
+mod stripe;
 #[path = "../support/mod.rs"]
 mod support;
 mod trust;

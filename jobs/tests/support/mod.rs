@@ -1,6 +1,8 @@
 //! A room of jobs on a real database: what comes in at the door is read, handled and committed as in the daemon.
 
 mod postgres;
+#[path = "../../../tests/support/stripe.rs"]
+pub mod stripe;
 
 use std::sync::Arc;
 
@@ -174,4 +176,11 @@ pub fn signal(signal_type: &str, customer: &str, ago_s: i64, more: &str) -> Stri
     format!(
         r#"{{"type":"{signal_type}","timestamp":{timestamp_s},"data":{{"customer":"{customer}"{more}}}}}"#
     )
+}
+
+impl Room {
+    /// The same room with another care.
+    pub fn caring(&self, care: Care) -> Self {
+        Self { registry: Registry::new(handlers(&care)), care, ..self.clone() }
+    }
 }

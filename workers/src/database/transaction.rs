@@ -165,7 +165,7 @@ impl Transaction {
     }
 
     /// The jobs handed to [`Transaction::enqueue`] so far, taken out for recording.
-    pub(crate) fn take_follow_ups(&mut self) -> Vec<NewJob> {
+    pub fn take_follow_ups(&mut self) -> Vec<NewJob> {
         std::mem::take(&mut self.follow_ups)
     }
 
