@@ -4,13 +4,15 @@
 //! that would take something away is only a claim: what stood before goes on to stand until Stripe has shown the
 //! subscription as it is. What grants something counts at once; where it might be old news (from the same second as
 //! what is known, or from before Stripe was asked last), Stripe is asked as well. Whatever Stripe shows counts, for it
-//! was asked after everything that had been told until then; and what was told about a time before that is old.
+//! was asked after everything that had been told until then; and what is told about a time before that is old, and
+//! changes nothing unless Stripe, asked once more, says so.
 
 use keepwell_workers::clock::UnixMs;
 
 use super::{
     facts::Facts,
     grace::GraceReason,
+    invoice::Invoice,
     subscription::SubscriptionSnapshot,
     tiers::Tiers,
     transition::{Change, rank},
@@ -51,6 +53,12 @@ pub enum Told {
     ToConfirm,
 }
 
+impl Told {
+    const fn asking(asks: bool) -> Self {
+        if asks { Self::ToConfirm } else { Self::Settled }
+    }
+}
+
 /// What came of an answer of Stripe's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Confirmed {
@@ -78,7 +86,7 @@ impl Facts {
             let assumed = self.status_of(&snapshot) != snapshot.status;
             self.subscription_changed(snapshot, learned_ms);
             self.confirmation(&id).heard(learned_ms);
-            return if assumed { Told::ToConfirm } else { Told::Settled };
+            return Told::asking(assumed);
         };
         let shown_later = Some(snapshot.event_created_s) <= self.confirmed_s(&id);
         let (older, newer) = (
@@ -88,8 +96,16 @@ impl Facts {
         // The end is the end: one that was made before something else was seen makes no sense together with that.
         let ended = snapshot.status.is_final() && !known.status.is_final();
         let senseless = older && ended || newer && known.status.is_final() && !snapshot.status.is_final();
-        if snapshot == known || older && (shown_later || !senseless) {
+        if snapshot == known {
             return Told::Settled;
+        }
+        let differs = (&snapshot.status, &snapshot.prices) != (&known.status, &known.prices);
+        if older && (shown_later || !senseless) {
+            // Old news. Stripe is asked all the same if it says something else: somebody's clock may be wrong.
+            if differs {
+                self.confirmation(&id).heard(learned_ms);
+            }
+            return Told::asking(differs);
         }
         self.confirmation(&id).heard(learned_ms);
         let status = self.status_of(&snapshot);
@@ -100,7 +116,6 @@ impl Facts {
             self.confirmation(&id).claim(snapshot);
             return Told::ToConfirm;
         }
-        let differs = (&snapshot.status, &snapshot.prices) != (&known.status, &known.prices);
         let assumed = status != snapshot.status;
         let doubtful = senseless || assumed || (shown_later || !newer) && differs;
         self.confirmation(&id).outdate_claim(&snapshot);
@@ -108,7 +123,7 @@ impl Facts {
             self.subscriptions.remove(&id);
         }
         self.subscription_changed(snapshot, learned_ms);
-        if doubtful { Told::ToConfirm } else { Told::Settled }
+        Told::asking(doubtful)
     }
 
     /// An invoice was paid, and Stripe can be asked what that means. A subscription that waited for a payment counts as
@@ -151,8 +166,8 @@ impl Facts {
         }
         let claim = confirmation.claim.take();
         // Newer than everything that was told before it was asked for, whatever the clocks say.
-        let told_s = claim.as_ref().map(|claim| claim.event_created_s).max(Some(known.event_created_s));
-        let from_s = told_s.map_or(shown.from_s, |told_s| told_s.max(shown.from_s));
+        let told_s = claim.iter().chain([&known]).map(|snapshot| snapshot.event_created_s);
+        let from_s = told_s.chain(self.paid_s(&known, shown.asked_ms)).fold(shown.from_s, i64::max);
         let last = claim.unwrap_or(known);
         // What the event has said of a crisis is not said again.
         let event_id = last.event_id.clone();
@@ -170,6 +185,18 @@ impl Facts {
         if let Some(claim) = self.confirmations.get_mut(id).and_then(|known| known.claim.take()) {
             self.subscription_changed(claim, now_ms);
         }
+    }
+
+    /// When invoices of `subscription` were paid, of those that were learned before `asked_ms`.
+    fn paid_s(&self, subscription: &SubscriptionSnapshot, asked_ms: UnixMs) -> impl Iterator<Item = i64> {
+        let its_own = move |(id, invoice): &(&String, &Invoice)| {
+            invoice.subscription.as_ref() == Some(&subscription.id)
+                || subscription.latest_invoice.as_ref() == Some(id)
+        };
+        let learned = self.invoices.iter().filter(its_own);
+        learned
+            .filter(move |(_, invoice)| invoice.learned_ms < asked_ms)
+            .filter_map(|(_, invoice)| invoice.paid_s)
     }
 
     fn confirmation(&mut self, id: &str) -> &mut Confirmation {
@@ -206,5 +233,87 @@ impl Confirmation {
         if self.claim.as_ref().is_some_and(outdated) {
             self.claim = None;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{subscription::SubscriptionStatus, tiers::shipped},
+        *,
+    };
+
+    const NOW_MS: UnixMs = 1_700_000_000_000;
+
+    fn snapshot(status: &str, created_s: i64) -> SubscriptionSnapshot {
+        SubscriptionSnapshot {
+            id: "sub_1".into(),
+            status: SubscriptionStatus::from_name(status),
+            prices: vec!["price_premium_monthly".into()],
+            period_end_s: None,
+            cancel_at_s: None,
+            latest_invoice: Some("in_1".into()),
+            event_created_s: created_s,
+            event_id: format!("evt_{status}_{created_s}"),
+        }
+    }
+
+    fn told(facts: &mut Facts, status: &str, created_s: i64) -> Told {
+        facts.subscription_told(snapshot(status, created_s), &shipped(), NOW_MS)
+    }
+
+    fn counts(facts: &Facts) -> String {
+        facts.status_of(&facts.subscriptions["sub_1"]).name().to_owned()
+    }
+
+    #[test]
+    fn what_only_a_payment_makes_active_is_confirmed() {
+        let mut facts = Facts::about("cus_1");
+        assert!(facts.invoice_told("in_1", None, 20, NOW_MS).is_empty());
+        assert_eq!(told(&mut facts, "past_due", 10), Told::ToConfirm);
+        assert_eq!(told(&mut facts, "unpaid", 15), Told::ToConfirm);
+        assert_eq!(counts(&facts), "active");
+        assert_eq!(facts.invoice_told("in_1", None, 30, NOW_MS), ["sub_1"]);
+    }
+
+    #[test]
+    fn a_claim_that_was_left_behind_is_dropped_and_an_end_never_is() {
+        for (claimed, dropped) in [("past_due", true), ("canceled", false)] {
+            let mut facts = Facts::about("cus_1");
+            assert_eq!(told(&mut facts, "active", 10), Told::Settled);
+            assert_eq!(told(&mut facts, claimed, 20), Told::ToConfirm);
+            told(&mut facts, "active", 30);
+            assert_eq!(facts.confirmations["sub_1"].claim.is_none(), dropped, "{claimed}");
+            assert_eq!(counts(&facts), "active");
+        }
+    }
+
+    #[test]
+    fn a_subscription_that_is_gone_is_what_was_claimed_of_it_and_no_less() {
+        let gone = Shown { subscription: None, asked_ms: NOW_MS + 1, from_s: 40, until_s: 41 };
+        let mut facts = Facts::about("cus_1");
+        told(&mut facts, "active", 10);
+        facts.subscription_confirmed("sub_1", gone.clone(), NOW_MS + 2);
+        assert_eq!(counts(&facts), "active", "a key of another account knows nothing");
+        told(&mut facts, "canceled", 50);
+        facts.subscription_confirmed("sub_1", gone, NOW_MS + 2);
+        assert_eq!(counts(&facts), "canceled");
+    }
+
+    #[test]
+    fn a_wrong_time_on_an_answer_keeps_nobody_from_what_was_paid_for() {
+        let shown = |status: &str, time_s| Shown {
+            subscription: Some(snapshot(status, 0)),
+            asked_ms: NOW_MS + 1,
+            from_s: time_s,
+            until_s: time_s,
+        };
+        let mut facts = Facts::about("cus_1");
+        told(&mut facts, "active", 10);
+        told(&mut facts, "past_due", 20);
+        facts.subscription_confirmed("sub_1", shown("past_due", i64::MAX), NOW_MS + 2);
+        assert_eq!(told(&mut facts, "active", 30), Told::ToConfirm);
+        facts.subscription_confirmed("sub_1", shown("active", i64::MIN), NOW_MS + 3);
+        assert_eq!(counts(&facts), "active");
     }
 }

@@ -57,6 +57,9 @@ const BUSY_WAIT: Duration = Duration::from_secs(1);
 /// Those who come too early come again over so many milliseconds, not all at once.
 const SPREAD_MS: u64 = 2_000;
 
+/// How far a time on an answer may be from ours to be believed, in seconds: beyond a day it is a proxy's, and wrong.
+const DATE_OFF_MAX_S: u64 = 24 * 60 * 60;
+
 /// Answers that are remembered at once.
 const ANSWERS_MAX: usize = 1_000;
 
@@ -235,7 +238,9 @@ impl StripeClient {
         let asked_ms = self.0.clock.now_ms();
         let answer = self.0.http.send(self.request(question)?).await?;
         let answered_ms = self.0.clock.now_ms();
-        let until_s = date_s(&answer).unwrap_or(answered_ms.div_euclid(1_000));
+        let ours_s = answered_ms.div_euclid(1_000);
+        let until_s = date_s(&answer).filter(|date_s| date_s.abs_diff(ours_s) <= DATE_OFF_MAX_S);
+        let until_s = until_s.unwrap_or(ours_s);
         // Stripe looked at it at some moment while it was asked, and a second has a beginning and an end.
         let took_s = answered_ms.saturating_sub(asked_ms).clamp(0, TIMEOUT_MS as i64) / 1_000 + 1;
         let from_s = until_s.saturating_sub(took_s);

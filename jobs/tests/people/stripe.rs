@@ -70,6 +70,9 @@ async fn a_subscription_is_asked_for_as_documented_and_read() {
         version: Some("2020-08-27".into()),
     };
     assert_eq!(stripe.asked(), [asked]);
+    stripe.at("Wed, 14 Nov 2029 22:13:30 GMT");
+    let answer = ask(&client).await.expect("an answer");
+    assert_eq!(answer.shown.until_s, NOW_S, "a time that cannot be is not believed");
 }
 
 #[tokio::test]
