@@ -75,10 +75,11 @@ impl Care {
         }
     }
 
-    /// The same with a Stripe that can be asked: from then on nothing is taken away that Stripe has not confirmed.
+    /// The same with a Stripe that can be asked, if there is one: then nothing is taken away that Stripe has not
+    /// confirmed.
     #[must_use]
-    pub fn with_stripe(self, stripe: StripeClient) -> Self {
-        Self { stripe: Some(stripe), ..self }
+    pub fn with_stripe(self, stripe: impl Into<Option<StripeClient>>) -> Self {
+        Self { stripe: stripe.into(), ..self }
     }
 
     /// The same with `resources` to turn to.

@@ -19,7 +19,7 @@ use keepwell_workers::{
     seal::{KeyRing, SealingKey},
 };
 
-use super::{access::CareAccess, door::EngineDoor, error::ServeError, state_dir::StateDir, stripe};
+use super::{access::CareAccess, door::EngineDoor, error::ServeError, state_dir::StateDir};
 use crate::{
     api::AccessReader,
     receiver::{door::Door, stats::ReceiverStats},
@@ -90,15 +90,16 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
     let clock: SharedClock = Arc::new(SystemClock);
     let tiers = tiers(config)?;
     let keys = key_ring(config)?;
+    let stripe = super::stripe::client(config, &clock)?;
     let options =
         DatabaseOptions { connections_max: config.database.connections_max, ..DatabaseOptions::default() };
     let database = Database::connect(&database_url(config), &options).await?;
     database.migrate(&migrations()).await?;
     let marks = Marks::load(&database).await.map_err(|error| ServeError::Marks(error.into()))?;
     let care = Care::new(tiers, marks.clone(), keys.clone()).with_resources(crisis_resources(config));
-    let care = stripe::confirming(care, config, &clock)?;
     let (redis, redis_url) = redis(config, state_dir).await?;
     let receiver_stats = Arc::new(ReceiverStats::new());
+    let care = care.with_stripe(stripe);
     let crisis_limit = Duration::from_millis(config.care.crisis_response_ms);
     let metrics = Arc::new(Metrics::new(Arc::clone(&receiver_stats), crisis_limit, Arc::clone(&clock)));
     let parts = EngineParts {

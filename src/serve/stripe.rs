@@ -3,10 +3,7 @@
 use std::sync::Arc;
 
 use keepwell_config::Config;
-use keepwell_jobs::{
-    Care,
-    outbound::stripe::{StripeClient, StripeOptions},
-};
+use keepwell_jobs::outbound::stripe::{StripeClient, StripeOptions};
 use keepwell_workers::clock::SharedClock;
 
 use super::error::ServeError;
@@ -14,9 +11,9 @@ use super::error::ServeError;
 /// The most questions under way at a time.
 const IN_FLIGHT_MAX: usize = 4;
 
-/// `care` with a Stripe to ask, if `config` has a key for it.
-pub(super) fn confirming(care: Care, config: &Config, clock: &SharedClock) -> Result<Care, ServeError> {
-    let Some(api_key) = &config.stripe.api_key else { return Ok(care) };
+/// A Stripe to ask, if `config` has a key for it.
+pub(super) fn client(config: &Config, clock: &SharedClock) -> Result<Option<StripeClient>, ServeError> {
+    let Some(api_key) = &config.stripe.api_key else { return Ok(None) };
     // A Stripe that hangs may hold at most a quarter of the slots.
     let slots = config.pool.slots.saturating_sub(config.pool.crisis_slots);
     let options = StripeOptions {
@@ -25,5 +22,5 @@ pub(super) fn confirming(care: Care, config: &Config, clock: &SharedClock) -> Re
         in_flight_max: (slots / 4).clamp(1, IN_FLIGHT_MAX),
         clock: Arc::clone(clock),
     };
-    Ok(care.with_stripe(StripeClient::new(&options)?))
+    Ok(Some(StripeClient::new(&options)?))
 }

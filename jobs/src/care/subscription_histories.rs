@@ -205,9 +205,14 @@ impl Play {
     }
 }
 
+/// How many histories are played.
+fn histories() -> u64 {
+    option_env!("HISTORIES").map_or(20_000, |text| text.parse().expect("a number"))
+}
+
 #[test]
 fn nothing_is_taken_away_unconfirmed_and_in_the_end_stripe_is_right() {
-    let histories = option_env!("HISTORIES").map_or(20_000, |text| text.parse().expect("a number"));
+    let histories = histories();
     let tiers = shipped();
     let (mut confirmed, mut kept) = (0_u64, 0_u64);
     for seed in 0..histories {
@@ -225,4 +230,49 @@ fn nothing_is_taken_away_unconfirmed_and_in_the_end_stripe_is_right() {
         "{histories} histories; {confirmed} of them were confirmed on the way, {kept} ended with a claim"
     );
     assert!(confirmed > histories / 10 && kept > histories / 10, "{confirmed} {kept}");
+}
+
+/// Tells `events` in some order, some of them twice, to somebody who cannot ask Stripe.
+fn told_without_a_key(events: &[Event], dice: &mut Dice, tiers: &Tiers) -> Facts {
+    let mut facts = Facts::about("cus_1");
+    let mut order: Vec<&Event> = events.iter().chain(events.iter().filter(|_| dice.roll(4) == 0)).collect();
+    for place in (1..order.len()).rev() {
+        order.swap(place, dice.roll(place as u64 + 1) as usize);
+    }
+    for (event, learned_ms) in order.into_iter().zip(START_MS..) {
+        let before = facts.subscriptions.get(SUBSCRIPTION).cloned();
+        let rank_before = before.as_ref().and_then(|one| rank(&facts.status_of(one), &one.prices, tiers));
+        match event {
+            Event::Changed(snapshot) => facts.subscription_changed(snapshot.clone(), learned_ms),
+            Event::Paid { invoice, created_s } => {
+                facts.invoice_paid(invoice, Some(SUBSCRIPTION.to_owned()), *created_s, learned_ms);
+            }
+        }
+        let after = facts.subscriptions.get(SUBSCRIPTION);
+        let rank_after = after.and_then(|one| rank(&facts.status_of(one), &one.prices, tiers));
+        if rank_after < rank_before {
+            let Event::Changed(told) = event else { panic!("a payment took something away: {facts:#?}") };
+            let old = before.is_some_and(|before| told.event_created_s < before.event_created_s);
+            assert!(!old || told.status.is_final(), "old news took something away: {told:#?} {facts:#?}");
+        }
+    }
+    facts
+}
+
+#[test]
+fn without_a_key_old_news_takes_nothing_away_and_the_order_makes_no_difference() {
+    let tiers = shipped();
+    for seed in 0..histories() / 4 {
+        let mut dice = Dice(seed);
+        let mut play = Play::new(&mut dice);
+        for _ in 0..2 + dice.roll(8) {
+            play.now_ms += dice.pick(&[0, 0, 400, 1_000, 60_000]);
+            play.change(&mut dice);
+        }
+        let tellings = [(); 2].map(|()| told_without_a_key(&play.untold, &mut dice, &tiers));
+        let [one, other] = &tellings;
+        assert_eq!(one.subscriptions, other.subscriptions, "history {seed}");
+        let tier = |facts| access(facts, &tiers, START_MS + 1_000).tier;
+        assert_eq!(tier(one), tier(other), "history {seed}");
+    }
 }
