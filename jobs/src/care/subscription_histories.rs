@@ -2,7 +2,11 @@
 //! can be asked. At no step is anything taken away that Stripe has not shown, at every step the floor is there, and
 //! when everything was told and asked, what counts is what Stripe says.
 //!
-//! `make test` plays twenty thousand histories. More of them: `HISTORIES=1000000 cargo test -p keepwell-jobs subscription_histories`.
+//! `make test` plays twenty thousand histories. For a million of them:
+//!
+//! ```text
+//! HISTORIES=1000000 cargo test -p keepwell-jobs subscription_histories
+//! ```
 
 use keepwell_workers::clock::UnixMs;
 

@@ -143,6 +143,49 @@ async fn a_lesser_tier_waits_for_stripe_and_a_better_one_does_not() {
 }
 
 #[tokio::test]
+async fn an_end_that_was_asked_for_is_told_and_changes_nothing_before_it_comes() {
+    on_each_database(async |room| {
+        let house = House::of(room).await;
+        let mut object: Value = serde_json::from_str(&subscription("cus_1", "active")).expect("an object");
+        object["cancel_at_period_end"] = true.into();
+        let updated = "customer.subscription.updated";
+        assert!(house.hear("evt_1", updated, 60, &object.to_string()).await.is_empty());
+        let document = serde_json::to_value(house.room.access("cus_1", NOW_MS).await).expect("JSON");
+        let period_end = "2027-01-15T08:00:00.000Z";
+        assert_eq!(
+            document["subscription"],
+            json!({ "id": "sub_1", "status": "active", "period_end": period_end, "cancel_at": period_end })
+        );
+        assert_eq!((&document["tier"], &document["message"]), (&"premium".into(), &Value::Null));
+        // Somebody has thought better of it.
+        assert!(house.becomes("evt_2", "active", 30).await.is_empty());
+        let document = serde_json::to_value(house.room.access("cus_1", NOW_MS).await).expect("JSON");
+        assert_eq!(document["subscription"].get("cancel_at"), None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn events_in_a_burst_are_settled_by_one_answer() {
+    on_each_database(async |room| {
+        let house = House::of(room).await;
+        house.is("unpaid");
+        let mut jobs = Vec::new();
+        for (id, status) in [("evt_1", "past_due"), ("evt_2", "unpaid"), ("evt_3", "past_due")] {
+            jobs.extend(house.becomes(id, status, 60).await);
+        }
+        assert_eq!(jobs.len(), 3);
+        house.clock.advance_ms(500);
+        for job in jobs {
+            assert_eq!(house.room.run(job, NOW_MS).await, Outcome::Done);
+        }
+        assert_eq!(house.stripe.asked().len(), 1);
+        assert_eq!(house.room.access("cus_1", NOW_MS).await.subscription.unwrap().status, "unpaid");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn while_stripe_does_not_answer_nothing_is_taken_away() {
     on_each_database(async |room| {
         let house = House::of(room).await;
