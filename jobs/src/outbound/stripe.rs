@@ -21,7 +21,7 @@ use quick_cache::sync::Cache;
 
 use super::{
     http::{Answer as HttpAnswer, CertificatesError, HttpClient, HttpError, HttpLimits},
-    pace::Pace,
+    pace::{Pace, TooEarly},
     retry_after::retry_after,
 };
 use crate::{
@@ -53,9 +53,6 @@ const WAIT_MAX: Duration = Duration::from_secs(60 * 60);
 
 /// The wait after a 429 that names none.
 const BUSY_WAIT: Duration = Duration::from_secs(1);
-
-/// Those who come too early come again over so many milliseconds, not all at once.
-const SPREAD_MS: u64 = 2_000;
 
 /// How far a time on an answer may be from ours to be believed, in seconds: beyond a day it is a proxy's, and wrong.
 const DATE_OFF_MAX_S: u64 = 24 * 60 * 60;
@@ -212,10 +209,11 @@ impl StripeClient {
         if let Some(answer) = known.filter(|answer| answer.shown.asked_ms > question.since_ms) {
             return Ok(answer);
         }
-        let too_early = |wait: Duration| {
+        let too_early = |early: TooEarly| {
+            // The end of an id is random; the time makes it another number whenever the job comes again.
             let [.., high, low] = *question.job.as_bytes();
-            let spread_ms = u64::from(u16::from_be_bytes([high, low])) % SPREAD_MS;
-            Outcome::Snooze { after: wait + Duration::from_millis(spread_ms) }
+            let now_ms = self.0.clock.now_ms().unsigned_abs() as u16;
+            Outcome::Snooze { after: early.wait(u16::from_be_bytes([high, low]) ^ now_ms) }
         };
         let _place = self.0.pace.enter().map_err(too_early)?;
         let answer = Arc::new(self.ask(question).await.map_err(NotShown::outcome)?);
