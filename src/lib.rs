@@ -6,3 +6,4 @@ pub mod cli;
 pub mod receiver;
 pub mod serve;
 pub mod telemetry;
+pub mod trail;

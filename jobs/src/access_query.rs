@@ -7,7 +7,13 @@ use keepwell_workers::{
 
 use crate::{
     Care,
-    care::{access, document::AccessDocument},
+    care::{
+        access,
+        document::AccessDocument,
+        emergency::{Emergency, Granted},
+        facts::Facts,
+        severity::EmergencyLevel,
+    },
     store,
 };
 
@@ -33,6 +39,27 @@ pub async fn access(
     customer: &str,
     now_ms: UnixMs,
 ) -> Result<AccessDocument, sqlx::Error> {
+    let switches = store::switches(reader, &care.switches).await?;
     let facts = store::facts(reader, customer, &care.memory).await?;
-    Ok(access::access_with(&facts, &care.tiers, &care.resources, now_ms))
+    let granted = care.watch.granted(customer, now_ms);
+    Ok(document(care, facts, &Emergency { switches, granted }, now_ms))
+}
+
+/// What `customer` may use at `now_ms` as far as that is known without the database: the floor, what operators were
+/// seen to have switched on, and what was granted from memory. Whoever is in a crisis, or vulnerable after one, keeps
+/// what was known last, and has the basic set at least.
+pub fn access_without_database(care: &Care, customer: &str, now_ms: UnixMs) -> AccessDocument {
+    let marked_until_ms = care.marks.until_ms(customer);
+    let known = marked_until_ms.and_then(|_| care.memory.last(customer));
+    let granted = care.watch.granted(customer, now_ms).or_else(|| {
+        let until_ms = marked_until_ms.filter(|_| known.is_none())?;
+        Some(Granted { level: EmergencyLevel::CrisisOnly, since_ms: now_ms, until_ms })
+    });
+    let facts = known.unwrap_or_else(|| Facts::about(customer));
+    document(care, facts, &Emergency { switches: care.switches.last(), granted }, now_ms)
+}
+
+fn document(care: &Care, facts: Facts, emergency: &Emergency, now_ms: UnixMs) -> AccessDocument {
+    let facts = Facts { definitions: care.definitions, ..facts };
+    access::access_in(&facts, &care.tiers, &care.resources, emergency, now_ms)
 }

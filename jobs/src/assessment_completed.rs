@@ -1,4 +1,5 @@
-//! `assessment.completed`: the rules say whether the result is a crisis.
+//! `assessment.completed`: the rules say whether the result is a crisis, and remember its score for a while, because a
+//! rapid rise is one too.
 
 use async_trait::async_trait;
 use keepwell_workers::{
@@ -11,11 +12,11 @@ use keepwell_workers::{
 
 use crate::{
     Care,
-    care::crisis::{Signal as CrisisSignal, Source, signal_time_ms},
+    care::assessment::assessed,
     event::unreadable,
     kinds,
     signal::{Signal, assessment, instant},
-    store::taught,
+    store::{self, take, taught},
 };
 
 /// Learns of an assessment.
@@ -41,20 +42,21 @@ impl Handler for AssessmentCompleted {
             Ok(signal) => signal,
             Err(error) => return Ok(unreadable(error)),
         };
-        // A result that is no crisis leaves nothing behind: scores are not ours to keep.
-        let Some(severity) = assessment(signal.data).crisis() else { return Ok(Outcome::Done) };
+        let assessment = assessment(signal.data);
         let [completed_at] = signal.data.fields(["completed_at"]);
         let stated_ms = completed_at.and_then(instant).or(signal.stated_ms);
-        let crisis = CrisisSignal {
-            source: Source::Assessment,
-            severity,
-            at_ms: signal_time_ms(stated_ms, job.created_ms),
-            only_in_crisis: false,
-        };
-        taught(transaction, &signal.customer, &self.0, |facts| {
-            facts.signalled(job.id.to_string(), crisis, job.created_ms);
+        let id = job.id.to_string();
+        let customer = &signal.customer;
+        take(transaction, customer).await?;
+        let mut scores = store::scores(transaction, &self.0.keys, customer).await?;
+        let before = scores.clone();
+        taught(transaction, customer, &self.0, |facts| {
+            assessed(facts, &mut scores, &id, &assessment, stated_ms, job.created_ms);
         })
         .await?;
+        if scores != before {
+            store::keep_scores(transaction, &self.0.keys, customer, &scores).await?;
+        }
         Ok(Outcome::Done)
     }
 }

@@ -12,11 +12,11 @@ use keepwell_workers::{
 
 use crate::{
     Care,
-    care::crisis::{Severity, Signal as CrisisSignal, Source, signal_time_ms},
+    care::crisis::{Signal as CrisisSignal, Source, signal_time_ms},
     event::unreadable,
     json::Json,
     kinds,
-    signal::Signal,
+    signal::{Signal, stated_severity},
     store::taught,
 };
 
@@ -45,12 +45,8 @@ impl Handler for CrisisSignalled {
         };
         let [source, severity] = signal.data.fields(["source", "severity"]);
         let crisis = CrisisSignal {
-            source: source.and_then(Json::text).map_or(Source::Other, |name| Source::from_name(&name)),
-            // A signal whose severity nobody understands is taken seriously: it counts as the highest.
-            severity: severity
-                .and_then(Json::text)
-                .and_then(|name| Severity::from_name(&name))
-                .unwrap_or(Severity::Critical),
+            source: source.and_then(Json::text).map_or(Source::Other, |name| Source::said_by_the_app(&name)),
+            severity: stated_severity(severity),
             at_ms: signal_time_ms(signal.stated_ms, job.created_ms),
             only_in_crisis: false,
         };

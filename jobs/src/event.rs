@@ -6,7 +6,7 @@ use keepwell_workers::{clock::UnixMs, id::JobId, job::Job, outcome::Outcome};
 
 use crate::{
     care::{
-        crisis::{Severity, Signal, Source, signal_time_ms},
+        crisis::{Severity, Signal, Source, event_time_ms},
         facts::Facts,
     },
     intake_error::IntakeError,
@@ -55,11 +55,10 @@ impl<'a> Event<'a> {
     /// cannot say more.
     pub(crate) fn teach_crisis_mode(&self, facts: &mut Facts) {
         if crisis_mode(self.object) {
-            let stated_ms = self.created_s.saturating_mul(1_000);
             let signal = Signal {
                 source: Source::Payment,
                 severity: Severity::High,
-                at_ms: signal_time_ms(Some(stated_ms), self.learned_ms),
+                at_ms: event_time_ms(self.created_s, self.learned_ms),
                 only_in_crisis: false,
             };
             // The event's own id may already be as long as an id can be.

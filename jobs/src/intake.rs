@@ -1,8 +1,10 @@
 //! From verified bytes to the job that records them. Pure: what is marked comes in as a set, and nothing is asked.
 //!
-//! Only what routing needs is read here; the body is recorded as it came, and the handler reads the rest.
+//! Only what routing needs is read here; the body is recorded as it came, save for what [`privacy`] drops of it, and
+//! the handler reads the rest.
 
 mod app;
+pub mod privacy;
 mod stripe;
 
 use bytes::Bytes;
@@ -29,6 +31,16 @@ pub struct Intake {
     pub livemode: Option<bool>,
     /// The connected account it happened on.
     pub account: Option<String>,
+}
+
+impl Intake {
+    /// The same event, recorded without what `paths` drop. What routes it and tells it from others stays that of the
+    /// whole body.
+    #[must_use]
+    pub fn without(mut self, paths: &privacy::DropPaths) -> Self {
+        self.job.payload = paths.apply(&self.job.payload);
+        self
+    }
 }
 
 /// How an event is recorded.

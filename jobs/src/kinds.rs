@@ -28,3 +28,7 @@ pub const DEVICE_CHANGED: &str = "app.device_changed";
 pub const SAFETY_EVENT: &str = "app.safety_event";
 /// A signal that changes nothing and is kept.
 pub const SIGNAL_RECORDED: &str = "app.signal_recorded";
+/// A crisis was not answered within its time.
+pub const CRISIS_ANSWERED_LATE: &str = "care.crisis_answered_late";
+/// A crisis of nobody, to see how fast it is answered.
+pub const CRISIS_REHEARSED: &str = "care.crisis_rehearsed";

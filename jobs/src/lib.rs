@@ -14,11 +14,15 @@ pub mod kinds;
 pub mod marks;
 pub mod signal;
 pub mod stripe;
+pub mod tallies;
+pub mod watch;
 
 mod event;
 
 mod assessment_completed;
 mod confirm_subscription;
+mod crisis_answered_late;
+mod crisis_rehearsed;
 mod crisis_resolved;
 mod crisis_signalled;
 mod device_changed;
@@ -33,17 +37,23 @@ pub mod access_query;
 pub mod outbound;
 pub mod store;
 
+pub use crisis_answered_late::violation;
+pub use crisis_rehearsed::rehearsal;
+
 use std::sync::Arc;
 
 use keepwell_workers::{database::MigrationFile, handler::Handler, seal::KeyRing};
 
 use care::{
+    definitions::Definitions,
     resources::{CRISIS_RESOURCES, CrisisResources},
     tiers::Tiers,
 };
 use marks::Marks;
 use outbound::stripe::StripeClient;
-use store::FactsMemory;
+use store::{FactsMemory, SwitchMemory};
+use tallies::Tallies;
+use watch::CrisisWatch;
 
 /// What every handler of this room works with. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -60,6 +70,14 @@ pub struct Care {
     pub resources: Arc<CrisisResources>,
     /// Stripe, if it can be asked.
     pub stripe: Option<StripeClient>,
+    /// What the rules mean by their words.
+    pub definitions: Definitions,
+    /// What operators were seen to have switched on last.
+    pub switches: SwitchMemory,
+    /// The watch over crises that are being answered.
+    pub watch: CrisisWatch,
+    /// What is counted.
+    pub tallies: Arc<Tallies>,
 }
 
 impl Care {
@@ -72,6 +90,10 @@ impl Care {
             memory: FactsMemory::default(),
             resources: Arc::new(CRISIS_RESOURCES),
             stripe: None,
+            definitions: Definitions::default(),
+            switches: SwitchMemory::default(),
+            watch: CrisisWatch::default(),
+            tallies: Arc::default(),
         }
     }
 
@@ -86,6 +108,19 @@ impl Care {
     #[must_use]
     pub fn with_resources(self, resources: CrisisResources) -> Self {
         Self { resources: Arc::new(resources), ..self }
+    }
+
+    /// The same, with `high_limit_ms` to answer a high crisis, and as much more or less for others as the protocols
+    /// give them.
+    #[must_use]
+    pub fn with_response_limit(self, high_limit_ms: u64) -> Self {
+        Self { watch: CrisisWatch::new(high_limit_ms), ..self }
+    }
+
+    /// The same with rules that mean this by their words.
+    #[must_use]
+    pub fn with_definitions(self, definitions: Definitions) -> Self {
+        Self { definitions, ..self }
     }
 }
 
@@ -106,10 +141,12 @@ pub fn handlers(care: &Care) -> Vec<Arc<dyn Handler>> {
         Arc::new(device_changed::DeviceChanged(care.clone())),
         Arc::new(safety_event::SafetyEvent(care.clone())),
         Arc::new(event_recorded::Recorded(kinds::SIGNAL_RECORDED)),
+        Arc::new(crisis_answered_late::CrisisAnsweredLate(care.clone())),
+        Arc::new(crisis_rehearsed::CrisisRehearsed(care.clone())),
     ]
 }
 
-/// The tables about people.
+/// The tables about people, and the audit trail.
 pub fn migrations() -> Vec<MigrationFile> {
     vec![
         MigrationFile {
@@ -117,6 +154,18 @@ pub fn migrations() -> Vec<MigrationFile> {
             name: "people",
             sqlite: include_str!("../../migrations/sqlite/0002_people.sql"),
             postgres: include_str!("../../migrations/postgres/0002_people.sql"),
+        },
+        MigrationFile {
+            version: 3,
+            name: "audit",
+            sqlite: include_str!("../../migrations/sqlite/0003_audit.sql"),
+            postgres: include_str!("../../migrations/postgres/0003_audit.sql"),
+        },
+        MigrationFile {
+            version: 4,
+            name: "emergency",
+            sqlite: include_str!("../../migrations/sqlite/0004_emergency.sql"),
+            postgres: include_str!("../../migrations/postgres/0004_emergency.sql"),
         },
         MigrationFile {
             version: 6,

@@ -5,7 +5,10 @@ use std::borrow::Cow;
 use keepwell_workers::clock::UnixMs;
 
 use crate::{
-    care::assessment::{Assessment, Instrument},
+    care::{
+        assessment::{Assessment, Instrument},
+        severity::Severity,
+    },
     intake_error::IntakeError,
     json::Json,
     stripe::envelope::required,
@@ -56,6 +59,11 @@ pub fn instant(json: Json<'_>) -> Option<UnixMs> {
     }
     let number = json.integer()?;
     Some(if number.abs() < SECONDS_MAX { number * 1_000 } else { number })
+}
+
+/// The severity that a `crisis.signal` says. One that nobody understands is taken seriously: it counts as the highest.
+pub fn stated_severity(severity: Option<Json<'_>>) -> Severity {
+    severity.and_then(Json::text).and_then(|name| Severity::from_name(&name)).unwrap_or(Severity::Critical)
 }
 
 /// What an `assessment.completed` says.

@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use keepwell_jobs::{care::document::AccessDocument, json::is_id};
+use keepwell_jobs::json::is_id;
 use tokio::time::timeout;
 
 use super::state::ApiState;
@@ -40,8 +40,7 @@ pub(super) async fn get(
         failed => {
             let error = failed.ok().and_then(Result::err);
             tracing::warn!(error = error.as_deref().map(tracing::field::display), "answered with the floor");
-            let document = AccessDocument::floor(&customer, state.clock.now_ms())
-                .with_resources(state.floor_resources.clone());
+            let document = state.desk.access_without_database(&customer);
             let fallback = (FALLBACK_HEADER, HeaderValue::from_static("floor"));
             ([uncached, fallback], Json(document)).into_response()
         }

@@ -9,11 +9,12 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use http::{HeaderValue, StatusCode, header};
+use keepwell_jobs::care::emergency::SwitchName;
 use keepwell_workers::engine::EngineHealth;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{instant::rfc3339, state::ApiState};
+use super::{emergency::view, instant::rfc3339, state::ApiState};
 use crate::{
     receiver::stats::ReceiverStats,
     telemetry::{CrisisSummary, ProcessUsage, VERSION},
@@ -37,6 +38,8 @@ struct Report {
     memory: Memory,
     webhook_processing: WebhookProcessing,
     crisis_safety: CrisisSafety,
+    emergency: Emergency,
+    maintenance: Maintenance,
     dependencies: Dependencies,
     /// What is wrong with the database, in words for an operator.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,9 +66,27 @@ struct WebhookProcessing {
 #[serde(rename_all = "camelCase")]
 struct CrisisSafety {
     response_time_compliance: f64,
-    emergency_access_active: Option<bool>,
+    emergency_access_active: bool,
     last_crisis_response: Option<f64>,
     crisis_system_healthy: bool,
+}
+
+/// What operators have switched on.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Emergency {
+    bypass: Value,
+    global_bypass: Value,
+}
+
+/// Whether work is being done. What is kept meanwhile is always kept.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Maintenance {
+    #[serde(flatten)]
+    switch: Value,
+    preserve_crisis_access: bool,
+    preserve_therapeutic_access: bool,
 }
 
 /// `true` or `false` where it is known; a word where there is nothing to know.
@@ -116,6 +137,8 @@ pub(super) async fn full(State(state): State<Arc<ApiState>>) -> Response {
         success_rate: metrics.webhook_success_recent(),
         stripe_configured: state.stripe_configured,
     };
+    let (now_ms, switches) = (state.clock.now_ms(), state.desk.switches().await);
+    let switch = |name| view(switches.get(name), now_ms);
     let report = Report {
         status: if seen.is_healthy() { "healthy" } else { "degraded" },
         timestamp: rfc3339(state.clock.now_ms()),
@@ -135,9 +158,19 @@ pub(super) async fn full(State(state): State<Arc<ApiState>>) -> Response {
         },
         crisis_safety: CrisisSafety {
             response_time_compliance: seen.crises.compliance,
-            emergency_access_active: None,
+            emergency_access_active: state.desk.is_emergency_open()
+                || switches.waives_payment(now_ms).is_some(),
             last_crisis_response: seen.crises.last.map(|(_, ms)| ms),
             crisis_system_healthy: seen.crisis_system_healthy(),
+        },
+        emergency: Emergency {
+            bypass: switch(SwitchName::Bypass),
+            global_bypass: switch(SwitchName::GlobalBypass),
+        },
+        maintenance: Maintenance {
+            switch: switch(SwitchName::Maintenance),
+            preserve_crisis_access: true,
+            preserve_therapeutic_access: true,
         },
         dependencies: Dependencies {
             stripe: if seen.stripe_configured { "configured".into() } else { "not configured".into() },

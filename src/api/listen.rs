@@ -20,6 +20,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use super::operator_name::OperatorName;
+
 /// How long requests in flight may take to finish at shutdown.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -93,9 +95,10 @@ impl OperatorsListener {
 
     /// Answers with `router` until `shutdown`, then finishes the requests in flight, but not for long.
     pub async fn serve(self, router: Router, shutdown: CancellationToken) -> io::Result<()> {
-        let tcp =
-            axum::serve(self.tcp, router.clone()).with_graceful_shutdown(shutdown.clone().cancelled_owned());
-        let unix = axum::serve(self.unix, router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+        let tcp = axum::serve(self.tcp, router.clone().into_make_service_with_connect_info::<OperatorName>())
+            .with_graceful_shutdown(shutdown.clone().cancelled_owned());
+        let unix = axum::serve(self.unix, router.into_make_service_with_connect_info::<OperatorName>())
+            .with_graceful_shutdown(shutdown.clone().cancelled_owned());
         let serving = async { tokio::try_join!(tcp.into_future(), unix.into_future()) };
         tokio::pin!(serving);
         tokio::select! {

@@ -4,13 +4,16 @@
 mod access;
 mod bearer;
 mod crisis_resources;
+mod emergency;
 mod guard;
 mod health;
 pub(crate) mod instant;
 mod listen;
 mod metrics;
+mod operator_name;
 mod operators;
 mod public;
+mod rehearsal;
 mod state;
 #[cfg(test)]
 mod support;
@@ -21,7 +24,9 @@ use crate::receiver::problem::Problem;
 
 pub use access::FALLBACK_HEADER;
 pub use bearer::BearerTokens;
+pub use emergency::{EmergencyDesk, Rehearsed, Switched};
 pub use listen::{BindError, OperatorsListener};
+pub use operator_name::OperatorName;
 pub use operators::operators;
 pub use public::public;
 pub use state::{AccessReader, ApiState};

@@ -2,9 +2,18 @@
 
 use std::sync::Arc;
 
-use axum::{Router, routing::get};
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    routing::{get, post},
+};
 
-use super::{access, crisis_resources, health, metrics, not_found, state::ApiState, wrong_method};
+use super::{
+    access, crisis_resources, emergency, health, metrics, not_found, rehearsal, state::ApiState, wrong_method,
+};
+
+/// What an emergency endpoint reads, at most, in bytes.
+const EMERGENCY_BODY_BYTES_MAX: usize = 16 << 10;
 
 /// Everything on the public listener that is no webhook: the receiver's fallback.
 pub fn public(state: Arc<ApiState>) -> Router {
@@ -12,6 +21,13 @@ pub fn public(state: Arc<ApiState>) -> Router {
         .merge(watching())
         .route("/v1/customers/{id}/access", get(access::get))
         .route("/v1/crisis-resources", get(crisis_resources::get))
+        .route("/api/test/crisis-response", post(rehearsal::post))
+        .route("/api/emergency/activate-bypass", post(emergency::activate_bypass))
+        .route("/api/emergency/deactivate-bypass", post(emergency::deactivate_bypass))
+        .route("/api/emergency/global-bypass", post(emergency::global_bypass))
+        .route("/api/maintenance/enable", post(emergency::enable_maintenance))
+        .route("/api/maintenance/disable", post(emergency::disable_maintenance))
+        .layer(DefaultBodyLimit::max(EMERGENCY_BODY_BYTES_MAX))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .with_state(state)

@@ -4,11 +4,13 @@ use std::{error::Error, fmt, sync::Arc};
 
 use async_trait::async_trait;
 use keepwell_config::{Config, values::Secret};
-use keepwell_jobs::care::{document::AccessDocument, resources::CrisisResources};
+use keepwell_jobs::care::document::AccessDocument;
 use keepwell_workers::{clock::SharedClock, engine::Engine};
 
-use super::{bearer::BearerTokens, crisis_resources::CrisisResourcesAnswer, operators::Rebuild};
-use crate::telemetry::Metrics;
+use super::{
+    EmergencyDesk, bearer::BearerTokens, crisis_resources::CrisisResourcesAnswer, operators::Rebuild,
+};
+use crate::{telemetry::Metrics, trail::Trail};
 
 /// Who knows what a person may use. A trait, because the API answers with the floor when whoever knows is
 /// silent, and a test has to be able to fall silent.
@@ -24,16 +26,20 @@ pub struct ApiState {
     pub(crate) engine: Engine,
     /// Who knows what a person may use.
     pub(crate) access: Arc<dyn AccessReader>,
+    /// Who switches, and knows what is true without the database.
+    pub(crate) desk: Arc<dyn EmergencyDesk>,
     /// What is measured.
     pub(crate) metrics: Arc<Metrics>,
+    /// The audit trail.
+    pub(crate) trail: Trail,
     /// What time it is.
     pub(crate) clock: SharedClock,
     /// Who may read access documents.
     pub(crate) access_tokens: BearerTokens,
+    /// Who may switch in an emergency.
+    pub(crate) emergency_tokens: BearerTokens,
     /// Where to find help.
     pub(crate) crisis_resources: CrisisResourcesAnswer,
-    /// The same, for documents that no database could be asked for.
-    pub(crate) floor_resources: CrisisResources,
     /// The comparison of lanes and ledger that operators ask for.
     pub(crate) rebuild: Rebuild,
     /// What `/health` calls its environment.
@@ -47,18 +53,22 @@ impl ApiState {
     pub fn new(
         engine: Engine,
         access: Arc<dyn AccessReader>,
+        desk: Arc<dyn EmergencyDesk>,
         metrics: Arc<Metrics>,
         clock: SharedClock,
+        trail: Trail,
         config: &Config,
     ) -> Arc<Self> {
         Arc::new(Self {
             engine,
             access,
+            desk,
             metrics,
             clock,
+            trail,
             access_tokens: BearerTokens::new(config.access.tokens.iter().map(Secret::expose)),
+            emergency_tokens: BearerTokens::new(config.emergency.token.iter().map(Secret::expose)),
             crisis_resources: CrisisResourcesAnswer::of(&config.crisis_resources),
-            floor_resources: crate::serve::crisis_resources(config),
             rebuild: Rebuild::default(),
             environment: config.environment_label().to_owned(),
             stripe_configured: config.stripe.api_key.is_some(),

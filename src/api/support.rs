@@ -7,24 +7,26 @@ use async_trait::async_trait;
 use axum::{Router, body::Body};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
-use keepwell_config::{Config, Loaded, Purpose, Sources};
-use keepwell_jobs::care::document::AccessDocument;
+use keepwell_config::{Config, Loaded, Purpose, Sources, TIERS_TOML};
+use keepwell_jobs::{
+    Care,
+    care::{document::AccessDocument, tiers::Tiers},
+    marks::Marks,
+};
 use keepwell_workers::{
     clock::ManualClock,
     database::{Database, DatabaseOptions},
     engine::{Engine, EngineOptions, EngineParts, Retention},
     handler::Registry,
     lanes::LanesOptions,
-    ledger::MIGRATIONS,
     observer::Observer,
-    seal::{KeyRing, SealingKey},
 };
 use serde_json::Value;
 use tempfile::TempDir;
 use tower::ServiceExt as _;
 
 use super::{AccessReader, ApiState, operators, public};
-use crate::{receiver::stats::ReceiverStats, telemetry::Metrics};
+use crate::{receiver::stats::ReceiverStats, telemetry::Metrics, trail::Trail};
 
 /// What the clock shows.
 pub(super) const NOW_MS: i64 = 1_700_000_000_000;
@@ -82,13 +84,15 @@ impl Api {
         let clock = ManualClock::at(NOW_MS);
         let url = format!("sqlite:{}", directory.path().join("ledger.db").display());
         let database = Database::connect(&url, &DatabaseOptions::default()).await.unwrap();
-        database.migrate(MIGRATIONS).await.unwrap();
+        database.migrate(&crate::serve::migrations()).await.unwrap();
         let metrics =
             Arc::new(Metrics::new(Arc::new(ReceiverStats::new()), Duration::from_millis(200), clock.clone()));
-        let key = &loaded.config.encryption.keys[0];
+        let keys = crate::serve::key_ring(&loaded.config).unwrap();
+        let database = database.sealing_with(keys.clone());
+        let trail = Trail::new(database.clone(), keys.clone(), clock.clone(), directory.path());
         let parts = EngineParts {
-            database,
-            keys: KeyRing::new(SealingKey::new(key.id.as_str(), key.bytes()), []),
+            database: database.clone(),
+            keys: keys.clone(),
             clock: clock.clone(),
             registry: Registry::default(),
             redis_url: format!("unix://{}", directory.path().join("nobody.sock").display()),
@@ -106,7 +110,9 @@ impl Api {
             retention: Retention::default(),
         };
         let engine = Engine::start(parts, &options).unwrap();
-        let state = ApiState::new(engine, Arc::new(reader), metrics, clock, &loaded.config);
+        let care = Care::new(Tiers::from_toml(TIERS_TOML).unwrap(), Marks::new(clock.clone()), keys);
+        let desk = crate::serve::desk(database, &care, engine.clone(), clock.clone());
+        let state = ApiState::new(engine, Arc::new(reader), desk, metrics, clock, trail, &loaded.config);
         Self { state, _directory: directory }
     }
 

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     api::BindError,
-    serve::{database_url, key_ring},
+    serve::{database_url, drop_paths, key_ring},
 };
 
 /// How long each of the others may take to answer.
@@ -55,6 +55,7 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
     let findings = vec![
         Finding::of("configuration", Ok(configuration(&loaded))),
         Finding::of("tiers", tiers(config)),
+        Finding::of("privacy", privacy(config)),
         Finding::of("database", database(config).await),
         Finding::of("redis", redis(config).await),
     ];
@@ -84,6 +85,12 @@ fn tiers(config: &Config) -> Result<String, String> {
     Tiers::from_toml(&text)
         .map(|_| file.display().to_string())
         .map_err(|error| chain(&format!("{}: {error}", file.display()), &error))
+}
+
+fn privacy(config: &Config) -> Result<String, String> {
+    drop_paths(config)
+        .map(|_| format!("{} fields of Stripe's events are not kept", config.privacy.drop_paths.len()))
+        .map_err(|error| format!("`privacy.drop_paths`: {error}"))
 }
 
 async fn database(config: &Config) -> Result<String, String> {

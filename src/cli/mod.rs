@@ -1,6 +1,7 @@
 //! The command line, one file for each command. Data goes to standard output, talk to standard error; exit
 //! codes are 0 (done), 1 (the thing asked for failed) and 2 (asked for wrongly, or configured wrongly).
 
+mod audit;
 mod bench;
 mod bulk;
 mod check;
@@ -12,6 +13,7 @@ mod demo;
 mod failure;
 mod filters;
 mod job;
+mod key;
 mod migrate;
 mod progress;
 mod queue;
@@ -78,6 +80,12 @@ enum Command {
     /// Searches, shows, retries and cancels jobs
     #[command(subcommand)]
     Job(job::JobCommand),
+    /// Reads, verifies and exports the audit trail
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
+    /// Shows and rotates the keys that data are sealed with
+    #[command(subcommand)]
+    Key(key::KeyCommand),
     /// Brings the database's tables up to date
     Migrate,
     /// Measures how fast the engine is on this machine
@@ -121,6 +129,8 @@ fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Trigger(args) => wait_for(trigger::run(context, &args)),
         Command::Queue(command) => wait_for(queue::run(context, &command)),
         Command::Job(command) => wait_for(job::run(context, &command)),
+        Command::Audit(command) => wait_for(audit::run(context, &command)),
+        Command::Key(command) => wait_for(key::run(context, &command)),
         Command::Migrate => wait_for(migrate::run(context)),
         Command::Bench(args) => bench::run(context, args),
         Command::Demo(args) => demo::run(context, &args),
@@ -197,8 +207,19 @@ mod tests {
     #[test]
     fn help_names_every_command_and_the_demo_only_when_asked_for_all_of_it() {
         let (short, long) = (refused(&["-h"]).to_string(), refused(&["--help"]).to_string());
-        for name in ["serve", "check", "config", "trigger", "queue", "job", "migrate", "bench", "completions"]
-        {
+        for name in [
+            "serve",
+            "check",
+            "config",
+            "trigger",
+            "queue",
+            "job",
+            "audit",
+            "key",
+            "migrate",
+            "bench",
+            "completions",
+        ] {
             assert!(short.contains(&format!("\n  {name} ")), "{name} in {short}");
         }
         assert!(!short.contains("demo") && long.contains("`keepwell demo`"), "{long}");

@@ -14,7 +14,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
 use super::{
-    Receiver,
+    Receiver, Unverified,
     activity::{Activity, AnswerBody, Patience, Quiet},
     address::{ClientAddress, client_address},
     body::TimedBody,
@@ -128,6 +128,9 @@ impl Receiver {
         let read = Duration::from_millis(self.limits.body_read_ms);
         let request = request.map(|body| Body::new(TimedBody::new(body, read)));
         match self.fallback.clone().oneshot(request).await {
+            Ok(response) if response.extensions().get::<Unverified>().is_some() => {
+                self.charge_unverified(client).unwrap_or(response)
+            }
             Ok(response) => response,
             Err(never) => match never {},
         }

@@ -11,6 +11,7 @@ mod body;
 mod cases;
 mod connection;
 pub mod door;
+pub mod incidents;
 mod limits;
 pub mod options;
 pub mod problem;
@@ -36,6 +37,11 @@ use self::{
     source::Source,
     stats::ReceiverStats,
 };
+
+/// In the extensions of an answer of the fallback service: the request was refused because whoever sent it could not
+/// show that they may. It costs them some of the budget for unverified requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unverified;
 
 /// Everything that answers requests on the public listener.
 pub struct Receiver {

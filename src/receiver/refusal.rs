@@ -142,6 +142,25 @@ impl Refusal {
         !matches!(self, Refusal::BadEvent | Refusal::RateLimited | Refusal::Busy | Refusal::NotRecorded)
     }
 
+    /// Whether it counts among `securityViolations`: an unverified request, or one too many of them.
+    pub const fn is_violation(self) -> bool {
+        self.is_unverified() || matches!(self, Refusal::RateLimited)
+    }
+
+    /// Whether the audit trail remembers it: somebody could not prove to be a source, or kept trying.
+    pub const fn is_security_event(self) -> bool {
+        matches!(
+            self,
+            Refusal::AddressNotAllowed
+                | Refusal::SignatureMissing
+                | Refusal::SignatureMalformed
+                | Refusal::SignatureInvalid
+                | Refusal::TimestampTooOld
+                | Refusal::TimestampInFuture
+                | Refusal::RateLimited
+        )
+    }
+
     /// As the client sees it.
     pub fn problem(self) -> Problem {
         Problem::new(self.status(), self.code(), Cow::Borrowed(self.detail()))

@@ -7,7 +7,7 @@ use std::{
 
 use keepwell_workers::clock::UnixMs;
 
-use super::refusal::Refusal;
+use super::{incidents::Incidents, refusal::Refusal};
 
 /// The upper edges of the buckets of [`ReceiverStats::validation`], in microseconds. Measured: the HMAC of a 2 KiB
 /// event takes 2 µs on a processor with SHA instructions and 28 µs on one without, that of 1 MiB 0.9 ms.
@@ -43,9 +43,13 @@ pub struct ReceiverStats {
     pub connections: Gauge,
     /// Webhooks in flight now.
     pub in_flight: Gauge,
+    /// What looked like an attack, for the audit trail.
+    pub incidents: Incidents,
     blocked: [Counter; Refusal::ALL.len()],
     /// The refusal's index in the low 8 bits, the instant above them; 0 is never.
     last_blocked: AtomicU64,
+    /// The same of security violations only.
+    last_violation: AtomicU64,
 }
 
 impl ReceiverStats {
@@ -65,6 +69,8 @@ impl ReceiverStats {
             in_flight: Gauge::default(),
             blocked: Default::default(),
             last_blocked: AtomicU64::new(0),
+            last_violation: AtomicU64::new(0),
+            incidents: Incidents::default(),
         }
     }
 
@@ -80,16 +86,33 @@ impl ReceiverStats {
 
     /// The last refusal and its instant.
     pub fn last_blocked(&self) -> Option<(Refusal, UnixMs)> {
-        let packed = self.last_blocked.load(Relaxed);
-        let reason = *Refusal::ALL.get((packed & 0xff) as usize)?;
-        (packed != 0).then_some((reason, (packed >> 8) as UnixMs))
+        unpack(self.last_blocked.load(Relaxed))
+    }
+
+    /// Requests refused because they could not prove where they came from.
+    pub fn violations(&self) -> u64 {
+        Refusal::ALL.into_iter().filter(|it| it.is_violation()).map(|it| self.blocked(it)).sum()
+    }
+
+    /// The last of these refusals and its instant.
+    pub fn last_violation(&self) -> Option<(Refusal, UnixMs)> {
+        unpack(self.last_violation.load(Relaxed))
     }
 
     pub(super) fn block(&self, reason: Refusal, now_ms: UnixMs) {
         self.blocked[reason as usize].add();
         let now_ms = u64::try_from(now_ms).unwrap_or(0);
-        self.last_blocked.store(now_ms << 8 | reason as u64, Relaxed);
+        let packed = now_ms << 8 | reason as u64;
+        self.last_blocked.store(packed, Relaxed);
+        if reason.is_violation() {
+            self.last_violation.store(packed, Relaxed);
+        }
     }
+}
+
+fn unpack(packed: u64) -> Option<(Refusal, UnixMs)> {
+    let reason = *Refusal::ALL.get((packed & 0xff) as usize)?;
+    (packed != 0).then_some((reason, (packed >> 8) as UnixMs))
 }
 
 impl Default for ReceiverStats {
@@ -207,5 +230,14 @@ mod tests {
         assert_eq!(stats.blocked(Refusal::SignatureInvalid), 2);
         assert_eq!(stats.blocked_total(), 3);
         assert_eq!(stats.last_blocked(), Some((Refusal::BodyTooLarge, 1_700_000_000_123)));
+    }
+
+    #[test]
+    fn the_last_violation_is_still_known_after_a_refusal_that_is_none() {
+        let stats = ReceiverStats::new();
+        stats.block(Refusal::RateLimited, 6);
+        stats.block(Refusal::Busy, 7);
+        assert_eq!(stats.last_violation(), Some((Refusal::RateLimited, 6)));
+        assert_eq!((stats.violations(), stats.blocked_total()), (1, 2));
     }
 }

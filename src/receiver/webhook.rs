@@ -142,6 +142,16 @@ impl Receiver {
         Ok(Accepted { received: true, id, duplicate, job: job.to_string() })
     }
 
+    /// Charges `client` for a request to the fallback service that could not be verified; answers in its place once the
+    /// budget is used up.
+    pub(super) fn charge_unverified(&self, client: IpAddr) -> Option<Response> {
+        let used_up = self.budget.charge(client).err()?;
+        let seconds = used_up.retry_after.as_secs().saturating_add(1);
+        let mut response = Refusal::RateLimited.problem().into_response();
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        Some(response)
+    }
+
     fn refuse(&self, source: &Source, refused: Refused, client: IpAddr, version: Version) -> Response {
         let refused = match self.budget.charge_if(refused.reason.is_unverified(), client) {
             Ok(()) => refused,
@@ -151,7 +161,9 @@ impl Receiver {
             }
         };
         let Refused { reason, problem, retry_after_s } = refused;
-        self.stats.block(reason, self.clock.now_ms());
+        let now_ms = self.clock.now_ms();
+        self.stats.block(reason, now_ms);
+        self.stats.incidents.note(source.kind.name(), reason, client, now_ms);
         tracing::debug!(source = source.kind.name(), code = problem.code, "a webhook was refused");
 
         let mut response = problem.into_response();

@@ -5,7 +5,8 @@ use std::{fs, sync::Arc, time::Duration};
 use keepwell_config::{Config, TIERS_TOML, values::Role};
 use keepwell_jobs::{
     Care,
-    care::{resources::CrisisResources, tiers::Tiers},
+    care::{definitions::Definitions, resources::CrisisResources, tiers::Tiers},
+    intake::privacy::{DropPathError, DropPaths},
     marks::Marks,
 };
 use keepwell_workers::{
@@ -19,15 +20,19 @@ use keepwell_workers::{
     seal::{KeyRing, SealingKey},
 };
 
-use super::{access::CareAccess, door::EngineDoor, error::ServeError, state_dir::StateDir};
+use super::{
+    access::CareAccess, desk::CareDesk, door::EngineDoor, error::ServeError, keeper::Keeper,
+    state_dir::StateDir, watchers::Watchers,
+};
 use crate::{
     api::AccessReader,
     receiver::{door::Door, stats::ReceiverStats},
     telemetry::Metrics,
+    trail::Trail,
 };
 
 /// A day, in milliseconds.
-const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+pub(super) const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 
 /// What the private Redis may take, in bytes: at 40 bytes a waiting job, more than twenty million of them.
 const MANAGED_REDIS_BYTES_MAX: u64 = 1 << 30;
@@ -45,7 +50,9 @@ pub(super) struct Built {
     pub(super) access: Arc<dyn AccessReader>,
     pub(super) door: Arc<dyn Door>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) keeper: Keeper,
     pub(super) receiver_stats: Arc<ReceiverStats>,
+    pub(super) trail: Trail,
 }
 
 /// Every table that keepwell has: the engine's and the rules'.
@@ -74,8 +81,26 @@ fn tiers(config: &Config) -> Result<Tiers, ServeError> {
     Ok(Tiers::from_toml(&text)?)
 }
 
+/// What is dropped of Stripe's events, as `config` says.
+pub(crate) fn drop_paths(config: &Config) -> Result<DropPaths, DropPathError> {
+    DropPaths::new(config.privacy.drop_paths.iter().map(String::as_str))
+}
+
+/// What the rules mean by their words, as `care` says.
+fn definitions(care: &keepwell_config::settings::Care) -> Definitions {
+    Definitions {
+        high_risk_phq9_score: care.high_risk_phq9_score,
+        high_risk_gad7_score: care.high_risk_gad7_score,
+        high_risk_days: care.high_risk_days,
+        crisis_window_hours: care.crisis_window_hours,
+        deterioration_phq9_points: care.deterioration_phq9_points,
+        deterioration_gad7_points: care.deterioration_gad7_points,
+        deterioration_days: care.deterioration_days,
+    }
+}
+
 /// Whom to turn to, as `config` says.
-pub(crate) fn crisis_resources(config: &Config) -> CrisisResources {
+fn crisis_resources(config: &Config) -> CrisisResources {
     let resources = &config.crisis_resources;
     CrisisResources {
         hotline: resources.hotline.clone().into(),
@@ -95,31 +120,43 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
         DatabaseOptions { connections_max: config.database.connections_max, ..DatabaseOptions::default() };
     let database = Database::connect(&database_url(config), &options).await?;
     database.migrate(&migrations()).await?;
-    let marks = Marks::load(&database).await.map_err(|error| ServeError::Marks(error.into()))?;
-    let care = Care::new(tiers, marks.clone(), keys.clone()).with_resources(crisis_resources(config));
+    let database = database.sealing_with(keys.clone());
+    let drop_paths = drop_paths(config)?;
+    let marks = Marks::load(&database, Arc::clone(&clock)).await;
+    let marks = marks.map_err(|error| ServeError::Marks(error.into()))?;
+    let care = Care::new(tiers, marks.clone(), keys.clone())
+        .with_resources(crisis_resources(config))
+        .with_definitions(definitions(&config.care))
+        .with_response_limit(config.care.crisis_response_ms);
     let (redis, redis_url) = redis(config, state_dir).await?;
     let receiver_stats = Arc::new(ReceiverStats::new());
     let care = care.with_stripe(stripe);
     let crisis_limit = Duration::from_millis(config.care.crisis_response_ms);
-    let metrics = Arc::new(Metrics::new(Arc::clone(&receiver_stats), crisis_limit, Arc::clone(&clock)));
+    let metrics = Metrics::new(Arc::clone(&receiver_stats), crisis_limit, Arc::clone(&clock));
+    let metrics = Arc::new(metrics.with_care(&care));
+    let watchers = Watchers::new(&care, Arc::clone(&clock), metrics.clone());
+    let trail = Trail::new(database.clone(), keys.clone(), Arc::clone(&clock), state_dir.path());
     let parts = EngineParts {
         database: database.clone(),
         keys,
         clock: Arc::clone(&clock),
         registry: Registry::new(keepwell_jobs::handlers(&care)),
         redis_url,
-        observer: metrics.clone(),
+        observer: Arc::new(watchers.clone()),
     };
     let engine = Engine::start(parts, &engine_options(config, state_dir))?;
+    let desk = CareDesk::new(database.clone(), care.clone(), engine.clone(), Arc::clone(&clock));
     Ok(Built {
+        keeper: Keeper::new(watchers.clone(), engine.clone(), desk),
         access: Arc::new(CareAccess { database: database.clone(), care, clock: Arc::clone(&clock) }),
-        door: Arc::new(EngineDoor { engine: engine.clone(), marks }),
+        door: Arc::new(EngineDoor { engine: engine.clone(), marks, drop_paths, watchers }),
         engine,
         redis,
         database,
         clock,
         metrics,
         receiver_stats,
+        trail,
     })
 }
 

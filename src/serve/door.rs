@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use async_trait::async_trait;
 use bytes::Bytes;
 use keepwell_jobs::{
-    intake::{self, IntakeError},
+    intake::{self, IntakeError, privacy::DropPaths},
     marks::Marks,
 };
 use keepwell_workers::{
@@ -13,6 +13,7 @@ use keepwell_workers::{
     job::{NewJob, Recorded},
 };
 
+use super::watchers::Watchers;
 use crate::receiver::{
     door::{BadEvent, Door, Intake, RecordError},
     source::SourceKind,
@@ -26,13 +27,18 @@ const RETRY_AFTER_S: u32 = 2;
 pub(super) struct EngineDoor {
     pub(super) engine: Engine,
     pub(super) marks: Marks,
+    /// What is not kept of Stripe's events.
+    pub(super) drop_paths: DropPaths,
+    pub(super) watchers: Watchers,
 }
 
 #[async_trait]
 impl Door for EngineDoor {
     fn read(&self, source: SourceKind, webhook_id: Option<&str>, body: &Bytes) -> Result<Intake, BadEvent> {
         let read = match source {
-            SourceKind::Stripe => intake::read_stripe(body, &self.marks),
+            SourceKind::Stripe => {
+                intake::read_stripe(body, &self.marks).map(|intake| intake.without(&self.drop_paths))
+            }
             SourceKind::App => intake::read_app(webhook_id.unwrap_or_default(), body, &self.marks),
         };
         let intake = read.map_err(bad_event)?;
@@ -51,10 +57,17 @@ impl Door for EngineDoor {
     }
 
     async fn record(&self, job: NewJob) -> Result<Recorded, RecordError> {
-        self.engine
+        // Dropped on the way, also because the receiver has waited long enough, it is refused.
+        let watched = self.watchers.begin(&job);
+        let recorded = self
+            .engine
             .enqueue(job)
             .await
-            .map_err(|error| RecordError { retry_after_s: RETRY_AFTER_S, source: Box::new(error) })
+            .map_err(|error| RecordError { retry_after_s: RETRY_AFTER_S, source: Box::new(error) })?;
+        if let Some(watched) = watched {
+            watched.recorded(recorded);
+        }
+        Ok(recorded)
     }
 }
 

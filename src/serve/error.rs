@@ -2,7 +2,7 @@
 
 use std::{error::Error, io, net::SocketAddr, path::PathBuf};
 
-use keepwell_jobs::{care::tiers::TiersError, outbound::stripe::StripeError};
+use keepwell_jobs::{care::tiers::TiersError, intake::privacy::DropPathError, outbound::stripe::StripeError};
 use keepwell_workers::{
     database::{ConnectError, MigrateError},
     engine::StartError,
@@ -42,6 +42,9 @@ pub enum ServeError {
     /// Stripe's API.
     #[error("Stripe's API (`stripe.api_base`, `stripe.api_key`) cannot be used")]
     Stripe(#[from] StripeError),
+    /// The fields that are dropped.
+    #[error("`privacy.drop_paths` cannot be used")]
+    DropPaths(#[from] DropPathError),
     /// A secret.
     #[error(transparent)]
     Secret(#[from] SecretError),

@@ -1,9 +1,12 @@
 //! The daemon: everything built from the configuration, started in order, and stopped in the opposite order.
 
 mod access;
+mod alert;
 mod build;
+mod desk;
 mod door;
 mod error;
+mod keeper;
 mod reload;
 mod service_manager;
 pub mod signals;
@@ -11,6 +14,7 @@ mod sources;
 pub mod state_dir;
 mod status;
 mod stripe;
+mod watchers;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -22,15 +26,27 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     api::{ApiState, OperatorsListener, operators, public},
     receiver::Receiver,
+    trail::keeper::Keeper,
 };
 use service_manager::Notifier;
 use signals::Signals;
 use state_dir::StateDir;
 
 pub use build::migrations;
-pub(crate) use build::{crisis_resources, database_url, key_ring};
+pub(crate) use build::{database_url, drop_paths, key_ring};
 pub use error::ServeError;
 pub use sources::{APP_PATH, STRIPE_PATH};
+
+/// The desk of the emergency endpoints.
+#[cfg(test)]
+pub(crate) fn desk(
+    database: Database,
+    care: &keepwell_jobs::Care,
+    engine: Engine,
+    clock: keepwell_workers::clock::SharedClock,
+) -> Arc<dyn crate::api::EmergencyDesk> {
+    Arc::new(desk::CareDesk::new(database, care.clone(), engine, clock))
+}
 
 /// A running daemon.
 #[derive(Debug)]
@@ -81,15 +97,39 @@ impl Daemon {
 
         notifier.status("starting: opening the database and Redis");
         let built = build::build(config, &state_dir).await?;
-        let api =
-            ApiState::new(built.engine.clone(), built.access, built.metrics, built.clock.clone(), config);
+        let api = ApiState::new(
+            built.engine.clone(),
+            built.access,
+            Arc::new(built.keeper.desk.clone()),
+            Arc::clone(&built.metrics),
+            built.clock.clone(),
+            built.trail.clone(),
+            config,
+        );
         let options = sources::receiver_options(config)?;
         let event_sources = options.sources.clone();
-        let receiver =
-            Receiver::new(options, built.door, public(api.clone()), built.clock, built.receiver_stats);
+        let receiver = Receiver::new(
+            options,
+            built.door,
+            public(api.clone()),
+            built.clock.clone(),
+            Arc::clone(&built.receiver_stats),
+        );
 
+        let works = config.roles.contains(&Role::Workers);
+        let keeper = Keeper {
+            trail: built.trail.clone(),
+            refused: Arc::clone(&built.receiver_stats),
+            metrics: built.metrics,
+            keep_ms: i64::from(config.retention.audit_days) * build::DAY_MS,
+            works,
+        };
         let stop = CancellationToken::new();
         let mut listeners = JoinSet::new();
+        listeners.spawn(keeper.run(stop.clone()));
+        if works {
+            listeners.spawn(Keeper::rotate(built.trail.clone(), stop.clone()));
+        }
         let receiver_stop = stop.clone();
         listeners.spawn(async move { receiver.serve(listener, receiver_stop).await });
         let engine = built.engine.clone();
@@ -101,8 +141,10 @@ impl Daemon {
             file,
             event_sources,
             notifier.clone(),
+            (built.trail.clone(), Arc::clone(&built.clock)),
             stop.clone(),
         ));
+        listeners.spawn(built.keeper.run(stop.clone()));
         if let Some(listener) = operators_listener {
             let (router_state, operators_stop) = (Arc::clone(&api), stop.clone());
             listeners.spawn(async move {

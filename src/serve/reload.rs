@@ -4,11 +4,13 @@
 use std::{path::PathBuf, sync::Arc};
 
 use keepwell_config::{Config, Purpose, Sources};
+use keepwell_jobs::store::audit::{Actor, AuditEntry};
+use keepwell_workers::clock::SharedClock;
 use tokio::signal::unix::Signal;
 use tokio_util::sync::CancellationToken;
 
 use super::{service_manager::Notifier, sources::refresh, status::READY};
-use crate::receiver::source::Source;
+use crate::{receiver::source::Source, trail::Trail};
 
 /// What `systemctl status` shows after a reload that changed nothing.
 const REFUSED: &str = "taking requests; the new configuration is wrong and was not taken, the log says why";
@@ -20,6 +22,7 @@ pub(super) async fn reload_on_hangup(
     file: Option<PathBuf>,
     sources: Vec<Arc<Source>>,
     notifier: Notifier,
+    (trail, clock): (Trail, SharedClock),
     stop: CancellationToken,
 ) {
     loop {
@@ -30,6 +33,18 @@ pub(super) async fn reload_on_hangup(
         notifier.reloading();
         let taken = reload(file.clone(), &sources);
         notifier.ready(if taken { READY } else { REFUSED });
+        let entry = AuditEntry {
+            at_ms: clock.now_ms(),
+            actor: Actor::System { job: "SIGHUP".to_owned() },
+            action: if taken { "secrets.reloaded" } else { "secrets.reload_refused" },
+            subject: None,
+            reason: "the webhooks' secrets and networks were to be read again".to_owned(),
+            before: None,
+            after: None,
+        };
+        if let Err(error) = trail.record(&entry).await {
+            tracing::error!(error, "a reload is not in the audit trail");
+        }
     }
 }
 

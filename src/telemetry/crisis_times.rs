@@ -18,35 +18,42 @@ const RECENT_MS: i64 = 15 * 60 * 1_000;
 /// The times of recent answers to crises. Bounded in number and age.
 #[derive(Debug, Default)]
 pub(super) struct CrisisTimes {
-    times: Mutex<VecDeque<(UnixMs, Duration)>>,
+    times: Mutex<VecDeque<Answered>>,
+}
+
+/// One answer.
+#[derive(Debug, Clone, Copy)]
+struct Answered {
+    at_ms: UnixMs,
+    time: Duration,
+    limit: Duration,
 }
 
 impl CrisisTimes {
-    /// Remembers an answer that was there at `now_ms` and had taken `time`.
-    pub(super) fn remember(&self, now_ms: UnixMs, time: Duration) {
+    /// Remembers an answer that was there at `now_ms`, and had taken `time` where it may take `limit`.
+    pub(super) fn remember(&self, now_ms: UnixMs, time: Duration, limit: Duration) {
         let mut times = self.lock();
         if times.len() == REMEMBERED_MAX {
             times.pop_front();
         }
-        times.push_back((now_ms, time));
+        times.push_back(Answered { at_ms: now_ms, time, limit });
     }
 
-    /// What the recent ones amount to, measured against `limit`.
-    pub(super) fn summary(&self, now_ms: UnixMs, limit: Duration) -> CrisisSummary {
+    /// What the recent ones amount to, each measured against its own limit.
+    pub(super) fn summary(&self, now_ms: UnixMs) -> CrisisSummary {
         let times = self.lock();
-        let recent = times.iter().filter(|(at_ms, _)| now_ms.saturating_sub(*at_ms) <= RECENT_MS);
-        let mut recent_ms: Vec<f64> = recent.map(|(_, time)| milliseconds(*time)).collect();
+        let recent = times.iter().filter(|answer| now_ms.saturating_sub(answer.at_ms) <= RECENT_MS);
+        let within = recent.clone().filter(|answer| answer.time <= answer.limit).count();
+        let mut recent_ms: Vec<f64> = recent.map(|answer| milliseconds(answer.time)).collect();
         recent_ms.sort_by(f64::total_cmp);
-        let limit_ms = milliseconds(limit);
-        let within = recent_ms.iter().filter(|ms| **ms <= limit_ms).count();
         CrisisSummary {
             compliance: if recent_ms.is_empty() { 1.0 } else { within as f64 / recent_ms.len() as f64 },
-            last: times.back().map(|(at_ms, time)| (*at_ms, milliseconds(*time))),
+            last: times.back().map(|answer| (answer.at_ms, milliseconds(answer.time))),
             sorted_ms: recent_ms,
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<(UnixMs, Duration)>> {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Answered>> {
         self.times.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -94,7 +101,7 @@ mod tests {
 
     #[test]
     fn without_a_crisis_nothing_was_violated() {
-        let summary = CrisisTimes::default().summary(0, LIMIT);
+        let summary = CrisisTimes::default().summary(0);
         assert_eq!(summary, CrisisSummary { compliance: 1.0, last: None, sorted_ms: vec![] });
         assert_eq!((summary.percentile_ms(0.95), summary.mean_ms()), (None, None));
     }
@@ -102,21 +109,23 @@ mod tests {
     #[test]
     fn compliance_is_the_share_that_kept_the_limit() {
         let times = CrisisTimes::default();
-        for time in [10, 200, 201, 20] {
-            times.remember(1_000, ms(time));
+        for (time, limit) in [(10, 100), (200, 200), (201, 200), (20, 100)] {
+            times.remember(1_000, ms(time), ms(limit));
         }
-        let summary = times.summary(1_000, LIMIT);
+        let summary = times.summary(1_000);
         assert!((summary.compliance - 0.75).abs() < f64::EPSILON);
         assert_eq!(summary.last, Some((1_000, 20.0)));
         assert_eq!(summary.percentile_ms(0.5), Some(20.0));
         assert_eq!(summary.percentile_ms(0.95), Some(201.0));
+        times.remember(1_000, ms(150), ms(100));
+        assert!((times.summary(1_000).compliance - 0.6).abs() < f64::EPSILON, "each has its own limit");
     }
 
     #[test]
     fn an_old_answer_no_longer_counts_but_is_still_the_last() {
         let times = CrisisTimes::default();
-        times.remember(0, ms(5_000));
-        let summary = times.summary(RECENT_MS + 1, LIMIT);
+        times.remember(0, ms(5_000), LIMIT);
+        let summary = times.summary(RECENT_MS + 1);
         assert!((summary.compliance - 1.0).abs() < f64::EPSILON);
         assert_eq!((summary.last, summary.sorted_ms.len()), (Some((0, 5_000.0)), 0));
     }
@@ -125,8 +134,8 @@ mod tests {
     fn only_so_many_are_remembered() {
         let times = CrisisTimes::default();
         for _ in 0..REMEMBERED_MAX + 10 {
-            times.remember(0, ms(1));
+            times.remember(0, ms(1), LIMIT);
         }
-        assert_eq!(times.summary(0, LIMIT).sorted_ms.len(), REMEMBERED_MAX);
+        assert_eq!(times.summary(0).sorted_ms.len(), REMEMBERED_MAX);
     }
 }

@@ -3,13 +3,15 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicI64, Ordering::Relaxed},
     },
     time::Duration,
 };
 
+use keepwell_jobs::{Care, watch::recorded_urgency};
 use keepwell_workers::{
     clock::{SharedClock, UnixMs},
+    job::Job,
     lanes::Lanes,
     ledger::Ledger,
     observer::{Observer, RunEnded},
@@ -22,6 +24,7 @@ use prometheus_client::{
 
 use super::{
     crisis_times::{CrisisSummary, CrisisTimes},
+    emergency_metrics::EmergencyMetrics,
     job_metrics::{JobMetrics, is_crisis_response},
     lane_metrics::LaneMetrics,
     process::ProcessUsage,
@@ -42,6 +45,10 @@ pub struct Metrics {
     success: SuccessWindow,
     crises: CrisisTimes,
     crisis_resources: Counter,
+    audit_sealed: Counter,
+    audit_broken: Gauge,
+    audit_is_broken: AtomicBool,
+    care: Option<Care>,
     crisis_limit: Duration,
     /// 0 is never.
     last_run_ended_ms: AtomicI64,
@@ -50,8 +57,8 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Nothing measured yet. A crisis that was answered within `crisis_limit` counts as compliant. Uptime
-    /// counts from now.
+    /// Nothing measured yet. A crisis of unknown severity that was answered within `crisis_limit` counts as
+    /// compliant. Uptime counts from now.
     pub fn new(webhooks: Arc<ReceiverStats>, crisis_limit: Duration, clock: SharedClock) -> Self {
         let mut registry = Registry::with_prefix("keepwell");
         registry.register("build", "What is running", Info::new([("version", super::VERSION)]));
@@ -60,6 +67,14 @@ impl Metrics {
         let crisis_resources = Counter::default();
         let help = "Times that somebody was told where to find help";
         registry.register("crisis_resources_answered", help, crisis_resources.clone());
+        let (audit_sealed, audit_broken) = (Counter::default(), Gauge::default());
+        registry.register(
+            "audit_sealed",
+            "Entries of the audit trail bound into a block",
+            audit_sealed.clone(),
+        );
+        let help = "1 while the audit trail cannot be sealed; `keepwell audit verify` says more";
+        registry.register("audit_broken", help, audit_broken.clone());
         let jobs = JobMetrics::register(&mut registry);
         let lanes = LaneMetrics::register(&mut registry);
         registry.register_collector(Box::new(WebhookMetrics(Arc::clone(&webhooks))));
@@ -73,11 +88,29 @@ impl Metrics {
             success: SuccessWindow::default(),
             crises: CrisisTimes::default(),
             crisis_resources,
+            audit_sealed,
+            audit_broken,
+            audit_is_broken: AtomicBool::new(false),
+            care: None,
             crisis_limit,
             last_run_ended_ms: AtomicI64::new(0),
             started_ms: clock.now_ms(),
             clock,
         }
+    }
+
+    /// The same, with what is counted of `care`.
+    #[must_use]
+    pub fn with_care(mut self, care: &Care) -> Self {
+        let (care, clock) = (care.clone(), Arc::clone(&self.clock));
+        self.care = Some(care.clone());
+        self.registry.register_collector(Box::new(EmergencyMetrics { care, clock }));
+        self
+    }
+
+    /// How often a crisis has opened emergency access.
+    pub fn emergency_activations(&self) -> Option<u64> {
+        self.care.as_ref().map(|care| care.tallies.emergencies())
     }
 
     /// Everything, as Prometheus and OpenMetrics read it. Asks `lanes` and `ledger` how they stand, but not
@@ -102,6 +135,23 @@ impl Metrics {
         self.success.recent(self.clock.now_ms(), Taken::of(&self.webhooks)).share()
     }
 
+    /// So many entries of the audit trail were bound into blocks.
+    pub fn audit_sealed(&self, entries: u64) {
+        self.audit_sealed.inc_by(entries);
+    }
+
+    /// The audit trail cannot be sealed; whether that is news.
+    pub fn audit_failed(&self) -> bool {
+        self.audit_broken.set(1);
+        !self.audit_is_broken.swap(true, Relaxed)
+    }
+
+    /// The audit trail is sealed, or there was nothing to seal.
+    pub fn audit_works(&self) {
+        self.audit_broken.set(0);
+        self.audit_is_broken.store(false, Relaxed);
+    }
+
     /// Somebody was told where to find help.
     pub fn answered_crisis_resources(&self) {
         self.crisis_resources.inc();
@@ -114,7 +164,7 @@ impl Metrics {
 
     /// How recent crises were answered.
     pub fn crises(&self) -> CrisisSummary {
-        self.crises.summary(self.clock.now_ms(), self.crisis_limit)
+        self.crises.summary(self.clock.now_ms())
     }
 
     /// When a run of a job last ended.
@@ -140,7 +190,18 @@ impl Observer for Metrics {
         self.last_run_ended_ms.store(now_ms, Relaxed);
         self.jobs.run_ended(ended);
         if is_crisis_response(ended) {
-            self.crises.remember(now_ms, ended.waited + ended.ran);
+            self.crises.remember(now_ms, ended.waited + ended.ran, self.limit_of(ended.job));
         }
+    }
+}
+
+impl Metrics {
+    /// How long the answer to the crisis that `job` tells of may take.
+    fn limit_of(&self, job: &Job) -> Duration {
+        let limit_ms = self.care.as_ref().zip(recorded_urgency(job)).map(|(care, (_, severity))| {
+            let limit_ms = care.watch.limit_ms(severity);
+            u64::try_from(limit_ms).unwrap_or(0)
+        });
+        limit_ms.map_or(self.crisis_limit, Duration::from_millis)
     }
 }

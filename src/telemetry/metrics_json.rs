@@ -104,6 +104,7 @@ impl JsonMetrics {
             metrics.process(),
             metrics.uptime(),
             metrics.crisis_resources_answered(),
+            metrics.emergency_activations(),
         )
     }
 
@@ -113,6 +114,7 @@ impl JsonMetrics {
         process: ProcessUsage,
         uptime: Duration,
         hotline_integration_usage: u64,
+        emergency_access_activations: Option<u64>,
     ) -> Self {
         let seconds = uptime.as_secs_f64().max(1.0);
         let rate = stats.valid.get() as f64 / seconds;
@@ -129,12 +131,12 @@ impl JsonMetrics {
                 average_response_time: answer_ms,
                 error_rate: 1.0 - success,
                 crisis_response_compliance: crises.compliance,
-                security_violations: violations(stats).map(|reason| stats.blocked(reason)).sum(),
+                security_violations: stats.violations(),
                 system_availability: success,
             },
             crisis_safety: CrisisSafetyMetrics {
                 crisis_response_time: crises.sorted_ms.clone(),
-                emergency_access_activations: None,
+                emergency_access_activations,
                 therapeutic_continuity_maintained: None,
                 grace_period_activations: None,
                 crisis_override_count: stats.crisis_exemptions.get(),
@@ -163,7 +165,7 @@ impl JsonMetrics {
 
 impl SecurityMetrics {
     fn of(stats: &ReceiverStats) -> Self {
-        let last = stats.last_blocked().filter(|(reason, _)| reason.is_unverified());
+        let last = stats.last_violation();
         Self {
             total_requests: stats.requests.get(),
             valid_requests: stats.valid.get(),
@@ -176,9 +178,9 @@ impl SecurityMetrics {
     }
 }
 
-/// The reasons for which unverified requests were refused at least once.
+/// The reasons for which requests of unproved origin were refused at least once.
 fn violations(stats: &ReceiverStats) -> impl Iterator<Item = Refusal> {
-    Refusal::ALL.into_iter().filter(|reason| reason.is_unverified() && stats.blocked(*reason) > 0)
+    Refusal::ALL.into_iter().filter(|reason| reason.is_violation() && stats.blocked(*reason) > 0)
 }
 
 #[cfg(test)]
@@ -192,8 +194,14 @@ mod tests {
         let crises = CrisisSummary { compliance: 0.5, last: Some((0, 300.0)), sorted_ms: vec![10.0, 300.0] };
         let process =
             ProcessUsage { memory_used_bytes: Some(1), memory_total_bytes: Some(4), cpu_seconds: Some(5.0) };
-        let metrics =
-            JsonMetrics::from_parts(&ReceiverStats::new(), &crises, process, Duration::from_secs(10), 3);
+        let metrics = JsonMetrics::from_parts(
+            &ReceiverStats::new(),
+            &crises,
+            process,
+            Duration::from_secs(10),
+            3,
+            Some(2),
+        );
         assert_eq!(
             serde_json::to_value(metrics).unwrap(),
             json!({
@@ -209,7 +217,7 @@ mod tests {
                     "crisisResponseCompliance": 0.5, "securityViolations": 0, "systemAvailability": 1.0,
                 },
                 "crisisSafety": {
-                    "crisisResponseTime": [10.0, 300.0], "emergencyAccessActivations": null,
+                    "crisisResponseTime": [10.0, 300.0], "emergencyAccessActivations": 2,
                     "therapeuticContinuityMaintained": null, "gracePeriodActivations": null,
                     "crisisOverrideCount": 0, "hotlineIntegrationUsage": 3,
                 },

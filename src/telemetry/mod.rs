@@ -2,6 +2,7 @@
 //! the log names a customer by the id at most, and metrics do not.
 
 mod crisis_times;
+mod emergency_metrics;
 mod job_metrics;
 mod lane_metrics;
 mod logs;
@@ -18,6 +19,8 @@ pub use logs::{LogError, init_logs};
 pub use metrics::Metrics;
 pub use metrics_json::JsonMetrics;
 pub use process::ProcessUsage;
+
+pub(crate) use crisis_times::milliseconds;
 
 /// The version of keepwell.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

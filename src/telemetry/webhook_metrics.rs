@@ -30,6 +30,19 @@ impl Collector for WebhookMetrics {
             ("set_aside", "Recorded events of another mode or account than expected", &stats.set_aside),
             ("crisis_exemptions", "Requests let in beyond the limits for a crisis", &stats.crisis_exemptions),
         ];
+        let violations = ConstCounter::new(stats.violations());
+        let help = "Webhook requests refused because they could not prove where they came from";
+        let descriptor = encoder.encode_descriptor("security_violations", help, None, MetricType::Counter)?;
+        violations.encode(descriptor)?;
+        let last = stats.last_violation().map_or(0.0, |(_, at_ms)| at_ms as f64 / 1_000.0);
+        let help = "When the last of them was refused, since the Unix epoch; 0 is never";
+        let name = "security_last_violation_timestamp";
+        ConstGauge::new(last).encode(encoder.encode_descriptor(
+            name,
+            help,
+            Some(&Unit::Seconds),
+            MetricType::Gauge,
+        )?)?;
         for (name, help, counter) in counters {
             let name = format!("webhook_{name}");
             let counter = ConstCounter::new(counter.get());
@@ -102,6 +115,13 @@ mod tests {
             "keepwell_webhook_answer_seconds_bucket{le=\"0.025\"} 0\n",
             "keepwell_webhook_answer_seconds_bucket{le=\"+Inf\"} 0\n",
             "keepwell_connections 0\n",
+            "keepwell_security_violations_total 0\n",
+            "keepwell_security_last_violation_timestamp_seconds 0.0\n",
+            "keepwell_webhook_requests_total 0\n",
+            "keepwell_webhook_valid_total 0\n",
+            "keepwell_webhook_validation_seconds_sum 0.0\n",
+            "keepwell_webhook_validation_seconds_count 0\n",
+            "keepwell_webhook_crisis_exemptions_total 0\n",
         ] {
             assert!(text.contains(line), "{line} in {text}");
         }

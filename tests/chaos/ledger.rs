@@ -1,5 +1,6 @@
-//! What took effect, as the database has it, and a witness in it: triggers that note every job that becomes done and
-//! every time that somebody's facts are written, in the very transaction that does it.
+//! What took effect, as the database has it, and a witness in it: triggers that note every job that becomes done, every
+//! time that somebody's facts are written and every crisis signal, in the very transaction that does it. (Of somebody's
+//! signals only the latest are kept.)
 
 use std::collections::BTreeSet;
 
@@ -17,7 +18,10 @@ CREATE TRIGGER chaos_finishes AFTER UPDATE OF state ON jobs WHEN old.state <> 'd
 BEGIN INSERT INTO chaos_finishes VALUES (new.id); END;
 CREATE TABLE chaos_changes (place INTEGER PRIMARY KEY AUTOINCREMENT, customer TEXT NOT NULL, version BIGINT NOT NULL);
 CREATE TRIGGER chaos_changes AFTER UPDATE OF version ON customers
-BEGIN INSERT INTO chaos_changes (customer, version) VALUES (new.id, new.version); END;";
+BEGIN INSERT INTO chaos_changes (customer, version) VALUES (new.id, new.version); END;
+CREATE TABLE chaos_signals (customer TEXT NOT NULL, id TEXT NOT NULL);
+CREATE TRIGGER chaos_signals AFTER INSERT ON crisis_signals WHEN new.source = 'button'
+BEGIN INSERT INTO chaos_signals VALUES (new.customer, new.id); END;";
 
 const POSTGRES_WITNESS: &str = "
 CREATE TABLE chaos_finishes (job_id UUID NOT NULL);
@@ -28,7 +32,12 @@ WHEN (old.state <> 'done' AND new.state = 'done') EXECUTE FUNCTION chaos_finish(
 CREATE TABLE chaos_changes (place BIGSERIAL PRIMARY KEY, customer TEXT NOT NULL, version BIGINT NOT NULL);
 CREATE FUNCTION chaos_change() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN INSERT INTO chaos_changes (customer, version) VALUES (new.id, new.version); RETURN new; END $$;
-CREATE TRIGGER chaos_changes AFTER UPDATE OF version ON customers FOR EACH ROW EXECUTE FUNCTION chaos_change();";
+CREATE TRIGGER chaos_changes AFTER UPDATE OF version ON customers FOR EACH ROW EXECUTE FUNCTION chaos_change();
+CREATE TABLE chaos_signals (customer TEXT NOT NULL, id TEXT NOT NULL);
+CREATE FUNCTION chaos_signal() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN INSERT INTO chaos_signals VALUES (new.customer, new.id); RETURN new; END $$;
+CREATE TRIGGER chaos_signals AFTER INSERT ON crisis_signals FOR EACH ROW
+WHEN (new.source = 'button') EXECUTE FUNCTION chaos_signal();";
 
 const ROWS: &str = "SELECT jobs.id, dedupe_key, state, lane, CAST(attempts AS BIGINT), finished_at_ms, \
      (SELECT count(*) FROM job_attempts WHERE job_id = jobs.id AND outcome IN ('retry', 'dead')) FROM jobs";
@@ -103,7 +112,7 @@ impl Database {
         // A crisis signal is kept under the id of the job that brought it.
         let keys: std::collections::HashMap<&str, &str> =
             rows.iter().map(|row| (row.id.as_str(), row.key.as_str())).collect();
-        let question = "SELECT customer, id FROM crisis_signals WHERE source = 'button'";
+        let question = "SELECT customer, id FROM chaos_signals";
         let pressed: Vec<(String, String)> = self.ask(question).await.expect("signals");
         effects.extend(pressed.into_iter().map(|(customer, job)| {
             format!(

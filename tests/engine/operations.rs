@@ -40,7 +40,7 @@ async fn all_steps(step: impl AsyncFn(Option<JobId>) -> Step) -> (u64, u64, usiz
 }
 
 async fn cancel_all(engine: &Engine, filter: &JobFilter) -> (u64, u64, usize) {
-    all_steps(async |after| engine.cancel_matching(filter, after).await.unwrap()).await
+    all_steps(async |after| engine.cancel_matching(filter, after, None).await.unwrap()).await
 }
 
 /// Waiting, running and later jobs of the standard lane.
@@ -153,7 +153,7 @@ async fn what_was_cancelled_is_retried_and_done_once() {
         assert_eq!(cancel_all(&engine, &crisis).await.0, 0);
         assert_eq!(cancel_all(&engine, &standard()).await.0, MANY as u64);
         let retry = async |filter: &JobFilter| {
-            all_steps(async |after| engine.retry_matching(filter, after).await.unwrap()).await.0
+            all_steps(async |after| engine.retry_matching(filter, after, None).await.unwrap()).await.0
         };
         assert_eq!(retry(&standard()).await, 0, "none of them is dead");
         let cancelled = JobFilter { state: Some(State::Cancelled), ..standard() };

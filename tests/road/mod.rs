@@ -18,6 +18,7 @@ mod database_locked;
 mod database_postgres;
 mod database_start;
 mod duplicates;
+mod emergency;
 mod events;
 mod floor;
 mod lanes;
@@ -26,7 +27,9 @@ mod order;
 mod overload;
 mod redis_away;
 mod secrets;
+mod staging;
 mod systemd;
+mod trail;
 mod watching;
 
 use http::StatusCode;

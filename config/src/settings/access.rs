@@ -16,8 +16,7 @@ settings! {
 settings! {
     /// The emergency endpoints, `/api/emergency/*` and `/api/maintenance/*`.
     pub struct Emergency in "emergency" {
-        /// The bearer token that they ask for; at least 16 characters in production. Accepted and checked now;
-        /// used when the emergency endpoints arrive. Today it changes nothing.
+        /// The bearer token that they ask for; at least 16 characters in production. Without one they stay shut.
         token: Option<Secret> => "change_me_too",
     }
 }

@@ -11,8 +11,28 @@ settings! {
         /// the prices that buy them.
         tiers_file: Option<PathBuf> => "/etc/keepwell/tiers.toml",
         /// The time within which a crisis must have been answered to count as compliant in health and metrics,
-        /// in milliseconds. It never slows anything down; keepwell is always as fast as it can.
+        /// in milliseconds. A critical one has half of it and a moderate one half as much again before the person is
+        /// granted the basic set from memory and somebody is alerted. It never slows anything down; keepwell is always
+        /// as fast as it can.
         crisis_response_ms: u64 where 1..=60_000,
+        /// From this PHQ-9 score on a high-risk period begins, in which a payment that fails is a crisis. From 20 on
+        /// the score itself is one; that cannot be configured.
+        high_risk_phq9_score: u32 where 5..=20,
+        /// From this GAD-7 score on a high-risk period begins. From 15 on the score itself is a crisis; that cannot
+        /// be configured.
+        high_risk_gad7_score: u32 where 5..=15,
+        /// How long a high-risk period lasts after the assessment that began it, in days.
+        high_risk_days: u32 where 1..=90,
+        /// How long after a crisis was resolved payments that fail again and again open it again, in hours.
+        crisis_window_hours: u32 where 0..=168,
+        /// A PHQ-9 score that rises by so many points within `care.deterioration_days` is a rapid deterioration, and
+        /// that is a crisis, unless the new score is below 10 (mild).
+        deterioration_phq9_points: u32 where 3..=27,
+        /// A GAD-7 score that rises by so many points within `care.deterioration_days` is a rapid deterioration,
+        /// unless the new score is below 10 (mild).
+        deterioration_gad7_points: u32 where 3..=21,
+        /// Within how many days a rise of scores is rapid. Scores are remembered for twice as long, sealed.
+        deterioration_days: u32 where 1..=90,
     }
 }
 

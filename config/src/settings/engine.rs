@@ -25,5 +25,7 @@ settings! {
         done_days: u32 where 31..=3_650,
         /// Jobs that failed for good, in days.
         dead_days: u32 where 31..=3_650,
+        /// The audit trail, in days; seven years at least, which the database itself enforces.
+        audit_days: u32 where 2_555..=36_500,
     }
 }

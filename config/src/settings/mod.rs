@@ -6,6 +6,7 @@ mod care;
 mod engine;
 mod limits;
 mod listeners;
+mod privacy;
 mod sources;
 mod storage;
 mod telemetry;
@@ -17,6 +18,7 @@ pub use care::{Care, CrisisResources};
 pub use engine::{Pool, Retention};
 pub use limits::Limits;
 pub use listeners::{Operators, Server};
+pub use privacy::Privacy;
 pub use sources::{App, Stripe};
 pub use storage::{Database, Redis};
 pub use telemetry::Log;
@@ -53,6 +55,7 @@ settings! {
         access: Access,
         emergency: Emergency,
         encryption: Encryption,
+        privacy: Privacy,
         limits: Limits,
         pool: Pool,
         retention: Retention,

@@ -93,9 +93,9 @@ pub struct GraceView {
 pub struct EmergencyView {
     /// Whether there is one.
     pub active: bool,
-    /// `full`, `essential` or `crisis_only`; see [`super::crisis::EmergencyLevel`].
+    /// `full`, `essential` or `crisis_only`; see [`super::severity::EmergencyLevel`].
     pub level: Option<&'static str>,
-    /// `crisis_detected`.
+    /// `crisis_detected`, `payment_failure` (payments are not looked at now) or `system_error` (we are in trouble).
     pub reason: Option<&'static str>,
     /// Since when.
     pub since: Option<UtcTime>,
@@ -108,6 +108,9 @@ pub struct EmergencyView {
 pub struct CrisisView {
     /// Whether there is one.
     pub active: bool,
+    /// `clinical`, `payment`, `system` or `combined`.
+    #[serde(rename = "type")]
+    pub kind: Option<&'static str>,
     /// `critical`, `high` or `moderate`.
     pub severity: Option<&'static str>,
     /// Since when.
@@ -190,7 +193,7 @@ mod tests {
                     "active": false, "reason": null, "started_at": null, "ends_at": null, "remaining_days": 0,
                 },
                 "emergency": { "active": false, "level": null, "reason": null, "since": null, "until": null },
-                "crisis": { "active": false, "severity": null, "since": null },
+                "crisis": { "active": false, "type": null, "severity": null, "since": null },
                 "features": {
                     "enabled": [
                         "crisis_button", "hotline_988", "emergency_contacts", "safety_plan",

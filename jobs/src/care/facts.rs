@@ -4,13 +4,14 @@
 //! often: snapshots are merged by a total order, "paid" is final, signals are a set. Only the instants at which grace
 //! periods start depend on when we learn something, and those only ever move the end further away.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use keepwell_workers::clock::UnixMs;
 
 use super::{
     confirmation::Confirmation,
-    crisis::{Crisis, LATE_MS, Severity, Signal, Source, open_crisis, signal_time_ms},
+    crisis::{Bearing, Severity, Signal, Source, event_time_ms},
+    definitions::Definitions,
     grace::{DAY_MS, Grace, GraceKey, GraceReason, days},
     invoice::Invoice,
     subscription::{SubscriptionSnapshot, SubscriptionStatus},
@@ -19,9 +20,6 @@ use super::{
 /// How long invoices and closed grace periods are remembered, in milliseconds: three times the 30 days for which Stripe
 /// still gives out an event.
 pub const REMEMBERED_MS: i64 = 90 * DAY_MS;
-
-/// Signals of one severity that are remembered, the newest first; more say nothing new.
-pub const SIGNALS_MAX: usize = 64;
 
 /// What is known about one person.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -46,6 +44,8 @@ pub struct Facts {
     pub graces: BTreeMap<GraceKey, Grace>,
     /// By the id of what brought them.
     pub signals: BTreeMap<String, Signal>,
+    /// What the rules mean by their words. Not known about the person, but asked for with everything that is.
+    pub definitions: Definitions,
 }
 
 /// A payment that failed.
@@ -69,11 +69,6 @@ impl Facts {
         Self { customer: customer.to_owned(), ..Self::default() }
     }
 
-    /// The crisis the person is in.
-    pub fn crisis(&self) -> Option<Crisis> {
-        open_crisis(self.signals.values(), self.resolved_ms)
-    }
-
     /// A subscription was seen. Trouble with its payment and its end begin grace periods.
     pub fn subscription_changed(&mut self, snapshot: SubscriptionSnapshot, learned_ms: UnixMs) {
         if snapshot.status.is_payment_trouble() {
@@ -83,9 +78,9 @@ impl Facts {
         }
         if snapshot.status == SubscriptionStatus::Canceled {
             let canceled = Signal {
-                source: Source::Payment,
+                source: Source::Cancellation,
                 severity: Severity::High,
-                at_ms: signal_time_ms(Some(ms(snapshot.event_created_s)), learned_ms),
+                at_ms: event_time_ms(snapshot.event_created_s, learned_ms),
                 only_in_crisis: true,
             };
             self.signalled(snapshot.event_id.clone(), canceled, learned_ms);
@@ -116,9 +111,9 @@ impl Facts {
     pub fn payment_failed(&mut self, failure: PaymentFailure, learned_ms: UnixMs) {
         let PaymentFailure { invoice, subscription, attempt_count, event_created_s, event_id } = failure;
         let signal = Signal {
-            source: Source::Payment,
+            source: if attempt_count > 1 { Source::RepeatedFailure } else { Source::PaymentFailure },
             severity: if attempt_count > 1 { Severity::High } else { Severity::Moderate },
-            at_ms: signal_time_ms(Some(ms(event_created_s)), learned_ms),
+            at_ms: event_time_ms(event_created_s, learned_ms),
             only_in_crisis: true,
         };
         self.signalled(event_id, signal, learned_ms);
@@ -127,42 +122,12 @@ impl Facts {
         self.invoices.entry(invoice).or_default().merge(failed);
     }
 
-    /// A sign of a crisis. One that stands for itself marks the person as vulnerable and begins a grace period.
-    pub fn signalled(&mut self, id: String, signal: Signal, learned_ms: UnixMs) {
-        let (own, only_in_crisis) = (signal.severity, signal.only_in_crisis);
-        self.signals.entry(id).or_insert(signal);
-        let open = self.crisis().map(|crisis| crisis.severity);
-        if !only_in_crisis {
-            self.vulnerable = true;
-        }
-        if !only_in_crisis || open.is_some() {
-            let severity = open.map_or(own, |open| open.max(own));
-            self.running_grace(
-                GraceReason::CrisisDetected,
-                days(GraceReason::CrisisDetected, Some(severity)),
-                learned_ms,
-            );
-        }
-    }
-
-    /// Somebody said that the crisis is over. Signals that come later, or came at the same time, still count.
-    pub fn crisis_resolved(&mut self, resolved_ms: UnixMs, learned_ms: UnixMs) {
-        // What the crisis has extended until now stays so.
-        self.close_ended_graces(learned_ms);
-        self.resolved_ms = self.resolved_ms.max(Some(resolved_ms));
-    }
-
     /// Something of ours failed for this person; in a crisis that makes it more severe.
     pub fn system_failed(&mut self, id: String, at_ms: UnixMs, learned_ms: UnixMs) {
-        self.threatened(id, at_ms, learned_ms);
-        let granted = days(GraceReason::SystemError, self.crisis().map(|crisis| crisis.severity));
+        self.troubled(id, Source::ToolFailure, at_ms, learned_ms);
+        let crisis = self.crisis(learned_ms);
+        let granted = days(GraceReason::SystemError, crisis.map(|crisis| crisis.severity));
         self.running_grace(GraceReason::SystemError, granted, learned_ms);
-    }
-
-    /// A security threat; in a crisis it makes it more severe.
-    pub fn threatened(&mut self, id: String, at_ms: UnixMs, learned_ms: UnixMs) {
-        let signal = Signal { source: Source::System, severity: Severity::High, at_ms, only_in_crisis: true };
-        self.signalled(id, signal, learned_ms);
     }
 
     /// The end of a grace period may have come: it is extended for whoever is vulnerable, and closed otherwise.
@@ -172,10 +137,12 @@ impl Facts {
         else {
             return;
         };
+        let expired_ms = grace.ends_ms;
         grace.ends_ms = grace.ends_ms(protected_until_ms, now_ms);
-        if grace.ends_ms > now_ms {
-            return;
+        if grace.ends_ms > expired_ms {
+            self.expired_in_vulnerable_time(key, expired_ms, now_ms);
         }
+        let Some(grace) = self.graces.get_mut(key).filter(|grace| grace.ends_ms <= now_ms) else { return };
         grace.closed = true;
         if key.reason == GraceReason::CrisisDetected {
             self.vulnerable = false;
@@ -187,16 +154,7 @@ impl Facts {
         let old_ms = now_ms.saturating_sub(REMEMBERED_MS);
         self.invoices.retain(|_, invoice| invoice.learned_ms >= old_ms);
         self.graces.retain(|_, grace| !grace.closed || grace.ends_ms >= old_ms);
-        // A signal to come counts at most `LATE_MS` back, so what only adds to a crisis can wait no longer for one.
-        let waiting_ms = now_ms.saturating_sub(LATE_MS);
-        let since_ms = self.crisis().map(|crisis| crisis.since_ms);
-        let resolved_ms = self.resolved_ms;
-        self.signals.retain(|_, signal| {
-            let open = resolved_ms.is_none_or(|resolved_ms| signal.at_ms >= resolved_ms);
-            let waiting = signal.only_in_crisis && signal.at_ms >= waiting_ms;
-            open && (!signal.only_in_crisis || waiting || since_ms.is_some_and(|since| signal.at_ms >= since))
-        });
-        self.forget_repeated_signals(since_ms);
+        self.forget_old_signals(now_ms);
     }
 
     /// The status that counts: a paid invoice makes a subscription active before Stripe says so itself.
@@ -234,20 +192,16 @@ impl Facts {
         }
     }
 
-    /// Until when a grace period that ends is extended: during a crisis without an end, and afterwards for as long as
-    /// the grace period that came with the crisis lasts; `None` if it is not.
+    /// Until when a grace period that ends is extended: while the person is vulnerable, which is during a crisis and
+    /// for as long as the grace period lasts that came with it, and in a high-risk period. `None` if it is not. The
+    /// grace period of the crisis itself covers all of the crisis and needs no extension.
     pub fn protected_until_ms(&self, key: &GraceKey) -> Option<UnixMs> {
-        if self.crisis().is_some() {
-            return Some(UnixMs::MAX);
-        }
         if key.reason == GraceReason::CrisisDetected {
             return None;
         }
-        let crisis = self
-            .graces
-            .iter()
-            .filter(|(key, grace)| key.reason == GraceReason::CrisisDetected && !grace.closed);
-        crisis.map(|(_, grace)| grace.ends_ms).max()
+        let risks = self.signals.values().filter(|signal| signal.bearing() == Bearing::Risk);
+        let risk_ms = risks.map(|signal| self.definitions.high_risk_ends_ms(signal.at_ms)).max();
+        self.crisis_grace_ends_ms().max(risk_ms)
     }
 
     /// Sees to every grace period whose end has come.
@@ -269,7 +223,7 @@ impl Facts {
     }
 
     fn new_grace(&self, reason: GraceReason, learned_ms: UnixMs) -> Grace {
-        Grace::starting(learned_ms, days(reason, self.crisis().map(|crisis| crisis.severity)))
+        Grace::starting(learned_ms, days(reason, self.crisis(learned_ms).map(|crisis| crisis.severity)))
     }
 
     fn payment_trouble(
@@ -291,7 +245,7 @@ impl Facts {
     }
 
     /// Grace whose cause may come back for ever is one period: it goes on from the last time, or begins anew.
-    fn running_grace(&mut self, reason: GraceReason, days: i64, learned_ms: UnixMs) {
+    pub(super) fn running_grace(&mut self, reason: GraceReason, days: i64, learned_ms: UnixMs) {
         let key = GraceKey { reason, cause: reason.name().to_owned() };
         let grace = Grace::starting(learned_ms, days);
         match self.graces.get_mut(&key) {
@@ -300,34 +254,8 @@ impl Facts {
             Some(known) => known.ends_ms = known.ends_ms.max(grace.ends_ms),
         }
     }
-
-    fn forget_repeated_signals(&mut self, since_ms: Option<UnixMs>) {
-        let mut kept = BTreeSet::new();
-        for severity in Severity::ALL {
-            for only_in_crisis in [false, true] {
-                let mut alike: Vec<(UnixMs, String)> = self
-                    .signals
-                    .iter()
-                    .filter(|(_, signal)| {
-                        (signal.severity, signal.only_in_crisis) == (severity, only_in_crisis)
-                    })
-                    .map(|(id, signal)| (signal.at_ms, id.clone()))
-                    .collect();
-                alike.sort_unstable();
-                kept.extend(alike.into_iter().rev().take(SIGNALS_MAX).map(|(_, id)| id));
-            }
-        }
-        // The first one says since when.
-        self.signals.retain(|id, signal| {
-            kept.contains(id) || (!signal.only_in_crisis && Some(signal.at_ms) == since_ms)
-        });
-    }
 }
 
 fn is_running(status: &SubscriptionStatus) -> bool {
     matches!(status, SubscriptionStatus::Active | SubscriptionStatus::Trialing)
-}
-
-fn ms(seconds: i64) -> UnixMs {
-    seconds.saturating_mul(1_000)
 }

@@ -1,17 +1,21 @@
 //! Whole histories: whatever happens, in whatever order it is told and however often, access ends up the same, and the
 //! floor is there at every step.
 
+use std::sync::LazyLock;
+
 use keepwell_workers::clock::UnixMs;
 use proptest::prelude::*;
 use serde_json::Value;
 
 use super::{
     access::access,
+    assessment::{Assessment, Instrument, assessed},
     crisis::{Severity, Signal, Source, resolved_time_ms, signal_time_ms},
     facts::{Facts, PaymentFailure},
     grace::DAY_MS,
+    scores::Scores,
     subscription::{SubscriptionSnapshot, SubscriptionStatus},
-    tiers::{FLOOR, shipped},
+    tiers::{FLOOR, Tiers, shipped},
 };
 
 const NOW_MS: UnixMs = 1_700_000_000_000;
@@ -26,7 +30,12 @@ enum Happening {
     Crisis { severity: Severity, ago_s: i64 },
     Resolved { ago_s: i64 },
     ToolFailed { ago_s: i64 },
+    Threatened { ago_s: i64 },
+    AnsweredLate { ago_s: i64 },
+    Assessed { instrument: Instrument, points: u8, thoughts: bool, ago_s: i64 },
 }
+
+static TIERS: LazyLock<Tiers> = LazyLock::new(shipped);
 
 fn happening() -> impl Strategy<Value = Happening> {
     // Few names and instants, so that they collide.
@@ -54,7 +63,19 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => (prop::sample::select(Severity::ALL.to_vec()), ago_s.clone())
             .prop_map(|(severity, ago_s)| Happening::Crisis { severity, ago_s }),
         1 => ago_s.clone().prop_map(|ago_s| Happening::Resolved { ago_s }),
-        1 => ago_s.prop_map(|ago_s| Happening::ToolFailed { ago_s }),
+        1 => ago_s.clone().prop_map(|ago_s| Happening::ToolFailed { ago_s }),
+        1 => ago_s.clone().prop_map(|ago_s| Happening::Threatened { ago_s }),
+        1 => ago_s.clone().prop_map(|ago_s| Happening::AnsweredLate { ago_s }),
+        // Mild, elevated, deteriorating and severe ones.
+        3 => (
+            prop::sample::select(vec![Instrument::Phq9, Instrument::Gad7]),
+            prop::sample::select(vec![4_u8, 10, 16, 21]),
+            prop::bool::weighted(0.1),
+            ago_s,
+        )
+            .prop_map(|(instrument, points, thoughts, ago_s)| {
+                Happening::Assessed { instrument, points, thoughts, ago_s }
+            }),
     ]
 }
 
@@ -80,7 +101,7 @@ fn told_twice() -> impl Strategy<Value = (Told, Told)> {
     })
 }
 
-fn learn(facts: &mut Facts, number: usize, happening: &Happening, learned_ms: UnixMs) {
+fn learn(facts: &mut Facts, scores: &mut Scores, number: usize, happening: &Happening, learned_ms: UnixMs) {
     let id = format!("evt_{number}");
     let invoice_id = |invoice: u8| format!("in_{invoice}");
     let of = |invoice: u8| (invoice > 0).then(|| format!("sub_{}", invoice % 2));
@@ -121,13 +142,25 @@ fn learn(facts: &mut Facts, number: usize, happening: &Happening, learned_ms: Un
             facts.crisis_resolved(resolved_time_ms(Some((NOW_S - ago_s) * 1_000), learned_ms), learned_ms);
         }
         Happening::ToolFailed { ago_s } => facts.system_failed(id, signal_ms(ago_s), learned_ms),
+        Happening::Threatened { ago_s } => facts.threatened(id, signal_ms(ago_s), learned_ms),
+        Happening::AnsweredLate { ago_s } => facts.answered_late(id, signal_ms(ago_s), learned_ms),
+        Happening::Assessed { instrument, points, thoughts, ago_s } => {
+            let assessment = Assessment {
+                instrument: Some(instrument),
+                score: Some(f64::from(points)),
+                suicidal_ideation: thoughts,
+                emergency: false,
+            };
+            let stated_ms = Some((NOW_S - ago_s) * 1_000);
+            assessed(facts, scores, &id, &assessment, stated_ms, learned_ms);
+        }
     }
     facts.forget_old(learned_ms);
 }
 
 /// What is true after all of it, without the instants that depend on when it was told.
 fn lasting(facts: &Facts, now_ms: UnixMs) -> Value {
-    let mut document = serde_json::to_value(access(facts, &shipped(), now_ms)).unwrap();
+    let mut document = serde_json::to_value(access(facts, &TIERS, now_ms)).unwrap();
     for passing in ["started_at", "ends_at", "remaining_days"] {
         document["grace"].as_object_mut().unwrap().remove(passing);
     }
@@ -139,11 +172,18 @@ fn lasting(facts: &Facts, now_ms: UnixMs) -> Value {
 }
 
 fn tell(history: &[(usize, Happening)]) -> Facts {
-    let mut facts = Facts::about("cus_1");
+    steps(history).pop().unwrap_or_default()
+}
+
+/// What is known before anything is told, and after each step.
+fn steps(history: &[(usize, Happening)]) -> Vec<Facts> {
+    let (mut facts, mut scores) = (Facts::about("cus_1"), Scores::default());
+    let mut steps = vec![facts.clone()];
     for (delay_ms, (number, happening)) in (0..).zip(history) {
-        learn(&mut facts, *number, happening, NOW_MS + delay_ms);
+        learn(&mut facts, &mut scores, *number, happening, NOW_MS + delay_ms);
+        steps.push(facts.clone());
     }
-    facts
+    steps
 }
 
 proptest! {
@@ -162,8 +202,8 @@ proptest! {
         (_, history) in told_twice(),
         now_ms in prop_oneof![Just(i64::MIN), Just(0), Just(NOW_MS), Just(NOW_MS + 100 * DAY_MS), Just(i64::MAX)],
     ) {
-        for steps in 0..=history.len() {
-            let document = access(&tell(&history[..steps]), &shipped(), now_ms);
+        for facts in steps(&history) {
+            let document = access(&facts, &TIERS, now_ms);
             for feature in FLOOR {
                 prop_assert!(document.features.enabled.iter().any(|enabled| enabled == feature));
                 prop_assert!(!document.features.disabled.iter().any(|disabled| disabled == feature));
@@ -172,9 +212,21 @@ proptest! {
     }
 
     #[test]
+    fn whoever_is_in_a_crisis_is_marked_and_covered_until_its_end((_, history) in told_twice()) {
+        let facts = tell(&history);
+        let now_ms = NOW_MS + history.len() as i64;
+        if let Some(crisis) = facts.crisis(now_ms) {
+            prop_assert!(facts.vulnerable);
+            prop_assert!(facts.marked_until_ms(now_ms) >= Some(crisis.ends_ms));
+            let document = access(&facts, &TIERS, crisis.ends_ms - 1);
+            prop_assert!(document.crisis.active && document.emergency.active && document.grace.active);
+        }
+    }
+
+    #[test]
     fn no_grace_period_is_ever_shortened((_, history) in told_twice()) {
-        for steps in 1..=history.len() {
-            let (before, after) = (tell(&history[..steps - 1]), tell(&history[..steps]));
+        for pair in steps(&history).windows(2) {
+            let [before, after] = pair else { unreachable!("windows of two") };
             for (key, grace) in &before.graces {
                 prop_assert!(after.graces[key].ends_ms >= grace.ends_ms);
             }
@@ -183,15 +235,15 @@ proptest! {
 
     #[test]
     fn whoever_loses_a_paid_tier_falls_no_lower_than_the_grace_period((_, history) in told_twice()) {
-        for steps in 1..=history.len() {
-            let (before, after) = (tell(&history[..steps - 1]), tell(&history[..steps]));
-            let tier = |facts: &Facts| access(facts, &shipped(), NOW_MS + DAY_MS).tier;
+        for (pair, (_, last)) in steps(&history).windows(2).zip(&history) {
+            let [before, after] = pair else { unreachable!("windows of two") };
+            let tier = |facts: &Facts| access(facts, &TIERS, NOW_MS + DAY_MS).tier;
             let trouble = matches!(
-                history[steps - 1].1,
+                last,
                 Happening::Failed { .. } | Happening::Subscription { status: "past_due" | "unpaid" | "canceled", .. }
             );
-            if trouble && tier(&before) != "floor" {
-                prop_assert_ne!(tier(&after), "floor");
+            if trouble && tier(before) != "floor" {
+                prop_assert_ne!(tier(after), "floor");
             }
         }
     }

@@ -8,16 +8,26 @@ pub mod access;
 pub mod assessment;
 pub mod confirmation;
 pub mod crisis;
+#[cfg(test)]
+mod crisis_cases;
+pub mod crisis_signal;
+pub mod definitions;
 pub mod document;
+pub mod emergency;
 pub mod facts;
 pub mod grace;
 #[cfg(test)]
 mod histories;
 pub mod invoice;
 pub mod message;
+#[cfg(test)]
+mod model;
 pub mod resources;
+pub mod scores;
+pub mod severity;
 pub mod subscription;
 #[cfg(test)]
 mod subscription_histories;
 pub mod tiers;
 pub mod transition;
+pub mod vulnerability;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use keepwell_workers::{database::Transaction, on_connection};
+use keepwell_workers::{clock::UnixMs, database::Transaction, on_connection};
 
 use super::confirmations::keep_confirmations;
 use crate::care::{
@@ -18,7 +18,7 @@ pub(super) async fn keep(
     transaction: &mut Transaction,
     before: &Facts,
     after: &Facts,
-    marked: bool,
+    marked_until_ms: Option<UnixMs>,
 ) -> Result<(), sqlx::Error> {
     let customer = after.customer.as_str();
     for subscription in changed(&before.subscriptions, &after.subscriptions) {
@@ -35,7 +35,7 @@ pub(super) async fn keep(
         keep_signal(transaction, customer, id, signal).await?;
     }
     forget(transaction, before, after).await?;
-    keep_customer(transaction, after, marked).await
+    keep_customer(transaction, after, marked_until_ms).await
 }
 
 /// What is new or different.
@@ -54,10 +54,10 @@ fn gone<'f, K: Ord, V>(before: &'f BTreeMap<K, V>, after: &'f BTreeMap<K, V>) ->
 async fn keep_customer(
     transaction: &mut Transaction,
     facts: &Facts,
-    marked: bool,
+    marked_until_ms: Option<UnixMs>,
 ) -> Result<(), sqlx::Error> {
     const SQL: &str = "UPDATE customers SET version = $2, payment_method_on_file = $3, vulnerable = $4, \
-         resolved_ms = $5, marked = $6, touched_ms = $7 WHERE id = $1";
+         resolved_ms = $5, marked = $6, marked_until_ms = $7, touched_ms = $8 WHERE id = $1";
     let now_ms = transaction.now_ms();
     on_connection!(transaction, |connection| {
         sqlx::query(SQL)
@@ -66,7 +66,8 @@ async fn keep_customer(
             .bind(facts.payment_method_on_file)
             .bind(facts.vulnerable)
             .bind(facts.resolved_ms)
-            .bind(marked)
+            .bind(marked_until_ms.is_some())
+            .bind(marked_until_ms)
             .bind(now_ms)
             .execute(connection)
             .await

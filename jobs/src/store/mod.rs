@@ -1,26 +1,43 @@
 //! The tables about people: all SQL of the rules is here.
 
+pub mod audit;
+mod audited;
 mod changes;
 mod confirmations;
+mod connected;
 mod devices;
 mod person;
 mod person_data;
+mod rehearsal;
+pub mod rotation;
 mod rows;
+mod scores;
+mod sealed_pairs;
+mod switches;
+mod violations;
 
 use keepwell_workers::{
+    clock::UnixMs,
     database::{Database, turn::Urgency},
     on_connection,
 };
 
 pub use devices::keep_device;
-pub use person::{FactsMemory, facts, taught};
+pub use person::{FactsMemory, facts, take, taught};
 pub use person_data::{PersonDataKind, keep_person_data};
+pub use scores::{keep_scores, scores};
+pub use switches::{SwitchMemory, switch, switches};
+pub use violations::{Violation, keep_violation};
 
-/// Everybody whose events go through the crisis lane.
-pub async fn marked(database: &Database) -> Result<Vec<String>, sqlx::Error> {
-    const SQL: &str = "SELECT id FROM customers WHERE marked";
+pub(crate) use rehearsal::rehearsed;
+
+/// Everybody whose events go through the crisis lane at `now_ms`, and until when. Somebody who was marked before
+/// marks had an end stays marked until something is learned about them.
+pub async fn marked(database: &Database, now_ms: UnixMs) -> Result<Vec<(String, UnixMs)>, sqlx::Error> {
+    const SQL: &str = "SELECT id, marked_until_ms FROM customers \
+         WHERE marked AND (marked_until_ms IS NULL OR marked_until_ms > $1)";
     let mut reader = database.reader(Urgency::General).await?;
-    let rows: Vec<(String,)> =
-        on_connection!(reader, |connection| sqlx::query_as(SQL).fetch_all(connection).await)?;
-    Ok(rows.into_iter().map(|(id,)| id).collect())
+    let rows: Vec<(String, Option<UnixMs>)> =
+        on_connection!(reader, |connection| sqlx::query_as(SQL).bind(now_ms).fetch_all(connection).await)?;
+    Ok(rows.into_iter().map(|(id, until_ms)| (id, until_ms.unwrap_or(UnixMs::MAX))).collect())
 }

@@ -9,39 +9,18 @@ use std::sync::Arc;
 
 use keepwell_workers::{
     clock::UnixMs,
-    database::{Connection, Reader, Snapshot, Transaction},
+    database::{Reader, Transaction},
     on_connection,
 };
 use quick_cache::sync::Cache;
 
 use super::{
+    audit::{PersonChange, append_change},
     changes::keep,
+    connected::Connected,
     rows::{self, CustomerRow, GraceRow, InvoiceRow, SignalRow, SubscriptionRow},
 };
 use crate::{Care, care::facts::Facts};
-
-/// Something with a connection.
-trait Connected {
-    fn connection(&mut self) -> Connection<'_>;
-}
-
-impl Connected for Reader {
-    fn connection(&mut self) -> Connection<'_> {
-        Reader::connection(self)
-    }
-}
-
-impl Connected for Snapshot<'_> {
-    fn connection(&mut self) -> Connection<'_> {
-        Snapshot::connection(self)
-    }
-}
-
-impl Connected for Transaction {
-    fn connection(&mut self) -> Connection<'_> {
-        Transaction::connection(self)
-    }
-}
 
 /// People that are remembered at once. Somebody's facts take a few hundred bytes.
 const PEOPLE_REMEMBERED_MAX: usize = 20_000;
@@ -61,6 +40,11 @@ impl FactsMemory {
         let remembered = self.0.get(customer)?;
         let (touched_ms, facts) = &*remembered;
         (facts.version == row.version && *touched_ms == row.touched_ms).then(|| facts.clone())
+    }
+
+    /// What was known about `customer` last. Another process may know more by now.
+    pub fn last(&self, customer: &str) -> Option<Facts> {
+        self.0.get(customer).map(|remembered| remembered.1.clone())
     }
 
     fn remember(&self, touched_ms: UnixMs, facts: Facts) {
@@ -93,6 +77,22 @@ async fn customer_row(
     })
 }
 
+/// Takes the row of `customer`, so that two transactions about one person wait for each other.
+pub async fn take(transaction: &mut Transaction, customer: &str) -> Result<(), sqlx::Error> {
+    row(transaction, customer).await.map(|_| ())
+}
+
+async fn row(transaction: &mut Transaction, customer: &str) -> Result<CustomerRow, sqlx::Error> {
+    const SQL: &str = "INSERT INTO customers \
+         (id, version, payment_method_on_file, vulnerable, resolved_ms, marked, touched_ms) \
+         VALUES ($1, 0, $2, $2, NULL, $2, $3) ON CONFLICT (id) DO UPDATE SET touched_ms = customers.touched_ms \
+         RETURNING version, touched_ms, payment_method_on_file, vulnerable, resolved_ms";
+    let now_ms = transaction.now_ms();
+    on_connection!(transaction, |connection| {
+        sqlx::query_as(SQL).bind(customer).bind(false).bind(now_ms).fetch_one(connection).await
+    })
+}
+
 /// Has `teach` change what is known about `customer`, and keeps it. The customer's row is taken first, so that two
 /// transactions about one person wait for each other.
 pub async fn taught(
@@ -101,18 +101,13 @@ pub async fn taught(
     care: &Care,
     teach: impl FnOnce(&mut Facts),
 ) -> Result<(), sqlx::Error> {
-    const SQL: &str = "INSERT INTO customers \
-         (id, version, payment_method_on_file, vulnerable, resolved_ms, marked, touched_ms) \
-         VALUES ($1, 0, $2, $2, NULL, $2, $3) ON CONFLICT (id) DO UPDATE SET touched_ms = customers.touched_ms \
-         RETURNING version, touched_ms, payment_method_on_file, vulnerable, resolved_ms";
     let now_ms = transaction.now_ms();
-    let row: CustomerRow = on_connection!(transaction, |connection| {
-        sqlx::query_as(SQL).bind(customer).bind(false).bind(now_ms).fetch_one(connection).await
-    })?;
+    let row = row(transaction, customer).await?;
     let before = match care.memory.of(customer, &row) {
         Some(remembered) => remembered,
         None => read(transaction, customer, &row).await?,
     };
+    let before = Facts { definitions: care.definitions, ..before };
     let mut after = before.clone();
     teach(&mut after);
     after.close_ended_graces(now_ms);
@@ -121,19 +116,31 @@ pub async fn taught(
         return Ok(());
     }
     after.version = before.version + 1;
-    let marked = after.vulnerable || after.crisis().is_some();
-    keep(transaction, &before, &after, marked).await?;
-    if marked {
+    let marked_until_ms = after.marked_until_ms(now_ms);
+    keep(transaction, &before, &after, marked_until_ms).await?;
+    append_change(transaction, care, &PersonChange { before: &before, after: &after }).await?;
+    if marked_until_ms.is_some() {
         // Wrongly marked costs a place in the crisis lane; wrongly unmarked could cost the person one.
         let (marks, customer) = (care.marks.clone(), after.customer.clone());
-        transaction.when_in_doubt(move || marks.set(&customer, true));
+        transaction.when_in_doubt(move || marks.set(&customer, marked_until_ms));
     }
-    let (marks, memory) = (care.marks.clone(), care.memory.clone());
+    let opens = before.crisis(now_ms).is_none() && after.crisis(now_ms).is_some();
+    let care = care.clone();
     transaction.after_commit(move || {
-        marks.set(&after.customer, marked);
+        let Care { marks, memory, tallies, .. } = care;
+        if opens {
+            tallies.emergency_activated();
+        }
+        marks.set(&after.customer, marked_until_ms);
         memory.remember(now_ms, after);
     });
     Ok(())
+}
+
+/// What the transaction has kept about `customer`.
+pub(super) async fn kept(transaction: &mut Transaction, customer: &str) -> Result<Facts, sqlx::Error> {
+    let row = row(transaction, customer).await?;
+    read(transaction, customer, &row).await
 }
 
 async fn read(

@@ -7,6 +7,8 @@ use keepwell_workers::{
     seal::{KeyRing, SealError},
 };
 
+use super::audit::append_data_change;
+
 /// What a person's data are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PersonDataKind {
@@ -52,7 +54,7 @@ pub async fn keep_person_data(
          stated_ms = excluded.stated_ms, key_id = excluded.key_id, sealed = excluded.sealed \
          WHERE person_data.stated_ms <= excluded.stated_ms";
     let sealed = keys.seal(&context(customer, kind.name()), value).map_err(encode)?;
-    on_connection!(transaction, |connection| {
+    let kept = on_connection!(transaction, |connection| {
         sqlx::query(SQL)
             .bind(customer)
             .bind(kind.name())
@@ -61,6 +63,10 @@ pub async fn keep_person_data(
             .bind(&sealed.bytes)
             .execute(connection)
             .await
-            .map(|_| ())
-    })
+            .map(|done| done.rows_affected())
+    })?;
+    if kept == 0 {
+        return Ok(());
+    }
+    append_data_change(transaction, keys, customer, kind.name(), stated_ms).await
 }

@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 use keepwell_jobs::{
-    care::tiers::FLOOR_TIER,
+    care::{document::AccessDocument, tiers::FLOOR_TIER},
     intake::{read_app, read_stripe},
     marks::Marks,
 };
-use keepwell_workers::{lane::Lane, outcome::Outcome};
+use keepwell_workers::{clock::ManualClock, database::Dialect, lane::Lane, outcome::Outcome};
 
-use crate::support::{NOW_MS, event, invoice, on_each_database, signal, subscription};
+use crate::support::{DAY_MS, NOW_MS, event, invoice, on_each_database, signal, subscription};
 
 #[tokio::test]
 async fn a_crisis_opens_everything_at_once_for_somebody_unknown_too() {
@@ -53,10 +53,16 @@ async fn the_door_knows_who_is_in_a_crisis_once_it_is_committed() {
 
         room.run(job(), NOW_MS).await;
         assert!(room.care.marks.contains("cus_1"));
-        let after_a_restart = Marks::load(&room.database).await.unwrap();
+        let later = ManualClock::at(NOW_MS);
+        let after_a_restart = Marks::load(&room.database, later.clone()).await.unwrap();
         assert!(after_a_restart.contains("cus_1") && !after_a_restart.contains("cus_2"));
         let failed = Bytes::from(event("evt_1", "invoice.payment_failed", 0, &invoice("cus_1")));
         assert_eq!(read_stripe(&failed, &after_a_restart).unwrap().job.lane, Lane::Crisis);
+        // Nobody says that it is over: after the 21 days of a high crisis it is.
+        later.advance_ms(21 * DAY_MS - 1);
+        assert!(after_a_restart.contains("cus_1"));
+        later.advance_ms(1);
+        assert_eq!(read_stripe(&failed, &after_a_restart).unwrap().job.lane, Lane::Therapeutic);
     })
     .await;
 }
@@ -73,7 +79,7 @@ async fn stripes_metadata_can_tell_of_a_crisis() {
 }
 
 #[tokio::test]
-async fn an_assessment_is_a_crisis_when_the_rules_say_so_and_else_leaves_nothing() {
+async fn an_assessment_is_a_crisis_when_the_rules_say_so_and_else_changes_nothing() {
     on_each_database(async |room| {
         for (customer, more, severity) in [
             ("mild", r#","instrument":"phq9","score":19"#, None),
@@ -84,7 +90,8 @@ async fn an_assessment_is_a_crisis_when_the_rules_say_so_and_else_leaves_nothing
             room.app(&signal("assessment.completed", customer, 1, more)).await;
             let document = room.access(customer, NOW_MS).await;
             assert_eq!(document.crisis.severity, severity, "{customer}");
-            assert_eq!(document.version == 0, severity.is_none(), "{customer}");
+            let nothing = AccessDocument { version: 1, ..AccessDocument::floor(customer, NOW_MS) };
+            assert_eq!(document == nothing, severity.is_none(), "{customer}");
         }
     })
     .await;
@@ -117,6 +124,51 @@ async fn a_cancellation_in_a_crisis_is_treated_as_part_of_it() {
         assert_eq!((document.crisis.severity, document.grace.remaining_days), (Some("high"), 21));
         let message = document.message.unwrap();
         assert!(message.body.contains("988") && !message.body.contains("pay"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn scores_that_rise_fast_are_a_crisis_and_are_not_readable_on_disk() {
+    on_each_database(async |room| {
+        let scored = |ago_s, score| {
+            let more = format!(r#","instrument":"phq9","score":{score}"#);
+            signal("assessment.completed", "cus_1", ago_s, &more)
+        };
+        room.app(&scored(9, 4)).await;
+        assert!(!room.access("cus_1", NOW_MS).await.crisis.active);
+        assert!(room.facts("cus_1").await.signals.is_empty(), "a score is no sign");
+        room.app(&scored(5, 13)).await;
+        let crisis = room.access("cus_1", NOW_MS).await.crisis;
+        assert_eq!((crisis.kind, crisis.severity), (Some("clinical"), Some("moderate")));
+        if room.database.dialect() == Dialect::Sqlite {
+            for file in room.directory.path().read_dir().unwrap().flatten() {
+                let bytes = std::fs::read(file.path()).unwrap();
+                assert!(!bytes.windows(4).any(|window| window == b"phq9"), "{}", file.path().display());
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_payment_that_fails_after_an_elevated_score_is_a_crisis_whichever_is_told_first() {
+    on_each_database(async |room| {
+        for (customer, first) in [("cus_1", true), ("cus_2", false)] {
+            let more = r#","instrument":"phq9","score":16"#;
+            let elevated = signal("assessment.completed", customer, 9, more);
+            let failed = event("evt_1", "invoice.payment_failed", 5, &invoice(customer));
+            if first {
+                room.app(&elevated).await;
+            }
+            room.stripe(&failed).await;
+            if !first {
+                room.app(&elevated).await;
+            }
+            let crisis = room.access(customer, NOW_MS).await.crisis;
+            assert_eq!((crisis.kind, crisis.severity), (Some("payment"), Some("moderate")), "{customer}");
+            assert!(room.care.marks.contains(customer));
+        }
     })
     .await;
 }

@@ -4,10 +4,12 @@
 
 mod confirmations;
 mod crises;
+mod emergencies;
 mod malformed;
 mod memory;
 mod orders;
 mod payments;
+mod privacy;
 mod stripe;
 #[path = "../support/mod.rs"]
 mod support;

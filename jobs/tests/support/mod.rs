@@ -22,6 +22,7 @@ use keepwell_workers::{
     handler::Registry,
     id::JobId,
     job::{Job, NewJob},
+    ledger,
     outcome::Outcome,
     seal::{KeyRing, SealingKey},
 };
@@ -67,9 +68,11 @@ pub async fn on_each_database(test: impl AsyncFn(&Room)) {
 impl Room {
     async fn open(url: &str, directory: &Arc<TempDir>, postgres: Option<Arc<Postgres>>) -> Self {
         let database = Database::connect(url, &DatabaseOptions::default()).await.expect("a database");
-        database.migrate(&migrations()).await.expect("its tables");
+        let tables = [ledger::MIGRATIONS, &migrations()].concat();
+        database.migrate(&tables).await.expect("its tables");
         let tiers = Tiers::from_toml(include_str!("../../../config/tiers.toml")).expect("the shipped tiers");
         let keys = KeyRing::new(SealingKey::new("test", &Zeroizing::new([7; 32])), []);
+        let database = database.sealing_with(keys.clone());
         let care = Care::new(tiers, Marks::default(), keys);
         let registry = Registry::new(handlers(&care));
         Self { database, care, directory: Arc::clone(directory), registry, _postgres: postgres }
@@ -119,6 +122,7 @@ impl Room {
         };
         let begun = self.database.begin(Urgency::General, Durability::Relaxed, learned_ms).await;
         let mut transaction = begun.expect("a transaction");
+        transaction.work_for(Arc::new(job.clone()));
         let outcome = match handler.prepare(&job).await {
             Ok(prepared) => {
                 handler.apply(&job, &prepared, &mut transaction).await.expect("a database that answers")

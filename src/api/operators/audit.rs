@@ -1,14 +1,165 @@
-//! What operators did, one line of the log each: the target is `keepwell::audit`, which every plain log level lets
-//! through. Customers are in it as ids at most.
+//! `/api/v1/audit`: reading, verifying and exporting the audit trail.
 
-/// Logs the action `$action` with `$message`; fields as in `tracing`.
-macro_rules! audit {
-    ($action:literal, $message:literal $(, $($fields:tt)+)?) => {
-        tracing::warn!(target: $crate::api::operators::audit::TARGET, action = $action, $($($fields)+,)? $message)
-    };
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Query, State, rejection::QueryRejection},
+};
+use keepwell_jobs::store::audit::{AuditEntry, AuditFilter, EntryView, ExportPage, Report};
+use keepwell_workers::{clock::UnixMs, id::JobId};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{
+    super::{instant::rfc3339, operator_name::OperatorName, state::ApiState},
+    bad_request,
+    filter::{LIMIT, VALUE_BYTES_MAX, read_cursor, read_instant, read_limit},
+    ledger_away,
+    view::Page,
+};
+use crate::receiver::problem::Problem;
+
+/// Blocks that one request verifies.
+const VERIFY_BLOCKS: i64 = 100;
+
+type Pairs = Result<Query<Vec<(String, String)>>, QueryRejection>;
+
+/// An entry as clients see it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct EntryBody {
+    id: String,
+    position: Option<i64>,
+    at: String,
+    actor: ActorBody,
+    action: String,
+    subject: Option<String>,
+    reason: String,
+    before: Option<Value>,
+    after: Option<Value>,
+    /// Whether the details could be opened; if not, reason, before and after are empty.
+    readable: bool,
 }
 
-/// The target of these lines.
-pub(in crate::api) const TARGET: &str = "keepwell::audit";
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct ActorBody {
+    kind: String,
+    name: String,
+}
 
-pub(super) use audit;
+impl From<EntryView> for EntryBody {
+    fn from(entry: EntryView) -> Self {
+        Self {
+            id: entry.id.to_string(),
+            position: entry.position,
+            at: rfc3339(entry.at_ms),
+            actor: ActorBody { kind: entry.actor_kind, name: entry.actor },
+            action: entry.action,
+            subject: entry.subject,
+            reason: entry.reason,
+            before: entry.before,
+            after: entry.after,
+            readable: entry.readable,
+        }
+    }
+}
+
+/// What is asked for.
+#[derive(Debug, Default)]
+struct AuditQuery {
+    filter: AuditFilter,
+    cursor: Option<JobId>,
+    limit: u32,
+    from: Option<i64>,
+}
+
+impl AuditQuery {
+    fn read(pairs: Pairs, now_ms: UnixMs) -> Result<Self, Problem> {
+        let Query(pairs) = pairs.map_err(|_| bad_request("bad_filter", "the query cannot be read"))?;
+        Self::of(&pairs, now_ms).map_err(|detail| bad_request("bad_filter", detail))
+    }
+
+    fn of(pairs: &[(String, String)], now_ms: UnixMs) -> Result<Self, String> {
+        let mut query = Self { limit: LIMIT, ..Self::default() };
+        for (name, value) in pairs.iter().filter(|(_, value)| !value.is_empty()) {
+            if value.len() > VALUE_BYTES_MAX {
+                return Err(format!("`{name}` is longer than {VALUE_BYTES_MAX} bytes"));
+            }
+            match name.as_str() {
+                "since" => query.filter.since_ms = Some(read_instant(name, value, now_ms)?),
+                "until" => query.filter.until_ms = Some(read_instant(name, value, now_ms)?),
+                "subject" => query.filter.subject = Some(value.clone()),
+                "action" | "kind" => query.filter.action = Some(value.clone()),
+                "q" => query.filter.text = Some(value.clone()),
+                "limit" => query.limit = read_limit(value)?,
+                "cursor" => query.cursor = Some(read_cursor(value)?),
+                "from" => query.from = Some(read_block(value)?),
+                _ => {
+                    return Err(format!(
+                        "there is no filter `{name}`; the filters are since, until, subject, action (or kind), q, \
+                         limit, cursor and, for verify and export, from"
+                    ));
+                }
+            }
+        }
+        Ok(query)
+    }
+}
+
+fn read_block(value: &str) -> Result<i64, String> {
+    let number = value.parse().ok().filter(|number| *number >= 1);
+    number.ok_or_else(|| "`from` is the number of a block, as `next` of the page before said".to_owned())
+}
+
+pub(super) async fn list(
+    State(state): State<Arc<ApiState>>,
+    pairs: Pairs,
+) -> Result<Json<Page<EntryBody>>, Problem> {
+    let query = AuditQuery::read(pairs, state.clock.now_ms())?;
+    let found = state.trail.list(&query.filter, query.cursor, query.limit).await;
+    let page = found.map_err(|error| ledger_away(&*error))?;
+    Ok(Json(Page {
+        items: page.items.into_iter().map(Into::into).collect(),
+        next: page.next.map(|id| id.to_string()),
+        total: page.total,
+    }))
+}
+
+pub(super) async fn verify(
+    State(state): State<Arc<ApiState>>,
+    pairs: Pairs,
+) -> Result<Json<Report>, Problem> {
+    let query = AuditQuery::read(pairs, state.clock.now_ms())?;
+    let report = state.trail.verify(query.from, VERIFY_BLOCKS).await.map_err(|error| ledger_away(&*error))?;
+    if let Some(finding) = &report.finding {
+        tracing::error!(problem = ?finding.problem, block = finding.block, "the audit trail is not whole");
+    }
+    Ok(Json(report))
+}
+
+pub(super) async fn export(
+    State(state): State<Arc<ApiState>>,
+    operator: OperatorName,
+    pairs: Pairs,
+) -> Result<Json<ExportPage>, Problem> {
+    let now_ms = state.clock.now_ms();
+    let query = AuditQuery::read(pairs, now_ms)?;
+    if query.from.is_none() {
+        let filter = &query.filter;
+        let entry = AuditEntry {
+            at_ms: now_ms,
+            actor: operator.actor(),
+            action: "audit.exported",
+            subject: filter.subject.clone(),
+            reason: "an operator exported the audit trail".to_owned(),
+            before: None,
+            after: Some(json!({
+                "since": filter.since_ms.map(rfc3339), "until": filter.until_ms.map(rfc3339),
+                "action": filter.action, "q": filter.text,
+            })),
+        };
+        state.trail.record(&entry).await.map_err(|error| ledger_away(&*error))?;
+    }
+    let page = state.trail.export(&query.filter, query.from).await;
+    page.map(Json).map_err(|error| ledger_away(&*error))
+}

@@ -10,17 +10,20 @@ use axum::{
 use bytes::Bytes;
 use keepwell_workers::{engine::StepError, lane::Lane, ledger::JobFilter, state::State as JobState};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::{
-    super::{instant::rfc3339, state::ApiState},
-    audit::audit,
+    super::{instant::rfc3339, operator_name::OperatorName, state::ApiState},
     bad_request,
     filter::JobQuery,
     lanes::{crisis_needs_override, read_lane},
-    lanes_away, ledger_away, read_body,
+    lanes_away, ledger_away,
+    noted::{entry, note},
+    operator_log::audit,
+    read_body,
 };
-use crate::receiver::problem::Problem;
+use crate::{receiver::problem::Problem, trail::EntryNote};
 
 /// For how long the last request takes what was cancelled out of the lanes. The rest is found to be settled when its
 /// turn comes.
@@ -65,6 +68,7 @@ pub(super) enum BulkAnswer {
 /// `POST /api/v1/lanes/{lane}/clear`
 pub(super) async fn clear(
     State(state): State<Arc<ApiState>>,
+    operator: OperatorName,
     Path(name): Path<String>,
     pairs: Pairs,
     body: Bytes,
@@ -75,12 +79,13 @@ pub(super) async fn clear(
         return Err(bad_request("bad_filter", "the lane stands in the path already"));
     }
     query.filter.lane = Some(lane);
-    cancel_matching(&state, query, &read(&body)?).await
+    cancel_matching(&state, &operator, query, &read(&body)?).await
 }
 
 /// `POST /api/v1/jobs/cancel`
 pub(super) async fn cancel(
     State(state): State<Arc<ApiState>>,
+    operator: OperatorName,
     pairs: Pairs,
     body: Bytes,
 ) -> Result<Json<BulkAnswer>, Problem> {
@@ -96,11 +101,12 @@ pub(super) async fn cancel(
         let detail = "everything that is owed would be cancelled; narrow it down by kind, lane, subject, since, until or q";
         return Err(bad_request("filter_needed", detail));
     }
-    cancel_matching(&state, query, &read(&body)?).await
+    cancel_matching(&state, &operator, query, &read(&body)?).await
 }
 
 async fn cancel_matching(
     state: &ApiState,
+    operator: &OperatorName,
     mut query: JobQuery,
     body: &BulkBody,
 ) -> Result<Json<BulkAnswer>, Problem> {
@@ -114,6 +120,8 @@ async fn cancel_matching(
     if !body.override_crisis {
         if query.filter.lane == Some(Lane::Crisis) {
             audit!("jobs.cancel", "refused: crisis work is not cancelled without an override", lane = %Lane::Crisis);
+            let after = asked(&query.filter, false);
+            note(state, &entry(state, operator, "jobs.cancel_refused", None, "", after)).await;
             return Err(crisis_needs_override("cancelled"));
         }
         query.filter.except_lane = Some(Lane::Crisis);
@@ -121,7 +129,10 @@ async fn cancel_matching(
     if body.dry_run {
         return count(state, query).await;
     }
-    let step = state.engine.cancel_matching(&query.filter, query.cursor).await.map_err(step_failed)?;
+    let after = asked(&query.filter, body.override_crisis);
+    let note = EntryNote(entry(state, operator, "jobs.cancelled", query.filter.subject.clone(), "", after));
+    let step = state.engine.cancel_matching(&query.filter, query.cursor, Some(&note)).await;
+    let step = step.map_err(step_failed)?;
     if step.changed > 0 {
         let filter = &query.filter;
         audit!(
@@ -148,6 +159,7 @@ async fn cancel_matching(
 /// `POST /api/v1/jobs/retry`
 pub(super) async fn retry(
     State(state): State<Arc<ApiState>>,
+    operator: OperatorName,
     pairs: Pairs,
     body: Bytes,
 ) -> Result<Json<BulkAnswer>, Problem> {
@@ -164,11 +176,24 @@ pub(super) async fn retry(
     if body.dry_run {
         return count(&state, query).await;
     }
-    let step = state.engine.retry_matching(&query.filter, query.cursor).await.map_err(step_failed)?;
+    let after = asked(&query.filter, false);
+    let entry = entry(&state, &operator, "jobs.retried", query.filter.subject.clone(), "", after);
+    let note = Arc::new(EntryNote(entry));
+    let step = state.engine.retry_matching(&query.filter, query.cursor, Some(note)).await;
+    let step = step.map_err(step_failed)?;
     if step.changed > 0 {
         audit!("jobs.retry", "an operator retries jobs", jobs = step.changed);
     }
     Ok(done(step.changed, 0, step.next.map(|id| id.to_string())))
+}
+
+/// The filter and the override, as the audit trail keeps them.
+fn asked(filter: &JobFilter, override_crisis: bool) -> Value {
+    json!({
+        "state": filter.state.map(JobState::name), "kind": filter.kind, "lane": filter.lane.map(Lane::name),
+        "since": filter.since_ms.map(rfc3339), "until": filter.until_ms.map(rfc3339), "q": filter.text,
+        "override": override_crisis,
+    })
 }
 
 /// What matches now. Whatever is recorded from now on does not.

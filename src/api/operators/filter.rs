@@ -7,13 +7,13 @@ use keepwell_workers::{clock::UnixMs, id::JobId, ledger::JobFilter};
 use super::super::instant;
 
 /// Jobs on a page when nobody says how many.
-const LIMIT: u32 = 50;
+pub(super) const LIMIT: u32 = 50;
 
 /// Jobs on a page, at most; the ledger's own bound.
 const LIMIT_MAX: u32 = 500;
 
 /// The longest value of a filter, in bytes; nothing that can be searched for is longer.
-const VALUE_BYTES_MAX: usize = 1_000;
+pub(super) const VALUE_BYTES_MAX: usize = 1_000;
 
 /// A page of a list of jobs.
 #[derive(Debug, Clone, Default)]
@@ -62,17 +62,17 @@ fn parse<T: FromStr<Err: ToString>>(value: &str) -> Result<T, String> {
     value.parse().map_err(|error: T::Err| error.to_string())
 }
 
-fn read_limit(value: &str) -> Result<u32, String> {
+pub(super) fn read_limit(value: &str) -> Result<u32, String> {
     let limit = value.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
     limit.ok_or_else(|| format!("`limit` is a number from 1 to {LIMIT_MAX}"))
 }
 
-fn read_cursor(value: &str) -> Result<JobId, String> {
+pub(super) fn read_cursor(value: &str) -> Result<JobId, String> {
     value.parse().map_err(|_| "`cursor` is what `next` of the page before said".to_owned())
 }
 
 /// An instant, or how long ago it was: `90s`, `15m`, `36h`, `7d`.
-fn read_instant(name: &str, value: &str, now_ms: UnixMs) -> Result<UnixMs, String> {
+pub(super) fn read_instant(name: &str, value: &str, now_ms: UnixMs) -> Result<UnixMs, String> {
     instant::parse(value).or_else(|| ago_ms(value).map(|ago_ms| now_ms.saturating_sub(ago_ms))).ok_or_else(|| {
         format!("`{name}` is an instant such as 2027-01-31T12:00:00Z, or how long ago it was: 90s, 15m, 36h, 7d")
     })

@@ -14,16 +14,18 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::{
-    super::state::ApiState,
-    audit::audit,
+    super::{operator_name::OperatorName, state::ApiState},
     bad_request,
     filter::JobQuery,
     lanes::{crisis_needs_override, within},
-    ledger_away, read_body,
+    ledger_away,
+    noted::{entry, note},
+    operator_log::audit,
+    read_body,
     view::{JobBody, JobWithHistory, Page},
     waiting::LanesNow,
 };
-use crate::receiver::problem::Problem;
+use crate::{receiver::problem::Problem, trail::EntryNote};
 
 /// How long the lanes may take to say why jobs wait; without them the list is still worth having.
 const LANES_TIMEOUT: Duration = Duration::from_millis(500);
@@ -62,10 +64,13 @@ pub(super) async fn show(
 
 pub(super) async fn retry(
     State(state): State<Arc<ApiState>>,
+    operator: OperatorName,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Problem> {
     let id = read_id(&id)?;
-    if state.engine.retry(id).await.map_err(|error| ledger_away(&error))? {
+    let entry = entry(&state, &operator, "job.retried", Some(id.to_string()), "", Value::Null);
+    let note = Arc::new(EntryNote(entry));
+    if state.engine.retry_noting(id, Some(note)).await.map_err(|error| ledger_away(&error))? {
         audit!("job.retry", "an operator retries a job", job.id = %id);
         return Ok(Json(json!({ "id": id.to_string(), "retried": true })));
     }
@@ -85,6 +90,7 @@ struct CancelBody {
 
 pub(super) async fn cancel(
     State(state): State<Arc<ApiState>>,
+    operator: OperatorName,
     Path(id): Path<String>,
     body: Bytes,
 ) -> Result<Json<Value>, Problem> {
@@ -97,12 +103,16 @@ pub(super) async fn cancel(
     }
     if job.lane == Lane::Crisis && !body.override_crisis {
         audit!("job.cancel", "refused: crisis work is not cancelled without an override", job.id = %id);
+        let subject = Some(id.to_string());
+        note(&state, &entry(&state, &operator, "job.cancel_refused", subject, "", Value::Null)).await;
         return Err(crisis_needs_override("cancelled"));
     }
     if within(state.engine.running()).await?.contains(&id) {
         return Err(not_cancellable("The job is running; what it does cannot be called back.".to_owned()));
     }
-    if !state.engine.cancel(id).await.map_err(|error| ledger_away(&error))? {
+    let after = json!({ "lane": job.lane, "kind": job.kind, "override": body.override_crisis });
+    let note = EntryNote(entry(&state, &operator, "job.cancelled", Some(id.to_string()), "", after));
+    if !state.engine.cancel_noting(id, Some(&note)).await.map_err(|error| ledger_away(&error))? {
         return Err(not_cancellable("The job has just been finished.".to_owned()));
     }
     audit!("job.cancel", "an operator cancels a job", job.id = %id, lane = %job.lane, "override" = body.override_crisis);

@@ -8,6 +8,7 @@ use axum::{
 };
 use bytes::Bytes;
 use http::StatusCode;
+use keepwell_jobs::store::audit::AuditEntry;
 use keepwell_workers::{
     lane::Lane,
     lanes::{LaneError, LaneStats},
@@ -16,7 +17,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::{super::state::ApiState, audit::audit, bad_request, lanes_away, ledger_away, read_body};
+use super::{
+    super::{operator_name::OperatorName, state::ApiState},
+    bad_request, lanes_away, ledger_away,
+    noted::{entry, note},
+    operator_log::audit,
+    read_body,
+};
 use crate::receiver::problem::Problem;
 
 /// How long Redis may take.
@@ -77,6 +84,7 @@ pub(super) async fn list(State(state): State<Arc<ApiState>>) -> Result<Json<Lane
 
 pub(super) async fn pause(
     State(state): State<Arc<ApiState>>,
+    operator: OperatorName,
     Path(name): Path<String>,
     body: Bytes,
 ) -> Result<Json<Value>, Problem> {
@@ -84,22 +92,34 @@ pub(super) async fn pause(
     let body: PauseBody = read_body(&body, r#"{"reason":"an upgrade","override":false}"#)?;
     let reason: String =
         body.reason.chars().filter(|c| !c.is_control()).take(REASON_CHARACTERS_MAX).collect();
+    let subject = Some(lane.to_string());
     if lane == Lane::Crisis && !body.override_crisis {
         audit!("lane.pause", "refused: the crisis lane is not paused without an override", %lane);
+        note(&state, &entry(&state, &operator, "lane.pause_refused", subject, &reason, Value::Null)).await;
         return Err(crisis_needs_override("paused"));
     }
-    within(state.engine.lanes().pause(lane, &reason, body.override_crisis)).await?;
+    // Redis knows no transactions with the database: what an operator is about to do is written down first, and that it
+    // failed afterwards.
+    let after = json!({ "override": body.override_crisis });
+    let paused = entry(&state, &operator, "lane.paused", subject, &reason, after);
+    state.trail.record(&paused).await.map_err(|error| ledger_away(&*error))?;
+    if let Err(problem) = within(state.engine.lanes().pause(lane, &reason, body.override_crisis)).await {
+        note(&state, &AuditEntry { action: "lane.pause_failed", ..paused }).await;
+        return Err(problem);
+    }
     audit!("lane.pause", "an operator pauses a lane", %lane, reason, "override" = body.override_crisis);
     Ok(Json(json!({ "name": lane, "paused": true })))
 }
 
 pub(super) async fn resume(
     State(state): State<Arc<ApiState>>,
+    operator: OperatorName,
     Path(name): Path<String>,
 ) -> Result<Json<Value>, Problem> {
     let lane = read_lane(&name)?;
     within(state.engine.lanes().resume(lane)).await?;
     audit!("lane.resume", "an operator lets a lane go on", %lane);
+    note(&state, &entry(&state, &operator, "lane.resumed", Some(lane.to_string()), "", Value::Null)).await;
     Ok(Json(json!({ "name": lane, "paused": false })))
 }
 

@@ -4,7 +4,10 @@ mod audit;
 mod bulk;
 mod filter;
 mod jobs;
+mod keys;
 mod lanes;
+mod noted;
+mod operator_log;
 mod rebuild;
 mod view;
 mod waiting;
@@ -41,6 +44,12 @@ pub fn operators(state: Arc<ApiState>) -> Router {
         .route("/api/v1/jobs/{id}/retry", post(jobs::retry))
         .route("/api/v1/jobs/{id}/cancel", post(jobs::cancel))
         .route("/api/v1/workers", get(workers::list))
+        .route("/api/v1/audit", get(audit::list))
+        .route("/api/v1/audit/verify", get(audit::verify))
+        .route("/api/v1/audit/export", get(audit::export))
+        .route("/api/v1/keys", get(keys::list))
+        .route("/api/v1/keys/rotation", get(keys::rotation))
+        .route("/api/v1/keys/rotate", post(keys::rotate))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn(keep_pages_out))

@@ -10,11 +10,13 @@ use keepwell_workers::{
     lanes::{LaneError, RebuildProgress, Rebuilt},
 };
 use serde::Serialize;
+use serde_json::Value;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    super::{instant::rfc3339, state::ApiState},
-    audit::audit,
+    super::{instant::rfc3339, operator_name::OperatorName, state::ApiState},
+    noted::{entry, note},
+    operator_log::audit,
 };
 
 /// How a comparison stands, or how the last one ended. All of it is `null` or zero before the first one.
@@ -125,9 +127,13 @@ fn lock(last: &Mutex<Option<Last>>) -> MutexGuard<'_, Option<Last>> {
     last.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-pub(super) async fn start(State(state): State<Arc<ApiState>>) -> (StatusCode, Json<RebuildBody>) {
+pub(super) async fn start(
+    State(state): State<Arc<ApiState>>,
+    operator: OperatorName,
+) -> (StatusCode, Json<RebuildBody>) {
     audit!("lanes.rebuild", "an operator has the lanes compared with the ledger");
     state.rebuild.begin(&state.engine, &state.clock);
+    note(&state, &entry(&state, &operator, "lanes.rebuild_asked", None, "", Value::Null)).await;
     (StatusCode::ACCEPTED, Json(state.rebuild.body(&state.engine)))
 }
 

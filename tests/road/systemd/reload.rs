@@ -10,7 +10,7 @@ use rustix::{
 
 use crate::{
     road::event::{Event, SHAPES},
-    support::{door::now_s, process::Process, service_manager::ServiceManager, sign},
+    support::{door::now_s, eventually, process::Process, service_manager::ServiceManager, sign},
 };
 
 const OLD: &str = "whsec_the_old_secret_for_tests_and_nothing_else";
@@ -75,6 +75,14 @@ async fn a_reload_takes_new_secrets_and_a_broken_file_changes_nothing() {
     assert_eq!(reload(&manager, &mut daemon).await, "READY=1\nSTATUS=taking requests");
     assert_eq!(answer(&manager, NEW).await, StatusCode::OK);
     assert_eq!(answer(&manager, OLD).await, StatusCode::BAD_REQUEST, "the old secret counts no more");
+    eventually("each reload is in the audit trail", async || {
+        let page = manager.operator().get("/api/v1/audit?action=secrets").await.json();
+        let entries = page["items"].as_array()?;
+        let taken = entries.iter().filter(|entry| entry["action"] == "secrets.reloaded").count();
+        let refused = entries.iter().filter(|entry| entry["action"] == "secrets.reload_refused").count();
+        ((taken, refused) == (1, 3)).then_some(())
+    })
+    .await;
     let log = daemon.log();
     assert!(!log.contains(OLD) && !log.contains(NEW) && !log.contains("no secret at all"), "{log}");
 }

@@ -85,7 +85,7 @@ impl Database {
             return Err(ConnectError::UnknownScheme);
         };
         let turns_timeout = Duration::from_millis(options.acquire_timeout_ms);
-        Ok(Self { pools, turns: WriteTurns::default(), turns_timeout, breaks })
+        Ok(Self { pools, turns: WriteTurns::default(), turns_timeout, breaks, keys: None })
     }
 }
 

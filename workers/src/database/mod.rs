@@ -22,10 +22,11 @@ pub use bound::{STATEMENT_TIMEOUT_MS, bounded};
 pub use connect::{ConnectError, DatabaseOptions};
 pub use migrate::{Dialect, MigrateError, MigrationFile};
 pub use snapshot::Snapshot;
-pub use transaction::{AfterCommit, Durability, Transaction};
+pub use transaction::{AfterCommit, Durability, Note, Transaction};
 pub(crate) use transaction::{FOLLOW_UP_BYTES_MAX, FOLLOW_UPS_MAX};
 pub use trouble::Trouble;
 
+use crate::seal::KeyRing;
 use breaks::Breaks;
 use turn::WriteTurns;
 
@@ -70,6 +71,7 @@ pub struct Database {
     /// How long a writer waits for its turn.
     turns_timeout: Duration,
     breaks: Breaks,
+    keys: Option<KeyRing>,
 }
 
 #[derive(Debug, Clone)]
@@ -113,6 +115,12 @@ impl Reader {
 }
 
 impl Database {
+    /// The same database, its transactions knowing the `keys` that seal what is written in them.
+    #[must_use]
+    pub fn sealing_with(self, keys: KeyRing) -> Self {
+        Self { keys: Some(keys), ..self }
+    }
+
     /// A connection for reading. Waits at most the pool's acquire time-out (see [`DatabaseOptions`]).
     pub async fn reader(&self, urgency: turn::Urgency) -> Result<Reader, sqlx::Error> {
         match &self.pools {

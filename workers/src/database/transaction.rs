@@ -1,7 +1,8 @@
 //! A transaction of either kind of database, with what should happen around its commit.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
+use async_trait::async_trait;
 use sqlx::{PgPool, Postgres, Sqlite};
 use tokio::time::timeout;
 
@@ -9,7 +10,11 @@ use super::{
     Connection, Database, Pools, bounded,
     turn::{Urgency, WriteTurn, WriteTurns},
 };
-use crate::{clock::UnixMs, job::NewJob};
+use crate::{
+    clock::UnixMs,
+    job::{Job, NewJob},
+    seal::KeyRing,
+};
 
 /// What a commit promises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +35,13 @@ pub(crate) const FOLLOW_UP_BYTES_MAX: usize = NewJob::PAYLOAD_BYTES_MAX;
 /// Something to do once the transaction has committed, and only then; it must be quick and must not fail.
 pub type AfterCommit = Box<dyn FnOnce() + Send>;
 
+/// What is written together with an effect, in its transaction: that it happened, and why.
+#[async_trait]
+pub trait Note: Send + Sync {
+    /// Writes it. `changed` is how many jobs the effect changed; never 0.
+    async fn write(&self, transaction: &mut Transaction, changed: u64) -> Result<(), sqlx::Error>;
+}
+
 /// An open transaction. Dropped without [`Transaction::commit`], it is rolled back.
 pub struct Transaction {
     inner: Inner,
@@ -39,6 +51,8 @@ pub struct Transaction {
     after_commit: Vec<AfterCommit>,
     when_in_doubt: Vec<AfterCommit>,
     now_ms: UnixMs,
+    keys: Option<KeyRing>,
+    job: Option<Arc<Job>>,
     // Declared last: the next writer's turn comes after the transaction itself is gone.
     turn: Option<WriteTurn>,
 }
@@ -80,6 +94,8 @@ impl Database {
             after_commit: Vec::new(),
             when_in_doubt: Vec::new(),
             now_ms,
+            keys: self.keys.clone(),
+            job: None,
             turn,
         })
     }
@@ -118,6 +134,21 @@ impl Transaction {
     /// The instant that everything in this transaction counts as now.
     pub fn now_ms(&self) -> UnixMs {
         self.now_ms
+    }
+
+    /// What seals what is written here; `None` unless the database was given keys.
+    pub fn keys(&self) -> Option<&KeyRing> {
+        self.keys.as_ref()
+    }
+
+    /// From here on the effects are those of `job`.
+    pub fn work_for(&mut self, job: Arc<Job>) {
+        self.job = Some(job);
+    }
+
+    /// The job whose effects are being applied; `None` where nobody's are.
+    pub fn job(&self) -> Option<&Arc<Job>> {
+        self.job.as_ref()
     }
 
     /// Has `job` recorded in this same transaction; it is put in its lane after the commit.

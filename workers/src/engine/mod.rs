@@ -14,7 +14,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     clock::SharedClock,
-    database::{Database, Trouble},
+    database::{Database, Note, Trouble},
     handler::Registry,
     id::{JobId, NodeId},
     job::{NewJob, Recorded},
@@ -191,19 +191,30 @@ impl Engine {
     ///
     /// Once begun it is brought to its end, whether or not the caller waits for it.
     pub async fn retry(&self, id: JobId) -> Result<bool, RetryError> {
-        Ok(self.revive(vec![id]).await? == 1)
+        self.retry_noting(id, None).await
+    }
+
+    /// The same, with `note` written in the same transaction if the job is owed again.
+    pub async fn retry_noting(&self, id: JobId, note: Option<Arc<dyn Note>>) -> Result<bool, RetryError> {
+        Ok(self.revive(vec![id], note).await? == 1)
     }
 
     /// Owes those of `ids` again that are dead or cancelled; says how many.
-    async fn revive(&self, ids: Vec<JobId>) -> Result<u64, sqlx::Error> {
+    async fn revive(&self, ids: Vec<JobId>, note: Option<Arc<dyn Note>>) -> Result<u64, sqlx::Error> {
         let (ledger, placements) = (self.0.ledger.clone(), self.0.general_placements.clone());
-        let revived = self.0.errands.spawn(async move { ledger.revive(&ids, &placements).await });
+        let revived =
+            self.0.errands.spawn(async move { ledger.revive(&ids, note.as_deref(), &placements).await });
         revived.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
     }
 
     /// Cancels an owed job. `false` if there is no such job. If it is running, its effects are not applied.
     pub async fn cancel(&self, id: JobId) -> Result<bool, RetryError> {
-        Ok(self.0.ledger.cancel(&[id]).await? == 1)
+        self.cancel_noting(id, None).await
+    }
+
+    /// The same, with `note` written in the same transaction if the job was owed.
+    pub async fn cancel_noting(&self, id: JobId, note: Option<&dyn Note>) -> Result<bool, RetryError> {
+        Ok(self.0.ledger.cancel(&[id], note).await? == 1)
     }
 
     /// Puts every owed job that no lane holds back into its lane.

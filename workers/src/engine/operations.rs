@@ -1,9 +1,10 @@
 //! What operators do to many jobs at once, step by step: each step is bounded, and says where the next one goes on.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use super::Engine;
 use crate::{
+    database::Note,
     id::JobId,
     lane::Lane,
     lanes::LaneError,
@@ -45,23 +46,34 @@ impl Engine {
 
     /// Cancels the next (at most a thousand) owed jobs that match, from `after` on, oldest first. What is running is
     /// left alone; a job that begins in this very moment finds nothing owed when it ends, so its effects are not
-    /// applied.
-    pub async fn cancel_matching(&self, filter: &JobFilter, after: Option<JobId>) -> Result<Step, StepError> {
+    /// applied. `note` is written in the transaction that changes something.
+    pub async fn cancel_matching(
+        &self,
+        filter: &JobFilter,
+        after: Option<JobId>,
+        note: Option<&dyn Note>,
+    ) -> Result<Step, StepError> {
         let mut ids = self.0.ledger.matching(State::Owed, filter, after).await?;
         let (found, next) = (ids.len(), next(&ids));
         let running = self.running().await?;
         ids.retain(|id| !running.contains(id));
         let running = (found - ids.len()) as u64;
-        Ok(Step { changed: self.0.ledger.cancel(&ids).await?, running, next })
+        Ok(Step { changed: self.0.ledger.cancel(&ids, note).await?, running, next })
     }
 
     /// Owes the next (at most a thousand) jobs again that match and are `dead` (or `cancelled`, if the filter says so),
-    /// from `after` on, oldest first, their attempts counted from zero.
-    pub async fn retry_matching(&self, filter: &JobFilter, after: Option<JobId>) -> Result<Step, StepError> {
+    /// from `after` on, oldest first, their attempts counted from zero. `note` is written in the transaction that
+    /// changes something.
+    pub async fn retry_matching(
+        &self,
+        filter: &JobFilter,
+        after: Option<JobId>,
+        note: Option<Arc<dyn Note>>,
+    ) -> Result<Step, StepError> {
         let state = filter.state.unwrap_or(State::Dead);
         let ids = self.0.ledger.matching(state, filter, after).await?;
         let next = next(&ids);
-        Ok(Step { changed: self.revive(ids).await?, running: 0, next })
+        Ok(Step { changed: self.revive(ids, note).await?, running: 0, next })
     }
 
     /// Takes every job out of `lanes` that waits there and is not owed any more; says how many. To be called after

@@ -11,7 +11,7 @@ use super::{
     query::{JobFilter, narrow},
 };
 use crate::{
-    database::{Durability, turn::Urgency},
+    database::{Durability, Note, turn::Urgency},
     id::JobId,
     lane::Lane,
     lanes::{Placement, PlacementQueue},
@@ -60,8 +60,9 @@ impl Ledger {
         Ok(rows.into_iter().map(|(id,)| JobId(id)).collect())
     }
 
-    /// Cancels those of `ids` that are owed; says how many they were.
-    pub(crate) async fn cancel(&self, ids: &[JobId]) -> Result<u64, sqlx::Error> {
+    /// Cancels those of `ids` that are owed; says how many they were. `note` is written in the same transaction, unless
+    /// there was none.
+    pub(crate) async fn cancel(&self, ids: &[JobId], note: Option<&dyn Note>) -> Result<u64, sqlx::Error> {
         if ids.is_empty() {
             return Ok(0);
         }
@@ -78,15 +79,19 @@ impl Ledger {
             statement.push(")");
             statement.build().execute(connection).await.map(|done| done.rows_affected())
         })?;
+        if let Some(note) = note.filter(|_| cancelled > 0) {
+            note.write(&mut transaction, cancelled).await?;
+        }
         transaction.commit().await?;
         Ok(cancelled)
     }
 
     /// Owes those of `ids` again that are dead or cancelled, their attempts counted from zero, and has them placed,
-    /// oldest first; says how many.
+    /// oldest first; says how many. `note` is written in the same transaction, unless there was none.
     pub(crate) async fn revive(
         &self,
         ids: &[JobId],
+        note: Option<&dyn Note>,
         placements: &PlacementQueue,
     ) -> Result<u64, sqlx::Error> {
         if ids.is_empty() {
@@ -107,6 +112,9 @@ impl Ledger {
             statement.push(") RETURNING id, lane, turn");
             statement.build_query_as().fetch_all(connection).await
         })?;
+        if let Some(note) = note.filter(|_| !rows.is_empty()) {
+            note.write(&mut transaction, rows.len() as u64).await?;
+        }
         let doubtful = placements.clone();
         transaction.when_in_doubt(move || doubtful.mark_behind());
         transaction.commit().await?;

@@ -12,7 +12,7 @@
 //! What nothing here can end is a handler that blocks its thread, or one SQL statement that runs for long: the
 //! transaction is its until it is back. The watchdog is for the first; statements are the handlers' own care.
 
-use std::{future::pending, panic::AssertUnwindSafe, time::Duration};
+use std::{future::pending, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
 use tokio::time::timeout;
@@ -60,6 +60,7 @@ pub(super) async fn apply(
         }
     };
     transaction.begin_run();
+    transaction.work_for(Arc::clone(&run.job));
     // In a block of its own, so that a handler which panics before it returns a future is caught as well.
     let applying = async { handler.apply(&run.job, prepared, transaction).await };
     let outcome = tokio::select! {

@@ -10,6 +10,7 @@ mod owed;
 mod query;
 mod record;
 mod recording;
+mod reseal;
 mod settle;
 mod upkeep;
 mod waiting;
@@ -23,6 +24,7 @@ pub(crate) use load::Loaded;
 pub use query::{Attempt, JobFilter, JobPage, JobView, LedgerTotals};
 pub use record::SealedJob;
 pub(crate) use recording::Recording;
+pub use reseal::PayloadKey;
 pub use settle::{Settled, Verdict};
 pub use waiting::{CRISIS_RECORDING_KEPT_MS, Committer, EnqueueError, RECORDING_TIMEOUT_MS};
 

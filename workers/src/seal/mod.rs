@@ -70,6 +70,11 @@ impl KeyRing {
         &self.keys[0].id
     }
 
+    /// The ids of all keys, the one that seals first.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().map(|key| &*key.id)
+    }
+
     /// Seals `plain`; only the same `context` (the row's id) opens it again.
     pub fn seal(&self, context: &[u8], plain: &[u8]) -> Result<Sealed, SealError> {
         let key = &self.keys[0];

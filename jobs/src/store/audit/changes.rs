@@ -1,0 +1,194 @@
+//! What a change of a person's facts says in the trail. There is one place where facts are kept, and it asks here, so
+//! no handler has to think of it: whatever changes what somebody may use is an `access.changed`, whatever begins,
+//! moves or ends grace is a `grace.…`, whatever begins or ends a crisis is a `crisis.…`.
+
+use keepwell_workers::{clock::UnixMs, database::Transaction, seal::KeyRing};
+use serde_json::{Map, Value, json};
+
+use super::{
+    append::append_all,
+    entry::{Actor, AuditEntry},
+};
+use crate::{
+    Care,
+    care::{
+        access::access_with,
+        document::{AccessDocument, UtcTime},
+        facts::Facts,
+    },
+};
+
+/// A person's facts before and after something was learned.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::store) struct PersonChange<'f> {
+    pub(in crate::store) before: &'f Facts,
+    pub(in crate::store) after: &'f Facts,
+}
+
+/// Parts of the access document that say nothing about access by themselves: they follow from time or from the rest.
+const BESIDE: [&str; 5] = ["customer", "version", "as_of", "crisis_resources", "message"];
+
+/// Writes what `change` means into the trail.
+pub(in crate::store) async fn append_change(
+    transaction: &mut Transaction,
+    care: &Care,
+    change: &PersonChange<'_>,
+) -> Result<(), sqlx::Error> {
+    let now_ms = transaction.now_ms();
+    let (job, reason) = cause(transaction);
+    let entry = |(action, before, after)| AuditEntry {
+        at_ms: now_ms,
+        actor: Actor::System { job: job.clone() },
+        action,
+        subject: Some(change.after.customer.clone()),
+        reason: reason.clone(),
+        before: Some(before),
+        after: Some(after),
+    };
+    let parts = [change.crisis(now_ms), change.grace(), change.access(care, now_ms)];
+    let entries: Vec<AuditEntry> = parts.into_iter().flatten().map(entry).collect();
+    append_all(transaction, &care.keys, &entries).await
+}
+
+/// Writes that a person's contacts, safety plan or consent were changed, and nothing of what they are.
+pub(in crate::store) async fn append_data_change(
+    transaction: &mut Transaction,
+    keys: &KeyRing,
+    customer: &str,
+    kind: &str,
+    stated_ms: UnixMs,
+) -> Result<(), sqlx::Error> {
+    let (job, reason) = cause(transaction);
+    let entry = AuditEntry {
+        at_ms: transaction.now_ms(),
+        actor: Actor::System { job },
+        action: "person.data_changed",
+        subject: Some(customer.to_owned()),
+        reason,
+        before: None,
+        after: Some(json!({ "kind": kind, "stated_at": UtcTime(stated_ms) })),
+    };
+    append_all(transaction, keys, &[entry]).await
+}
+
+/// Whose effect it is, and what that job was recorded for.
+fn cause(transaction: &Transaction) -> (String, String) {
+    match transaction.job() {
+        Some(job) => {
+            let reason = job.dedupe_key.clone().unwrap_or_else(|| job.kind.to_string());
+            (format!("{} {}", job.kind, job.id), reason)
+        }
+        None => ("keepwell".to_owned(), String::new()),
+    }
+}
+
+/// An action, and what it was before and after.
+type Said = Option<(&'static str, Value, Value)>;
+
+impl PersonChange<'_> {
+    fn access(&self, care: &Care, now_ms: i64) -> Said {
+        let document = |facts: &Facts| access_with(facts, &care.tiers, &care.resources, now_ms);
+        let (before, mut after) = (document(self.before), document(self.after));
+        after.version = before.version;
+        if before == after {
+            return None;
+        }
+        let (before, after) = difference(&sections(&before), sections(&after));
+        (!after.is_empty()).then_some(("access.changed", before.into(), after.into()))
+    }
+
+    fn grace(&self) -> Said {
+        let (mut before, mut after) = (Map::new(), Map::new());
+        let mut action = "grace.changed";
+        // What is forgotten because it is long over is no news.
+        for (key, grace) in &self.after.graces {
+            let known = self.before.graces.get(key);
+            if known == Some(grace) {
+                continue;
+            }
+            action = match known {
+                None => "grace.started",
+                Some(known) if known.closed && !grace.closed => "grace.started",
+                Some(known) if !known.closed && grace.closed => "grace.ended",
+                Some(known) if known.ends_ms < grace.ends_ms => "grace.extended",
+                Some(_) => action,
+            };
+            let name = format!("{} {}", key.reason.name(), key.cause);
+            let shown = |grace: &crate::care::grace::Grace| {
+                json!({
+                    "started_at": UtcTime(grace.started_ms), "ends_at": UtcTime(grace.ends_ms), "closed": grace.closed,
+                })
+            };
+            before.insert(name.clone(), known.map_or(Value::Null, shown));
+            after.insert(name, shown(grace));
+        }
+        (!after.is_empty()).then_some((action, before.into(), after.into()))
+    }
+
+    fn crisis(&self, now_ms: UnixMs) -> Said {
+        let (before, after) = (self.before, self.after);
+        let new = after.signals.iter().filter(|(id, _)| !before.signals.contains_key(*id));
+        let signals: Map<String, Value> = new
+            .map(|(id, signal)| {
+                let shown = json!({
+                    "source": signal.source.name(), "severity": signal.severity.name(), "at": UtcTime(signal.at_ms),
+                    "only_in_crisis": signal.only_in_crisis,
+                });
+                (id.clone(), shown)
+            })
+            .collect();
+        let is_crisis = after.crisis(now_ms).is_some()
+            || after
+                .signals
+                .iter()
+                .any(|(id, signal)| !signal.only_in_crisis && !before.signals.contains_key(id));
+        let resolved = before.resolved_ms != after.resolved_ms;
+        if signals.is_empty() && !resolved && before.vulnerable == after.vulnerable {
+            return None;
+        }
+        let action = match (resolved, signals.is_empty()) {
+            (true, _) => "crisis.resolved",
+            (false, false) if is_crisis => "crisis.signalled",
+            // A failed payment, say: it would make a crisis more severe, and is none by itself.
+            (false, false) => "crisis.noted",
+            (false, true) => "crisis.protection_changed",
+        };
+        let state = |facts: &Facts| {
+            let crisis = facts.crisis(now_ms);
+            json!({
+                "active": crisis.is_some(), "severity": crisis.map(|crisis| crisis.severity.name()),
+                "vulnerable": facts.vulnerable, "resolved_at": facts.resolved_ms.map(UtcTime),
+            })
+        };
+        let mut now = state(after);
+        if !signals.is_empty() {
+            now["signals"] = signals.into();
+        }
+        Some((action, state(before), now))
+    }
+}
+
+fn sections(document: &AccessDocument) -> Map<String, Value> {
+    // The document is made of texts, numbers and lists.
+    let Ok(Value::Object(mut sections)) = serde_json::to_value(document) else { return Map::new() };
+    for name in BESIDE {
+        sections.remove(name);
+    }
+    sections
+}
+
+/// The sections that differ.
+fn difference(
+    before: &Map<String, Value>,
+    after: Map<String, Value>,
+) -> (Map<String, Value>, Map<String, Value>) {
+    let mut changed = (Map::new(), Map::new());
+    for (name, now) in after {
+        let was = before.get(&name).cloned().unwrap_or(Value::Null);
+        if was != now {
+            changed.0.insert(name.clone(), was);
+            changed.1.insert(name, now);
+        }
+    }
+    changed
+}

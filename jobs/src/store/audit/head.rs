@@ -1,0 +1,94 @@
+//! The head of the chain: where it begins and ends. It carries a code, so that nobody can cut the tail off and say
+//! that it always ended there.
+
+use keepwell_workers::{database::Transaction, on_connection};
+
+use super::{
+    super::connected::Connected,
+    block::{BEGINNING, ChainEnd, code, is_code},
+    keys::CodeKey,
+};
+
+/// Where the chain begins and ends.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub(super) struct Head {
+    /// The oldest block that retention has left.
+    pub(super) first_block: i64,
+    /// 0 before the first one.
+    pub(super) last_block: i64,
+    pub(super) last_position: i64,
+    /// Of the last block.
+    pub(super) hash: Vec<u8>,
+    pub(super) audit_key: i64,
+    pub(super) code: Vec<u8>,
+}
+
+const COLUMNS: &str = "first_block, last_block, last_position, hash, audit_key, code";
+
+impl Head {
+    pub(super) async fn read(connected: &mut impl Connected) -> Result<Self, sqlx::Error> {
+        let sql = format!("SELECT {COLUMNS} FROM audit_head WHERE id = 1");
+        on_connection!(connected, |connection| {
+            sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_one(connection).await
+        })
+    }
+
+    /// Reads it and keeps everybody else who adds to the chain waiting until the transaction ends.
+    pub(super) async fn take(transaction: &mut Transaction) -> Result<Self, sqlx::Error> {
+        let sql = format!("UPDATE audit_head SET last_block = last_block WHERE id = 1 RETURNING {COLUMNS}");
+        on_connection!(transaction, |connection| {
+            sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_one(connection).await
+        })
+    }
+
+    pub(super) async fn write(&self, transaction: &mut Transaction) -> Result<(), sqlx::Error> {
+        const SQL: &str = "UPDATE audit_head SET first_block = $1, last_block = $2, last_position = $3, hash = $4, \
+             audit_key = $5, code = $6 WHERE id = 1";
+        on_connection!(transaction, |connection| {
+            sqlx::query(SQL)
+                .bind(self.first_block)
+                .bind(self.last_block)
+                .bind(self.last_position)
+                .bind(&self.hash)
+                .bind(self.audit_key)
+                .bind(&self.code)
+                .execute(connection)
+                .await
+                .map(|_| ())
+        })
+    }
+
+    /// Gives it its code.
+    pub(super) fn signed(mut self, key: &CodeKey) -> Self {
+        self.audit_key = key.id;
+        self.code = code(key, b"head", &self.canonical());
+        self
+    }
+
+    /// Whether it is as keepwell left it. One that nobody has signed yet says that there is no chain.
+    pub(super) fn is_genuine(&self, keys: &[CodeKey]) -> bool {
+        if self.audit_key == 0 {
+            return keys.is_empty() && self.is_empty();
+        }
+        let key = keys.iter().find(|key| key.id == self.audit_key);
+        key.is_some_and(|key| is_code(key, b"head", &self.canonical(), &self.code))
+    }
+
+    /// Whether there is no chain yet.
+    pub(super) fn is_empty(&self) -> bool {
+        (self.first_block, self.last_block, self.last_position) == (1, 0, 0) && self.hash == BEGINNING
+    }
+
+    pub(super) fn end(&self) -> ChainEnd {
+        ChainEnd { block: self.last_block, hash: hex::encode(&self.hash) }
+    }
+
+    fn canonical(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(56);
+        for number in [self.first_block, self.last_block, self.last_position] {
+            bytes.extend(number.to_be_bytes());
+        }
+        bytes.extend_from_slice(&self.hash);
+        bytes
+    }
+}

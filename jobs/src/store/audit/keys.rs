@@ -1,0 +1,97 @@
+//! The keys of the authentication codes. They are random, and in the database only as the key ring sealed them:
+//! rotating the ring seals them again, and a block that was made under a key of seven years ago can still be verified.
+
+use std::fmt;
+
+use keepwell_workers::{
+    clock::UnixMs,
+    database::{Database, Durability, turn::Urgency},
+    on_connection,
+    seal::{KeyRing, SealError},
+};
+use rand::RngCore as _;
+use zeroize::Zeroizing;
+
+use super::{
+    super::{connected::Connected, person_data::encode},
+    head::Head,
+};
+
+/// A key that makes codes.
+#[derive(Clone)]
+pub(super) struct CodeKey {
+    pub(super) id: i64,
+    pub(super) bytes: Zeroizing<Vec<u8>>,
+}
+
+impl fmt::Debug for CodeKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CodeKey").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// A key as it lies in the table.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub(super) struct KeyRow {
+    pub(super) id: i64,
+    pub(super) made_under: String,
+    pub(super) key_id: String,
+    pub(super) sealed: Vec<u8>,
+}
+
+/// What binds a sealed key to its row.
+pub(super) fn key_context(id: i64) -> Vec<u8> {
+    format!("audit key\0{id}").into_bytes()
+}
+
+impl KeyRow {
+    pub(super) fn open(&self, keys: &KeyRing) -> Result<CodeKey, SealError> {
+        let bytes = keys.open(&key_context(self.id), &self.key_id, &self.sealed)?;
+        Ok(CodeKey { id: self.id, bytes: Zeroizing::new(bytes) })
+    }
+}
+
+/// Every key, the oldest first.
+pub(super) async fn all(connected: &mut impl Connected) -> Result<Vec<KeyRow>, sqlx::Error> {
+    const SQL: &str = "SELECT id, made_under, key_id, sealed FROM audit_keys ORDER BY id LIMIT 10000";
+    on_connection!(connected, |connection| sqlx::query_as(SQL).fetch_all(connection).await)
+}
+
+/// The key that makes codes now, made if there is none under the first key of the ring. Each rotation of the ring gets
+/// one, so that a ring key that leaked long ago makes no codes of today.
+pub(super) async fn current(
+    database: &Database,
+    keys: &KeyRing,
+    now_ms: UnixMs,
+) -> Result<CodeKey, sqlx::Error> {
+    const SQL: &str = "INSERT INTO audit_keys (id, made_under, created_at_ms, key_id, sealed) \
+         VALUES ($1, $2, $3, $4, $5)";
+    let mut reader = database.reader(Urgency::General).await?;
+    let known = all(&mut reader).await?;
+    drop(reader);
+    if let Some(newest) = known.last().filter(|newest| newest.made_under == keys.active_id()) {
+        return newest.open(keys).map_err(encode);
+    }
+    let mut key = CodeKey { id: known.last().map_or(1, |newest| newest.id + 1), bytes: vec![0; 32].into() };
+    rand::rng().fill_bytes(&mut key.bytes);
+    let sealed = keys.seal(&key_context(key.id), &key.bytes).map_err(encode)?;
+    let mut transaction = database.begin(Urgency::General, Durability::Durable, now_ms).await?;
+    // If another process was faster, this fails, and the next round finds its key.
+    on_connection!(transaction, |connection| {
+        sqlx::query(SQL)
+            .bind(key.id)
+            .bind(keys.active_id())
+            .bind(now_ms)
+            .bind(&*sealed.key_id)
+            .bind(&sealed.bytes)
+            .execute(connection)
+            .await
+            .map(|_| ())
+    })?;
+    if known.is_empty() {
+        // From the first key on the head is signed: one without a code is a forged one.
+        Head::take(&mut transaction).await?.signed(&key).write(&mut transaction).await?;
+    }
+    transaction.commit().await?;
+    Ok(key)
+}

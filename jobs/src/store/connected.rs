@@ -1,0 +1,26 @@
+//! What has a connection: a reader, its view of one moment, or a transaction.
+
+use keepwell_workers::database::{Connection, Reader, Snapshot, Transaction};
+
+/// Something with a connection.
+pub(super) trait Connected {
+    fn connection(&mut self) -> Connection<'_>;
+}
+
+impl Connected for Reader {
+    fn connection(&mut self) -> Connection<'_> {
+        Reader::connection(self)
+    }
+}
+
+impl Connected for Snapshot<'_> {
+    fn connection(&mut self) -> Connection<'_> {
+        Snapshot::connection(self)
+    }
+}
+
+impl Connected for Transaction {
+    fn connection(&mut self) -> Connection<'_> {
+        Transaction::connection(self)
+    }
+}

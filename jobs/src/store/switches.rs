@@ -1,0 +1,245 @@
+//! What operators have switched on: a row for each switch that was ever switched, read afresh with every question, so
+//! that every node sees it at once.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
+
+use keepwell_workers::{
+    clock::UnixMs,
+    database::{Database, Durability, Reader, Transaction, turn::Urgency},
+    on_connection,
+};
+use serde_json::{Value, json};
+
+use super::audited::{Audited, Who, audited};
+use crate::care::emergency::{Switch, SwitchName, Switches, Switching};
+
+/// How the switches were seen to stand last, for when the database cannot be asked, and what was switched while it took
+/// nothing. Cheap to clone; clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct SwitchMemory(Arc<RwLock<Remembered>>);
+
+#[derive(Debug, Default)]
+struct Remembered {
+    seen: Switches,
+    unrecorded: VecDeque<(SwitchName, Switching, UnixMs)>,
+}
+
+/// What was switched and not recorded, at most; of more, the oldest is forgotten.
+const UNRECORDED_MAX: usize = 64;
+
+impl SwitchMemory {
+    /// How they stand. What has come to its end meanwhile is off: the instants say so.
+    pub fn last(&self) -> Switches {
+        self.read().all()
+    }
+
+    /// They stand like this in the database. What was seen earlier than what is known changes nothing.
+    pub fn remember(&self, switches: &Switches) {
+        if self.read().seen == *switches {
+            return;
+        }
+        let count =
+            |switches: &Switches| switches.known.iter().map(|(_, switch)| switch.changes).sum::<i64>();
+        let mut last = self.write();
+        if count(&last.seen) <= count(switches) {
+            last.seen.clone_from(switches);
+        }
+    }
+
+    /// Switches `name` here alone, until [`SwitchMemory::recorded`]; answers with how it stands then, `None` if it was
+    /// off and is to be.
+    pub fn switch_unrecorded(
+        &self,
+        name: SwitchName,
+        switching: Switching,
+        now_ms: UnixMs,
+    ) -> Option<Switch> {
+        let mut last = self.write();
+        let changed = last.all().switched(name, &switching, now_ms)?;
+        if last.unrecorded.len() >= UNRECORDED_MAX {
+            last.unrecorded.pop_front();
+        }
+        last.unrecorded.push_back((name, switching, now_ms));
+        Some(changed)
+    }
+
+    /// What was switched here first of all that is not recorded, and when.
+    pub fn first_unrecorded(&self) -> Option<(SwitchName, Switching, UnixMs)> {
+        self.read().unrecorded.front().cloned()
+    }
+
+    /// The [first](SwitchMemory::first_unrecorded) is recorded.
+    pub fn recorded(&self) {
+        self.write().unrecorded.pop_front();
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Remembered> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Remembered> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Remembered {
+    /// What was seen, and on top of it what is still to be recorded, in the order in which it was switched.
+    fn all(&self) -> Switches {
+        let mut all = self.seen.clone();
+        for (name, switching, at_ms) in &self.unrecorded {
+            // It is recorded by now, and only not taken from here yet.
+            let is_seen = |seen: &Switch| seen.is_on && seen.is_what(switching, *at_ms);
+            if self.seen.get(*name).is_some_and(is_seen) {
+                continue;
+            }
+            if let Some(changed) = all.switched(*name, switching, *at_ms) {
+                all.set(*name, changed);
+            }
+        }
+        all
+    }
+}
+
+type Row = (String, i64, bool, String, i64, i64);
+
+const READ: &str =
+    "SELECT name, changes, is_on, reason, since_ms, until_ms FROM emergency_switches ORDER BY name";
+
+/// How the switches stand.
+pub async fn switches(reader: &mut Reader, memory: &SwitchMemory) -> Result<Switches, sqlx::Error> {
+    let rows: Vec<Row> =
+        on_connection!(reader, |connection| sqlx::query_as(READ).fetch_all(connection).await)?;
+    memory.remember(&read(rows));
+    // A database that is read may take nothing: a full disk, a lock.
+    Ok(memory.last())
+}
+
+/// Switches `name` and audits it, on disk before this returns; answers with how it stands then, `None` if it was off
+/// and is to be.
+pub async fn switch(
+    database: &Database,
+    memory: &SwitchMemory,
+    name: SwitchName,
+    switching: Switching,
+    now_ms: UnixMs,
+) -> Result<Option<Switch>, sqlx::Error> {
+    let mut transaction = database.begin(Urgency::Crisis, Durability::Durable, now_ms).await?;
+    lock(&mut transaction).await?;
+    let rows: Vec<Row> =
+        on_connection!(transaction, |connection| sqlx::query_as(READ).fetch_all(connection).await)?;
+    let mut switches = read(rows);
+    let changed = switches.switched(name, &switching, now_ms);
+    if let Some(changed) = &changed {
+        keep(&mut transaction, name, changed).await?;
+        let entry = Audited {
+            at_ms: now_ms,
+            who: Who::EmergencyToken,
+            action: if changed.is_on { "emergency.switched_on" } else { "emergency.switched_off" },
+            subject: name.name(),
+            reason: &changed.reason,
+            before: switches.get(name).map(|before| view(before, now_ms)),
+            after: Some(view(changed, now_ms)),
+        };
+        audited(&mut transaction, &entry).await?;
+        switches.set(name, changed.clone());
+    }
+    transaction.commit().await?;
+    memory.remember(&switches);
+    Ok(changed)
+}
+
+/// Has two nodes switch one after the other. SQLite's writers wait for each other anyway.
+async fn lock(transaction: &mut Transaction) -> Result<(), sqlx::Error> {
+    const SQL: &str = "LOCK TABLE emergency_switches IN SHARE ROW EXCLUSIVE MODE";
+    if let keepwell_workers::database::Connection::Postgres(connection) = transaction.connection() {
+        sqlx::query(SQL).execute(connection).await?;
+    }
+    Ok(())
+}
+
+async fn keep(transaction: &mut Transaction, name: SwitchName, switch: &Switch) -> Result<(), sqlx::Error> {
+    const SQL: &str = "INSERT INTO emergency_switches (name, changes, is_on, reason, since_ms, until_ms) \
+         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (name) DO UPDATE SET changes = excluded.changes, \
+         is_on = excluded.is_on, reason = excluded.reason, since_ms = excluded.since_ms, \
+         until_ms = excluded.until_ms";
+    on_connection!(transaction, |connection| {
+        sqlx::query(SQL)
+            .bind(name.name())
+            .bind(switch.changes)
+            .bind(switch.is_on)
+            .bind(&switch.reason)
+            .bind(switch.since_ms)
+            .bind(switch.until_ms)
+            .execute(connection)
+            .await
+            .map(|_| ())
+    })
+}
+
+fn view(switch: &Switch, now_ms: UnixMs) -> Value {
+    json!({ "on": switch.is_on_at(now_ms), "since_ms": switch.since_ms, "until_ms": switch.until_ms })
+}
+
+fn read(rows: Vec<Row>) -> Switches {
+    let known = rows.into_iter().filter_map(|(name, changes, is_on, reason, since_ms, until_ms)| {
+        // The column's CHECK allows no other word.
+        let name = SwitchName::ALL.into_iter().find(|known| known.name() == name)?;
+        Some((name, Switch { changes, is_on, reason, since_ms, until_ms }))
+    });
+    Switches { known: known.collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_seen_earlier_does_not_hide_what_was_seen_later() {
+        let memory = SwitchMemory::default();
+        let on = Switches::default().switched_on(SwitchName::GlobalBypass, "a".into(), 60, 0);
+        let seen = Switches { known: vec![(SwitchName::GlobalBypass, on)] };
+        memory.remember(&seen);
+        memory.remember(&Switches::default());
+        assert_eq!(memory.last(), seen);
+    }
+
+    #[test]
+    fn what_is_not_recorded_lies_on_top_of_what_is_seen_until_it_is() {
+        let (memory, name) = (SwitchMemory::default(), SwitchName::GlobalBypass);
+        assert_eq!(memory.switch_unrecorded(name, Switching::Off, 0), None, "it is off");
+        let on = Switching::On("a".into(), 60);
+        assert!(memory.switch_unrecorded(name, on.clone(), 1_000).is_some_and(|switch| switch.is_on));
+        // The database is read, and knows nothing of it.
+        memory.remember(&Switches::default());
+        assert!(memory.last().on(name, 1_000).is_some());
+        assert!(memory.switch_unrecorded(name, Switching::Off, 2_000).is_some_and(|switch| !switch.is_on));
+        assert_eq!((memory.last().on(name, 2_000), memory.last().changes(2_000)), (None, 2));
+
+        // Both are recorded, so that versions only grow.
+        let mut seen = Switches::default();
+        assert_eq!(memory.first_unrecorded(), Some((name, on.clone(), 1_000)));
+        seen.set(name, seen.switched(name, &on, 1_000).unwrap());
+        memory.remember(&seen);
+        assert_eq!(memory.last().changes(2_000), 2, "it counts once");
+        memory.recorded();
+        assert_eq!(memory.first_unrecorded(), Some((name, Switching::Off, 2_000)));
+        assert_eq!(memory.last().on(name, 2_000), None);
+        seen.set(name, seen.switched(name, &Switching::Off, 2_000).unwrap());
+        memory.remember(&seen);
+        assert_eq!(memory.last(), seen);
+        memory.recorded();
+        assert_eq!((memory.first_unrecorded(), memory.last()), (None, seen));
+    }
+
+    #[test]
+    fn what_waits_to_be_recorded_is_bounded() {
+        let memory = SwitchMemory::default();
+        for number in 0..UNRECORDED_MAX as i64 + 5 {
+            memory.switch_unrecorded(SwitchName::Bypass, Switching::On("a".into(), 60), number);
+        }
+        assert_eq!(memory.first_unrecorded().map(|(.., at_ms)| at_ms), Some(5));
+    }
+}

@@ -1,0 +1,208 @@
+//! The watch over crises, judged from the outside and by how much it holds.
+
+use sqlx::types::Uuid;
+
+use super::*;
+
+fn job(number: i64) -> JobId {
+    JobId(Uuid::from_u128(number.unsigned_abs().into()))
+}
+
+#[test]
+fn a_crisis_that_is_not_answered_in_time_is_granted_the_basic_set_until_it_is() {
+    let watch = CrisisWatch::default();
+    let ticket = watch.begin("cus_1", Severity::Critical, 1_000);
+    let id = job(1);
+    watch.recorded(ticket, id, false);
+    assert_eq!((watch.next_deadline_ms(), watch.overdue(1_099)), (Some(1_100), vec![]));
+    let missed = watch.overdue(1_100);
+    assert_eq!((missed.len(), missed[0].job, &*missed[0].customer), (1, Some(id), "cus_1"));
+    assert_eq!(missed[0].limit_ms(), 100);
+    let granted = watch.granted("cus_1", 1_100).unwrap();
+    assert_eq!((granted.level, granted.since_ms), (EmergencyLevel::CrisisOnly, 1_000));
+    assert_eq!((watch.overdue(9_999), watch.next_deadline_ms()), (vec![], None), "each is told once");
+    assert!(watch.grants_anything(1_100) && !watch.grants_anything(1_100 + GRANTED_MS));
+    assert_eq!(watch.granted("cus_1", 1_100 + GRANTED_MS), None);
+    watch.ended(id);
+    assert_eq!(watch.granted("cus_1", 1_101), None, "the database says more from now on");
+}
+
+#[test]
+fn every_severity_has_its_time() {
+    for (severity, limit_ms) in [(Severity::Critical, 100), (Severity::High, 200), (Severity::Moderate, 300)]
+    {
+        let watch = CrisisWatch::default();
+        watch.begin("cus_1", severity, 0);
+        assert_eq!((watch.overdue(limit_ms - 1).len(), watch.overdue(limit_ms).len()), (0, 1));
+        assert_eq!(CrisisWatch::new(2_000).limit_ms(severity), 10 * limit_ms);
+        assert!(CrisisWatch::new(0).limit_ms(severity) > 0);
+    }
+}
+
+#[test]
+fn what_is_answered_in_time_or_was_told_before_is_granted_nothing() {
+    let watch = CrisisWatch::default();
+    let ticket = watch.begin("cus_1", Severity::Critical, 0);
+    watch.recorded(ticket, job(1), true);
+    // The end may be there before the recording is said to be.
+    let ticket = watch.begin("cus_2", Severity::Critical, 0);
+    let second = job(2);
+    watch.ended(second);
+    watch.recorded(ticket, second, false);
+    let ticket = watch.begin("cus_3", Severity::Critical, 0);
+    let third = job(3);
+    watch.recorded(ticket, third, false);
+    watch.ended(third);
+    assert_eq!((watch.overdue(1_000), watch.next_deadline_ms()), (vec![], None));
+    assert!(!watch.grants_anything(0));
+}
+
+#[test]
+fn what_could_not_be_recorded_is_granted_and_the_next_attempt_takes_over() {
+    let watch = CrisisWatch::default();
+    let ticket = watch.begin("cus_1", Severity::High, 0);
+    assert_eq!(watch.refused(ticket, 5).unwrap().until_ms, 5 + GRANTED_MS);
+    assert_eq!(watch.refused(ticket, 5), None);
+    assert!(watch.granted("cus_1", 6).is_some() && watch.granted("cus_2", 6).is_none());
+    assert_eq!(watch.overdue(1_000), [], "its sender was told");
+    let again = watch.begin("cus_1", Severity::High, 2_000);
+    let id = job(1);
+    watch.recorded(again, id, false);
+    watch.ended(id);
+    assert_eq!(watch.granted("cus_1", 2_001), None);
+    // It had been recorded after all, and was answered: its sender only heard of it too late.
+    let ticket = watch.begin("cus_1", Severity::High, 3_000);
+    watch.refused(ticket, 3_000);
+    watch.ended(job(2));
+    let again = watch.begin("cus_1", Severity::High, 4_000);
+    watch.recorded(again, job(2), true);
+    assert_eq!(watch.granted("cus_1", 4_001), None);
+}
+
+#[test]
+fn of_too_many_grants_the_newer_half_stays_and_none_that_has_ended() {
+    let watch = CrisisWatch::default();
+    let refuse = |number: u64, now_ms| {
+        let ticket = watch.begin(&format!("cus_{number}"), Severity::High, now_ms);
+        watch.refused(ticket, now_ms);
+    };
+    let count = || watch.watch.lock().unwrap().granted.len();
+    let full = WATCHED_MAX as u64;
+    (0..full).for_each(|number| refuse(number, 0));
+    assert_eq!(count(), WATCHED_MAX);
+    refuse(full, 1);
+    assert_eq!(count(), WATCHED_MAX / 2);
+    assert!(watch.granted(&format!("cus_{}", full / 2), 1).is_none());
+    assert!(watch.granted(&format!("cus_{}", full / 2 + 2), 1).is_some());
+    assert!(watch.granted(&format!("cus_{full}"), 1).is_some(), "the newest");
+    (full + 1..=full * 3 / 2).for_each(|number| refuse(number, 2));
+    assert_eq!(count(), WATCHED_MAX);
+    // All but those of the last instant have ended.
+    refuse(0, 1 + GRANTED_MS);
+    let left = count();
+    refuse(1, 2 + GRANTED_MS);
+    assert_eq!((left, count()), (WATCHED_MAX / 2, WATCHED_MAX / 2 + 1));
+    assert!(watch.granted("cus_1", 2 + GRANTED_MS).is_some());
+}
+
+#[test]
+fn what_is_told_again_before_it_is_answered_takes_nothing_away() {
+    let watch = CrisisWatch::default();
+    let (ticket, id) = (watch.begin("cus_1", Severity::Critical, 0), job(1));
+    watch.recorded(ticket, id, false);
+    assert_eq!(watch.overdue(100).len(), 1);
+    let again = watch.begin("cus_1", Severity::Critical, 150);
+    watch.recorded(again, id, true);
+    assert!(watch.granted("cus_1", 151).is_some(), "it is not answered yet");
+    assert_eq!(watch.next_deadline_ms(), None);
+    watch.ended(id);
+    assert_eq!(watch.granted("cus_1", 151), None);
+}
+
+#[test]
+fn a_flood_takes_bounded_memory_and_the_newest_are_watched() {
+    let watch = CrisisWatch::default();
+    for number in 0..WATCHED_MAX as i64 + 50 {
+        watch.ended(job(number));
+        watch.begin(&format!("cus_{number}"), Severity::High, number);
+    }
+    assert_eq!(format!("{watch:?}"), format!("CrisisWatch {{ watched: {WATCHED_MAX}, granted: 0, .. }}"));
+    assert_eq!(watch.overdue(UnixMs::MAX / 2).len(), WATCHED_MAX);
+    assert_eq!(watch.watch.lock().unwrap().ended.len(), ENDED_MAX);
+}
+
+#[test]
+fn how_urgent_a_job_is_follows_from_what_it_tells() {
+    let of = |kind: &'static str, lane, data: &str| {
+        let body = format!(r#"{{"type":"x","data":{{"customer":"cus_1"{data}}}}}"#);
+        let job = NewJob::new(kind, lane, body).subject("cus_1");
+        urgency(&job).map(|(customer, severity)| (customer.to_owned(), severity))
+    };
+    let cus = |severity| Some(("cus_1".to_owned(), severity));
+    let signalled = kinds::CRISIS_SIGNALLED;
+    assert_eq!(of(signalled, Lane::Crisis, r#","severity":"moderate""#), cus(Severity::Moderate));
+    assert_eq!(of(signalled, Lane::Crisis, ""), cus(Severity::Critical));
+    let assessed = kinds::ASSESSMENT_COMPLETED;
+    let thoughts = r#","suicidal_ideation":true"#;
+    assert_eq!(of(assessed, Lane::Crisis, thoughts), cus(Severity::Critical));
+    assert_eq!(of(assessed, Lane::Crisis, ""), cus(Severity::High), "of somebody who is marked");
+    assert_eq!(of(assessed, Lane::Therapeutic, thoughts), None);
+    assert_eq!(of(kinds::INVOICE_PAYMENT_FAILED, Lane::Crisis, ""), cus(Severity::High));
+    assert_eq!(of(kinds::CRISIS_ANSWERED_LATE, Lane::Crisis, ""), None);
+    assert_eq!(of(kinds::CRISIS_RESOLVED, Lane::Crisis, ""), None);
+    assert_eq!(urgency(&crate::crisis_rehearsed::rehearsal()), None);
+}
+
+#[test]
+fn a_crisis_whose_job_is_dead_has_the_basic_set_until_it_is_run_again() {
+    let watch = CrisisWatch::default();
+    let ticket = watch.begin("cus_1", Severity::High, 0);
+    watch.recorded(ticket, job(1), false);
+    assert_eq!(watch.failed(job(1), "cus_1", Severity::High, 7).unwrap().until_ms, 7 + GRANTED_MS);
+    assert_eq!(watch.overdue(9_999), [], "that it is dead was told");
+    assert!(watch.granted("cus_1", 8).is_some());
+    watch.ended(job(1));
+    assert_eq!(watch.granted("cus_1", 9), None);
+    // Of one that another process recorded, or that is dead before its recording is said to be, the same is true.
+    let ticket = watch.begin("cus_2", Severity::High, 0);
+    assert!(watch.failed(job(2), "cus_2", Severity::High, 7).is_some());
+    watch.recorded(ticket, job(2), false);
+    assert_eq!((watch.overdue(9_999), watch.granted("cus_2", 8).is_some()), (vec![], true));
+    watch.ended(job(2));
+    assert_eq!(watch.granted("cus_2", 9), None);
+}
+
+#[test]
+fn what_is_recorded_only_after_its_time_is_told_again_with_its_job() {
+    let watch = CrisisWatch::default();
+    let ticket = watch.begin("cus_1", Severity::Critical, 0);
+    assert_eq!(watch.overdue(100)[0].job, None);
+    watch.recorded(ticket, job(1), false);
+    let late = watch.recorded_late();
+    assert_eq!((late.len(), late[0].job, late[0].ticket), (1, Some(job(1)), ticket));
+    assert_eq!(watch.recorded_late(), []);
+    assert!(watch.granted("cus_1", 101).is_some());
+    watch.ended(job(1));
+    assert_eq!(watch.granted("cus_1", 101), None);
+    // The same if its run has ended by then.
+    let ticket = watch.begin("cus_2", Severity::Critical, 0);
+    assert_eq!(watch.overdue(100).len(), 1);
+    watch.ended(job(2));
+    watch.recorded(ticket, job(2), false);
+    assert_eq!((watch.recorded_late().len(), watch.granted("cus_2", 101)), (1, None));
+    let ticket = watch.begin("cus_3", Severity::Critical, 0);
+    watch.recorded(ticket, job(3), false);
+    assert_eq!((watch.overdue(100).len(), watch.recorded_late()), (1, vec![]), "it was told with its job");
+}
+
+#[test]
+fn what_was_refused_and_recorded_all_the_same_stays_granted_until_it_is_answered() {
+    let watch = CrisisWatch::default();
+    let ticket = watch.begin("cus_1", Severity::High, 0);
+    watch.refused(ticket, 0);
+    let again = watch.begin("cus_1", Severity::High, 1_000);
+    watch.recorded(again, job(1), true);
+    assert!(watch.granted("cus_1", 1_001).is_some(), "nobody has answered it yet");
+    watch.ended(job(1));
+    assert_eq!(watch.granted("cus_1", 1_001), None);
+}

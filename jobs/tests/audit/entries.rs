@@ -1,0 +1,185 @@
+//! What is in the trail, and when.
+
+use keepwell_jobs::{
+    kinds,
+    store::audit::{AuditFilter, append},
+};
+use keepwell_workers::{
+    database::{Dialect, Durability, turn::Urgency},
+    job::NewJob,
+    lane::Lane,
+    outcome::Outcome,
+};
+use serde_json::json;
+
+use crate::{
+    support::{DAY_MS, NOW_MS, event, invoice, on_each_database, signal, subscription},
+    trail::{all, begin, entry, report, seal, sealer, write},
+};
+
+#[tokio::test]
+async fn every_change_of_access_grace_and_crisis_is_in_the_trail() {
+    on_each_database(async |room| {
+        let told = [
+            event("evt_1", "customer.subscription.created", 50, &subscription("cus_1", "active")),
+            event("evt_2", "invoice.payment_failed", 40, &invoice("cus_1")),
+            // Changes nothing, so it says nothing.
+            event("evt_2", "invoice.payment_failed", 40, &invoice("cus_1")),
+        ];
+        for body in told {
+            assert_eq!(room.stripe(&body).await, Outcome::Done);
+        }
+        for (signal_type, ago_s, more) in
+            [("crisis.signal", 9, r#","source":"button","severity":"critical""#), ("crisis.resolved", 0, "")]
+        {
+            assert_eq!(room.app(&signal(signal_type, "cus_1", ago_s, more)).await, Outcome::Done);
+        }
+        let contacts = signal("contacts.updated", "cus_1", 0, r#","contacts":[{"name":"Mina"}]"#);
+        assert_eq!(room.app(&contacts).await, Outcome::Done);
+        let entries =
+            all(room, &AuditFilter { subject: Some("cus_1".to_owned()), ..AuditFilter::default() }).await;
+        let mut actions: Vec<&str> = entries.iter().map(|entry| entry.action.as_str()).collect();
+        actions.sort_unstable();
+        assert_eq!(
+            actions,
+            [
+                "access.changed",
+                "access.changed",
+                "access.changed",
+                "access.changed",
+                "crisis.noted",
+                "crisis.resolved",
+                "crisis.signalled",
+                "grace.started",
+                "grace.started",
+                "person.data_changed",
+            ]
+        );
+        let of = |action: &str, job: &str| {
+            let found = entries.iter().find(|entry| entry.action == action && entry.actor.starts_with(job));
+            found.unwrap_or_else(|| panic!("{action} of {job}"))
+        };
+        let bought = of("access.changed", kinds::SUBSCRIPTION_CHANGED);
+        assert_eq!((bought.at_ms, bought.actor_kind.as_str(), bought.readable), (NOW_MS, "system", true));
+        assert_eq!(bought.before.as_ref().unwrap()["tier"], "floor");
+        assert_eq!(bought.after.as_ref().unwrap()["tier"], "premium");
+        assert_eq!(bought.reason, "stripe:-:evt_1:customer.subscription.created");
+        let grace = of("grace.started", kinds::INVOICE_PAYMENT_FAILED);
+        assert_eq!(grace.before, Some(json!({ "payment_failure in_1": null })));
+        let opened = of("access.changed", kinds::CRISIS_SIGNALLED);
+        assert_eq!(opened.after.as_ref().unwrap()["emergency"]["level"], "full");
+        let data = entries.iter().find(|entry| entry.action == "person.data_changed").unwrap();
+        assert_eq!(data.after.as_ref().unwrap()["kind"], "contacts");
+        assert!(!format!("{entries:?}").contains("Mina"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_effect_and_its_entries_commit_together_or_not_at_all() {
+    on_each_database(async |room| {
+        let body = signal("crisis.signal", "cus_1", 0, r#","source":"button","severity":"high""#);
+        let job = || NewJob::new(kinds::CRISIS_SIGNALLED, Lane::Crisis, body.clone());
+        let (_, transaction) = room.apply(job(), NOW_MS).await;
+        transaction.rollback().await.unwrap();
+        assert_eq!(all(room, &AuditFilter::default()).await, []);
+        room.run(job(), NOW_MS).await;
+        assert_eq!(all(room, &AuditFilter::default()).await.len(), 3);
+        assert!(room.facts("cus_1").await.crisis(NOW_MS).is_some());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_crisis_does_not_wait_for_somebody_elses_entry() {
+    on_each_database(async |room| {
+        // SQLite has one writer, whatever it writes.
+        if room.database.dialect() == Dialect::Sqlite {
+            return;
+        }
+        let mut slow = begin(room).await;
+        append(&mut slow, &entry("lane.paused", "standard", NOW_MS - 5)).await.unwrap();
+        let mut crisis = room.database.begin(Urgency::Crisis, Durability::Relaxed, NOW_MS).await.unwrap();
+        append(&mut crisis, &entry("crisis.signalled", "cus_1", NOW_MS)).await.unwrap();
+        crisis.commit().await.unwrap();
+        assert_eq!(seal(room).await.block, 1);
+        // Written before and committed after: it gets the next position, and nothing is missing.
+        slow.commit().await.unwrap();
+        assert_eq!(seal(room).await.block, 2);
+        let report = report(room, None).await;
+        assert_eq!((report.finding, report.entries, report.unsealed), (None, 2, 0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn entries_are_found_by_time_subject_and_action() {
+    on_each_database(async |room| {
+        let mut transaction = begin(room).await;
+        for (action, subject, at_ms) in [
+            ("lane.paused", "standard", NOW_MS - DAY_MS),
+            ("lane.resumed", "standard", NOW_MS),
+            ("laneway.opened", "standard", NOW_MS),
+            ("key.rotation_started", "2027", NOW_MS),
+        ] {
+            append(&mut transaction, &entry(action, subject, at_ms)).await.unwrap();
+        }
+        transaction.commit().await.unwrap();
+        let none = AuditFilter::default;
+        let text = |text: &str| Some(text.to_owned());
+        for (filter, count) in [
+            (none(), 4),
+            (AuditFilter { action: text("lane"), ..none() }, 2),
+            (AuditFilter { action: text("lane.paused"), ..none() }, 1),
+            (AuditFilter { subject: text("standard"), ..none() }, 3),
+            (AuditFilter { text: text("ROTATION"), ..none() }, 1),
+            (AuditFilter { text: text("uid 7"), ..none() }, 4),
+            (AuditFilter { text: text("stand%d"), ..none() }, 0),
+            (AuditFilter { since_ms: Some(NOW_MS), ..none() }, 3),
+            (AuditFilter { until_ms: Some(NOW_MS), ..none() }, 1),
+        ] {
+            assert_eq!(all(room, &filter).await.len(), count, "{filter:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn two_sealers_do_not_get_in_each_others_way() {
+    on_each_database(async |room| {
+        write(room, 40).await;
+        let (mut one, mut other) = (sealer(room, 3), sealer(room, 3));
+        // The first key is made once; whoever comes second finds it.
+        let (first, second) = tokio::join!(one.round(), other.round());
+        assert!(first.is_ok() || second.is_ok());
+        while let Some(_more) = one.round().await.unwrap() {}
+        assert_eq!(other.round().await.unwrap(), None);
+        let report = report(room, None).await;
+        assert_eq!((report.finding, report.entries, report.unsealed), (None, 40, 0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_trail_that_grows_while_it_is_verified_is_whole() {
+    on_each_database(async |room| {
+        let mut sealer = sealer(room, 2);
+        let growing = async {
+            for _ in 0..40 {
+                write(room, 5).await;
+                while sealer.round().await.unwrap().is_some() {}
+            }
+        };
+        let watching = async {
+            loop {
+                let report = report(room, None).await;
+                assert_eq!(report.finding, None);
+                if report.entries == 200 && report.unsealed == 0 {
+                    return;
+                }
+            }
+        };
+        tokio::join!(growing, watching);
+    })
+    .await;
+}

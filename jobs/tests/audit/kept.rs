@@ -1,0 +1,80 @@
+//! Nothing of the trail is changed, and nothing leaves before its time.
+
+use keepwell_jobs::store::audit::{AUDIT_RETENTION_DAYS, AUDIT_RETENTION_MS, AuditFilter, append, prune};
+use keepwell_workers::clock::{Clock as _, SystemClock};
+
+use crate::{
+    support::{DAY_MS, on_each_database},
+    trail::{all, begin, entry, execute, finding, report, seal, sealer, write},
+};
+
+#[tokio::test]
+async fn the_database_refuses_to_change_or_delete_anything_of_the_trail() {
+    on_each_database(async |room| {
+        write(room, 7).await;
+        seal(room).await;
+        write(room, 1).await;
+        for (sql, refusal) in [
+            ("UPDATE audit_entries SET action = 'x.y'", "never changed"),
+            ("UPDATE audit_entries SET sealed = details_digest", "never"),
+            ("UPDATE audit_entries SET position = 100 + position WHERE position > 0", "never changed"),
+            ("UPDATE audit_entries SET position = NULL WHERE position > 0", "never changed"),
+            ("UPDATE audit_entries SET subject = NULL, key_id = 'other'", "never changed"),
+            ("DELETE FROM audit_entries", "2555 days"),
+            ("UPDATE audit_blocks SET sealed_at_ms = 0", ""),
+            ("DELETE FROM audit_blocks", "2555 days"),
+            ("UPDATE audit_keys SET sealed = made_under", ""),
+            ("DELETE FROM audit_keys", ""),
+            ("DELETE FROM audit_head", ""),
+        ] {
+            let error = execute(room, sql).await.expect_err(sql);
+            assert!(error.contains(refusal), "{sql}: {error}");
+        }
+        assert_eq!(finding(room).await, None);
+        assert_eq!(all(room, &AuditFilter::default()).await.len(), 8);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_older_than_seven_years_may_leave_and_the_rest_stays_whole() {
+    assert_eq!(AUDIT_RETENTION_DAYS, 2_555);
+    on_each_database(async |room| {
+        let now_ms = SystemClock.now_ms();
+        let old_ms = now_ms - AUDIT_RETENTION_MS - DAY_MS;
+        let mut transaction = begin(room).await;
+        for number in 0..5 {
+            append(&mut transaction, &entry("old.thing", "a", old_ms + number)).await.unwrap();
+        }
+        append(&mut transaction, &entry("young.thing", "a", old_ms + 3 * DAY_MS)).await.unwrap();
+        append(&mut transaction, &entry("young.thing", "a", now_ms)).await.unwrap();
+        transaction.commit().await.unwrap();
+        sealer(room, 2).round().await.unwrap();
+        let keys = &room.care.keys;
+        // Asking for less than seven years changes nothing.
+        assert!(!prune(&room.database, keys, 0, now_ms - 5 * DAY_MS).await.unwrap());
+        for _ in 0..2 {
+            assert!(prune(&room.database, keys, 0, now_ms).await.unwrap());
+        }
+        // The next block has something young in it.
+        assert!(!prune(&room.database, keys, 0, now_ms).await.unwrap());
+        let left = all(room, &AuditFilter::default()).await;
+        assert_eq!(left.len(), 3);
+        assert_eq!(report(room, None).await.finding, None);
+        // Without telling the head it is no retention.
+        for trigger in ["audit_blocks_kept", "audit_entries_kept"] {
+            let table = trigger.trim_end_matches("_kept");
+            let on = if room.database.dialect() == keepwell_workers::database::Dialect::Postgres {
+                format!(" ON {table}")
+            } else {
+                String::new()
+            };
+            execute(room, &format!("DROP TRIGGER {trigger}{on}")).await.unwrap();
+        }
+        execute(room, "DELETE FROM audit_entries WHERE position <= 6").await.unwrap();
+        execute(room, "DELETE FROM audit_blocks WHERE number = 3").await.unwrap();
+        let found = report(room, None).await.finding.expect("the block is missed");
+        assert_eq!(found.block, Some(3));
+    })
+    .await;
+}

@@ -1,0 +1,14 @@
+//! The audit trail and the rotation of keys on real databases, SQLite and PostgreSQL.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
+// Not every theme needs every helper of the support that it shares with others.
+#![allow(dead_code)]
+
+mod entries;
+mod export;
+mod kept;
+mod rotation;
+#[path = "../support/mod.rs"]
+mod support;
+mod tampering;
+mod trail;

@@ -1,0 +1,270 @@
+//! A rotation of keys: everything is sealed with the new key in the end, whatever happens meanwhile.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use keepwell_jobs::{
+    kinds,
+    store::{
+        PersonDataKind,
+        audit::{AuditFilter, Sealer, Verifier, list},
+        keep_person_data,
+        rotation::{KeyUse, ROWS_MAX, Rotation, Step, key_use, tables},
+        taught,
+    },
+};
+use keepwell_workers::{
+    clock::ManualClock,
+    database::Dialect,
+    engine::{Engine, EngineOptions, EngineParts},
+    handler::Registry,
+    job::NewJob,
+    lane::Lane,
+    observer::Unobserved,
+    on_connection,
+    outcome::Outcome,
+    seal::{KeyRing, SealingKey},
+};
+use zeroize::Zeroizing;
+
+use crate::{
+    support::{NOW_MS, Room, on_each_database, signal},
+    trail::{begin, execute, seal, write},
+};
+
+fn new_ring() -> KeyRing {
+    let key = |id: &str, byte| SealingKey::new(id, &Zeroizing::new([byte; 32]));
+    KeyRing::new(key("new", 9), [key("test", 7)])
+}
+
+fn rotation(room: &Room, keys: &KeyRing) -> Rotation {
+    let database = room.database.clone().sealing_with(keys.clone());
+    Rotation::new(database, keys.clone(), ManualClock::at(NOW_MS))
+}
+
+/// The keys in use, each with how much it sealed.
+async fn used(room: &Room) -> Vec<(String, u64)> {
+    let mut used = std::collections::BTreeMap::new();
+    for KeyUse { key_id, rows, .. } in key_use(&room.database).await.unwrap() {
+        *used.entry(key_id).or_default() += rows;
+    }
+    used.into_iter().collect()
+}
+
+/// Records `count` jobs as the door does, their payloads sealed with `keys`.
+async fn record(room: &Room, keys: &KeyRing, count: usize) {
+    let parts = EngineParts {
+        database: room.database.clone(),
+        keys: keys.clone(),
+        clock: ManualClock::at(NOW_MS),
+        registry: Registry::default(),
+        redis_url: format!("unix://{}", room.directory.path().join("nobody.sock").display()),
+        observer: Arc::new(Unobserved),
+    };
+    let engine =
+        Engine::start(parts, &EngineOptions { runs_jobs: false, ..EngineOptions::default() }).unwrap();
+    let jobs = (0..count)
+        .map(|number| NewJob::new(kinds::EVENT_RECORDED, Lane::Background, format!("payload {number}")))
+        .collect();
+    engine.enqueue_all(jobs).await.unwrap();
+    engine.shutdown().await;
+}
+
+/// Something in every table that has a sealed column.
+async fn fill(room: &Room, jobs: usize) {
+    record(room, &room.care.keys, jobs).await;
+    for number in 0..40 {
+        let customer = format!("cus_{number}");
+        for (signal_type, more) in [
+            ("contacts.updated", r#","contacts":[{"name":"Mina"}]"#),
+            ("device.registered", r#","device":"phone","push":{"kind":"expo","token":"t"}"#),
+        ] {
+            assert_eq!(room.app(&signal(signal_type, &customer, 5, more)).await, Outcome::Done);
+        }
+    }
+    seal(room).await;
+    write(room, 1).await;
+}
+
+async fn to_its_end(rotation: &Rotation) -> usize {
+    let mut steps = 0;
+    while rotation.step().await.unwrap() != Step::Finished {
+        steps += 1;
+        assert!(steps < 1_000, "a rotation ends");
+    }
+    steps
+}
+
+#[tokio::test]
+async fn after_a_rotation_the_old_key_opens_nothing_that_is_kept() {
+    on_each_database(async |room| {
+        fill(room, 150).await;
+        let ring = new_ring();
+        let rotation = rotation(room, &ring);
+        assert_eq!(rotation.step().await.unwrap(), Step::Idle, "nobody asked for it");
+        rotation.start("uid 0").await.unwrap();
+        to_its_end(&rotation).await;
+        let progress = rotation.progress().await.unwrap().unwrap();
+        assert!(progress.finished_at_ms.is_some() && progress.resealed > 200, "{progress:?}");
+        assert_eq!(progress.unreadable, 0);
+        let used = used(room).await;
+        assert_eq!(used.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(), ["new"], "{used:?}");
+        // The old key is gone, and everything still opens; the trail is the same.
+        let alone = KeyRing::new(SealingKey::new("new", &Zeroizing::new([9; 32])), []);
+        let verifier = Verifier::new(room.database.clone(), alone.clone());
+        assert_eq!(verifier.page(None, 200, None, NOW_MS).await.unwrap().finding, None);
+        let entries = list(&room.database, &alone, &AuditFilter::default(), None, 500).await.unwrap().items;
+        assert!(entries.iter().all(|entry| entry.readable));
+        let actions: Vec<&str> = entries.iter().map(|entry| entry.action.as_str()).collect();
+        assert!(actions.contains(&"key.rotation_started") && actions.contains(&"key.rotation_finished"));
+        let mut sealer = Sealer::new(room.database.clone(), alone.clone(), ManualClock::at(NOW_MS));
+        assert!(sealer.round().await.unwrap().is_some());
+        assert_eq!(verifier.page(None, 200, None, NOW_MS).await.unwrap().finding, None);
+        assert_eq!(rotation.step().await.unwrap(), Step::Idle);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_rotation_that_was_killed_goes_on_where_it_was() {
+    on_each_database(async |room| {
+        fill(room, 150).await;
+        let ring = new_ring();
+        rotation(room, &ring).start("uid 0").await.unwrap();
+        let (mut steps, mut looked_at) = (0, 0);
+        loop {
+            // Each step by a process of its own; asking again changes nothing.
+            let rotation = rotation(room, &ring);
+            rotation.start("uid 0").await.unwrap();
+            let progress = rotation.progress().await.unwrap().unwrap();
+            assert!(progress.looked_at >= looked_at, "it never goes back");
+            assert!(progress.resealed - progress.looked_at <= 0);
+            looked_at = progress.looked_at;
+            if rotation.step().await.unwrap() == Step::Finished {
+                break;
+            }
+            steps += 1;
+        }
+        let progress = rotation(room, &ring).progress().await.unwrap().unwrap();
+        assert!(i64::from(steps) >= progress.resealed / ROWS_MAX as i64, "in small batches");
+        assert_eq!(used(room).await.len(), 1);
+        // Nothing was done twice.
+        let rows: u64 = used(room).await.iter().map(|(_, rows)| rows).sum();
+        assert!(progress.resealed as u64 <= rows);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_written_during_a_rotation_is_neither_lost_nor_left_behind() {
+    on_each_database(async |room| {
+        fill(room, 60).await;
+        let ring = new_ring();
+        let rotation = rotation(room, &ring);
+        rotation.start("uid 0").await.unwrap();
+        let mut stated_ms = NOW_MS;
+        for number in 0.. {
+            if rotation.step().await.unwrap() == Step::Finished {
+                break;
+            }
+            // Another process that has not been restarted yet seals with the old key, in front of and behind the place
+            // that was reached.
+            if number % 3 == 0 && number < 20 {
+                stated_ms += 1;
+                for customer in ["cus_0", "cus_39"] {
+                    let mut transaction = begin(room).await;
+                    taught(&mut transaction, customer, &room.care, |_| {}).await.unwrap();
+                    let value = format!("value {stated_ms}");
+                    let kind = PersonDataKind::Contacts;
+                    let keys = &room.care.keys;
+                    keep_person_data(&mut transaction, keys, customer, kind, stated_ms, value.as_bytes())
+                        .await
+                        .unwrap();
+                    transaction.commit().await.unwrap();
+                }
+                record(room, &room.care.keys, 2).await;
+            }
+        }
+        assert_eq!(used(room).await.len(), 1);
+        let mut transaction = begin(room).await;
+        let (key_id, sealed): (String, Vec<u8>) = on_connection!(transaction, |connection| {
+            sqlx::query_as(
+                "SELECT key_id, sealed FROM person_data WHERE customer = 'cus_0' AND kind = 'contacts'",
+            )
+            .fetch_one(connection)
+            .await
+        })
+        .unwrap();
+        let opened = ring.open(b"contacts\0cus_0", &key_id, &sealed).unwrap();
+        assert_eq!(String::from_utf8(opened).unwrap(), format!("value {stated_ms}"));
+        let payloads: Vec<(sqlx::types::Uuid, String, Vec<u8>)> = on_connection!(transaction, |connection| {
+            sqlx::query_as("SELECT job_id, key_id, sealed FROM job_payloads").fetch_all(connection).await
+        })
+        .unwrap();
+        assert_eq!(payloads.len(), 74);
+        for (job, key_id, sealed) in payloads {
+            assert!(ring.open(job.as_bytes(), &key_id, &sealed).unwrap().starts_with(b"payload "));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_process_that_was_not_restarted_yet_leaves_the_rotation_alone() {
+    on_each_database(async |room| {
+        fill(room, 3).await;
+        let ring = new_ring();
+        rotation(room, &ring).start("uid 0").await.unwrap();
+        let begun = rotation(room, &ring).progress().await.unwrap();
+        assert_eq!(rotation(room, &room.care.keys).step().await.unwrap(), Step::Idle);
+        assert_eq!(rotation(room, &ring).progress().await.unwrap(), begun);
+        to_its_end(&rotation(room, &ring)).await;
+        assert_eq!(used(room).await.len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_opened_is_left_alone_and_counted() {
+    on_each_database(async |room| {
+        fill(room, 5).await;
+        execute(room, "UPDATE person_data SET key_id = 'lost' WHERE customer = 'cus_7'").await.unwrap();
+        execute(
+            room,
+            "UPDATE devices SET sealed = (SELECT sealed FROM person_data WHERE customer = 'cus_1') \
+             WHERE customer = 'cus_8'",
+        )
+        .await
+        .unwrap();
+        let ring = new_ring();
+        let rotation = rotation(room, &ring);
+        rotation.start("uid 0").await.unwrap();
+        to_its_end(&rotation).await;
+        assert_eq!(rotation.progress().await.unwrap().unwrap().unreadable, 2);
+        let used = used(room).await;
+        let rows = |key: &str| used.iter().find(|(id, _)| id == key).map(|(_, rows)| *rows);
+        assert_eq!((rows("lost"), rows("test")), (Some(1), Some(1)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_sealed_column_is_rotated() {
+    on_each_database(async |room| {
+        let sql = match room.database.dialect() {
+            Dialect::Sqlite => {
+                "SELECT m.name FROM sqlite_master m JOIN pragma_table_info(m.name) c ON c.name = 'sealed' \
+                 WHERE m.type = 'table'"
+            }
+            Dialect::Postgres => {
+                "SELECT CAST(table_name AS TEXT) FROM information_schema.columns WHERE column_name = 'sealed'"
+            }
+        };
+        let mut transaction = begin(room).await;
+        let found: Vec<(String,)> =
+            on_connection!(transaction, |connection| sqlx::query_as(sql).fetch_all(connection).await)
+                .unwrap();
+        let found: BTreeSet<String> = found.into_iter().map(|(name,)| name).collect();
+        assert_eq!(found, tables().map(str::to_owned).collect());
+    })
+    .await;
+}

@@ -1,0 +1,270 @@
+//! What operators switch on, what is rehearsed, and what was answered late.
+
+use keepwell_jobs::{
+    access_query::access_without_database,
+    care::{
+        crisis::Severity,
+        emergency::{SwitchName, Switching},
+        facts::Facts,
+        tiers::FLOOR_TIER,
+    },
+    rehearsal,
+    store::{SwitchMemory, switch, switches},
+    violation,
+    watch::{CrisisWatch, Missed},
+};
+use keepwell_workers::{
+    clock::UnixMs, database::turn::Urgency, id::JobId, lane::Lane, on_connection, outcome::Outcome,
+};
+
+use crate::support::{NOW_MS, Room, event, on_each_database, signal, subscription};
+
+async fn turn_on(room: &Room, name: SwitchName, seconds: u64, now_ms: UnixMs) {
+    let on = Switching::On("a test".into(), seconds);
+    // A memory of its own, as another node has one.
+    let switched = switch(&room.database, &SwitchMemory::default(), name, on, now_ms).await.unwrap();
+    assert!(switched.unwrap().is_on_at(now_ms));
+}
+
+async fn turn_off(room: &Room, name: SwitchName, now_ms: UnixMs) -> bool {
+    let off = switch(&room.database, &SwitchMemory::default(), name, Switching::Off, now_ms).await;
+    off.unwrap().is_some()
+}
+
+#[tokio::test]
+async fn a_bypass_opens_what_was_bought_although_its_payment_is_in_trouble() {
+    on_each_database(async |room| {
+        for (customer, status) in [("late", "past_due"), ("over", "canceled"), ("paid", "active")] {
+            room.stripe(&event("evt_1", "customer.subscription.updated", 5, &subscription(customer, status)))
+                .await;
+        }
+        let tier = async |customer, now_ms| room.access(customer, now_ms).await.tier;
+        assert_eq!(tier("late", NOW_MS).await, "grace_period");
+        let before = room.access("late", NOW_MS).await;
+
+        turn_on(room, SwitchName::Bypass, 3_600, NOW_MS).await;
+        let during = room.access("late", NOW_MS).await;
+        assert_eq!((&*during.tier, during.version), ("premium", before.version + 1));
+        let emergency = during.emergency;
+        assert_eq!((emergency.level, emergency.reason), (Some("essential"), Some("payment_failure")));
+        assert_eq!(emergency.until.unwrap().0, NOW_MS + 3_600_000);
+        // What is over is over, and who has paid or is unknown needs nothing.
+        assert_eq!(tier("over", NOW_MS).await, "grace_period");
+        for customer in ["over", "paid", "nobody"] {
+            assert!(!room.access(customer, NOW_MS).await.emergency.active, "{customer}");
+        }
+        assert_eq!(tier("nobody", NOW_MS).await, FLOOR_TIER);
+
+        let after = room.access("late", NOW_MS + 3_600_000).await;
+        assert_eq!((&*after.tier, after.version), ("grace_period", before.version + 2));
+        assert!(!after.emergency.active);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_global_bypass_opens_the_essential_set_for_everybody_on_every_node() {
+    on_each_database(async |room| {
+        turn_on(room, SwitchName::GlobalBypass, 7_200, NOW_MS).await;
+        let document = room.access("nobody", NOW_MS).await;
+        assert_eq!(
+            (document.emergency.level, document.emergency.reason),
+            (Some("essential"), Some("system_error"))
+        );
+        for feature in ["crisis_assessment", "mood_tracking", "crisis_button"] {
+            assert!(document.features.enabled.iter().any(|enabled| enabled == feature), "{feature}");
+        }
+        assert_eq!((&*document.tier, document.version, document.message), (FLOOR_TIER, 1, None));
+
+        // Of a crisis that opens less the level is raised; of one that opens more it stays.
+        for (severity, level) in [("moderate", "essential"), ("critical", "full")] {
+            room.app(&signal("crisis.signal", severity, 1, &format!(r#","severity":"{severity}""#))).await;
+            let emergency = room.access(severity, NOW_MS).await.emergency;
+            assert_eq!((emergency.level, emergency.reason), (Some(level), Some("crisis_detected")));
+        }
+
+        assert!(turn_off(room, SwitchName::GlobalBypass, NOW_MS).await);
+        assert!(!turn_off(room, SwitchName::GlobalBypass, NOW_MS).await, "it is off");
+        let document = room.access("nobody", NOW_MS).await;
+        assert_eq!((document.emergency.active, document.version), (false, 2));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn maintenance_keeps_therapeutic_access() {
+    on_each_database(async |room| {
+        let ended = subscription("late", "unpaid");
+        room.stripe(&event("evt_1", "customer.subscription.updated", 5, &ended)).await;
+        turn_on(room, SwitchName::Maintenance, 60, NOW_MS).await;
+        assert_eq!(room.access("late", NOW_MS).await.tier, "premium");
+        assert_eq!(room.access("late", NOW_MS + 60_000).await.tier, "grace_period");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn versions_only_grow_whatever_is_learned_and_switched() {
+    on_each_database(async |room| {
+        let mut now_ms = NOW_MS;
+        let mut last = room.access("cus_1", now_ms).await.version;
+        for step in 0..12 {
+            now_ms += 40_000;
+            match step % 4 {
+                0 => turn_on(room, SwitchName::Bypass, 60, now_ms).await,
+                1 => _ = room.app(&signal("crisis.signal", "cus_1", step, r#","severity":"high""#)).await,
+                2 => turn_on(room, SwitchName::GlobalBypass, 30, now_ms).await,
+                _ => _ = turn_off(room, SwitchName::Bypass, now_ms).await,
+            }
+            let version = room.access("cus_1", now_ms).await.version;
+            assert!(version >= last, "step {step}: {version} after {last}");
+            last = version;
+        }
+        assert!(last > 9, "{last}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn two_nodes_that_switch_at_once_both_count() {
+    on_each_database(async |room| {
+        let one = turn_on(room, SwitchName::Bypass, 60, NOW_MS);
+        let other = turn_on(room, SwitchName::Bypass, 60, NOW_MS);
+        let more = turn_on(room, SwitchName::Maintenance, 60, NOW_MS);
+        tokio::join!(one, other, more);
+        let mut reader = room.database.reader(Urgency::General).await.unwrap();
+        let switches = switches(&mut reader, &SwitchMemory::default()).await.unwrap();
+        assert_eq!(switches.changes(NOW_MS), 3);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_granted_from_memory_is_in_the_document_until_the_crisis_is_answered() {
+    on_each_database(async |room| {
+        let watch = &room.care.watch;
+        let ticket = watch.begin("cus_1", Severity::Critical, NOW_MS);
+        watch.overdue(NOW_MS + 100);
+        let document = room.access("cus_1", NOW_MS + 100).await;
+        assert_eq!((document.emergency.level, document.crisis.active), (Some("crisis_only"), false));
+        assert!(document.features.enabled.iter().any(|feature| feature == "crisis_assessment"));
+        assert!(document.message.unwrap().body.contains("988"));
+        let id = JobId::new(NOW_MS);
+        watch.recorded(ticket, id, false);
+        watch.ended(id);
+        assert!(!room.access("cus_1", NOW_MS + 100).await.emergency.active);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_crisis_that_was_answered_late_is_kept_and_opens_therapeutic_access() {
+    on_each_database(async |room| {
+        room.app(&signal("crisis.signal", "cus_1", 5, r#","severity":"moderate""#)).await;
+        assert_eq!(room.access("cus_1", NOW_MS).await.emergency.level, Some("crisis_only"));
+        let ticket = CrisisWatch::default().begin("cus_1", Severity::Moderate, NOW_MS);
+        let missed = Missed {
+            ticket,
+            job: Some(JobId::new(NOW_MS)),
+            customer: "cus_1".into(),
+            severity: Severity::Moderate,
+            since_ms: NOW_MS,
+            due_ms: NOW_MS + 300,
+        };
+        assert!(violation(&Missed { job: None, ..missed.clone() }, 400).is_none(), "nothing was recorded");
+        let job = violation(&missed, 400).unwrap();
+        assert_eq!((job.lane, job.subject.as_deref()), (Lane::Crisis, Some("cus_1")));
+        for _ in 0..2 {
+            assert_eq!(room.run(job.clone(), NOW_MS).await, Outcome::Done);
+        }
+        let document = room.access("cus_1", NOW_MS).await;
+        assert_eq!((document.emergency.level, document.crisis.kind), (Some("essential"), Some("combined")));
+        let mut reader = room.database.reader(Urgency::General).await.unwrap();
+        let kept: Vec<(String, String, i64, i64)> = on_connection!(reader, |connection| {
+            sqlx::query_as("SELECT customer, severity, limit_ms, took_ms FROM crisis_violations")
+                .fetch_all(connection)
+                .await
+        })
+        .unwrap();
+        assert_eq!(kept, [("cus_1".into(), "moderate".into(), 300, 400)]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_rehearsal_goes_the_whole_way_and_leaves_nothing_behind() {
+    on_each_database(async |room| {
+        assert_eq!(room.run(rehearsal(), NOW_MS).await, Outcome::Done);
+        let mut reader = room.database.reader(Urgency::General).await.unwrap();
+        for table in ["customers", "crisis_signals", "grace_periods", "assessment_scores"] {
+            let sql = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}"));
+            let (count,): (i64,) =
+                on_connection!(reader, |connection| sqlx::query_as(sql).fetch_one(connection).await).unwrap();
+            assert_eq!(count, 0, "{table}");
+        }
+        assert!(!room.care.marks.is_anybody());
+        assert_eq!(room.care.tallies.emergencies(), 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_crisis_that_opens_is_counted_once() {
+    on_each_database(async |room| {
+        for (customer, severity) in [("cus_1", "high"), ("cus_1", "critical"), ("cus_2", "moderate")] {
+            room.app(&signal("crisis.signal", customer, 1, &format!(r#","severity":"{severity}""#))).await;
+        }
+        assert_eq!(room.care.tallies.emergencies(), 2);
+        assert_ne!(room.facts("cus_1").await, Facts::about("cus_1"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_switched_while_the_database_takes_nothing_counts_although_it_can_be_read() {
+    on_each_database(async |room| {
+        let (name, on) = (SwitchName::GlobalBypass, Switching::On("a full disk".into(), 60));
+        let memory = &room.care.switches;
+        assert!(memory.switch_unrecorded(name, on.clone(), NOW_MS).is_some());
+        let document = room.access("nobody", NOW_MS).await;
+        assert_eq!((document.emergency.level, document.version), (Some("essential"), 1));
+        switch(&room.database, memory, name, on, NOW_MS).await.unwrap();
+        memory.recorded();
+        assert_eq!(room.access("nobody", NOW_MS).await, document);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_the_database_whoever_is_in_a_crisis_keeps_what_it_opened() {
+    on_each_database(async |room| {
+        room.app(&signal("crisis.signal", "cus_1", 5, r#","severity":"critical""#)).await;
+        let with = room.access("cus_1", NOW_MS).await;
+        assert_eq!(access_without_database(&room.care, "cus_1", NOW_MS), with);
+        // Another process knows at least that there is something.
+        let beside = room.beside();
+        beside.care.marks.refresh(&room.database).await.unwrap();
+        let document = access_without_database(&beside.care, "cus_1", NOW_MS);
+        assert_eq!((document.emergency.level, &*document.tier), (Some("crisis_only"), FLOOR_TIER));
+        assert!(!access_without_database(&beside.care, "cus_2", NOW_MS).emergency.active);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_process_learns_whom_another_one_has_marked() {
+    on_each_database(async |room| {
+        let beside = room.beside();
+        room.app(&signal("crisis.signal", "cus_1", 5, r#","severity":"high""#)).await;
+        assert!(!beside.care.marks.contains("cus_1"));
+        beside.care.marks.set("cus_2", Some(NOW_MS + 1));
+        beside.care.marks.refresh(&room.database).await.unwrap();
+        assert_eq!(beside.care.marks.until_ms("cus_1"), room.care.marks.until_ms("cus_1"));
+        assert!(beside.care.marks.contains("cus_1") && beside.care.marks.contains("cus_2"));
+        // A mark that lasts longer here is not cut short.
+        beside.care.marks.set("cus_1", Some(UnixMs::MAX));
+        beside.care.marks.refresh(&room.database).await.unwrap();
+        assert_eq!(beside.care.marks.until_ms("cus_1"), Some(UnixMs::MAX));
+    })
+    .await;
+}

@@ -1,0 +1,282 @@
+//! `keepwell audit`: read, verify and export the audit trail.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    io::Write as _,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use clap::{Args, Subcommand};
+use keepwell_jobs::store::audit::{ChainEnd, Finding, Manifest, SealedKey, verify_file};
+use keepwell_workers::clock::{Clock as _, SystemClock};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    Context,
+    daemon::Operators,
+    failure::Failure,
+    filters::encoded,
+    say,
+    table::{Align, Table},
+};
+use crate::{api::instant::rfc3339, serve::key_ring};
+
+/// The audit trail.
+#[derive(Debug, Subcommand)]
+pub(super) enum AuditCommand {
+    /// Says whether the trail is as keepwell wrote it; exit code 1 and the first thing that is wrong if not
+    Verify {
+        /// An exported file instead of the running daemon's database. With `encryption.keys` configured as for the
+        /// daemon it is also certain who made it
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// Lists entries, newest first
+    List(ListArgs),
+    /// Writes the trail as lines of JSON with a manifest at the end, for `verify --file`
+    Export {
+        #[command(flatten)]
+        filter: FilterArgs,
+        /// Where to, instead of standard output
+        #[arg(long, short = 'o', value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+}
+
+/// Which entries.
+#[derive(Debug, Default, Args)]
+pub(super) struct FilterArgs {
+    /// Only since then: an instant such as 2027-01-31T12:00:00Z, or 90s, 15m, 36h, 7d ago
+    #[arg(long)]
+    since: Option<String>,
+    /// Only before then
+    #[arg(long)]
+    until: Option<String>,
+    /// Only about this customer, lane, job or key
+    #[arg(long)]
+    subject: Option<String>,
+    /// Only this action, such as access.changed, or all of a group: access, grace, crisis, lane, key
+    #[arg(long)]
+    action: Option<String>,
+    /// Only with this text in actor, action or subject
+    #[arg(long, short = 'q', value_name = "TEXT")]
+    search: Option<String>,
+}
+
+/// Which entries, and how many.
+#[derive(Debug, Default, Args)]
+pub(super) struct ListArgs {
+    #[command(flatten)]
+    filter: FilterArgs,
+    /// At most so many
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
+    limit: u32,
+    /// Goes on where a page ended: its `next`
+    #[arg(long)]
+    cursor: Option<String>,
+}
+
+impl FilterArgs {
+    fn asked(&self) -> BTreeMap<String, String> {
+        let pairs = [
+            ("since", &self.since),
+            ("until", &self.until),
+            ("subject", &self.subject),
+            ("action", &self.action),
+            ("q", &self.search),
+        ];
+        pairs.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?))).collect()
+    }
+
+    fn query(&self) -> String {
+        let pairs: Vec<String> =
+            self.asked().iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
+        pairs.join("&")
+    }
+}
+
+pub(super) async fn run(context: &Context, command: &AuditCommand) -> Result<(), Failure> {
+    match command {
+        AuditCommand::Verify { file: Some(file) } => verify_exported(context, file),
+        AuditCommand::Verify { file: None } => verify(context).await,
+        AuditCommand::List(args) => list(context, args).await,
+        AuditCommand::Export { filter, output } => export(context, filter, output.as_ref()).await,
+    }
+}
+
+async fn list(context: &Context, args: &ListArgs) -> Result<(), Failure> {
+    let operators = Operators::of(&context.client_config()?.config);
+    let cursor =
+        args.cursor.as_deref().map_or(String::new(), |cursor| format!("&cursor={}", encoded(cursor)));
+    let path = format!("/api/v1/audit?limit={}{cursor}&{}", args.limit, args.filter.query());
+    let page = operators.get(&path).await?;
+    context.print(&page, render_list);
+    if let (false, Some(next)) = (context.json, page["next"].as_str()) {
+        say(&format!("more: --cursor {next}"));
+    }
+    Ok(())
+}
+
+async fn verify(context: &Context) -> Result<(), Failure> {
+    let operators = Operators::of(&context.client_config()?.config);
+    let (mut blocks, mut entries) = (0, 0);
+    let mut from = None;
+    loop {
+        let query = from.map_or(String::new(), |from: i64| format!("?from={from}"));
+        let report = operators.get(&format!("/api/v1/audit/verify{query}")).await?;
+        blocks += report["blocks"].as_u64().unwrap_or(0);
+        entries += report["entries"].as_u64().unwrap_or(0);
+        from = report["next"].as_i64();
+        if from.is_some() && report["finding"].is_null() {
+            continue;
+        }
+        let unsealed = report["unsealed"].as_u64().unwrap_or(0);
+        let result = json!({
+            "whole": report["finding"].is_null(), "finding": report["finding"], "blocks": blocks,
+            "entries": entries, "unsealed": unsealed, "end": report["end"],
+        });
+        return told(context, &result);
+    }
+}
+
+fn verify_exported(context: &Context, file: &PathBuf) -> Result<(), Failure> {
+    let lines = fs::read_to_string(file)
+        .map_err(|error| Failure::because(format!("{} cannot be read", file.display()), error))?;
+    // Without a configuration the chain is checked all the same.
+    let keys = context.client_config().ok().and_then(|loaded| key_ring(&loaded.config).ok());
+    let report = verify_file(&lines, keys.as_ref());
+    if report.finding.is_none() && !report.authenticated {
+        say("hint: configure `encryption.keys` as for the daemon, or nobody can say who made this file");
+    }
+    let result = json!({
+        "whole": report.finding.is_none(), "finding": report.finding, "blocks": report.blocks,
+        "entries": report.entries, "unsealed": 0, "end": report.end, "authenticated": report.authenticated,
+        "filter": report.filter,
+    });
+    told(context, &result)
+}
+
+/// Prints what verifying came to; a failure if something is wrong.
+fn told(context: &Context, result: &Value) -> Result<(), Failure> {
+    context.print(result, render_verified);
+    if result["whole"] == true { Ok(()) } else { Err(Failure::Said) }
+}
+
+fn render_verified(result: &Value) -> String {
+    if let Ok(finding) = serde_json::from_value::<Finding>(result["finding"].clone()) {
+        let mut place = Vec::new();
+        for (word, value) in [("block", finding.block), ("position", finding.position)] {
+            place.extend(value.map(|value| format!("{word} {value}")));
+        }
+        place.extend(finding.entry.map(|id| format!("entry {id}")));
+        let problem = result["finding"]["problem"].as_str().unwrap_or_default();
+        return format!("the trail is not whole: {problem}, {}: {}\n", place.join(", "), finding.detail);
+    }
+    format!(
+        "{} entries in {} blocks are whole, {} of them wait for a block; the chain ends with block {} ({})\n",
+        result["entries"],
+        result["blocks"],
+        result["unsealed"],
+        result["end"]["block"],
+        result["end"]["hash"].as_str().unwrap_or_default()
+    )
+}
+
+async fn export(context: &Context, filter: &FilterArgs, output: Option<&PathBuf>) -> Result<(), Failure> {
+    let operators = Operators::of(&context.client_config()?.config);
+    let failed = |error| Failure::because("the export cannot be written", error);
+    let mut out: Box<dyn io::Write> = match output {
+        Some(path) => Box::new(io::BufWriter::new(private(path).map_err(failed)?)),
+        None => Box::new(io::stdout().lock()),
+    };
+    let (mut digest, mut lines) = (Sha256::new(), 0);
+    let mut from = String::new();
+    loop {
+        let page = operators.get(&format!("/api/v1/audit/export?{}{from}", filter.query())).await?;
+        for line in page["lines"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            let line = format!("{line}\n");
+            digest.update(&line);
+            lines += 1;
+            out.write_all(line.as_bytes()).map_err(failed)?;
+        }
+        if let Some(next) = page["next"].as_i64() {
+            from = format!("&from={next}");
+            continue;
+        }
+        let read = |error| Failure::because("the daemon answered something unexpected", error);
+        let end: ChainEnd = serde_json::from_value(page["end"].clone()).map_err(read)?;
+        let keys: Vec<SealedKey> = serde_json::from_value(page["keys"].clone()).map_err(read)?;
+        let exported_at = rfc3339(SystemClock.now_ms());
+        let sha256 = hex::encode(digest.finalize());
+        let manifest = Manifest { format: 1, exported_at, filter: filter.asked(), lines, sha256, end, keys };
+        return writeln!(out, "{}", manifest.line()).and_then(|()| out.flush()).map_err(failed);
+    }
+}
+
+/// A file that nobody else reads: an export tells of people what the database keeps sealed.
+fn private(path: &Path) -> io::Result<fs::File> {
+    let file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.set_permissions(fs::Permissions::from_mode(0o600))?;
+    Ok(file)
+}
+
+fn render_list(page: &Value) -> String {
+    let mut table = Table::new(&[
+        ("AT", Align::Left),
+        ("ACTION", Align::Left),
+        ("SUBJECT", Align::Left),
+        ("ACTOR", Align::Left),
+        ("REASON", Align::Left),
+        ("POSITION", Align::Right),
+    ]);
+    let text = |entry: &Value, name: &str| entry[name].as_str().unwrap_or_default().to_owned();
+    for entry in page["items"].as_array().into_iter().flatten() {
+        table.row([
+            text(entry, "at"),
+            text(entry, "action"),
+            text(entry, "subject"),
+            format!("{} {}", text(&entry["actor"], "kind"), text(&entry["actor"], "name")),
+            text(entry, "reason"),
+            entry["position"].as_i64().map(|position| position.to_string()).unwrap_or_default(),
+        ]);
+    }
+    format!("{}\n{} in all\n", table.text(), page["total"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_place() {
+        let finding = json!({
+            "problem": "entry_removed", "block": 3, "position": 17, "entry": null,
+            "detail": "the entry at this position is gone",
+        });
+        assert_eq!(
+            render_verified(&json!({ "whole": false, "finding": finding })),
+            "the trail is not whole: entry_removed, block 3, position 17: the entry at this position is gone\n"
+        );
+        let whole = json!({
+            "whole": true, "finding": null, "blocks": 2, "entries": 9, "unsealed": 1,
+            "end": { "block": 2, "hash": "ab" },
+        });
+        assert_eq!(
+            render_verified(&whole),
+            "9 entries in 2 blocks are whole, 1 of them wait for a block; the chain ends with block 2 (ab)\n"
+        );
+    }
+
+    #[test]
+    fn an_entry_is_one_line() {
+        let entry = json!({
+            "at": "2027-01-31T12:00:00.000Z", "action": "lane.paused", "subject": "crisis", "reason": "an\nupgrade",
+            "actor": { "kind": "operator", "name": "uid 0" }, "position": 7,
+        });
+        let text = render_list(&json!({ "items": [entry], "total": 1 }));
+        assert!(text.contains("lane.paused  crisis   operator uid 0  an upgrade         7\n"), "{text}");
+    }
+}

@@ -1,0 +1,194 @@
+//! Keeps the watch over crises (see [`CrisisWatch`](keepwell_jobs::watch::CrisisWatch)): what is not answered in time
+//! is escalated along the path of the crisis safety protocols. Granting waits for nothing; telling and recording, which
+//! ask the ledger, go on beside it.
+
+use std::{collections::VecDeque, time::Duration};
+
+use keepwell_jobs::{violation, watch::Missed};
+use keepwell_workers::{engine::Engine, job::NewJob, state::State};
+use tokio::{
+    sync::mpsc,
+    time::{MissedTickBehavior, interval, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{desk::CareDesk, watchers::Watchers};
+
+/// How often it is looked whether something late has been answered elsewhere, and what could not be recorded is tried
+/// again.
+const ROUND: Duration = Duration::from_secs(1);
+
+/// How long the ledger may take to say whether a crisis was answered, or to take a violation.
+const LEDGER_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// How often marks are read that other processes have made.
+const MARKS_ROUND: Duration = Duration::from_secs(5);
+
+/// How long that may take.
+const MARKS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Late crises that are looked after, at most; of more, the oldest are let go.
+const LATE_MAX: usize = 256;
+
+/// Late crises that wait to be told of, at most; more are told of at once and not looked after.
+const TOLD_MAX: usize = 4_096;
+
+/// Who keeps the watch.
+pub(super) struct Keeper {
+    pub(super) watchers: Watchers,
+    pub(super) engine: Engine,
+    pub(super) desk: CareDesk,
+    /// Answered late, and perhaps not yet.
+    late: VecDeque<Missed>,
+    /// What the ledger did not take.
+    unrecorded: VecDeque<NewJob>,
+    /// The ledger has not answered in this round, and is not waited for again before the next.
+    ledger_is_silent: bool,
+}
+
+/// What the ledger says about the answer to a crisis.
+enum Answer {
+    /// It was given so many milliseconds after the crisis came.
+    Given(i64),
+    /// Its job is dead.
+    Failed,
+    /// There is none yet, or nobody can say.
+    Missing,
+}
+
+impl Keeper {
+    pub(super) fn new(watchers: Watchers, engine: Engine, desk: CareDesk) -> Self {
+        let (late, unrecorded) = (VecDeque::new(), VecDeque::new());
+        Self { watchers, engine, desk, late, unrecorded, ledger_is_silent: false }
+    }
+
+    /// Keeps the watch until `stop`.
+    pub(super) async fn run(self, stop: CancellationToken) {
+        let (told, missed) = mpsc::channel(TOLD_MAX);
+        let watchers = self.watchers.clone();
+        let desk = self.desk.clone();
+        tokio::join!(
+            watchers.grant_in_time(told, stop.clone()),
+            refresh_marks(desk, stop.clone()),
+            self.escalate_all(missed, stop)
+        );
+    }
+
+    async fn escalate_all(mut self, mut told: mpsc::Receiver<Missed>, stop: CancellationToken) {
+        let mut rounds = interval(ROUND);
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                missed = told.recv() => match missed {
+                    Some(missed) => self.escalate(missed).await,
+                    None => return,
+                },
+                _ = rounds.tick() => self.look_after().await,
+            }
+        }
+    }
+
+    /// What 003 has done about a crisis that was not answered in time. The first steps, the bypass and with it the
+    /// access, were taken by the watch itself: the person has the basic set already.
+    async fn escalate(&mut self, missed: Missed) {
+        match self.answer(&missed).await {
+            // Another process has answered it in time.
+            Answer::Given(took_ms) if took_ms <= missed.limit_ms() => self.is_answered(&missed),
+            answer => {
+                let took_ms = self.took_ms(&missed, &answer);
+                self.watchers.tell_of(&missed, took_ms);
+                self.audit(missed, took_ms).await;
+            }
+        }
+    }
+
+    /// Has the violation recorded, which audits it (003: `audit_incident`). One whose crisis is not recorded yet waits
+    /// for that.
+    async fn audit(&mut self, missed: Missed, took_ms: i64) {
+        let Some(violation) = violation(&missed, took_ms) else { return };
+        self.record(violation).await;
+        if self.late.len() >= LATE_MAX {
+            self.late.pop_front();
+        }
+        self.late.push_back(missed);
+    }
+
+    /// Looks which late crises were answered by now, and records what could not be recorded before.
+    async fn look_after(&mut self) {
+        self.ledger_is_silent = false;
+        for missed in self.watchers.care.watch.recorded_late() {
+            let answer = self.answer(&missed).await;
+            let took_ms = self.took_ms(&missed, &answer);
+            self.audit(missed, took_ms).await;
+        }
+        for missed in std::mem::take(&mut self.late) {
+            match self.answer(&missed).await {
+                Answer::Given(_) => self.is_answered(&missed),
+                Answer::Missing => self.late.push_back(missed),
+                // What was granted stays.
+                Answer::Failed => {}
+            }
+        }
+        for job in std::mem::take(&mut self.unrecorded) {
+            self.record(job).await;
+        }
+        self.desk.catch_up().await;
+    }
+
+    fn is_answered(&self, missed: &Missed) {
+        if let Some(job) = missed.job {
+            self.watchers.care.watch.ended(job);
+        }
+    }
+
+    fn took_ms(&self, missed: &Missed, answer: &Answer) -> i64 {
+        let so_far_ms = self.watchers.clock.now_ms().saturating_sub(missed.since_ms);
+        if let Answer::Given(took_ms) = answer { *took_ms } else { so_far_ms }
+    }
+
+    async fn record(&mut self, job: NewJob) {
+        if !self.ledger_is_silent {
+            match timeout(LEDGER_TIMEOUT, self.engine.enqueue(job.clone())).await {
+                Ok(Ok(_)) => return,
+                _ => self.ledger_is_silent = true,
+            }
+        }
+        if self.unrecorded.len() < LATE_MAX {
+            self.unrecorded.push_back(job);
+        } else {
+            tracing::error!("a violation of a crisis' time is not recorded: too many wait for that");
+        }
+    }
+
+    async fn answer(&mut self, missed: &Missed) -> Answer {
+        let Some(job) = missed.job.filter(|_| !self.ledger_is_silent) else { return Answer::Missing };
+        let Ok(Ok(shown)) = timeout(LEDGER_TIMEOUT, self.engine.ledger().show(job)).await else {
+            self.ledger_is_silent = true;
+            return Answer::Missing;
+        };
+        match shown.map(|(view, _)| (view.state, view.finished_at_ms, view.created_at_ms)) {
+            Some((State::Dead, ..)) => Answer::Failed,
+            Some((State::Done | State::Cancelled, Some(finished_ms), created_ms)) => {
+                Answer::Given(finished_ms.saturating_sub(created_ms.min(missed.since_ms)))
+            }
+            _ => Answer::Missing,
+        }
+    }
+}
+
+/// Learns of the people whom other processes have marked: the one that takes events need not be the one that runs jobs.
+async fn refresh_marks(desk: CareDesk, stop: CancellationToken) {
+    let mut rounds = interval(MARKS_ROUND);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = rounds.tick() => {}
+        }
+        // Whoever is marked stays so meanwhile, and the next round is not far.
+        if !matches!(timeout(MARKS_TIMEOUT, desk.refresh_marks()).await, Ok(Ok(()))) {
+            tracing::debug!("the marks of other processes cannot be read now");
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! What puts crises on the watch and takes them off, and grants in time what the watch grants.
+
+use std::{sync::Arc, time::Duration};
+
+use keepwell_jobs::{
+    Care,
+    watch::{ESCALATION_PATH, Missed, Ticket, recorded_urgency, urgency},
+};
+use keepwell_workers::{
+    clock::{SharedClock, UnixMs},
+    job::{Job, NewJob, Recorded},
+    lane::Lane,
+    observer::{Observer, RunEnded},
+};
+use tokio::{
+    sync::{
+        Notify,
+        mpsc::{self, error::TrySendError},
+    },
+    time::sleep,
+};
+use tokio_util::sync::CancellationToken;
+
+/// How long nothing is looked at, at most, should the machine's clock jump.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// What puts crises on the watch and takes them off. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Watchers {
+    pub(super) care: Care,
+    pub(super) clock: SharedClock,
+    wake: Arc<Notify>,
+    metrics: Arc<dyn Observer>,
+}
+
+impl Watchers {
+    /// Watches crises of `care`, and tells `metrics` of every run.
+    pub(super) fn new(care: &Care, clock: SharedClock, metrics: Arc<dyn Observer>) -> Self {
+        Self { care: care.clone(), clock, wake: Arc::default(), metrics }
+    }
+
+    /// Puts the crisis that `job` tells of on the watch, if it does.
+    pub(super) fn begin(&self, job: &NewJob) -> Option<Watched> {
+        let (customer, severity) = urgency(job)?;
+        let ticket = self.care.watch.begin(customer, severity, self.clock.now_ms());
+        self.wake.notify_one();
+        Some(Watched { watchers: self.clone(), ticket: Some(ticket) })
+    }
+
+    /// Grants the basic set the moment a crisis is late, however long telling of the others takes, and hands over who
+    /// they are.
+    pub(super) async fn grant_in_time(&self, told: mpsc::Sender<Missed>, stop: CancellationToken) {
+        loop {
+            let now_ms = self.clock.now_ms();
+            let due_ms = self.care.watch.next_deadline_ms().unwrap_or(UnixMs::MAX);
+            let pause_ms = u64::try_from(due_ms.saturating_sub(now_ms)).unwrap_or(0);
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.wake.notified() => {}
+                () = sleep(Duration::from_millis(pause_ms).min(PAUSE_MAX)) => {}
+            }
+            for missed in self.care.watch.overdue(self.clock.now_ms()) {
+                self.care.tallies.granted_from_memory();
+                if let Err(TrySendError::Full(missed) | TrySendError::Closed(missed)) = told.try_send(missed)
+                {
+                    self.tell_of(&missed, missed.limit_ms());
+                }
+            }
+        }
+    }
+
+    /// Says aloud that a crisis is late (003: `notify_crisis_team`).
+    pub(super) fn tell_of(&self, missed: &Missed, took_ms: i64) {
+        self.care.tallies.response_missed();
+        tracing::error!(
+            alert = "crisis_response_time_violation",
+            job.id = missed.job.map(tracing::field::display),
+            severity = missed.severity.name(),
+            response_time_ms = took_ms,
+            threshold_ms = missed.limit_ms(),
+            therapeutic_impact = "potential_interruption",
+            action_required = "immediate_escalation",
+            escalation_path = ?ESCALATION_PATH,
+            "a crisis is not answered within its time"
+        );
+    }
+
+    /// Nothing answers the crisis that `job` tells of, if it does: the person has the basic set at least.
+    fn failed(&self, job: &Job) {
+        let Some((customer, severity)) = recorded_urgency(job) else { return };
+        let granted = self.care.watch.failed(job.id, customer, severity, self.clock.now_ms());
+        let Some(granted) = granted else { return };
+        self.care.tallies.granted_from_memory();
+        tracing::error!(
+            alert = "crisis_not_answered",
+            job.id = %job.id,
+            job.kind = &*job.kind,
+            severity = severity.name(),
+            level = granted.level.name(),
+            until_ms = granted.until_ms,
+            "a crisis could not be answered; the basic set is granted from memory"
+        );
+    }
+}
+
+impl Observer for Watchers {
+    fn run_ended(&self, ended: &RunEnded<'_>) {
+        self.metrics.run_ended(ended);
+        match ended.outcome {
+            "done" | "nothing_owed" | "cancel" if ended.job.lane == Lane::Crisis => {
+                self.care.watch.ended(ended.job.id);
+            }
+            "dead" => self.failed(ended.job),
+            _ => {}
+        }
+    }
+}
+
+/// A crisis on the watch that is being recorded. Dropped before it was, it is refused: the person is granted the basic
+/// set from memory.
+pub(super) struct Watched {
+    watchers: Watchers,
+    ticket: Option<Ticket>,
+}
+
+impl Watched {
+    /// It was recorded.
+    pub(super) fn recorded(mut self, recorded: Recorded) {
+        if let Some(ticket) = self.ticket.take() {
+            self.watchers.care.watch.recorded(ticket, recorded.id, recorded.duplicate);
+        }
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let Some(ticket) = self.ticket.take() else { return };
+        let Watchers { care, clock, .. } = &self.watchers;
+        if let Some(granted) = care.watch.refused(ticket, clock.now_ms()) {
+            care.tallies.granted_from_memory();
+            let (level, until_ms) = (granted.level.name(), granted.until_ms);
+            tracing::error!(
+                alert = "crisis_not_recorded",
+                level,
+                until_ms,
+                "a crisis could not be recorded; the basic set is granted from memory"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keepwell_config::TIERS_TOML;
+    use keepwell_jobs::{care::tiers::Tiers, kinds, marks::Marks};
+    use keepwell_workers::{
+        clock::ManualClock,
+        id::JobId,
+        observer::Unobserved,
+        seal::{KeyRing, SealingKey},
+    };
+    use zeroize::Zeroizing;
+
+    use super::*;
+
+    fn ended(watchers: &Watchers, kind: &str, lane: Lane, outcome: &'static str) {
+        let job = Job {
+            id: JobId::new(1),
+            kind: kind.into(),
+            lane,
+            dedupe_key: None,
+            subject: Some("cus_1".to_owned()),
+            payload: "{".into(),
+            attempts: 0,
+            created_ms: 0,
+            trace: None,
+        };
+        let ran = Duration::ZERO;
+        watchers.run_ended(&RunEnded { job: &job, outcome, waited: ran, ran });
+    }
+
+    #[test]
+    fn a_crisis_that_nothing_answers_opens_the_basic_set() {
+        let keys = KeyRing::new(SealingKey::new("test", &Zeroizing::new([7; 32])), []);
+        let care = Care::new(Tiers::from_toml(TIERS_TOML).unwrap(), Marks::default(), keys);
+        let watchers = Watchers::new(&care, ManualClock::at(0), Arc::new(Unobserved));
+        ended(&watchers, kinds::CRISIS_SIGNALLED, Lane::Crisis, "retry");
+        ended(&watchers, kinds::INVOICE_PAYMENT_FAILED, Lane::Standard, "dead");
+        ended(&watchers, kinds::CRISIS_ANSWERED_LATE, Lane::Crisis, "dead");
+        assert_eq!(care.watch.granted("cus_1", 1), None);
+        ended(&watchers, kinds::CRISIS_SIGNALLED, Lane::Crisis, "dead");
+        assert!(care.watch.granted("cus_1", 1).is_some());
+        assert_eq!(care.tallies.granted(), 1);
+    }
+}

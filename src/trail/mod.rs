@@ -1,0 +1,136 @@
+//! The audit trail as the daemon uses it: what operators do and what was refused is written here, and [`keeper`] seals
+//! it, lets go what is old enough, and seals everything again when keys are rotated. What the trail is made of is in
+//! `jobs/src/store/audit/`.
+
+pub mod keeper;
+mod witness;
+
+use std::{fmt, path::Path, sync::Arc};
+
+use async_trait::async_trait;
+use keepwell_jobs::store::{
+    audit::{self, AuditEntry, AuditFilter, AuditPage, ExportPage, Report, Verifier},
+    rotation::{KeyUse, Progress, Rotation, key_use},
+};
+use keepwell_workers::{
+    clock::SharedClock,
+    database::{Database, Durability, Note, Transaction, turn::Urgency},
+    handler::ApplyError,
+    id::JobId,
+    seal::KeyRing,
+};
+use serde_json::json;
+
+use witness::Witness;
+
+/// Why the trail could not be asked or written.
+pub type TrailError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The trail in one database. Cheap to clone.
+#[derive(Clone)]
+pub struct Trail {
+    database: Database,
+    keys: KeyRing,
+    clock: SharedClock,
+    witness: Arc<Witness>,
+}
+
+impl Trail {
+    /// The trail in `database`, its details sealed with `keys`; the end of its chain is noted in `state_dir`.
+    pub fn new(database: Database, keys: KeyRing, clock: SharedClock, state_dir: &Path) -> Self {
+        Self { database, keys, clock, witness: Arc::new(Witness::in_directory(state_dir)) }
+    }
+
+    /// Writes `entry` in a transaction of its own; it is on disk when this returns.
+    pub async fn record(&self, entry: &AuditEntry) -> Result<(), TrailError> {
+        self.record_all(std::slice::from_ref(entry)).await
+    }
+
+    async fn record_all(&self, entries: &[AuditEntry]) -> Result<(), TrailError> {
+        let now_ms = self.clock.now_ms();
+        let mut transaction = self.database.begin(Urgency::General, Durability::Durable, now_ms).await?;
+        for entry in entries {
+            audit::append(&mut transaction, entry).await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// A page of entries, newest first.
+    pub async fn list(
+        &self,
+        filter: &AuditFilter,
+        cursor: Option<JobId>,
+        limit: u32,
+    ) -> Result<AuditPage, TrailError> {
+        Ok(audit::list(&self.database, &self.keys, filter, cursor, limit).await?)
+    }
+
+    /// Looks through up to `blocks_max` blocks from number `from` on.
+    pub async fn verify(&self, from: Option<i64>, blocks_max: i64) -> Result<Report, TrailError> {
+        let witness = self.witness.read();
+        let verifier = Verifier::new(self.database.clone(), self.keys.clone());
+        Ok(verifier.page(from, blocks_max, witness.as_ref(), self.clock.now_ms()).await?)
+    }
+
+    /// A piece of an export, from block `from` on.
+    pub async fn export(&self, filter: &AuditFilter, from: Option<i64>) -> Result<ExportPage, TrailError> {
+        Ok(audit::export(&self.database, &self.keys, filter, from).await?)
+    }
+
+    /// Begins to seal everything with the first key.
+    pub async fn rotate_keys(&self, operator: &str) -> Result<Progress, TrailError> {
+        Ok(self.rotation().start(operator).await?)
+    }
+
+    /// Which keys have sealed what, and how far the last rotation has come.
+    pub async fn keys(&self) -> Result<KeysView, TrailError> {
+        Ok(KeysView {
+            ring: self.keys.ids().map(str::to_owned).collect(),
+            used: key_use(&self.database).await?,
+            rotation: self.rotation().progress().await?,
+        })
+    }
+
+    /// How far the last rotation has come.
+    pub async fn rotation_progress(&self) -> Result<Option<Progress>, TrailError> {
+        Ok(self.rotation().progress().await?)
+    }
+
+    fn rotation(&self) -> Rotation {
+        Rotation::new(self.database.clone(), self.keys.clone(), self.clock.clone())
+    }
+}
+
+/// The keys of the ring and what they have sealed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeysView {
+    /// The ids of the ring's keys, the one that seals first.
+    pub ring: Vec<String>,
+    /// What each key has sealed, those that are in no ring any more included.
+    pub used: Vec<KeyUse>,
+    /// The last rotation.
+    pub rotation: Option<Progress>,
+}
+
+impl fmt::Debug for Trail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trail").field("witness", &self.witness).finish_non_exhaustive()
+    }
+}
+
+/// An entry to be written together with an effect, with how many jobs that changed.
+#[derive(Debug)]
+pub struct EntryNote(pub AuditEntry);
+
+#[async_trait]
+impl Note for EntryNote {
+    async fn write(&self, transaction: &mut Transaction, changed: u64) -> Result<(), ApplyError> {
+        let mut entry = self.0.clone();
+        let after = entry.after.get_or_insert_with(|| json!({}));
+        if let Some(after) = after.as_object_mut() {
+            after.insert("jobs".to_owned(), changed.into());
+        }
+        audit::append(transaction, &entry).await
+    }
+}

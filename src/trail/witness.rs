@@ -1,0 +1,52 @@
+//! The end of the chain, noted outside the database: whoever cuts the tail off there and puts an older head in its
+//! place does not reach this.
+
+use std::{
+    fs, io,
+    io::Write as _,
+    path::{Path, PathBuf},
+};
+
+use keepwell_jobs::store::audit::ChainEnd;
+
+/// A file with the last end of the chain that this daemon has seen.
+#[derive(Debug)]
+pub(super) struct Witness {
+    path: PathBuf,
+}
+
+impl Witness {
+    pub(super) fn in_directory(directory: &Path) -> Self {
+        Self { path: directory.join("audit.end") }
+    }
+
+    /// `None` before the first block, and if the file cannot be read.
+    pub(super) fn read(&self) -> Option<ChainEnd> {
+        serde_json::from_slice(&fs::read(&self.path).ok()?).ok()
+    }
+
+    /// Notes `end` in the place of the one before.
+    pub(super) fn note(&self, end: &ChainEnd) -> io::Result<()> {
+        let beside = self.path.with_extension("end.new");
+        let mut file = fs::File::create(&beside)?;
+        file.write_all(&serde_json::to_vec(end)?)?;
+        fs::rename(&beside, &self.path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_that_was_noted_last_is_read_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let witness = Witness::in_directory(directory.path());
+        assert_eq!(witness.read(), None);
+        for block in [1, 2] {
+            let end = ChainEnd { block, hash: "00".repeat(32) };
+            witness.note(&end).unwrap();
+            assert_eq!(witness.read(), Some(end));
+        }
+    }
+}
