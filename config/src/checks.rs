@@ -15,7 +15,7 @@ use crate::{
     problem::Problem,
     schema::{Bounds, Field, field, fields},
     suggest::{did_you_mean, nearest},
-    values::{Environment, WebhookSecret},
+    values::{Environment, HttpUrl, WebhookSecret},
 };
 
 /// Shorter tokens could be guessed by somebody who has a while to try.
@@ -125,6 +125,11 @@ fn is_made_up(value: &Value) -> bool {
 pub(crate) fn check_together(config: &Config, merged: &Merged) -> Vec<Problem> {
     let mut problems = check_secrets(config);
     problems.extend(check_places(config));
+    if config.notify.url.is_some() != config.notify.token.is_some() {
+        let what = "the gateway needs an address (notify.url) and a token (notify.token), and one of them is missing";
+        let key = if config.notify.url.is_some() { "notify.token" } else { "notify.url" };
+        problems.push(Problem::of(key, what, "set both, or neither"));
+    }
     if config.pool.crisis_slots >= config.pool.slots {
         let what = format!(
             "{} of {} slots would leave none for other work",
@@ -256,6 +261,10 @@ fn check_strength(config: &Config) -> Vec<Problem> {
     if config.stripe.api_base.is_readable_on_the_way() {
         let what = "the API key would travel unencrypted, which production refuses";
         problems.push(Problem::of("stripe.api_base", what, "use an https:// address"));
+    }
+    if config.notify.url.as_ref().is_some_and(HttpUrl::is_readable_on_the_way) {
+        let what = "what people are told would travel unencrypted, which production refuses";
+        problems.push(Problem::of("notify.url", what, "use an https:// address"));
     }
     problems
 }

@@ -12,6 +12,7 @@ use crate::{
         document::AccessDocument,
         emergency::{Emergency, Granted},
         facts::Facts,
+        message::Message,
         severity::EmergencyLevel,
     },
     store,
@@ -61,5 +62,8 @@ pub fn access_without_database(care: &Care, customer: &str, now_ms: UnixMs) -> A
 
 fn document(care: &Care, facts: Facts, emergency: &Emergency, now_ms: UnixMs) -> AccessDocument {
     let facts = Facts { definitions: care.definitions, ..facts };
-    access::access_in(&facts, &care.tiers, &care.resources, emergency, now_ms)
+    let locale = facts.home.locale();
+    let document = access::access_in(&facts, &care.tiers, care.lines.of_locale(locale), emergency, now_ms);
+    let message = Message::with(&document, &care.templates, locale);
+    AccessDocument { message, ..document }
 }

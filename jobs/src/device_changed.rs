@@ -42,7 +42,14 @@ impl Handler for DeviceChanged {
         let removed = signal.signal_type == "device.removed";
         let stated_ms = signal.stated_ms.unwrap_or(job.created_ms).min(job.created_ms);
         let details: &[u8] = if removed { b"{}" } else { signal.data.as_str().as_bytes() };
-        taught(transaction, &signal.customer, &self.0, |_| {}).await?;
+        let [locale, zone, zone_camel] = signal.data.fields(["locale", "time_zone", "timeZone"]);
+        let (locale, zone) = (locale.and_then(Json::text), zone.or(zone_camel).and_then(Json::text));
+        taught(transaction, &signal.customer, &self.0, |facts| {
+            if !removed {
+                facts.home.stated(locale.as_deref(), zone.as_deref(), stated_ms);
+            }
+        })
+        .await?;
         let which = (&*signal.customer, &*device);
         keep_device(transaction, &self.0.keys, which, removed, stated_ms, details).await?;
         Ok(Outcome::Done)

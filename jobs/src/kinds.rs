@@ -32,3 +32,11 @@ pub const SIGNAL_RECORDED: &str = "app.signal_recorded";
 pub const CRISIS_ANSWERED_LATE: &str = "care.crisis_answered_late";
 /// A crisis of nobody, to see how fast it is answered.
 pub const CRISIS_REHEARSED: &str = "care.crisis_rehearsed";
+/// A grace period ends, or is about to.
+pub const GRACE_DUE: &str = "care.grace_due";
+/// Words for a person.
+pub const MESSAGE: &str = "care.message";
+/// Somebody is in a crisis: whom to tell?
+pub const CONTACTS_DUE: &str = "care.contacts_due";
+/// Words for an emergency contact.
+pub const CONTACT_TOLD: &str = "care.contact_told";

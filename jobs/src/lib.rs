@@ -12,29 +12,35 @@ mod intake_error;
 pub mod json;
 pub mod kinds;
 pub mod marks;
+pub mod outbound;
 pub mod signal;
 pub mod stripe;
 pub mod tallies;
 pub mod watch;
 
 mod event;
+mod follow_ups;
 
 mod assessment_completed;
 mod confirm_subscription;
+mod contact_told;
+mod contacts_due;
 mod crisis_answered_late;
 mod crisis_rehearsed;
 mod crisis_resolved;
 mod crisis_signalled;
 mod device_changed;
 mod event_recorded;
+mod grace_due;
 mod invoice_settled;
+mod message_sent;
 mod payment_method_saved;
 mod person_data_updated;
 mod safety_event;
 mod subscription_changed;
 
 pub mod access_query;
-pub mod outbound;
+pub mod grace_watch;
 pub mod store;
 
 pub use crisis_answered_late::violation;
@@ -46,11 +52,13 @@ use keepwell_workers::{database::MigrationFile, handler::Handler, seal::KeyRing}
 
 use care::{
     definitions::Definitions,
+    lines::CrisisLines,
     resources::{CRISIS_RESOURCES, CrisisResources},
+    templates::Templates,
     tiers::Tiers,
 };
 use marks::Marks;
-use outbound::stripe::StripeClient;
+use outbound::{notify::Notifier, stripe::StripeClient};
 use store::{FactsMemory, SwitchMemory};
 use tallies::Tallies;
 use watch::CrisisWatch;
@@ -78,6 +86,12 @@ pub struct Care {
     pub watch: CrisisWatch,
     /// What is counted.
     pub tallies: Arc<Tallies>,
+    /// Whom to turn to, by country.
+    pub lines: Arc<CrisisLines>,
+    /// What people in need read.
+    pub templates: Templates,
+    /// What brings words to people; `None` if nobody is told anything.
+    pub notifier: Option<Notifier>,
 }
 
 impl Care {
@@ -94,6 +108,9 @@ impl Care {
             switches: SwitchMemory::default(),
             watch: CrisisWatch::default(),
             tallies: Arc::default(),
+            lines: Arc::default(),
+            templates: Templates::default(),
+            notifier: None,
         }
     }
 
@@ -104,10 +121,29 @@ impl Care {
         Self { stripe: stripe.into(), ..self }
     }
 
-    /// The same with `resources` to turn to.
+    /// The same with `resources` to turn to, wherever somebody is.
     #[must_use]
     pub fn with_resources(self, resources: CrisisResources) -> Self {
-        Self { resources: Arc::new(resources), ..self }
+        let lines = Arc::new(CrisisLines::only(resources.clone()));
+        Self { resources: Arc::new(resources), lines, ..self }
+    }
+
+    /// The same with `lines` to turn to, by country.
+    #[must_use]
+    pub fn with_lines(self, lines: CrisisLines) -> Self {
+        Self { lines: Arc::new(lines), ..self }
+    }
+
+    /// The same with `templates` for what people read.
+    #[must_use]
+    pub fn with_templates(self, templates: Templates) -> Self {
+        Self { templates, ..self }
+    }
+
+    /// The same with `notifier` to bring words to people.
+    #[must_use]
+    pub fn with_notifier(self, notifier: Notifier) -> Self {
+        Self { notifier: Some(notifier), ..self }
     }
 
     /// The same, with `high_limit_ms` to answer a high crisis, and as much more or less for others as the protocols
@@ -143,6 +179,10 @@ pub fn handlers(care: &Care) -> Vec<Arc<dyn Handler>> {
         Arc::new(event_recorded::Recorded(kinds::SIGNAL_RECORDED)),
         Arc::new(crisis_answered_late::CrisisAnsweredLate(care.clone())),
         Arc::new(crisis_rehearsed::CrisisRehearsed(care.clone())),
+        Arc::new(grace_due::GraceDue(care.clone())),
+        Arc::new(message_sent::MessageSent(care.clone())),
+        Arc::new(contacts_due::ContactsDue(care.clone())),
+        Arc::new(contact_told::ContactTold(care.clone())),
     ]
 }
 
@@ -166,6 +206,12 @@ pub fn migrations() -> Vec<MigrationFile> {
             name: "emergency",
             sqlite: include_str!("../../migrations/sqlite/0004_emergency.sql"),
             postgres: include_str!("../../migrations/postgres/0004_emergency.sql"),
+        },
+        MigrationFile {
+            version: 5,
+            name: "outreach",
+            sqlite: include_str!("../../migrations/sqlite/0005_outreach.sql"),
+            postgres: include_str!("../../migrations/postgres/0005_outreach.sql"),
         },
         MigrationFile {
             version: 6,

@@ -1,15 +1,16 @@
-//! `GET /v1/crisis-resources`: where to find help at once. No token, no database, no computation.
+//! `GET /v1/crisis-resources`: where to find help at once. No token, no database, no computation: the answer for every
+//! country is made beforehand. Which one it is, `?country=` says, else `Accept-Language`; there is always one.
 
 use std::sync::Arc;
 
 use axum::{
     body::Body,
-    extract::State,
+    extract::{RawQuery, State},
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use keepwell_config::settings::CrisisResources;
+use keepwell_jobs::care::resources::CrisisResources;
 use sha2::{Digest as _, Sha256};
 
 use super::state::ApiState;
@@ -38,7 +39,9 @@ impl CrisisResourcesAnswer {
 
     fn respond(&self, headers: &HeaderMap) -> Response {
         let known = headers.get_all(header::IF_NONE_MATCH).iter().any(|value| self.is_named_in(value));
-        let caching = [(header::ETAG, self.etag.clone()), (header::CACHE_CONTROL, KEPT)];
+        let vary = HeaderValue::from_static("accept-language");
+        let caching =
+            [(header::ETAG, self.etag.clone()), (header::CACHE_CONTROL, KEPT), (header::VARY, vary)];
         if known {
             return (StatusCode::NOT_MODIFIED, caching).into_response();
         }
@@ -54,9 +57,19 @@ impl CrisisResourcesAnswer {
     }
 }
 
-pub(super) async fn get(State(state): State<Arc<ApiState>>, headers: HeaderMap) -> Response {
+pub(super) async fn get(
+    State(state): State<Arc<ApiState>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
     state.metrics.answered_crisis_resources();
-    state.crisis_resources.respond(&headers)
+    let languages = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
+    state.crisis_resources.of(country(query.as_deref()), languages).respond(&headers)
+}
+
+/// The country that a query names. Any other query is one without: nobody is refused help for a slip.
+fn country(query: Option<&str>) -> Option<&str> {
+    query?.split('&').find_map(|pair| pair.strip_prefix("country="))
 }
 
 #[cfg(test)]
@@ -70,7 +83,13 @@ mod tests {
             "hotline": "988", "text": "988", "chat_url": "https://988lifeline.org/chat/",
             "international": "+1-800-273-8255",
         });
-        CrisisResourcesAnswer::of(&serde_json::from_value(resources).unwrap())
+        let text = |name: &str| resources[name].as_str().unwrap().to_owned().into();
+        CrisisResourcesAnswer::of(&CrisisResources {
+            hotline: text("hotline"),
+            text: text("text"),
+            chat_url: text("chat_url"),
+            international: text("international"),
+        })
     }
 
     #[tokio::test]

@@ -29,6 +29,7 @@ pub use listen::{BindError, OperatorsListener};
 pub use operator_name::OperatorName;
 pub use operators::operators;
 pub use public::public;
+pub(crate) use state::ApiParts;
 pub use state::{AccessReader, ApiState};
 
 async fn not_found() -> Problem {

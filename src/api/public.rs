@@ -131,4 +131,29 @@ mod tests {
         assert_eq!((answer.status, &answer.json()["hotline"]), (StatusCode::OK, &"988".into()));
         assert_eq!(api.state.metrics.crisis_resources_answered(), 1);
     }
+
+    #[tokio::test]
+    async fn help_is_told_as_it_can_be_dialled_where_somebody_is() {
+        let api = Api::start(Reader::Silent).await;
+        for (query, languages, hotline) in [
+            ("?country=AT", None, "142"),
+            ("?country=at", Some("de-DE"), "142"),
+            ("", Some("de-DE,de;q=0.9"), "0800 111 0 111"),
+            ("?country=ZZ&x=1", None, "988"),
+            ("?country=%00&&&country", Some("\t"), "988"),
+            ("?country", Some("fr-FR"), "3114"),
+        ] {
+            let mut request = get(&format!("/v1/crisis-resources{query}"));
+            if let Some(languages) = languages {
+                request.headers_mut().insert(header::ACCEPT_LANGUAGE, languages.parse().unwrap());
+            }
+            let answer = api.public(request).await;
+            assert_eq!(
+                (answer.status, &answer.json()["hotline"]),
+                (StatusCode::OK, &hotline.into()),
+                "{query}"
+            );
+            assert_eq!(answer.headers[header::VARY], "accept-language");
+        }
+    }
 }

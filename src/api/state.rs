@@ -4,7 +4,13 @@ use std::{error::Error, fmt, sync::Arc};
 
 use async_trait::async_trait;
 use keepwell_config::{Config, values::Secret};
-use keepwell_jobs::care::document::AccessDocument;
+use keepwell_jobs::{
+    care::{
+        document::AccessDocument,
+        lines::{ByCountry, CrisisLines},
+    },
+    store::NoticeCount,
+};
 use keepwell_workers::{clock::SharedClock, engine::Engine};
 
 use super::{
@@ -18,6 +24,27 @@ use crate::{telemetry::Metrics, trail::Trail};
 pub trait AccessReader: Send + Sync + 'static {
     /// What `customer` may use now. Somebody unknown may use the floor.
     async fn access(&self, customer: &str) -> Result<AccessDocument, Box<dyn Error + Send + Sync>>;
+
+    /// What became of emergency contacts in the last ninety days, of all people together.
+    async fn contact_counts(&self) -> Result<Vec<NoticeCount>, Box<dyn Error + Send + Sync>>;
+}
+
+/// What the daemon is built of, as far as the API answers from it.
+pub(crate) struct ApiParts<'p> {
+    /// The running engine.
+    pub(crate) engine: Engine,
+    /// Who knows what a person may use.
+    pub(crate) access: Arc<dyn AccessReader>,
+    /// Who switches, and knows what is true without the database.
+    pub(crate) desk: Arc<dyn EmergencyDesk>,
+    /// What is measured.
+    pub(crate) metrics: Arc<Metrics>,
+    /// What time it is.
+    pub(crate) clock: SharedClock,
+    /// The audit trail.
+    pub(crate) trail: Trail,
+    /// Whom to turn to, by country.
+    pub(crate) lines: &'p CrisisLines,
 }
 
 /// What every answer of the API is made from.
@@ -38,8 +65,8 @@ pub struct ApiState {
     pub(crate) access_tokens: BearerTokens,
     /// Who may switch in an emergency.
     pub(crate) emergency_tokens: BearerTokens,
-    /// Where to find help.
-    pub(crate) crisis_resources: CrisisResourcesAnswer,
+    /// Where to find help, by country.
+    pub(crate) crisis_resources: ByCountry<CrisisResourcesAnswer>,
     /// The comparison of lanes and ledger that operators ask for.
     pub(crate) rebuild: Rebuild,
     /// What `/health` calls its environment.
@@ -49,16 +76,9 @@ pub struct ApiState {
 }
 
 impl ApiState {
-    /// The state of an API over `engine`, set up as `config` says.
-    pub fn new(
-        engine: Engine,
-        access: Arc<dyn AccessReader>,
-        desk: Arc<dyn EmergencyDesk>,
-        metrics: Arc<Metrics>,
-        clock: SharedClock,
-        trail: Trail,
-        config: &Config,
-    ) -> Arc<Self> {
+    /// The state of an API over `parts`, set up as `config` says.
+    pub(crate) fn new(parts: ApiParts<'_>, config: &Config) -> Arc<Self> {
+        let ApiParts { engine, access, desk, metrics, clock, trail, lines } = parts;
         Arc::new(Self {
             engine,
             access,
@@ -68,7 +88,7 @@ impl ApiState {
             trail,
             access_tokens: BearerTokens::new(config.access.tokens.iter().map(Secret::expose)),
             emergency_tokens: BearerTokens::new(config.emergency.token.iter().map(Secret::expose)),
-            crisis_resources: CrisisResourcesAnswer::of(&config.crisis_resources),
+            crisis_resources: lines.map(CrisisResourcesAnswer::of),
             rebuild: Rebuild::default(),
             environment: config.environment_label().to_owned(),
             stripe_configured: config.stripe.api_key.is_some(),

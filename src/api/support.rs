@@ -10,8 +10,14 @@ use http_body_util::BodyExt as _;
 use keepwell_config::{Config, Loaded, Purpose, Sources, TIERS_TOML};
 use keepwell_jobs::{
     Care,
-    care::{document::AccessDocument, tiers::Tiers},
+    care::{
+        document::AccessDocument,
+        lines::{CRISIS_LINES_TOML, CrisisLines},
+        resources::CRISIS_RESOURCES,
+        tiers::Tiers,
+    },
     marks::Marks,
+    store::NoticeCount,
 };
 use keepwell_workers::{
     clock::ManualClock,
@@ -25,7 +31,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tower::ServiceExt as _;
 
-use super::{AccessReader, ApiState, operators, public};
+use super::{AccessReader, ApiParts, ApiState, operators, public};
 use crate::{receiver::stats::ReceiverStats, telemetry::Metrics, trail::Trail};
 
 /// What the clock shows.
@@ -52,6 +58,19 @@ impl AccessReader for Reader {
             Reader::Answers => {
                 Ok(AccessDocument { tier: "premium".to_owned(), ..AccessDocument::floor(customer, NOW_MS) })
             }
+            Reader::Fails => Err("the database is on fire".into()),
+            Reader::Silent => std::future::pending().await,
+        }
+    }
+
+    async fn contact_counts(&self) -> Result<Vec<NoticeCount>, Box<dyn Error + Send + Sync>> {
+        let count = |result: &str, reason: Option<&str>, count| NoticeCount {
+            result: result.to_owned(),
+            reason: reason.map(str::to_owned),
+            count,
+        };
+        match self {
+            Reader::Answers => Ok(vec![count("notified", None, 2), count("skipped", Some("severity"), 3)]),
             Reader::Fails => Err("the database is on fire".into()),
             Reader::Silent => std::future::pending().await,
         }
@@ -112,7 +131,10 @@ impl Api {
         let engine = Engine::start(parts, &options).unwrap();
         let care = Care::new(Tiers::from_toml(TIERS_TOML).unwrap(), Marks::new(clock.clone()), keys);
         let desk = crate::serve::desk(database, &care, engine.clone(), clock.clone());
-        let state = ApiState::new(engine, Arc::new(reader), desk, metrics, clock, trail, &loaded.config);
+        let lines = CrisisLines::from_toml(CRISIS_LINES_TOML, CRISIS_RESOURCES).unwrap();
+        let access = Arc::new(reader);
+        let parts = ApiParts { engine, access, desk, metrics, clock, trail, lines: &lines };
+        let state = ApiState::new(parts, &loaded.config);
         Self { state, _directory: directory }
     }
 

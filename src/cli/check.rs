@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     api::BindError,
-    serve::{database_url, drop_paths, key_ring},
+    serve::{ServeError, crisis_lines, database_url, drop_paths, key_ring, notifier, templates},
 };
 
 /// How long each of the others may take to answer.
@@ -56,6 +56,8 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
         Finding::of("configuration", Ok(configuration(&loaded))),
         Finding::of("tiers", tiers(config)),
         Finding::of("privacy", privacy(config)),
+        Finding::of("words", words(config)),
+        Finding::of("gateway", gateway(config)),
         Finding::of("database", database(config).await),
         Finding::of("redis", redis(config).await),
     ];
@@ -91,6 +93,24 @@ fn privacy(config: &Config) -> Result<String, String> {
     drop_paths(config)
         .map(|_| format!("{} fields of Stripe's events are not kept", config.privacy.drop_paths.len()))
         .map_err(|error| format!("`privacy.drop_paths`: {error}"))
+}
+
+/// In which languages people are told what, and for how many countries there are crisis lines.
+fn words(config: &Config) -> Result<String, String> {
+    let failed = |error: ServeError| chain(&error.to_string(), &error);
+    let templates = templates(config).map_err(failed)?;
+    // One is for everywhere else.
+    let countries = crisis_lines(config).map_err(failed)?.iter().count() - 1;
+    let languages: Vec<&str> = templates.locales().collect();
+    Ok(format!("in {}; crisis lines of {countries} countries", languages.join(", ")))
+}
+
+fn gateway(config: &Config) -> Result<String, String> {
+    match notifier(config) {
+        Ok(Some(_)) => Ok("configured; it is not called now".to_owned()),
+        Ok(None) => Ok("none: neither people nor emergency contacts are told".to_owned()),
+        Err(error) => Err(chain(&error.to_string(), &error)),
+    }
 }
 
 async fn database(config: &Config) -> Result<String, String> {

@@ -5,7 +5,7 @@ use std::{fs, sync::Arc, time::Duration};
 use keepwell_config::{Config, TIERS_TOML, values::Role};
 use keepwell_jobs::{
     Care,
-    care::{definitions::Definitions, resources::CrisisResources, tiers::Tiers},
+    care::{definitions::Definitions, lines::CrisisLines, tiers::Tiers},
     intake::privacy::{DropPathError, DropPaths},
     marks::Marks,
 };
@@ -22,7 +22,7 @@ use keepwell_workers::{
 
 use super::{
     access::CareAccess, desk::CareDesk, door::EngineDoor, error::ServeError, keeper::Keeper,
-    state_dir::StateDir, watchers::Watchers,
+    state_dir::StateDir, watchers::Watchers, words,
 };
 use crate::{
     api::AccessReader,
@@ -53,6 +53,7 @@ pub(super) struct Built {
     pub(super) keeper: Keeper,
     pub(super) receiver_stats: Arc<ReceiverStats>,
     pub(super) trail: Trail,
+    pub(super) crisis_lines: Arc<CrisisLines>,
 }
 
 /// Every table that keepwell has: the engine's and the rules'.
@@ -99,17 +100,6 @@ fn definitions(care: &keepwell_config::settings::Care) -> Definitions {
     }
 }
 
-/// Whom to turn to, as `config` says.
-fn crisis_resources(config: &Config) -> CrisisResources {
-    let resources = &config.crisis_resources;
-    CrisisResources {
-        hotline: resources.hotline.clone().into(),
-        text: resources.text.clone().into(),
-        chat_url: resources.chat_url.as_str().to_owned().into(),
-        international: resources.international.clone().into(),
-    }
-}
-
 /// Builds it, in the order in which one thing needs another.
 pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built, ServeError> {
     let clock: SharedClock = Arc::new(SystemClock);
@@ -124,8 +114,7 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
     let drop_paths = drop_paths(config)?;
     let marks = Marks::load(&database, Arc::clone(&clock)).await;
     let marks = marks.map_err(|error| ServeError::Marks(error.into()))?;
-    let care = Care::new(tiers, marks.clone(), keys.clone())
-        .with_resources(crisis_resources(config))
+    let care = words::speaking(Care::new(tiers, marks.clone(), keys.clone()), config)?
         .with_definitions(definitions(&config.care))
         .with_response_limit(config.care.crisis_response_ms);
     let (redis, redis_url) = redis(config, state_dir).await?;
@@ -148,6 +137,7 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
     let desk = CareDesk::new(database.clone(), care.clone(), engine.clone(), Arc::clone(&clock));
     Ok(Built {
         keeper: Keeper::new(watchers.clone(), engine.clone(), desk),
+        crisis_lines: Arc::clone(&care.lines),
         access: Arc::new(CareAccess { database: database.clone(), care, clock: Arc::clone(&clock) }),
         door: Arc::new(EngineDoor { engine: engine.clone(), marks, drop_paths, watchers }),
         engine,

@@ -2,7 +2,11 @@
 
 use std::{error::Error, io, net::SocketAddr, path::PathBuf};
 
-use keepwell_jobs::{care::tiers::TiersError, intake::privacy::DropPathError, outbound::stripe::StripeError};
+use keepwell_jobs::{
+    care::{lines::CrisisLinesError, templates::TemplatesError, tiers::TiersError},
+    intake::privacy::DropPathError,
+    outbound::{notify::NotifierError, stripe::StripeError},
+};
 use keepwell_workers::{
     database::{ConnectError, MigrateError},
     engine::StartError,
@@ -45,6 +49,24 @@ pub enum ServeError {
     /// The fields that are dropped.
     #[error("`privacy.drop_paths` cannot be used")]
     DropPaths(#[from] DropPathError),
+    /// The crisis lines.
+    #[error("the crisis lines (`crisis_resources.lines_file`) cannot be used")]
+    Lines(#[from] CrisisLinesError),
+    /// The crisis lines' file.
+    #[error("the file {0} (`crisis_resources.lines_file`) cannot be read")]
+    LinesFile(PathBuf, #[source] io::Error),
+    /// The messages.
+    #[error("the messages (`care.messages_dir`) cannot be used")]
+    Messages(#[from] TemplatesError),
+    /// The messages' files.
+    #[error("{0} (in `care.messages_dir`) cannot be read")]
+    MessagesFile(PathBuf, #[source] io::Error),
+    /// The notification gateway.
+    #[error("the notification gateway (`notify`) cannot be used")]
+    Notifier(#[from] NotifierError),
+    /// The certificates for it.
+    #[error("the file {0} (`notify.authorities_file`) cannot be read")]
+    AuthoritiesFile(PathBuf, #[source] io::Error),
     /// A secret.
     #[error(transparent)]
     Secret(#[from] SecretError),

@@ -6,6 +6,7 @@ mod build;
 mod desk;
 mod door;
 mod error;
+mod grace_watch;
 mod keeper;
 mod reload;
 mod service_manager;
@@ -15,6 +16,7 @@ pub mod state_dir;
 mod status;
 mod stripe;
 mod watchers;
+mod words;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -24,7 +26,7 @@ use tokio::{net::TcpListener, signal::unix::Signal, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::{ApiState, OperatorsListener, operators, public},
+    api::{ApiParts, ApiState, OperatorsListener, operators, public},
     receiver::Receiver,
     trail::keeper::Keeper,
 };
@@ -36,6 +38,7 @@ pub use build::migrations;
 pub(crate) use build::{database_url, drop_paths, key_ring};
 pub use error::ServeError;
 pub use sources::{APP_PATH, STRIPE_PATH};
+pub(crate) use words::{crisis_lines, notifier, templates};
 
 /// The desk of the emergency endpoints.
 #[cfg(test)]
@@ -97,15 +100,16 @@ impl Daemon {
 
         notifier.status("starting: opening the database and Redis");
         let built = build::build(config, &state_dir).await?;
-        let api = ApiState::new(
-            built.engine.clone(),
-            built.access,
-            Arc::new(built.keeper.desk.clone()),
-            Arc::clone(&built.metrics),
-            built.clock.clone(),
-            built.trail.clone(),
-            config,
-        );
+        let parts = ApiParts {
+            engine: built.engine.clone(),
+            access: built.access,
+            desk: Arc::new(built.keeper.desk.clone()),
+            metrics: Arc::clone(&built.metrics),
+            clock: built.clock.clone(),
+            trail: built.trail.clone(),
+            lines: &built.crisis_lines,
+        };
+        let api = ApiState::new(parts, config);
         let options = sources::receiver_options(config)?;
         let event_sources = options.sources.clone();
         let receiver = Receiver::new(
@@ -135,6 +139,15 @@ impl Daemon {
         let engine = built.engine.clone();
         listeners.spawn(notifier.clone().feed_watchdog(move || engine.turns(), stop.clone()));
         listeners.spawn(status::tell_status(notifier.clone(), built.engine.clone(), stop.clone()));
+        if config.roles.contains(&Role::Schedules) {
+            let (engine, database) = (built.engine.clone(), built.database.clone());
+            listeners.spawn(grace_watch::watch_graces(
+                engine,
+                database,
+                Arc::clone(&built.clock),
+                stop.clone(),
+            ));
+        }
         let file = loaded.file.clone();
         listeners.spawn(reload::reload_on_hangup(
             hangups,

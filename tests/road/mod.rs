@@ -29,6 +29,7 @@ mod redis_away;
 mod secrets;
 mod staging;
 mod systemd;
+mod telling;
 mod trail;
 mod watching;
 

@@ -8,6 +8,7 @@
 pub mod daemon;
 pub mod door;
 pub mod events;
+pub mod gateway;
 pub mod http;
 pub mod postgres;
 pub mod process;

@@ -10,6 +10,10 @@ settings! {
         /// A file in the shape of the built-in `tiers.toml`, to be used instead: tiers, their features, and
         /// the prices that buy them.
         tiers_file: Option<PathBuf> => "/etc/keepwell/tiers.toml",
+        /// A directory of texts of your own for people in need, one folder for each language with a file
+        /// `messages.toml`, in the shape of the built-in ones: `de/messages.toml`. A text that is there replaces the
+        /// built-in one; a text without the crisis line, or one that is too long, keeps the daemon from starting.
+        messages_dir: Option<PathBuf> => "/etc/keepwell/messages",
         /// The time within which a crisis must have been answered to count as compliant in health and metrics,
         /// in milliseconds. A critical one has half of it and a moderate one half as much again before the person is
         /// granted the basic set from memory and somebody is alerted. It never slows anything down; keepwell is always
@@ -48,5 +52,8 @@ settings! {
         chat_url: HttpUrl,
         /// The number to call from abroad.
         international: String,
+        /// A file in the shape of the built-in `crisis-lines.toml`, to be used instead: crisis lines by country, told
+        /// to whoever asks from there. Everybody else is told those above.
+        lines_file: Option<PathBuf> => "/etc/keepwell/crisis-lines.toml",
     }
 }

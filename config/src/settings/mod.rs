@@ -6,6 +6,7 @@ mod care;
 mod engine;
 mod limits;
 mod listeners;
+mod notify;
 mod privacy;
 mod sources;
 mod storage;
@@ -18,6 +19,7 @@ pub use care::{Care, CrisisResources};
 pub use engine::{Pool, Retention};
 pub use limits::Limits;
 pub use listeners::{Operators, Server};
+pub use notify::Notify;
 pub use privacy::Privacy;
 pub use sources::{App, Stripe};
 pub use storage::{Database, Redis};
@@ -40,7 +42,7 @@ settings! {
         /// `./var`.
         state_dir: PathBuf => "/var/lib/keepwell",
         /// What this process does. `receiver`: the public listener; today it is there whatever the roles are.
-        /// `workers`: runs jobs. `schedules`: accepted, nothing is scheduled yet. `console`: the operators'
+        /// `workers`: runs jobs. `schedules`: sees to grace periods that end. `console`: the operators'
         /// listener and its socket, which the command line needs. Several processes may share the work when
         /// they share the database and Redis and have state directories of their own.
         roles: Vec<Role>,
@@ -61,6 +63,7 @@ settings! {
         retention: Retention,
         care: Care,
         crisis_resources: CrisisResources,
+        notify: Notify,
         log: Log,
     }
 }

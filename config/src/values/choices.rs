@@ -54,7 +54,7 @@ choice! {
         Receiver = "receiver",
         /// Runs jobs.
         Workers = "workers",
-        /// Makes jobs appear when their time comes. Accepted; nothing is scheduled yet.
+        /// Makes jobs appear when their time comes: those that see to grace periods that end.
         Schedules = "schedules",
         /// Serves operators: their listener and the command line's socket.
         Console = "console",

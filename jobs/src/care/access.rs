@@ -1,6 +1,6 @@
 //! What a person may use: the best of what subscriptions, grace periods and a crisis open, on top of the floor.
 
-use std::{cmp::Reverse, sync::Arc};
+use std::sync::Arc;
 
 use keepwell_workers::clock::UnixMs;
 
@@ -13,18 +13,23 @@ use super::{
     emergency::{Emergency, Switch},
     facts::Facts,
     grace::{GraceReason, remaining_days},
-    message,
+    message::Message,
     resources::{CRISIS_RESOURCES, CrisisResources},
+    running::running_grace,
     subscription::{Grants, SubscriptionSnapshot, SubscriptionStatus},
+    templates::Templates,
     tiers::{FLOOR_TIER, SyncFrequency, Tier, Tiers, add_missing},
 };
 
 /// What `facts` let the person use at `now_ms`, with the crisis lines of the 988 Lifeline.
 pub fn access(facts: &Facts, tiers: &Tiers, now_ms: UnixMs) -> AccessDocument {
-    access_with(facts, tiers, &CRISIS_RESOURCES, now_ms)
+    let document = access_with(facts, tiers, &CRISIS_RESOURCES, now_ms);
+    let message = Message::with(&document, &Templates::default(), None);
+    AccessDocument { message, ..document }
 }
 
-/// What `facts` let the person use at `now_ms`; whom to turn to are `resources`.
+/// What `facts` let the person use at `now_ms`; whom to turn to are `resources`. Without a message: see
+/// [`Message::with`].
 pub fn access_with(
     facts: &Facts,
     tiers: &Tiers,
@@ -64,11 +69,7 @@ pub fn access_in(
         emergency: opened.map(Opened::view).unwrap_or_default(),
         sync: sync(tier, in_need),
         crisis_resources: resources.clone(),
-        message: if in_need {
-            Some(message::in_crisis(resources))
-        } else {
-            message::in_grace(&grace, resources)
-        },
+        message: None,
         grace,
     }
 }
@@ -135,26 +136,13 @@ fn is_in_trouble(status: &SubscriptionStatus) -> bool {
 
 /// Of several grace periods the latest end counts, and the first reason is told.
 fn grace_view(facts: &Facts, now_ms: UnixMs) -> GraceView {
-    let running = facts.graces.iter().filter(|(key, grace)| !grace.closed && !facts.has_recovered(key));
-    let running: Vec<(GraceReason, UnixMs, UnixMs)> = running
-        .map(|(key, grace)| {
-            (key.reason, grace.started_ms, grace.ends_ms(facts.protected_until_ms(key), now_ms))
-        })
-        .filter(|(_, _, ends_ms)| *ends_ms > now_ms)
-        .collect();
-    let told =
-        running.iter().min_by_key(|(reason, started_ms, ends_ms)| (*reason, Reverse(*ends_ms), *started_ms));
-    let (Some((reason, started_ms, _)), Some(ends_ms)) =
-        (told, running.iter().map(|(_, _, ends_ms)| *ends_ms).max())
-    else {
-        return GraceView::default();
-    };
+    let Some(grace) = running_grace(facts, now_ms) else { return GraceView::default() };
     GraceView {
         active: true,
-        reason: Some(reason.name()),
-        started_at: Some(UtcTime(*started_ms)),
-        ends_at: Some(UtcTime(ends_ms)),
-        remaining_days: remaining_days(ends_ms, now_ms),
+        reason: Some(grace.reason.name()),
+        started_at: Some(UtcTime(grace.started_ms)),
+        ends_at: Some(UtcTime(grace.ends_ms)),
+        remaining_days: remaining_days(grace.ends_ms, now_ms, facts.home.time_zone()),
     }
 }
 

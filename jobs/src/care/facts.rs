@@ -12,7 +12,8 @@ use super::{
     confirmation::Confirmation,
     crisis::{Bearing, Severity, Signal, Source, event_time_ms},
     definitions::Definitions,
-    grace::{DAY_MS, Grace, GraceKey, GraceReason, days},
+    grace::{DAY_MS, Grace, GraceHandling, GraceKey, GraceReason, days},
+    home::Home,
     invoice::Invoice,
     subscription::{SubscriptionSnapshot, SubscriptionStatus},
 };
@@ -46,6 +47,8 @@ pub struct Facts {
     pub signals: BTreeMap<String, Signal>,
     /// What the rules mean by their words. Not known about the person, but asked for with everything that is.
     pub definitions: Definitions,
+    /// In which language and time zone the person lives.
+    pub home: Home,
 }
 
 /// A payment that failed.
@@ -85,8 +88,12 @@ impl Facts {
             };
             self.signalled(snapshot.event_id.clone(), canceled, learned_ms);
             let key = GraceKey { reason: GraceReason::SubscriptionCanceled, cause: snapshot.id.clone() };
-            let grace = self.new_grace(key.reason, learned_ms);
-            self.graces.entry(key).and_modify(|known| known.merge(grace.clone())).or_insert(grace);
+            let (grace, handling) =
+                (self.new_grace(key.reason, learned_ms), self.handling(key.reason, learned_ms));
+            match self.graces.get_mut(&key) {
+                None => _ = self.graces.insert(key, grace),
+                Some(known) => known.take_in(grace, handling),
+            }
         }
         match self.subscriptions.get_mut(&snapshot.id) {
             Some(known) => known.merge(snapshot),
@@ -218,7 +225,8 @@ impl Facts {
         self.invoices.get(invoice).is_some_and(|invoice| invoice.is_paid() && invoice.paid_s >= trouble_s)
     }
 
-    fn has_running_subscription(&self) -> bool {
+    /// Whether a subscription is active or on trial.
+    pub fn has_running_subscription(&self) -> bool {
         self.subscriptions.values().any(|subscription| is_running(&self.status_of(subscription)))
     }
 
@@ -234,13 +242,13 @@ impl Facts {
         learned_ms: UnixMs,
     ) {
         let key = GraceKey { reason: GraceReason::PaymentFailure, cause };
-        let recovered = self.has_recovered(&key);
+        let (recovered, handling) = (self.has_recovered(&key), self.handling(key.reason, learned_ms));
         let trouble_s = Some(trouble_s);
         let grace = Grace { subscription, trouble_s, ..self.new_grace(key.reason, learned_ms) };
         match self.graces.get_mut(&key) {
             None => _ = self.graces.insert(key, grace),
             Some(known) if recovered && known.trouble_s < trouble_s => known.restart(grace),
-            Some(known) => known.merge(grace),
+            Some(known) => known.take_in(grace, handling),
         }
     }
 
@@ -251,7 +259,21 @@ impl Facts {
         match self.graces.get_mut(&key) {
             None => _ = self.graces.insert(key, grace),
             Some(known) if known.closed || known.ends_ms <= learned_ms => known.restart(grace),
-            Some(known) => known.ends_ms = known.ends_ms.max(grace.ends_ms),
+            Some(known) => known.take_in(grace, GraceHandling::Extend),
+        }
+    }
+
+    fn handling(&self, reason: GraceReason, learned_ms: UnixMs) -> GraceHandling {
+        GraceHandling::of(reason, self.crisis(learned_ms).map(|crisis| crisis.severity))
+    }
+
+    /// Whatever else runs lasts at least as long as the grace that came with the crisis ([`GraceHandling`]).
+    pub(super) fn put_care_first(&mut self) {
+        let of_crisis = |key: &GraceKey| key.reason == GraceReason::CrisisDetected;
+        let ends = self.graces.iter().filter(|(key, _)| of_crisis(key)).map(|(_, grace)| grace.ends_ms);
+        let Some(ends_ms) = ends.max() else { return };
+        for (_, grace) in self.graces.iter_mut().filter(|(key, grace)| !of_crisis(key) && !grace.closed) {
+            grace.ends_ms = grace.ends_ms.max(ends_ms);
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Grace periods: how long care goes on unchanged after something went wrong (crisis safety protocols, grace period
 //! durations). A grace period is never shortened.
 
+use chrono_tz::Tz;
 use keepwell_workers::clock::UnixMs;
 
-use super::crisis::Severity;
+use super::{crisis::Severity, home::local_day};
 
 /// One day in milliseconds.
 pub const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
@@ -70,6 +71,38 @@ pub const fn days(reason: GraceReason, crisis: Option<Severity>) -> i64 {
     }
 }
 
+/// What happens to a grace period that is known already when its reason is told again (001, `gracePeriodHandling`).
+/// None of them ever moves an end closer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GraceHandling {
+    /// It goes on as it is: the tenth reminder of one unpaid invoice grants no more than the first.
+    Preserve,
+    /// It counts anew from the last time, because its cause may come back for ever.
+    Extend,
+    /// A crisis is open: it counts anew from now, with the days of the crisis, whatever the reason.
+    ClinicalPriority,
+}
+
+impl GraceHandling {
+    /// How a grace period for `reason` is handled.
+    pub const fn of(reason: GraceReason, crisis: Option<Severity>) -> Self {
+        match (crisis, reason) {
+            (Some(_), _) => Self::ClinicalPriority,
+            (None, GraceReason::CrisisDetected | GraceReason::SystemError) => Self::Extend,
+            (None, GraceReason::PaymentFailure | GraceReason::SubscriptionCanceled) => Self::Preserve,
+        }
+    }
+
+    /// Its name in the seeds' words.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Preserve => "preserve",
+            Self::Extend => "extend",
+            Self::ClinicalPriority => "clinical-priority",
+        }
+    }
+}
+
 /// Which grace period: a reason and what caused it (an invoice, a subscription), so that hearing of the same cause
 /// twice grants one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -106,7 +139,8 @@ impl Grace {
     /// long as the protection lasts.
     pub fn ends_ms(&self, protected_until_ms: Option<UnixMs>, now_ms: UnixMs) -> UnixMs {
         let Some(until_ms) = protected_until_ms else { return self.ends_ms };
-        let over_ms = now_ms.min(until_ms).saturating_sub(self.ends_ms);
+        // Whoever was protected until the very end of it is no longer.
+        let over_ms = now_ms.min(until_ms.saturating_sub(1)).saturating_sub(self.ends_ms);
         if self.closed || over_ms < 0 {
             return self.ends_ms;
         }
@@ -115,11 +149,17 @@ impl Grace {
         self.ends_ms.saturating_add(extensions.saturating_mul(extension_ms))
     }
 
-    /// Takes in what another event about the same cause says: the start stays, the end only moves away.
-    pub fn merge(&mut self, other: Self) {
-        let days_ms = other.ends_ms.saturating_sub(other.started_ms);
+    /// Takes in what another event about the same cause says. The start stays, the end only moves away.
+    pub fn take_in(&mut self, other: Self, handling: GraceHandling) {
+        self.ends_ms = match handling {
+            GraceHandling::Preserve => {
+                let days_ms = other.ends_ms.saturating_sub(other.started_ms);
+                let started_ms = self.started_ms.min(other.started_ms);
+                self.ends_ms.max(started_ms.saturating_add(days_ms))
+            }
+            GraceHandling::Extend | GraceHandling::ClinicalPriority => self.ends_ms.max(other.ends_ms),
+        };
         self.started_ms = self.started_ms.min(other.started_ms);
-        self.ends_ms = self.ends_ms.max(self.started_ms.saturating_add(days_ms));
         self.merge_trouble(other.subscription, other.trouble_s);
     }
 
@@ -139,10 +179,19 @@ impl Grace {
     }
 }
 
-/// Started days between `now_ms` and `ends_ms`.
-pub const fn remaining_days(ends_ms: UnixMs, now_ms: UnixMs) -> i64 {
+/// Days left at `now_ms`, at least 1 until the end is there and 0 from then on. In a known `zone` they are the days
+/// on a calendar there, whatever summer time does to their length: what ends tomorrow has 1 day left, all day long.
+/// Else they are days of 24 hours, a started one counted.
+pub fn remaining_days(ends_ms: UnixMs, now_ms: UnixMs, zone: Option<Tz>) -> i64 {
     let left_ms = ends_ms.saturating_sub(now_ms);
-    if left_ms <= 0 { 0 } else { (left_ms - 1) / DAY_MS + 1 }
+    if left_ms <= 0 {
+        return 0;
+    }
+    let on_the_calendar = zone.and_then(|zone| Some((local_day(ends_ms, zone)?, local_day(now_ms, zone)?)));
+    match on_the_calendar {
+        Some((last, today)) => last.signed_duration_since(today).num_days().max(1),
+        None => (left_ms - 1) / DAY_MS + 1,
+    }
 }
 
 #[cfg(test)]
@@ -164,18 +213,66 @@ mod tests {
 
     #[test]
     fn started_days_count() {
-        let days = [0, 1, DAY_MS, DAY_MS + 1, 7 * DAY_MS].map(|left_ms| remaining_days(left_ms, 0));
+        let days = [0, 1, DAY_MS, DAY_MS + 1, 7 * DAY_MS].map(|left_ms| remaining_days(left_ms, 0, None));
         assert_eq!(days, [0, 1, 1, 2, 7]);
-        assert_eq!(remaining_days(i64::MIN, i64::MAX), 0);
+        assert_eq!(remaining_days(i64::MIN, i64::MAX, None), 0);
+    }
+
+    #[test]
+    fn days_are_counted_on_the_calendar_of_the_persons_time_zone() {
+        let ms = |text: &str| chrono::DateTime::parse_from_rfc3339(text).unwrap().timestamp_millis();
+        let berlin = Some(chrono_tz::Europe::Berlin);
+        // Summer time begins on the 29th of March: that day has 23 hours.
+        let ends_ms = ms("2026-04-02T01:30:00+02:00");
+        for (now, days) in [
+            ("2026-03-26T01:30:00+01:00", 7),
+            ("2026-03-26T23:59:59+01:00", 7),
+            ("2026-03-27T00:00:00+01:00", 6),
+            ("2026-04-01T00:00:00+02:00", 1),
+            ("2026-04-01T23:59:59+02:00", 1),
+            ("2026-04-02T00:30:00+02:00", 1),
+            ("2026-04-02T01:30:00+02:00", 0),
+        ] {
+            assert_eq!(remaining_days(ends_ms, ms(now), berlin), days, "{now}");
+        }
+        // The same instants on the other side of the world.
+        let honolulu = Some(chrono_tz::Pacific::Honolulu);
+        assert_eq!(remaining_days(ends_ms, ms("2026-03-27T00:00:00+01:00"), honolulu), 6);
+        assert_eq!(remaining_days(ends_ms, ms("2026-03-26T09:00:00+01:00"), honolulu), 7);
+        assert_eq!(remaining_days(i64::MAX, 0, berlin), i64::MAX / DAY_MS + 1);
+    }
+
+    #[test]
+    fn a_known_grace_period_is_preserved_extended_or_put_first_by_a_crisis() {
+        use GraceHandling::{ClinicalPriority, Extend, Preserve};
+        let of = |crisis| GraceReason::ALL.map(|reason| GraceHandling::of(reason, crisis));
+        assert_eq!(of(None), [Extend, Preserve, Preserve, Extend]);
+        assert_eq!(of(Some(Severity::Moderate)), [ClinicalPriority; 4]);
+        let names = [Preserve, Extend, ClinicalPriority].map(GraceHandling::name);
+        assert_eq!(names, ["preserve", "extend", "clinical-priority"]);
+        for (handling, ends_ms) in [
+            (Preserve, 7 * DAY_MS),
+            (Extend, 2 * DAY_MS + 7 * DAY_MS),
+            (ClinicalPriority, 2 * DAY_MS + 7 * DAY_MS),
+        ] {
+            let mut grace = Grace::starting(0, 7);
+            grace.take_in(Grace::starting(2 * DAY_MS, 7), handling);
+            assert_eq!((grace.started_ms, grace.ends_ms), (0, ends_ms), "{handling:?}");
+            grace.take_in(Grace::starting(3 * DAY_MS, 1), handling);
+            assert_eq!((grace.started_ms, grace.ends_ms), (0, ends_ms), "{handling:?}");
+        }
     }
 
     #[test]
     fn hearing_of_a_cause_again_neither_moves_the_start_nor_shortens_the_end() {
         let mut grace = Grace::starting(1_000, 21);
-        grace.merge(Grace::starting(5_000, 7));
+        grace.take_in(Grace::starting(5_000, 7), GraceHandling::Preserve);
         assert_eq!((grace.started_ms, grace.ends_ms), (1_000, 1_000 + 21 * DAY_MS));
-        grace.merge(Grace::starting(6_000, 30));
+        grace.take_in(Grace::starting(6_000, 30), GraceHandling::Preserve);
         assert_eq!((grace.started_ms, grace.ends_ms), (1_000, 1_000 + 30 * DAY_MS));
+        // What was learned earlier and is told later is the start from then on; the end stays where it is.
+        grace.take_in(Grace::starting(500, 30), GraceHandling::Preserve);
+        assert_eq!((grace.started_ms, grace.ends_ms), (500, 1_000 + 30 * DAY_MS));
     }
 
     #[test]
@@ -188,6 +285,10 @@ mod tests {
         // Protection that ends is not forgotten: what it has granted until then stays.
         assert_eq!(grace.ends_ms(Some(9 * DAY_MS), 100 * DAY_MS), 14 * DAY_MS);
         assert_eq!(grace.ends_ms(Some(6 * DAY_MS), 100 * DAY_MS), 7 * DAY_MS);
+        // Protection that ends together with it leaves nothing to protect.
+        assert_eq!(grace.ends_ms(Some(7 * DAY_MS), 7 * DAY_MS), 7 * DAY_MS);
+        assert_eq!(grace.ends_ms(Some(7 * DAY_MS + 1), 7 * DAY_MS), 14 * DAY_MS);
+        assert_eq!(grace.ends_ms(Some(14 * DAY_MS), 100 * DAY_MS), 14 * DAY_MS);
         let closed = Grace { closed: true, ..grace };
         assert_eq!(closed.ends_ms(Some(UnixMs::MAX), 15 * DAY_MS), 7 * DAY_MS);
     }

@@ -18,12 +18,12 @@ use super::{
     tiers::{FLOOR, Tiers, shipped},
 };
 
-const NOW_MS: UnixMs = 1_700_000_000_000;
+pub(super) const NOW_MS: UnixMs = 1_700_000_000_000;
 const NOW_S: i64 = NOW_MS / 1_000;
 
 /// Something that happened, `ago_s` before it is told.
 #[derive(Debug, Clone)]
-enum Happening {
+pub(super) enum Happening {
     Subscription { id: u8, status: &'static str, price: &'static str, invoice: Option<u8>, ago_s: i64 },
     Paid { invoice: u8, ago_s: i64 },
     Failed { invoice: u8, attempt_count: i64, ago_s: i64 },
@@ -80,10 +80,10 @@ fn happening() -> impl Strategy<Value = Happening> {
 }
 
 /// What happened, each with its place in time.
-type Told = Vec<(usize, Happening)>;
+pub(super) type Told = Vec<(usize, Happening)>;
 
 /// A history, and the same one retold in another order with repetitions.
-fn told_twice() -> impl Strategy<Value = (Told, Told)> {
+pub(super) fn told_twice() -> impl Strategy<Value = (Told, Told)> {
     prop::collection::vec(happening(), 1..14).prop_flat_map(|history| {
         let told: Vec<_> = history.into_iter().enumerate().collect();
         let repeated: Vec<_> = told.iter().cloned().chain(told.iter().cloned()).collect();
@@ -101,7 +101,13 @@ fn told_twice() -> impl Strategy<Value = (Told, Told)> {
     })
 }
 
-fn learn(facts: &mut Facts, scores: &mut Scores, number: usize, happening: &Happening, learned_ms: UnixMs) {
+pub(super) fn learn(
+    facts: &mut Facts,
+    scores: &mut Scores,
+    number: usize,
+    happening: &Happening,
+    learned_ms: UnixMs,
+) {
     let id = format!("evt_{number}");
     let invoice_id = |invoice: u8| format!("in_{invoice}");
     let of = |invoice: u8| (invoice > 0).then(|| format!("sub_{}", invoice % 2));

@@ -7,6 +7,8 @@
 pub mod access;
 pub mod assessment;
 pub mod confirmation;
+mod contact_list;
+pub mod contacts;
 pub mod crisis;
 #[cfg(test)]
 mod crisis_cases;
@@ -17,17 +19,28 @@ pub mod emergency;
 pub mod facts;
 pub mod grace;
 #[cfg(test)]
+mod grace_histories;
+#[cfg(test)]
 mod histories;
+pub mod home;
+pub mod hours;
 pub mod invoice;
+pub mod lines;
 pub mod message;
 #[cfg(test)]
+mod message_rules;
+#[cfg(test)]
 mod model;
+pub mod occasion;
+pub mod phrases;
 pub mod resources;
+pub mod running;
 pub mod scores;
 pub mod severity;
 pub mod subscription;
 #[cfg(test)]
 mod subscription_histories;
+pub mod templates;
 pub mod tiers;
 pub mod transition;
 pub mod vulnerability;

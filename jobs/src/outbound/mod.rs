@@ -2,6 +2,7 @@
 //! what is said, to whom and whether at all are the rules' business.
 
 pub mod http;
+pub mod notify;
 mod pace;
 mod retry_after;
 pub mod stripe;

@@ -57,8 +57,10 @@ async fn keep_customer(
     marked_until_ms: Option<UnixMs>,
 ) -> Result<(), sqlx::Error> {
     const SQL: &str = "UPDATE customers SET version = $2, payment_method_on_file = $3, vulnerable = $4, \
-         resolved_ms = $5, marked = $6, marked_until_ms = $7, touched_ms = $8 WHERE id = $1";
+         resolved_ms = $5, marked = $6, marked_until_ms = $7, touched_ms = $8, locale = $9, locale_stated_ms = $10, \
+         time_zone = $11, time_zone_stated_ms = $12 WHERE id = $1";
     let now_ms = transaction.now_ms();
+    let (locale, time_zone) = (facts.home.locale.as_ref(), facts.home.time_zone.as_ref());
     on_connection!(transaction, |connection| {
         sqlx::query(SQL)
             .bind(&facts.customer)
@@ -69,6 +71,10 @@ async fn keep_customer(
             .bind(marked_until_ms.is_some())
             .bind(marked_until_ms)
             .bind(now_ms)
+            .bind(locale.map(|stated| stated.value.as_str()))
+            .bind(locale.map(|stated| stated.stated_ms))
+            .bind(time_zone.map(|stated| stated.value.as_str()))
+            .bind(time_zone.map(|stated| stated.stated_ms))
             .execute(connection)
             .await
             .map(|_| ())

@@ -5,7 +5,10 @@ mod audited;
 mod changes;
 mod confirmations;
 mod connected;
+mod contacts;
 mod devices;
+mod graces;
+mod notice_audit;
 mod person;
 mod person_data;
 mod rehearsal;
@@ -22,9 +25,14 @@ use keepwell_workers::{
     on_connection,
 };
 
+pub use contacts::{
+    NoticeCount, NoticeResult, contact_number, contact_told, contacts_told, keep_notice, notice_counts,
+};
 pub use devices::keep_device;
+pub use graces::{DueGrace, graces_ending};
+pub use notice_audit::NoticeEntry;
 pub use person::{FactsMemory, facts, take, taught};
-pub use person_data::{PersonDataKind, keep_person_data};
+pub use person_data::{PersonDataKind, keep_person_data, person_data};
 pub use scores::{keep_scores, scores};
 pub use switches::{SwitchMemory, switch, switches};
 pub use violations::{Violation, keep_violation};

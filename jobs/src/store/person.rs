@@ -20,7 +20,7 @@ use super::{
     connected::Connected,
     rows::{self, CustomerRow, GraceRow, InvoiceRow, SignalRow, SubscriptionRow},
 };
-use crate::{Care, care::facts::Facts};
+use crate::{Care, care::facts::Facts, follow_ups::follow_ups};
 
 /// People that are remembered at once. Somebody's facts take a few hundred bytes.
 const PEOPLE_REMEMBERED_MAX: usize = 20_000;
@@ -47,6 +47,14 @@ impl FactsMemory {
         self.0.get(customer).map(|remembered| remembered.1.clone())
     }
 
+    /// Whether the facts that were read or kept last, if they are remembered, know of a crisis of `customer`'s. It
+    /// may have come to its end since, and another process may have learned more: this is for what is only more tactful
+    /// if it knows.
+    pub fn knows_of_crisis(&self, customer: &str) -> bool {
+        let knows = |(touched_ms, facts): &(UnixMs, Facts)| facts.crisis(*touched_ms).is_some();
+        self.0.get(customer).is_some_and(|remembered| knows(&remembered))
+    }
+
     fn remember(&self, touched_ms: UnixMs, facts: Facts) {
         self.0.insert(facts.customer.clone(), Arc::new((touched_ms, facts)));
     }
@@ -70,8 +78,8 @@ async fn customer_row(
     connected: &mut impl Connected,
     customer: &str,
 ) -> Result<Option<CustomerRow>, sqlx::Error> {
-    const SQL: &str = "SELECT version, touched_ms, payment_method_on_file, vulnerable, resolved_ms \
-         FROM customers WHERE id = $1";
+    const SQL: &str = "SELECT version, touched_ms, payment_method_on_file, vulnerable, resolved_ms, \
+         locale, locale_stated_ms, time_zone, time_zone_stated_ms FROM customers WHERE id = $1";
     on_connection!(connected, |connection| {
         sqlx::query_as(SQL).bind(customer).fetch_optional(connection).await
     })
@@ -86,7 +94,8 @@ async fn row(transaction: &mut Transaction, customer: &str) -> Result<CustomerRo
     const SQL: &str = "INSERT INTO customers \
          (id, version, payment_method_on_file, vulnerable, resolved_ms, marked, touched_ms) \
          VALUES ($1, 0, $2, $2, NULL, $2, $3) ON CONFLICT (id) DO UPDATE SET touched_ms = customers.touched_ms \
-         RETURNING version, touched_ms, payment_method_on_file, vulnerable, resolved_ms";
+         RETURNING version, touched_ms, payment_method_on_file, vulnerable, resolved_ms, \
+         locale, locale_stated_ms, time_zone, time_zone_stated_ms";
     let now_ms = transaction.now_ms();
     on_connection!(transaction, |connection| {
         sqlx::query_as(SQL).bind(customer).bind(false).bind(now_ms).fetch_one(connection).await
@@ -119,6 +128,9 @@ pub async fn taught(
     let marked_until_ms = after.marked_until_ms(now_ms);
     keep(transaction, &before, &after, marked_until_ms).await?;
     append_change(transaction, care, &PersonChange { before: &before, after: &after }).await?;
+    for job in follow_ups(care, &before, &after, now_ms) {
+        transaction.enqueue(job);
+    }
     if marked_until_ms.is_some() {
         // Wrongly marked costs a place in the crisis lane; wrongly unmarked could cost the person one.
         let (marks, customer) = (care.marks.clone(), after.customer.clone());
@@ -161,6 +173,7 @@ async fn read(
         payment_method_on_file: row.payment_method_on_file,
         vulnerable: row.vulnerable,
         resolved_ms: row.resolved_ms,
+        home: row.home(),
         ..Facts::about(customer)
     };
     // Somebody who was never taught anything has nothing in the other tables.

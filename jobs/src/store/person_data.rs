@@ -70,3 +70,19 @@ pub async fn keep_person_data(
     }
     append_data_change(transaction, keys, customer, kind.name(), stated_ms).await
 }
+
+/// The newest value of `kind` about `customer`.
+pub async fn person_data(
+    transaction: &mut Transaction,
+    keys: &KeyRing,
+    customer: &str,
+    kind: PersonDataKind,
+) -> Result<Option<Vec<u8>>, sqlx::Error> {
+    const SQL: &str = "SELECT key_id, sealed FROM person_data WHERE customer = $1 AND kind = $2";
+    let found: Option<(String, Vec<u8>)> = on_connection!(transaction, |connection| {
+        sqlx::query_as(SQL).bind(customer).bind(kind.name()).fetch_optional(connection).await
+    })?;
+    let Some((key_id, sealed)) = found else { return Ok(None) };
+    let opened = keys.open(&context(customer, kind.name()), &key_id, &sealed);
+    opened.map(Some).map_err(|error| sqlx::Error::Decode(Box::new(error)))
+}

@@ -7,6 +7,7 @@ use crate::care::{
     confirmation::Confirmation,
     crisis::{Severity, Signal, Source},
     grace::{Grace, GraceKey, GraceReason},
+    home::{Home, Stated},
     invoice::Invoice,
     subscription::{SubscriptionSnapshot, SubscriptionStatus},
 };
@@ -18,6 +19,22 @@ pub(super) struct CustomerRow {
     pub(super) payment_method_on_file: bool,
     pub(super) vulnerable: bool,
     pub(super) resolved_ms: Option<i64>,
+    pub(super) locale: Option<String>,
+    pub(super) locale_stated_ms: Option<i64>,
+    pub(super) time_zone: Option<String>,
+    pub(super) time_zone_stated_ms: Option<i64>,
+}
+
+impl CustomerRow {
+    pub(super) fn home(&self) -> Home {
+        let stated = |value: &Option<String>, stated_ms: Option<i64>| {
+            Some(Stated { value: value.clone()?, stated_ms: stated_ms? })
+        };
+        Home {
+            locale: stated(&self.locale, self.locale_stated_ms),
+            time_zone: stated(&self.time_zone, self.time_zone_stated_ms),
+        }
+    }
 }
 
 #[derive(sqlx::FromRow)]

@@ -134,7 +134,7 @@ mod tests {
         let keys = KeyRing::new(SealingKey::new("new", &Zeroizing::new([1; 32])), []);
         let mut transaction = database.begin(Urgency::General, Durability::Relaxed, 0).await.unwrap();
         for sql in [
-            "INSERT INTO customers VALUES ('cus_1', 1, FALSE, FALSE, NULL, FALSE, 0)",
+            "INSERT INTO customers (id, version, payment_method_on_file, vulnerable, marked, touched_ms) VALUES ('cus_1', 1, FALSE, FALSE, FALSE, 0)",
             "INSERT INTO person_data VALUES ('cus_1', 'consent', 0, 'old', x'01')",
         ] {
             on_connection!(transaction, |connection| sqlx::query(sql).execute(connection).await.map(|_| ()))

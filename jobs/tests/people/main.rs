@@ -3,10 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
 mod confirmations;
+mod contacts;
 mod crises;
 mod emergencies;
+mod gateway;
+mod graces;
 mod malformed;
 mod memory;
+mod messages;
 mod orders;
 mod payments;
 mod privacy;

@@ -1,10 +1,12 @@
 //! A room of jobs on a real database: what comes in at the door is read, handled and committed as in the daemon.
 
+#[path = "../../../tests/support/gateway.rs"]
+pub mod gateway;
 mod postgres;
 #[path = "../../../tests/support/stripe.rs"]
 pub mod stripe;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use keepwell_jobs::{
@@ -14,6 +16,7 @@ use keepwell_jobs::{
     intake::{read_app, read_stripe},
     marks::Marks,
     migrations,
+    outbound::notify::{Notifier, NotifierOptions},
     store::{self, FactsMemory},
 };
 use keepwell_workers::{
@@ -29,6 +32,7 @@ use keepwell_workers::{
 use tempfile::TempDir;
 use zeroize::Zeroizing;
 
+use gateway::{GATEWAY_TOKEN, Gateway};
 use postgres::Postgres;
 
 /// When everything happens.
@@ -46,6 +50,7 @@ pub struct Room {
     /// Where SQLite keeps its file.
     pub directory: Arc<TempDir>,
     registry: Registry,
+    follow_ups: Arc<Mutex<Vec<NewJob>>>,
     _postgres: Option<Arc<Postgres>>,
 }
 
@@ -75,7 +80,47 @@ impl Room {
         let database = database.sealing_with(keys.clone());
         let care = Care::new(tiers, Marks::default(), keys);
         let registry = Registry::new(handlers(&care));
-        Self { database, care, directory: Arc::clone(directory), registry, _postgres: postgres }
+        let (directory, follow_ups) = (Arc::clone(directory), Arc::default());
+        Self { database, care, directory, registry, follow_ups, _postgres: postgres }
+    }
+
+    /// The same room with a gateway that brings words to people, slow after `timeout_ms`.
+    pub fn telling(&self, gateway: &Gateway, timeout_ms: u64) -> Self {
+        let notifier = Notifier::new(&NotifierOptions {
+            url: &gateway.url(),
+            token: GATEWAY_TOKEN,
+            timeout_ms,
+            authorities: None,
+            urgent_in_flight_max: 2,
+            in_flight_max: 2,
+        });
+        let care = self.care.clone().with_notifier(notifier.expect("a gateway"));
+        Self { registry: Registry::new(handlers(&care)), care, ..self.clone() }
+    }
+
+    /// The jobs that followed from what was heard since the last time, in the order of their keys.
+    pub fn follow_ups(&self) -> Vec<NewJob> {
+        let mut jobs = std::mem::take(&mut *self.follow_ups.lock().expect("the jobs"));
+        jobs.sort_by(|one, other| (&one.kind, &one.dedupe_key).cmp(&(&other.kind, &other.dedupe_key)));
+        jobs
+    }
+
+    /// Runs everything that follows now until nothing more does; answers with what waits for later.
+    pub async fn follow(&self, now_ms: UnixMs) -> Vec<NewJob> {
+        let mut later = Vec::new();
+        loop {
+            let jobs = self.follow_ups();
+            if jobs.is_empty() {
+                return later;
+            }
+            for job in jobs {
+                if job.run_at_ms.is_some_and(|run_at_ms| run_at_ms > now_ms) {
+                    later.push(job);
+                } else {
+                    assert_eq!(self.run(job, now_ms).await, Outcome::Done);
+                }
+            }
+        }
     }
 
     /// Another process on the same database, which remembers nothing yet.
@@ -93,14 +138,20 @@ impl Room {
 
     /// Hears a signal of the app's at [`NOW_MS`].
     pub async fn app(&self, body: &str) -> Outcome {
+        self.app_at(body, NOW_MS).await
+    }
+
+    /// Hears a signal of the app's at `now_ms`.
+    pub async fn app_at(&self, body: &str, now_ms: UnixMs) -> Outcome {
         let intake = read_app("msg_1", &Bytes::from(body.to_owned()), &self.care.marks).expect("a signal");
-        self.run(intake.job, NOW_MS).await
+        self.run(intake.job, now_ms).await
     }
 
     /// Runs a job that was recorded at `learned_ms`, and commits what it did if it is done.
     pub async fn run(&self, job: NewJob, learned_ms: UnixMs) -> Outcome {
-        let (outcome, transaction) = self.apply(job, learned_ms).await;
+        let (outcome, mut transaction) = self.apply(job, learned_ms).await;
         if outcome == Outcome::Done {
+            self.follow_ups.lock().expect("the jobs").extend(transaction.take_follow_ups());
             transaction.commit().await.expect("a commit");
         }
         outcome

@@ -2,6 +2,7 @@
 
 mod audit;
 mod bulk;
+mod contacts;
 mod filter;
 mod jobs;
 mod keys;
@@ -50,6 +51,7 @@ pub fn operators(state: Arc<ApiState>) -> Router {
         .route("/api/v1/keys", get(keys::list))
         .route("/api/v1/keys/rotation", get(keys::rotation))
         .route("/api/v1/keys/rotate", post(keys::rotate))
+        .route("/api/v1/contacts", get(contacts::counts))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn(keep_pages_out))

@@ -1,0 +1,218 @@
+//! What people have said about their emergency contacts, as the app sends it (003, emergency contact coordination).
+
+use std::borrow::Cow;
+
+use chrono_tz::Tz;
+
+use super::{crisis::Severity, home::time_zone_named, hours::Hours, phrases::PERSON_CHARS_MAX};
+use crate::json::{Json, is_id};
+
+/// Contacts that are told; 003 has three (primary, secondary, therapeutic).
+pub const CONTACTS_MAX: usize = 10;
+
+/// How somebody can be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// A text message.
+    Sms,
+    /// A call.
+    Call,
+    /// An e-mail.
+    Email,
+    /// A push notification to the contact's own app.
+    Push,
+}
+
+impl Method {
+    /// Every method, the most direct first.
+    pub const ALL: [Method; 4] = [Method::Sms, Method::Call, Method::Email, Method::Push];
+
+    /// Its name at the gateway.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Method::Sms => "sms",
+            Method::Call => "call",
+            Method::Email => "email",
+            Method::Push => "push",
+        }
+    }
+
+    fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "text" => Some(Method::Sms),
+            "phone" => Some(Method::Call),
+            name => Self::ALL.into_iter().find(|method| method.name() == name),
+        }
+    }
+}
+
+/// How much a contact is told (003, `contextSharingLevel`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Sharing {
+    /// That the person would be glad to hear from them.
+    #[default]
+    Minimal,
+    /// And that they may be going through a hard time.
+    Standard,
+    /// And since when, and how hard.
+    Detailed,
+}
+
+impl Sharing {
+    /// The text that says as much.
+    pub const fn key(self) -> &'static str {
+        match self {
+            Sharing::Minimal => "contact_minimal",
+            Sharing::Standard => "contact_standard",
+            Sharing::Detailed => "contact_detailed",
+        }
+    }
+}
+
+/// Somebody to tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contact {
+    /// The app's id of the contact.
+    pub id: String,
+    /// They agreed to be told.
+    pub consents: bool,
+    /// The lower, the earlier.
+    pub priority: i64,
+    /// When they can be reached.
+    pub hours: Hours,
+    /// Where they live.
+    pub time_zone: Option<Tz>,
+    /// The language they are told in.
+    pub locale: Option<String>,
+    /// How they like to be reached.
+    pub preferred: Option<Method>,
+    /// The number for texts and calls.
+    pub phone: Option<String>,
+    /// The address for mail.
+    pub email: Option<String>,
+    /// The token for push notifications.
+    pub push: Option<String>,
+}
+
+/// What a person has said about whom to tell.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Contacts {
+    /// Whom, in the order in which they are told.
+    pub list: Vec<Contact>,
+    /// Whether they are told without the person doing anything.
+    pub automatic: bool,
+    /// From which severities on.
+    pub triggers: Vec<Severity>,
+    /// How much.
+    pub sharing: Sharing,
+    /// How the person is called before them.
+    pub person: Option<String>,
+}
+
+impl Contacts {
+    /// Reads the data of `contacts.updated`; names may be written in snake case or, as in the app, in camel case.
+    pub fn read(data: Json<'_>) -> Self {
+        let [list, automatic, automatic_camel, triggers, triggers_camel] = data.fields([
+            "contacts",
+            "automatic_notification",
+            "automaticNotification",
+            "crisis_level_triggers",
+            "crisisLevelTriggers",
+        ]);
+        let [sharing, sharing_camel, person, person_camel] =
+            data.fields(["context_sharing_level", "contextSharingLevel", "display_name", "displayName"]);
+        let mut list: Vec<Contact> = list
+            .map_or_else(Vec::new, |list| list.items(CONTACTS_MAX))
+            .into_iter()
+            .enumerate()
+            .map(|(number, contact)| Contact::read(contact, number))
+            .collect();
+        list.sort_by_key(|contact| contact.priority);
+        let triggers = triggers.or(triggers_camel).map(|triggers| {
+            let names = triggers.items(Severity::ALL.len()).into_iter().filter_map(Json::text);
+            names.filter_map(|name| Severity::from_name(&name)).collect()
+        });
+        let sharing = sharing.or(sharing_camel).and_then(Json::text);
+        let person = person.or(person_camel).and_then(Json::text);
+        Self {
+            list,
+            automatic: automatic.or(automatic_camel).is_some_and(Json::says_yes),
+            triggers: triggers.unwrap_or_else(|| vec![Severity::Critical]),
+            sharing: match sharing.as_deref() {
+                Some("detailed") => Sharing::Detailed,
+                Some("standard") => Sharing::Standard,
+                _ => Sharing::Minimal,
+            },
+            person: person.and_then(|name| plain(&name, PERSON_CHARS_MAX)),
+        }
+    }
+}
+
+/// Whether the data of `consent.updated` agree to contacts being told.
+pub fn agrees(data: Json<'_>) -> bool {
+    let [consent, camel] = data.fields(["crisis_contact_consent", "crisisContactConsent"]);
+    consent.or(camel).is_some_and(Json::says_yes)
+}
+
+impl Contact {
+    /// Where the method `method` reaches them.
+    pub fn address(&self, method: Method) -> Option<&str> {
+        match method {
+            Method::Sms | Method::Call => self.phone.as_deref(),
+            Method::Email => self.email.as_deref(),
+            Method::Push => self.push.as_deref(),
+        }
+    }
+
+    /// Every way that leads somewhere: the preferred one, then the others, the most direct first.
+    pub fn methods(&self) -> Vec<Method> {
+        let others = Method::ALL.into_iter().filter(|method| Some(*method) != self.preferred);
+        let ways = self.preferred.into_iter().chain(others);
+        ways.filter(|method| self.address(*method).is_some()).collect()
+    }
+
+    fn read(data: Json<'_>, number: usize) -> Self {
+        let [id, consent, consent_camel, priority, hours, hours_camel, zone, zone_camel] = data.fields([
+            "id",
+            "consent_to_contact",
+            "consentToContact",
+            "priority",
+            "available_hours",
+            "availableHours",
+            "time_zone",
+            "timeZone",
+        ]);
+        let [preferred, preferred_camel, phone, email, push, locale] = data.fields([
+            "preferred_contact_method",
+            "preferredContactMethod",
+            "phone",
+            "email",
+            "push",
+            "locale",
+        ]);
+        let address = |json: Option<Json<'_>>| json.and_then(Json::id).map(|text| text.trim().to_owned());
+        let address = |json| address(json).filter(|text| is_id(text));
+        let text = |one: Option<Json<'_>>, other: Option<Json<'_>>| {
+            one.or(other).and_then(Json::text).map(Cow::into_owned)
+        };
+        Self {
+            id: address(id).unwrap_or_else(|| format!("number {number}")),
+            consents: consent.or(consent_camel).is_some_and(Json::says_yes),
+            priority: priority.and_then(Json::integer).unwrap_or(i64::MAX),
+            hours: Hours::read(&text(hours, hours_camel).unwrap_or_default()),
+            time_zone: text(zone, zone_camel).and_then(|name| time_zone_named(&name)),
+            locale: text(locale, None),
+            preferred: text(preferred, preferred_camel).and_then(|name| Method::from_name(&name)),
+            phone: address(phone),
+            email: address(email),
+            push: address(push),
+        }
+    }
+}
+
+/// `text` on one line, at most `chars_max` characters of it.
+fn plain(text: &str, chars_max: usize) -> Option<String> {
+    let plain: String = text.chars().filter(|c| !c.is_control()).take(chars_max).collect();
+    let plain = plain.trim();
+    (!plain.is_empty()).then(|| plain.to_owned())
+}

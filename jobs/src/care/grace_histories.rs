@@ -1,0 +1,99 @@
+//! Whole histories of grace: in whatever order they are told and however often, the same days are left, and nothing
+//! that is told later takes one away.
+
+use keepwell_workers::clock::UnixMs;
+use proptest::prelude::*;
+
+use super::{
+    facts::Facts,
+    grace::{DAY_MS, SYSTEM_ERROR_DAYS},
+    histories::{Happening, NOW_MS, Told, learn, told_twice},
+    running::{RunningGrace, running_grace},
+    scores::Scores,
+};
+
+/// What is known once all of it was told; everything had been learned at the same instant.
+fn told(history: &[(usize, Happening)]) -> Facts {
+    let (mut facts, mut scores) = (Facts::about("cus_1"), Scores::default());
+    for (number, happening) in history {
+        learn(&mut facts, &mut scores, *number, happening, NOW_MS);
+    }
+    facts
+}
+
+/// Without what ends a crisis: trouble in a crisis makes it more severe, and once somebody has said that the crisis is
+/// over, trouble that is told late no longer does.
+fn without_resolved(history: &Told) -> Told {
+    history
+        .iter()
+        .filter(|(_, happening)| !matches!(happening, Happening::Resolved { .. }))
+        .cloned()
+        .collect()
+}
+
+fn instants() -> impl Strategy<Value = UnixMs> {
+    (0..70 * DAY_MS).prop_map(|later_ms| NOW_MS + later_ms)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    #[test]
+    fn the_same_grace_is_left_at_any_time_whatever_the_order_and_number_of_tellings(
+        (once, retold) in told_twice(),
+        now_ms in instants(),
+    ) {
+        let (one, other) = (told(&without_resolved(&once)), told(&without_resolved(&retold)));
+        prop_assert_eq!(running_grace(&one, now_ms), running_grace(&other, now_ms), "{:#?}\n{:#?}", one, other);
+    }
+
+    #[test]
+    fn seeing_to_ended_graces_often_or_seldom_leaves_the_same(
+        (history, _) in told_twice(),
+        looks in prop::collection::vec(0..70 * DAY_MS, 0..6),
+        now_ms in instants(),
+    ) {
+        let seldom = told(&history);
+        let mut often = seldom.clone();
+        let mut looks: Vec<UnixMs> = looks.into_iter().map(|later_ms| NOW_MS + later_ms).collect();
+        looks.sort_unstable();
+        for look_ms in looks.into_iter().filter(|look_ms| *look_ms <= now_ms) {
+            often.close_ended_graces(look_ms);
+        }
+        prop_assert_eq!(running_grace(&often, now_ms), running_grace(&seldom, now_ms), "{:#?}", often);
+    }
+
+    #[test]
+    fn no_reason_that_comes_later_moves_an_end_closer((history, _) in told_twice()) {
+        let (mut facts, mut scores) = (Facts::about("cus_1"), Scores::default());
+        for (number, happening) in &history {
+            let before = facts.clone();
+            learn(&mut facts, &mut scores, *number, happening, NOW_MS);
+            for (key, grace) in &before.graces {
+                prop_assert!(facts.graces[key].ends_ms >= grace.ends_ms);
+            }
+            let ends = |grace: Option<RunningGrace>| grace.map(|grace| grace.ends_ms);
+            let (ran, runs) = (running_grace(&before, NOW_MS), running_grace(&facts, NOW_MS));
+            let recovers = matches!(happening, Happening::Paid { .. } | Happening::Subscription { .. });
+            prop_assert!(recovers || ends(runs) >= ends(ran), "{:?} {:?}", ran, runs);
+        }
+    }
+
+    #[test]
+    fn nobody_in_a_crisis_runs_out_of_grace((history, _) in told_twice(), now_ms in instants()) {
+        let facts = told(&history);
+        if facts.crisis(now_ms).is_some() {
+            let grace = running_grace(&facts, now_ms);
+            prop_assert!(grace.is_some_and(|grace| grace.ends_ms > now_ms), "{:#?}", facts);
+        }
+    }
+
+    #[test]
+    fn a_crisis_that_is_over_still_leaves_more_than_a_fault_does((history, _) in told_twice()) {
+        let crisis = history.iter().any(|(_, happening)| matches!(happening, Happening::Crisis { .. }));
+        if crisis {
+            let ends_ms = running_grace(&told(&history), NOW_MS).map(|grace| grace.ends_ms);
+            prop_assert!(ends_ms > Some(NOW_MS + SYSTEM_ERROR_DAYS * DAY_MS));
+        }
+    }
+}

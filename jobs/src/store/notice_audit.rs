@@ -1,0 +1,50 @@
+//! What is said for the audit about emergency contacts: the one place that says it.
+
+use keepwell_workers::database::Transaction;
+use serde_json::json;
+
+use super::audit::{Actor, AuditEntry, append};
+
+/// Where everything is said that was done in somebody's name.
+const TARGET: &str = "keepwell::audit";
+
+/// What became of one emergency contact.
+#[derive(Debug, Clone, Copy)]
+pub struct NoticeEntry<'n> {
+    /// `contact.later`, `contact.queued`, `contact.notified` or `contact.skipped`.
+    pub action: &'static str,
+    /// Whose contact it is: a customer's id.
+    pub subject: &'n str,
+    /// The id of what made the crisis known.
+    pub cause: &'n str,
+    /// The number of the contact (see [`contact_number`](super::contact_number)).
+    pub contact: i64,
+    /// How, or why not.
+    pub reason: Option<&'static str>,
+}
+
+/// Writes `entry` into the audit trail, and says it in the log once the transaction has committed. Who was in a crisis
+/// is in no log, so the line does not name the subject; what made the crisis known leads to it, for whoever may look
+/// into the ledger.
+pub(super) async fn append_notice(
+    transaction: &mut Transaction,
+    entry: &NoticeEntry<'_>,
+) -> Result<(), sqlx::Error> {
+    let NoticeEntry { action, subject, cause, contact, reason } = *entry;
+    let cause = cause.to_owned();
+    let contact = format!("{contact:016x}");
+    let audited = AuditEntry {
+        at_ms: transaction.now_ms(),
+        actor: Actor::System { job: "emergency contacts".to_owned() },
+        action,
+        subject: Some(subject.to_owned()),
+        reason: reason.unwrap_or_default().to_owned(),
+        before: None,
+        after: Some(json!({ "cause": cause, "contact": contact })),
+    };
+    append(transaction, &audited).await?;
+    transaction.after_commit(move || {
+        tracing::info!(target: TARGET, action, cause, contact, reason, "emergency contact");
+    });
+    Ok(())
+}

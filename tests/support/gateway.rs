@@ -1,0 +1,297 @@
+//! A notification gateway, small and real: it checks what the documented ones check (the method, the token, the key,
+//! the content), tells nobody twice under one key, and misbehaves when it is told to.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex},
+};
+
+use serde_json::Value;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpListener,
+    sync::Notify,
+    task::JoinSet,
+};
+
+/// The bearer token that it knows.
+pub const GATEWAY_TOKEN: &str = "gateway-token-for-tests";
+
+/// What it does with a request.
+#[derive(Debug, Clone)]
+pub enum Manner {
+    /// Takes it.
+    Takes,
+    /// Answers with this status and these headers, and takes nothing.
+    Answers(u16, Vec<(&'static str, String)>),
+    /// Takes it and hangs up before it has answered.
+    TakesAndHangsUp,
+    /// Reads it and says nothing until [`Gateway::let_go`].
+    Hangs,
+    /// Hangs up at once.
+    HangsUp,
+    /// Answers with bytes that are no HTTP.
+    Garbage,
+    /// Begins an answer and never ends it.
+    Drips,
+    /// Answers 200 with more than anybody wants to read.
+    Floods,
+    /// Answers 200 with a head that never ends.
+    FloodsHead,
+}
+
+/// A request that was taken.
+#[derive(Debug, Clone)]
+pub struct Notice {
+    /// The idempotency key.
+    pub key: String,
+    /// The document.
+    pub document: Value,
+}
+
+#[derive(Debug, Default)]
+struct Book {
+    manners: VecDeque<Manner>,
+    /// What it does when nothing is said.
+    usual: Option<Manner>,
+    /// Every key that was asked with, in order.
+    asked: Vec<String>,
+    taken: Vec<Notice>,
+    told: HashSet<String>,
+    held: usize,
+}
+
+/// A running gateway; gone when dropped.
+#[derive(Debug)]
+pub struct Gateway {
+    address: SocketAddr,
+    book: Arc<Mutex<Book>>,
+    released: Arc<Notify>,
+    _tasks: JoinSet<()>,
+}
+
+impl Gateway {
+    /// Starts one that takes everything.
+    pub async fn start() -> Self {
+        Self::serve(|stream| async move { Some(stream) }).await
+    }
+
+    /// Starts one whose connections first go through `secure`.
+    pub async fn serve<S, F, Fut>(secure: F) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        F: Fn(tokio::net::TcpStream) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Option<S>> + Send + 'static,
+    {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+        let address = listener.local_addr().expect("its address");
+        let (book, released) = (Arc::new(Mutex::new(Book::default())), Arc::new(Notify::new()));
+        let (shared, let_go) = (Arc::clone(&book), Arc::clone(&released));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let (book, let_go, securing) = (Arc::clone(&shared), Arc::clone(&let_go), secure(stream));
+                connections.spawn(async move {
+                    if let Some(stream) = securing.await {
+                        // A client that hangs up is no concern of a gateway's.
+                        let _ = converse(stream, &book, &let_go).await;
+                    }
+                });
+                while connections.try_join_next().is_some() {}
+            }
+        });
+        Self { address, book, released, _tasks: tasks }
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where documents are posted.
+    pub fn url(&self) -> String {
+        format!("http://{}/v1/messages", self.address)
+    }
+
+    /// Has it treat the next requests so, one after the other.
+    pub fn next(&self, manners: impl IntoIterator<Item = Manner>) {
+        self.book.lock().expect("the book").manners.extend(manners);
+    }
+
+    /// Has it treat every further request so.
+    pub fn always(&self, manner: Manner) {
+        self.book.lock().expect("the book").usual = Some(manner);
+    }
+
+    /// Lets go of everything that hangs; it is taken and answered.
+    pub fn let_go(&self) {
+        self.book.lock().expect("the book").usual = None;
+        self.released.notify_waiters();
+    }
+
+    /// The keys it was asked with so far, in order.
+    pub fn asked(&self) -> Vec<String> {
+        self.book.lock().expect("the book").asked.clone()
+    }
+
+    /// What it has brought to people so far.
+    pub fn taken(&self) -> Vec<Notice> {
+        self.book.lock().expect("the book").taken.clone()
+    }
+
+    /// How many requests hang.
+    pub fn held(&self) -> usize {
+        self.book.lock().expect("the book").held
+    }
+}
+
+struct Asked {
+    line: String,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+impl Asked {
+    fn header(&self, name: &str) -> &str {
+        let mut found = self.headers.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
+        found.next().map_or("", |(_, value)| value.as_str())
+    }
+
+    /// The status that a request deserves which is not in order.
+    fn refusal(&self) -> Option<u16> {
+        let authorized = self.header("authorization") == format!("Bearer {GATEWAY_TOKEN}");
+        match () {
+            () if !authorized => Some(401),
+            () if !self.line.starts_with("POST /v1/messages ") => Some(404),
+            () if self.header("content-type") != "application/json" => Some(415),
+            () if self.header("idempotency-key").len() != 36 || self.header("host").is_empty() => Some(400),
+            () if serde_json::from_slice::<Value>(&self.body).is_err() => Some(400),
+            () => None,
+        }
+    }
+}
+
+async fn converse<S>(mut stream: S, book: &Mutex<Book>, released: &Notify) -> std::io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let asked = read(&mut stream).await?;
+    let key = asked.header("idempotency-key").to_owned();
+    let let_go = released.notified();
+    let mut let_go = std::pin::pin!(let_go);
+    // From here on it hears of being let go.
+    let_go.as_mut().enable();
+    let manner = {
+        let mut book = book.lock().expect("the book");
+        book.asked.push(key.clone());
+        let manner = book.manners.pop_front().or_else(|| book.usual.clone()).unwrap_or(Manner::Takes);
+        book.held += usize::from(matches!(manner, Manner::Hangs));
+        manner
+    };
+    if let Some(status) = asked.refusal() {
+        return answer(&mut stream, status, &[], "{}").await;
+    }
+    let take = || {
+        let mut book = book.lock().expect("the book");
+        if book.told.insert(key.clone()) {
+            let document = serde_json::from_slice(&asked.body).expect("it was read before");
+            book.taken.push(Notice { key: key.clone(), document });
+        }
+    };
+    match manner {
+        Manner::Takes => {
+            take();
+            answer(&mut stream, 202, &[], r#"{"accepted":true}"#).await
+        }
+        Manner::Answers(status, headers) => answer(&mut stream, status, &headers, "{}").await,
+        Manner::TakesAndHangsUp => {
+            take();
+            Ok(())
+        }
+        Manner::Hangs => {
+            let mut nothing = [0; 1];
+            let held = tokio::select! {
+                () = let_go => true,
+                _ = stream.read(&mut nothing) => false,
+            };
+            book.lock().expect("the book").held -= 1;
+            if !held {
+                return Ok(());
+            }
+            take();
+            answer(&mut stream, 202, &[], "{}").await
+        }
+        Manner::HangsUp => Ok(()),
+        Manner::Garbage => stream.write_all(b"\x00\x01\x02 this is not the protocol\r\n\r\n").await,
+        Manner::Drips => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{").await?;
+            stream.read(&mut [0; 1]).await.map(|_| ())
+        }
+        Manner::Floods => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100000000\r\n\r\n").await?;
+            flood(&mut stream).await
+        }
+        Manner::FloodsHead => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nx-endless: ").await?;
+            flood(&mut stream).await
+        }
+    }
+}
+
+/// At most 100 MB, unless the client has had enough before.
+async fn flood<S: AsyncWrite + Unpin>(stream: &mut S) -> std::io::Result<()> {
+    let piece = vec![b'x'; 100_000];
+    for _ in 0..1_000 {
+        stream.write_all(&piece).await?;
+    }
+    Ok(())
+}
+
+async fn answer<S: AsyncWrite + Unpin>(
+    stream: &mut S,
+    status: u16,
+    headers: &[(&str, String)],
+    body: &str,
+) -> std::io::Result<()> {
+    let mut text = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n", body.len());
+    for (name, value) in headers {
+        text.extend([*name, ": ", value, "\r\n"]);
+    }
+    text.extend(["\r\n", body]);
+    stream.write_all(text.as_bytes()).await?;
+    stream.shutdown().await
+}
+
+async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> std::io::Result<Asked> {
+    let mut bytes = Vec::new();
+    loop {
+        if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+            let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+            let mut lines = head.lines();
+            let line = lines.next().unwrap_or_default().to_owned();
+            let headers: Vec<(String, String)> = lines
+                .filter_map(|line| line.split_once(':'))
+                .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
+                .collect();
+            let mut asked = Asked { line, headers, body: bytes[end + 4..].to_vec() };
+            let length: usize = asked.header("content-length").parse().unwrap_or(0);
+            while asked.body.len() < length {
+                let mut piece = [0; 4_096];
+                let read = stream.read(&mut piece).await?;
+                if read == 0 {
+                    return Err(std::io::ErrorKind::UnexpectedEof.into());
+                }
+                asked.body.extend_from_slice(&piece[..read]);
+            }
+            return Ok(asked);
+        }
+        let mut piece = [0; 4_096];
+        let read = stream.read(&mut piece).await?;
+        if read == 0 || bytes.len() > 64 << 10 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        bytes.extend_from_slice(&piece[..read]);
+    }
+}
