@@ -1,5 +1,7 @@
 //! What the handlers of Stripe's events share: the event in a job, and the crisis that its metadata may tell of.
 
+use std::borrow::Cow;
+
 use keepwell_workers::{clock::UnixMs, id::JobId, job::Job, outcome::Outcome};
 
 use crate::{
@@ -21,6 +23,10 @@ pub(crate) struct Event<'a> {
     pub(crate) id: String,
     pub(crate) created_s: i64,
     pub(crate) customer: String,
+    /// The connected account it happened on.
+    pub(crate) account: Option<String>,
+    /// Whether real money moved, if it says so.
+    pub(crate) livemode: Option<bool>,
     pub(crate) object: Json<'a>,
     /// When we learned of it.
     pub(crate) learned_ms: UnixMs,
@@ -38,6 +44,8 @@ impl<'a> Event<'a> {
             // An event that does not say when it was made counts as made when it came.
             created_s: envelope.created_s.unwrap_or(job.created_ms / 1_000),
             customer: customer.into_owned(),
+            account: envelope.account.map(Cow::into_owned),
+            livemode: envelope.livemode,
             object,
             learned_ms: job.created_ms,
         }))

@@ -13,6 +13,7 @@ use keepwell_workers::{
 use crate::{
     Care,
     care::facts::{Facts, PaymentFailure},
+    confirm_subscription::ToConfirm,
     event::Event,
     kinds,
     store::taught,
@@ -37,9 +38,14 @@ impl Handler for InvoicePaid {
         _: &Prepared,
         transaction: &mut Transaction,
     ) -> Result<Outcome, ApplyError> {
+        let confirms = self.0.stripe.is_some();
         learn(&self.0, job, transaction, |event, invoice, id, facts| {
             let subscription = invoice.subscription.map(Cow::into_owned);
+            if confirms {
+                return facts.invoice_told(&id, subscription, event.created_s, event.learned_ms);
+            }
             facts.invoice_paid(&id, subscription, event.created_s, event.learned_ms);
+            Vec::new()
         })
         .await
     }
@@ -66,17 +72,19 @@ impl Handler for InvoicePaymentFailed {
                 event_id: event.id.clone(),
             };
             facts.payment_failed(failure, event.learned_ms);
+            Vec::new()
         })
         .await
     }
 }
 
-/// Reads the invoice in `job` and has `teach` say what it means. An invoice without an id or a customer means nothing.
+/// Reads the invoice in `job` and has `teach` say what it means, and of which subscriptions Stripe is to be asked. An
+/// invoice without an id or a customer means nothing.
 async fn learn(
     care: &Care,
     job: &Job,
     transaction: &mut Transaction,
-    teach: impl FnOnce(&Event<'_>, InvoiceFields<'_>, String, &mut Facts),
+    teach: impl FnOnce(&Event<'_>, InvoiceFields<'_>, String, &mut Facts) -> Vec<String>,
 ) -> Result<Outcome, ApplyError> {
     let event = match Event::of(job) {
         Ok(Some(event)) => event,
@@ -85,12 +93,17 @@ async fn learn(
     };
     let mut invoice = InvoiceFields::read(event.object);
     let id = invoice.id.take().map(Cow::into_owned);
+    let mut to_confirm = Vec::new();
     taught(transaction, &event.customer, care, |facts| {
         event.teach_crisis_mode(facts);
         if let Some(id) = id {
-            teach(&event, invoice, id, facts);
+            to_confirm = teach(&event, invoice, id, facts);
         }
     })
     .await?;
+    let now_ms = transaction.now_ms();
+    for subscription in to_confirm {
+        transaction.enqueue(ToConfirm::of(&event, subscription).job(now_ms));
+    }
     Ok(Outcome::Done)
 }

@@ -4,6 +4,8 @@
 pub const SUBSCRIPTION_CHANGED: &str = "stripe.subscription_changed";
 /// A subscription ended.
 pub const SUBSCRIPTION_ENDED: &str = "stripe.subscription_ended";
+/// Stripe is to be asked how a subscription is.
+pub const CONFIRM_SUBSCRIPTION: &str = "stripe.confirm_subscription";
 /// An invoice was paid.
 pub const INVOICE_PAID: &str = "stripe.invoice_paid";
 /// The payment of an invoice failed.

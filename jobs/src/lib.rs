@@ -3,7 +3,8 @@
 //! An event takes this way through the room: [`intake`] reads verified bytes just far enough to say which [`kinds`]
 //! of job records it and in which lane; that kind's handler (see [`handlers`]) reads the rest with [`stripe`] or
 //! [`signal`] and teaches the person's [`care::facts::Facts`] inside the job's transaction; [`store`] keeps them; and
-//! [`access_query`] answers what the person may use because of them.
+//! [`access_query`] answers what the person may use because of them. What would be taken away is first confirmed with
+//! Stripe, where Stripe can be asked ([`outbound`]).
 
 pub mod care;
 pub mod intake;
@@ -21,6 +22,7 @@ mod event;
 mod follow_ups;
 
 mod assessment_completed;
+mod confirm_subscription;
 mod contact_told;
 mod contacts_due;
 mod crisis_answered_late;
@@ -56,7 +58,7 @@ use care::{
     tiers::Tiers,
 };
 use marks::Marks;
-use outbound::notify::Notifier;
+use outbound::{notify::Notifier, stripe::StripeClient};
 use store::{FactsMemory, SwitchMemory};
 use tallies::Tallies;
 use watch::CrisisWatch;
@@ -74,6 +76,8 @@ pub struct Care {
     pub memory: FactsMemory,
     /// Whom to turn to.
     pub resources: Arc<CrisisResources>,
+    /// Stripe, if it can be asked.
+    pub stripe: Option<StripeClient>,
     /// What the rules mean by their words.
     pub definitions: Definitions,
     /// What operators were seen to have switched on last.
@@ -99,6 +103,7 @@ impl Care {
             keys,
             memory: FactsMemory::default(),
             resources: Arc::new(CRISIS_RESOURCES),
+            stripe: None,
             definitions: Definitions::default(),
             switches: SwitchMemory::default(),
             watch: CrisisWatch::default(),
@@ -107,6 +112,13 @@ impl Care {
             templates: Templates::default(),
             notifier: None,
         }
+    }
+
+    /// The same with a Stripe that can be asked, if there is one: then nothing is taken away that Stripe has not
+    /// confirmed.
+    #[must_use]
+    pub fn with_stripe(self, stripe: impl Into<Option<StripeClient>>) -> Self {
+        Self { stripe: stripe.into(), ..self }
     }
 
     /// The same with `resources` to turn to, wherever somebody is.
@@ -156,6 +168,7 @@ pub fn handlers(care: &Care) -> Vec<Arc<dyn Handler>> {
         Arc::new(invoice_settled::InvoicePaid(care.clone())),
         Arc::new(invoice_settled::InvoicePaymentFailed(care.clone())),
         Arc::new(payment_method_saved::PaymentMethodSaved(care.clone())),
+        Arc::new(confirm_subscription::ConfirmSubscription(care.clone())),
         Arc::new(event_recorded::Recorded(kinds::EVENT_RECORDED)),
         Arc::new(crisis_signalled::CrisisSignalled(care.clone())),
         Arc::new(crisis_resolved::CrisisResolved(care.clone())),
@@ -199,6 +212,12 @@ pub fn migrations() -> Vec<MigrationFile> {
             name: "outreach",
             sqlite: include_str!("../../migrations/sqlite/0005_outreach.sql"),
             postgres: include_str!("../../migrations/postgres/0005_outreach.sql"),
+        },
+        MigrationFile {
+            version: 6,
+            name: "confirmations",
+            sqlite: include_str!("../../migrations/sqlite/0006_confirmations.sql"),
+            postgres: include_str!("../../migrations/postgres/0006_confirmations.sql"),
         },
     ]
 }

@@ -1,5 +1,7 @@
 //! `customer.subscription.created`, `updated`, `deleted`: what was bought has changed.
 
+use std::borrow::Cow;
+
 use async_trait::async_trait;
 use keepwell_workers::{
     database::Transaction,
@@ -10,7 +12,11 @@ use keepwell_workers::{
 
 use crate::{
     Care,
-    care::subscription::{SubscriptionSnapshot, SubscriptionStatus},
+    care::{
+        confirmation::Told,
+        subscription::{SubscriptionSnapshot, SubscriptionStatus},
+    },
+    confirm_subscription::ToConfirm,
     event::Event,
     kinds,
     store::taught,
@@ -30,21 +36,34 @@ impl SubscriptionChanged {
     }
 
     fn snapshot(&self, event: &Event<'_>) -> Option<SubscriptionSnapshot> {
-        let fields = SubscriptionFields::read(event.object);
+        let mut fields = SubscriptionFields::read(event.object);
         // The end of a subscription is told by the event's type; its object says so too, except in the oldest ones.
-        let ended = self.kind == kinds::SUBSCRIPTION_ENDED;
-        let status = fields.status.as_deref().map(SubscriptionStatus::from_name);
-        let status = status.filter(|status| !ended || status.is_final());
-        Some(SubscriptionSnapshot {
-            id: fields.id?.into_owned(),
-            status: if ended { status.unwrap_or(SubscriptionStatus::Canceled) } else { status? },
-            prices: fields.prices.into_iter().map(std::borrow::Cow::into_owned).collect(),
-            period_end_s: fields.period_end_s,
-            latest_invoice: fields.latest_invoice.map(std::borrow::Cow::into_owned),
-            event_created_s: event.created_s,
-            event_id: event.id.clone(),
-        })
+        let says_so =
+            fields.status.as_deref().is_some_and(|name| SubscriptionStatus::from_name(name).is_final());
+        if self.kind == kinds::SUBSCRIPTION_ENDED && !says_so {
+            fields.status = Some(SubscriptionStatus::Canceled.rule().name.into());
+        }
+        snapshot(fields, event.created_s, event.id.clone())
     }
+}
+
+/// The subscription that `fields` show, made known by the event `event_id`; `None` without an id or a status.
+pub(crate) fn snapshot(
+    fields: SubscriptionFields<'_>,
+    event_created_s: i64,
+    event_id: String,
+) -> Option<SubscriptionSnapshot> {
+    let status = SubscriptionStatus::from_name(fields.status.as_deref()?);
+    Some(SubscriptionSnapshot {
+        id: fields.id?.into_owned(),
+        status: status.paused_by(fields.pause_behavior.as_deref()),
+        prices: fields.prices.into_iter().map(Cow::into_owned).collect(),
+        period_end_s: fields.period_end_s,
+        cancel_at_s: fields.cancel_at_s,
+        latest_invoice: fields.latest_invoice.map(Cow::into_owned),
+        event_created_s,
+        event_id,
+    })
 }
 
 #[async_trait]
@@ -65,14 +84,23 @@ impl Handler for SubscriptionChanged {
             Err(outcome) => return Ok(outcome),
         };
         let snapshot = self.snapshot(&event);
+        let subscription = snapshot.as_ref().map(|snapshot| snapshot.id.clone());
+        let mut told = Told::Settled;
         taught(transaction, &event.customer, &self.care, |facts| {
             // The crisis first: what ends during it is treated as such.
             event.teach_crisis_mode(facts);
-            if let Some(snapshot) = snapshot {
+            let Some(snapshot) = snapshot else { return };
+            if self.care.stripe.is_some() {
+                told = facts.subscription_told(snapshot, &self.care.tiers, event.learned_ms);
+            } else {
                 facts.subscription_changed(snapshot, event.learned_ms);
             }
         })
         .await?;
+        if let (Told::ToConfirm, Some(subscription)) = (told, subscription) {
+            let now_ms = transaction.now_ms();
+            transaction.enqueue(ToConfirm::of(&event, subscription).job(now_ms));
+        }
         Ok(Outcome::Done)
     }
 }

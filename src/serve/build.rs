@@ -105,6 +105,7 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
     let clock: SharedClock = Arc::new(SystemClock);
     let tiers = tiers(config)?;
     let keys = key_ring(config)?;
+    let stripe = super::stripe::client(config, &clock)?;
     let options =
         DatabaseOptions { connections_max: config.database.connections_max, ..DatabaseOptions::default() };
     let database = Database::connect(&database_url(config), &options).await?;
@@ -118,6 +119,7 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
         .with_response_limit(config.care.crisis_response_ms);
     let (redis, redis_url) = redis(config, state_dir).await?;
     let receiver_stats = Arc::new(ReceiverStats::new());
+    let care = care.with_stripe(stripe);
     let crisis_limit = Duration::from_millis(config.care.crisis_response_ms);
     let metrics = Metrics::new(Arc::clone(&receiver_stats), crisis_limit, Arc::clone(&clock));
     let metrics = Arc::new(metrics.with_care(&care));

@@ -5,7 +5,7 @@ use std::{error::Error, io, net::SocketAddr, path::PathBuf};
 use keepwell_jobs::{
     care::{lines::CrisisLinesError, templates::TemplatesError, tiers::TiersError},
     intake::privacy::DropPathError,
-    outbound::notify::NotifierError,
+    outbound::{notify::NotifierError, stripe::StripeError},
 };
 use keepwell_workers::{
     database::{ConnectError, MigrateError},
@@ -43,6 +43,9 @@ pub enum ServeError {
     /// The tiers' file.
     #[error("the file {0} (`care.tiers_file`) cannot be read")]
     TiersFile(PathBuf, #[source] io::Error),
+    /// Stripe's API.
+    #[error("Stripe's API (`stripe.api_base`, `stripe.api_key`) cannot be used")]
+    Stripe(#[from] StripeError),
     /// The fields that are dropped.
     #[error("`privacy.drop_paths` cannot be used")]
     DropPaths(#[from] DropPathError),

@@ -14,6 +14,7 @@ pub mod signals;
 mod sources;
 pub mod state_dir;
 mod status;
+mod stripe;
 mod watchers;
 mod words;
 

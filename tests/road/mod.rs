@@ -10,6 +10,7 @@ mod cli_jobs;
 mod cli_queue;
 mod cli_settings;
 mod cli_trigger;
+mod confirmation;
 mod crash;
 mod crisis;
 mod database_full;

@@ -16,6 +16,7 @@ pub mod proxy;
 pub mod redis;
 pub mod service_manager;
 pub mod sign;
+pub mod stripe;
 pub mod tcp_stall;
 
 use std::time::Duration;

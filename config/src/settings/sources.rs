@@ -12,12 +12,13 @@ settings! {
             "whsec_new",
             { id = "old", secret = "whsec_old", valid_until = "2027-01-31T00:00:00Z" }
         ],
-        /// The key for Stripe's API; a restricted one that may read customers, subscriptions, invoices and
-        /// events is enough. Accepted and checked now; used when keepwell confirms with Stripe. Today it changes
-        /// nothing, except that `/health` calls Stripe configured.
+        /// The key for Stripe's API; a restricted one that may read subscriptions is enough, of the account and
+        /// the mode of the webhooks. With it, nothing that was bought is taken away (cancelled, overdue, paused,
+        /// moved to a lesser tier) before Stripe has confirmed that it is so; until then access stays as it was.
+        /// Without it, of events that contradict each other the newer counts, and of the same second the one
+        /// that grants more.
         api_key: Option<Secret> => "rk_live_from_the_dashboard",
-        /// Where Stripe's API is. Accepted and checked now; used when keepwell confirms with Stripe. Today it
-        /// changes nothing.
+        /// Where Stripe's API is.
         api_base: HttpUrl,
         /// Whether events must be live ones (`true`) or test ones (`false`). Unset, both are taken.
         livemode: Option<bool> => true,

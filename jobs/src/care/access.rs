@@ -88,11 +88,12 @@ impl Counting<'_> {
     }
 
     fn view(&self) -> SubscriptionView {
-        let period_end_s = self.subscription.period_end_s;
+        let time = |seconds: i64| UtcTime(seconds.saturating_mul(1_000));
         SubscriptionView {
             id: self.subscription.id.clone(),
             status: self.status.name().to_owned(),
-            period_end: period_end_s.map(|seconds| UtcTime(seconds.saturating_mul(1_000))),
+            period_end: self.subscription.period_end_s.map(time),
+            cancel_at: self.subscription.cancel_at_s.map(time),
         }
     }
 }

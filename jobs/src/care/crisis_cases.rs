@@ -78,6 +78,7 @@ impl Person {
                 status: SubscriptionStatus::Canceled,
                 prices: vec![],
                 period_end_s: None,
+                cancel_at_s: None,
                 latest_invoice: None,
                 event_created_s: now_ms / 1_000,
                 event_id: id,

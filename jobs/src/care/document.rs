@@ -68,6 +68,9 @@ pub struct SubscriptionView {
     pub status: String,
     /// When the paid period ends.
     pub period_end: Option<UtcTime>,
+    /// When it will end, only there if somebody has asked for that; until then nothing changes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cancel_at: Option<UtcTime>,
 }
 
 /// Grace.

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use keepwell_workers::clock::UnixMs;
 
 use super::{
+    confirmation::Confirmation,
     crisis::{Bearing, Severity, Signal, Source, event_time_ms},
     definitions::Definitions,
     grace::{DAY_MS, Grace, GraceHandling, GraceKey, GraceReason, days},
@@ -36,6 +37,8 @@ pub struct Facts {
     pub resolved_ms: Option<UnixMs>,
     /// By id.
     pub subscriptions: BTreeMap<String, SubscriptionSnapshot>,
+    /// What Stripe has confirmed of them, or is to be asked, by the subscription's id.
+    pub confirmations: BTreeMap<String, Confirmation>,
     /// By id.
     pub invoices: BTreeMap<String, Invoice>,
     /// By reason and cause.
@@ -163,11 +166,18 @@ impl Facts {
 
     /// The status that counts: a paid invoice makes a subscription active before Stripe says so itself.
     pub fn status_of(&self, subscription: &SubscriptionSnapshot) -> SubscriptionStatus {
+        let seen_s = subscription.event_created_s;
+        let confirmed_s = self.confirmed_s(&subscription.id).filter(|confirmed_s| *confirmed_s >= seen_s);
         let paid = subscription.status.waits_for_payment()
             && self.invoices.iter().any(|(id, invoice)| {
                 let its_own = invoice.subscription.as_deref() == Some(&subscription.id)
                     || subscription.latest_invoice.as_ref() == Some(id);
-                its_own && invoice.paid_s >= Some(subscription.event_created_s)
+                // What was paid before Stripe showed it is in what Stripe showed.
+                let since = match confirmed_s {
+                    Some(confirmed_s) => invoice.paid_s > Some(confirmed_s),
+                    None => invoice.paid_s >= Some(seen_s),
+                };
+                its_own && since
             });
         if paid { SubscriptionStatus::Active } else { subscription.status.clone() }
     }

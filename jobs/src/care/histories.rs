@@ -119,6 +119,7 @@ pub(super) fn learn(
                 status: SubscriptionStatus::from_name(status),
                 prices: vec![price.to_owned()],
                 period_end_s: None,
+                cancel_at_s: None,
                 latest_invoice: invoice.map(invoice_id),
                 event_created_s: NOW_S - ago_s,
                 event_id: id,

@@ -6,6 +6,7 @@
 
 pub mod access;
 pub mod assessment;
+pub mod confirmation;
 mod contact_list;
 pub mod contacts;
 pub mod crisis;
@@ -37,6 +38,9 @@ pub mod running;
 pub mod scores;
 pub mod severity;
 pub mod subscription;
+#[cfg(test)]
+mod subscription_histories;
 pub mod templates;
 pub mod tiers;
+pub mod transition;
 pub mod vulnerability;

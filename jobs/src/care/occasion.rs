@@ -173,6 +173,7 @@ mod tests {
             status: SubscriptionStatus::from_name(status),
             prices: vec![],
             period_end_s: None,
+            cancel_at_s: None,
             latest_invoice: Some("in_1".into()),
             event_created_s: at_ms / 1_000,
             event_id: format!("evt_{status}_{at_ms}"),

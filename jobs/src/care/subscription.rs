@@ -1,4 +1,8 @@
-//! Subscriptions: what each status grants, and which of two snapshots of one subscription counts.
+//! Subscriptions: what each status means, and which of two snapshots of one subscription counts.
+//!
+//! What a status means is a table, [`STATUSES`]; everything that asks about a status looks it up there.
+
+use super::grace::GraceReason;
 
 /// A subscription's status, in Stripe's words.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +21,8 @@ pub enum SubscriptionStatus {
     Canceled,
     /// Retrying a renewal was given up.
     Unpaid,
-    /// The trial ended without a payment method.
+    /// The trial ended without a payment method, or collecting payments is paused and the service with it
+    /// ([`SubscriptionStatus::paused_by`]).
     Paused,
     /// A status that Stripe did not have when this was written.
     Unknown(String),
@@ -35,6 +40,60 @@ pub enum Grants {
     /// Nothing by itself; a grace period or the floor counts.
     Nothing,
 }
+
+impl Grants {
+    /// Its name in the documentation.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tier => "the tier of its prices",
+            Self::Trial => "`trial`",
+            Self::GracePeriod => "`grace_period`",
+            Self::Nothing => "nothing",
+        }
+    }
+}
+
+/// What a status means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StatusRule {
+    /// Its name in Stripe's words.
+    pub name: &'static str,
+    /// What it lets a person use.
+    pub grants: Grants,
+    /// The grace period that it begins.
+    pub begins: Option<GraceReason>,
+    /// Whether a payment is all that is missing, so that learning of the payment makes it active.
+    pub waits_for_payment: bool,
+    /// Whether a subscription never leaves it again.
+    pub is_final: bool,
+    /// Which of two statuses of the same second counts: the higher, which is the one that grants more.
+    pub rank: u8,
+}
+
+const fn rule(name: &'static str, rank: u8, grants: Grants, begins: Option<GraceReason>) -> StatusRule {
+    StatusRule { name, grants, begins, waits_for_payment: false, is_final: false, rank }
+}
+
+const fn waiting(rule: StatusRule) -> StatusRule {
+    StatusRule { waits_for_payment: true, ..rule }
+}
+
+const fn last(rule: StatusRule) -> StatusRule {
+    StatusRule { is_final: true, ..rule }
+}
+
+/// Every status that Stripe has, and at the end what counts for one that it did not have when this was written.
+pub const STATUSES: [StatusRule; 9] = [
+    rule("active", 8, Grants::Tier, None),
+    rule("trialing", 7, Grants::Trial, None),
+    waiting(rule("past_due", 5, Grants::Nothing, Some(GraceReason::PaymentFailure))),
+    waiting(rule("unpaid", 4, Grants::Nothing, Some(GraceReason::PaymentFailure))),
+    rule("paused", 3, Grants::Nothing, Some(GraceReason::PaymentFailure)),
+    waiting(rule("incomplete", 2, Grants::Nothing, None)),
+    last(rule("canceled", 1, Grants::Nothing, Some(GraceReason::SubscriptionCanceled))),
+    last(rule("incomplete_expired", 0, Grants::Nothing, None)),
+    rule("any other", 6, Grants::GracePeriod, None),
+];
 
 impl SubscriptionStatus {
     /// The status called `name`.
@@ -55,56 +114,60 @@ impl SubscriptionStatus {
     /// Its name in Stripe's words.
     pub fn name(&self) -> &str {
         match self {
-            Self::Incomplete => "incomplete",
-            Self::IncompleteExpired => "incomplete_expired",
-            Self::Trialing => "trialing",
-            Self::Active => "active",
-            Self::PastDue => "past_due",
-            Self::Canceled => "canceled",
-            Self::Unpaid => "unpaid",
-            Self::Paused => "paused",
             Self::Unknown(name) => name,
+            known => STATUSES[known.place()].name,
+        }
+    }
+
+    /// What it means.
+    pub fn rule(&self) -> &'static StatusRule {
+        &STATUSES[self.place()]
+    }
+
+    /// Its row in [`STATUSES`].
+    const fn place(&self) -> usize {
+        match self {
+            Self::Active => 0,
+            Self::Trialing => 1,
+            Self::PastDue => 2,
+            Self::Unpaid => 3,
+            Self::Paused => 4,
+            Self::Incomplete => 5,
+            Self::Canceled => 6,
+            Self::IncompleteExpired => 7,
+            Self::Unknown(_) => 8,
+        }
+    }
+
+    /// What it is while collecting payments is paused (`pause_collection`) in the way `behavior`. Stripe keeps the
+    /// status as it was; of the three ways only `void` means that there is no service meanwhile, and care goes on free
+    /// of charge in the others.
+    #[must_use]
+    pub fn paused_by(self, behavior: Option<&str>) -> Self {
+        match self {
+            Self::Active | Self::Trialing | Self::PastDue if behavior == Some("void") => Self::Paused,
+            status => status,
         }
     }
 
     /// What it lets a person use.
-    pub const fn grants(&self) -> Grants {
-        match self {
-            Self::Active => Grants::Tier,
-            Self::Trialing => Grants::Trial,
-            Self::Unknown(_) => Grants::GracePeriod,
-            _ => Grants::Nothing,
-        }
+    pub fn grants(&self) -> Grants {
+        self.rule().grants
     }
 
     /// Whether a subscription never leaves it again.
-    pub const fn is_final(&self) -> bool {
-        matches!(self, Self::Canceled | Self::IncompleteExpired)
+    pub fn is_final(&self) -> bool {
+        self.rule().is_final
     }
 
     /// Whether it says that a payment is missing which had been expected to come; this begins a grace period.
-    pub const fn is_payment_trouble(&self) -> bool {
-        matches!(self, Self::PastDue | Self::Unpaid | Self::Paused)
+    pub fn is_payment_trouble(&self) -> bool {
+        self.rule().begins == Some(GraceReason::PaymentFailure)
     }
 
     /// Whether a payment is all that is missing, so that learning of the payment makes it active.
-    pub const fn waits_for_payment(&self) -> bool {
-        matches!(self, Self::Incomplete | Self::PastDue | Self::Unpaid)
-    }
-
-    /// Which of two statuses of the same second counts: the one that grants more.
-    const fn rank(&self) -> u8 {
-        match self {
-            Self::Active => 8,
-            Self::Trialing => 7,
-            Self::Unknown(_) => 6,
-            Self::PastDue => 5,
-            Self::Unpaid => 4,
-            Self::Paused => 3,
-            Self::Incomplete => 2,
-            Self::Canceled => 1,
-            Self::IncompleteExpired => 0,
-        }
+    pub fn waits_for_payment(&self) -> bool {
+        self.rule().waits_for_payment
     }
 }
 
@@ -119,6 +182,8 @@ pub struct SubscriptionSnapshot {
     pub prices: Vec<String>,
     /// When the paid period ends, in seconds since the Unix epoch.
     pub period_end_s: Option<i64>,
+    /// When it will end because somebody asked for that, in seconds since the Unix epoch.
+    pub cancel_at_s: Option<i64>,
     /// The newest invoice.
     pub latest_invoice: Option<String>,
     /// When the event was made, in seconds since the Unix epoch.
@@ -138,7 +203,13 @@ impl SubscriptionSnapshot {
     }
 
     fn key(&self) -> (bool, i64, u8, Option<i64>, &str) {
-        (self.status.is_final(), self.event_created_s, self.status.rank(), self.period_end_s, &self.event_id)
+        (
+            self.status.is_final(),
+            self.event_created_s,
+            self.status.rule().rank,
+            self.period_end_s,
+            &self.event_id,
+        )
     }
 }
 
@@ -152,6 +223,7 @@ mod tests {
             status: SubscriptionStatus::from_name(status),
             prices: vec![],
             period_end_s: None,
+            cancel_at_s: None,
             latest_invoice: None,
             event_created_s,
             event_id: event_id.into(),
@@ -172,6 +244,34 @@ mod tests {
             "hibernating",
         ] {
             assert_eq!(SubscriptionStatus::from_name(name).name(), name);
+        }
+    }
+
+    #[test]
+    fn every_status_has_its_own_row_and_rank_in_the_table() {
+        for (place, rule) in STATUSES.iter().enumerate() {
+            assert_eq!(SubscriptionStatus::from_name(rule.name).place(), place);
+            assert!(STATUSES.iter().filter(|other| other.rank == rule.rank).count() == 1, "{}", rule.name);
+        }
+        let by_rank =
+            |grants| STATUSES.iter().filter(move |rule| rule.grants == grants).map(|rule| rule.rank);
+        let nothing = by_rank(Grants::Nothing).max();
+        for grants in [Grants::Tier, Grants::Trial, Grants::GracePeriod] {
+            assert!(by_rank(grants).min() > nothing, "what grants something outranks what does not");
+        }
+    }
+
+    #[test]
+    fn only_a_pause_without_service_is_one() {
+        for name in ["active", "trialing", "past_due"] {
+            let status = || SubscriptionStatus::from_name(name);
+            assert_eq!(status().paused_by(Some("void")), SubscriptionStatus::Paused);
+            for behavior in [None, Some("keep_as_draft"), Some("mark_uncollectible"), Some("nap")] {
+                assert_eq!(status().paused_by(behavior), status());
+            }
+        }
+        for name in ["canceled", "unpaid", "incomplete", "hibernating"] {
+            assert_eq!(SubscriptionStatus::from_name(name).paused_by(Some("void")).name(), name);
         }
     }
 

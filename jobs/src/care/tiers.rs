@@ -7,6 +7,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::subscription::Grants;
+
 /// What everybody may use at every moment, whatever is owed, broken or unknown. Configuration can add to it; nothing
 /// can take from it (crisis safety protocols, core principles; payment-aware sync, preserved therapeutic access).
 pub const FLOOR: [&str; 8] = [
@@ -165,6 +167,16 @@ impl Tiers {
             .map(|price| self.by_price.get(price).unwrap_or(&self.default))
             .max_by_key(|tier| tier.rank)
             .unwrap_or(&self.default)
+    }
+
+    /// The tier that a subscription opens whose status grants `grants` and which bought `prices`.
+    pub fn granted(&self, grants: Grants, prices: &[String]) -> Option<&Arc<Tier>> {
+        match grants {
+            Grants::Tier => Some(self.of_prices(prices)),
+            Grants::Trial => Some(&self.trial),
+            Grants::GracePeriod => Some(&self.grace_period),
+            Grants::Nothing => None,
+        }
     }
 
     /// What everybody may use: [`FLOOR`] and what the configuration adds.

@@ -3,4 +3,6 @@
 
 pub mod http;
 pub mod notify;
+mod pace;
 mod retry_after;
+pub mod stripe;

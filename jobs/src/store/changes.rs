@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use keepwell_workers::{clock::UnixMs, database::Transaction, on_connection};
 
+use super::confirmations::keep_confirmations;
 use crate::care::{
     crisis::Signal,
     facts::Facts,
@@ -23,6 +24,7 @@ pub(super) async fn keep(
     for subscription in changed(&before.subscriptions, &after.subscriptions) {
         keep_subscription(transaction, customer, subscription.1).await?;
     }
+    keep_confirmations(transaction, before, after).await?;
     for (id, invoice) in changed(&before.invoices, &after.invoices) {
         keep_invoice(transaction, customer, id, invoice).await?;
     }
@@ -85,11 +87,11 @@ async fn keep_subscription(
     subscription: &SubscriptionSnapshot,
 ) -> Result<(), sqlx::Error> {
     const SQL: &str = "INSERT INTO subscriptions \
-         (customer, id, status, prices, period_end_s, latest_invoice, event_created_s, event_id) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (customer, id) DO UPDATE SET \
+         (customer, id, status, prices, period_end_s, latest_invoice, event_created_s, event_id, cancel_at_s) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (customer, id) DO UPDATE SET \
          status = excluded.status, prices = excluded.prices, period_end_s = excluded.period_end_s, \
          latest_invoice = excluded.latest_invoice, event_created_s = excluded.event_created_s, \
-         event_id = excluded.event_id";
+         event_id = excluded.event_id, cancel_at_s = excluded.cancel_at_s";
     let prices =
         serde_json::to_string(&subscription.prices).map_err(|error| sqlx::Error::Encode(error.into()))?;
     on_connection!(transaction, |connection| {
@@ -102,6 +104,7 @@ async fn keep_subscription(
             .bind(subscription.latest_invoice.as_deref())
             .bind(subscription.event_created_s)
             .bind(&subscription.event_id)
+            .bind(subscription.cancel_at_s)
             .execute(connection)
             .await
             .map(|_| ())

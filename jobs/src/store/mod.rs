@@ -3,6 +3,7 @@
 pub mod audit;
 mod audited;
 mod changes;
+mod confirmations;
 mod connected;
 mod contacts;
 mod devices;

@@ -160,8 +160,8 @@ async fn read(
     customer: &str,
     row: &CustomerRow,
 ) -> Result<Facts, sqlx::Error> {
-    const SUBSCRIPTIONS: &str = "SELECT id, status, prices, period_end_s, latest_invoice, event_created_s, event_id \
-         FROM subscriptions WHERE customer = $1";
+    const SUBSCRIPTIONS: &str = "SELECT id, status, prices, period_end_s, latest_invoice, event_created_s, event_id, \
+         cancel_at_s, confirmed_s, told_ms, claim FROM subscriptions WHERE customer = $1";
     const INVOICES: &str =
         "SELECT id, subscription, paid_s, failed_s, learned_ms FROM invoices WHERE customer = $1";
     const GRACES: &str = "SELECT reason, cause, started_ms, ends_ms, closed, subscription, trouble_s \
@@ -183,6 +183,7 @@ async fn read(
     let found: Vec<SubscriptionRow> = on_connection!(connected, |connection| {
         sqlx::query_as(SUBSCRIPTIONS).bind(customer).fetch_all(connection).await
     })?;
+    facts.confirmations = found.iter().filter_map(SubscriptionRow::confirmation).collect();
     facts.subscriptions = rows::subscriptions(found);
     let found: Vec<InvoiceRow> = on_connection!(connected, |connection| {
         sqlx::query_as(INVOICES).bind(customer).fetch_all(connection).await

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::confirmations::read_claim;
 use crate::care::{
+    confirmation::Confirmation,
     crisis::{Severity, Signal, Source},
     grace::{Grace, GraceKey, GraceReason},
     home::{Home, Stated},
@@ -44,6 +46,20 @@ pub(super) struct SubscriptionRow {
     latest_invoice: Option<String>,
     event_created_s: i64,
     event_id: String,
+    cancel_at_s: Option<i64>,
+    confirmed_s: Option<i64>,
+    told_ms: Option<i64>,
+    claim: Option<String>,
+}
+
+impl SubscriptionRow {
+    /// What Stripe has confirmed or is to be asked, if either.
+    pub(super) fn confirmation(&self) -> Option<(String, Confirmation)> {
+        let (confirmed_s, told_ms) = (self.confirmed_s, self.told_ms);
+        let claim = self.claim.as_deref().and_then(|claim| read_claim(&self.id, claim));
+        let confirmation = Confirmation { confirmed_s, told_ms, claim };
+        (confirmation != Confirmation::default()).then(|| (self.id.clone(), confirmation))
+    }
 }
 
 #[derive(sqlx::FromRow)]
@@ -83,6 +99,7 @@ pub(super) fn subscriptions(rows: Vec<SubscriptionRow>) -> BTreeMap<String, Subs
             // Written by us; a row that somebody spoilt by hand counts as one that bought nothing known.
             prices: serde_json::from_str(&row.prices).unwrap_or_default(),
             period_end_s: row.period_end_s,
+            cancel_at_s: row.cancel_at_s,
             latest_invoice: row.latest_invoice,
             event_created_s: row.event_created_s,
             event_id: row.event_id,

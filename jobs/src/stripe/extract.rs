@@ -26,6 +26,10 @@ pub struct SubscriptionFields<'a> {
     pub period_start_s: Option<i64>,
     /// When the paid period ends, in seconds; the latest of its items.
     pub period_end_s: Option<i64>,
+    /// When it will end because somebody asked for that, in seconds.
+    pub cancel_at_s: Option<i64>,
+    /// How collecting payments is paused, if it is: `keep_as_draft`, `mark_uncollectible` or `void`.
+    pub pause_behavior: Option<Cow<'a, str>>,
     /// The newest invoice.
     pub latest_invoice: Option<Cow<'a, str>>,
 }
@@ -33,17 +37,21 @@ pub struct SubscriptionFields<'a> {
 impl<'a> SubscriptionFields<'a> {
     /// Reads a subscription, or the part of one that `previous_attributes` holds.
     pub fn read(object: Json<'a>) -> Self {
-        let [id, customer, status, items, price, plan, start, end, invoice] = object.fields([
-            "id",
-            "customer",
-            "status",
-            "items",
-            "price",
-            "plan",
-            "current_period_start",
-            "current_period_end",
-            "latest_invoice",
-        ]);
+        let [id, customer, status, items, price, plan, start, end, invoice, at_end, at, pause] = object
+            .fields([
+                "id",
+                "customer",
+                "status",
+                "items",
+                "price",
+                "plan",
+                "current_period_start",
+                "current_period_end",
+                "latest_invoice",
+                "cancel_at_period_end",
+                "cancel_at",
+                "pause_collection",
+            ]);
         let items: Vec<ItemFields<'a>> = items
             .map_or_else(Vec::new, |items| items.items(ITEMS_MAX))
             .into_iter()
@@ -54,13 +62,17 @@ impl<'a> SubscriptionFields<'a> {
             prices.extend(price.or(plan).and_then(Json::reference));
         }
         let of_items = |time: fn(&ItemFields<'a>) -> Option<i64>| items.iter().filter_map(time);
+        let period_end_s = end.and_then(Json::integer).or_else(|| of_items(|item| item.end_s).max());
+        let ends_with_period = at_end.and_then(Json::flag) == Some(true);
         Self {
             id: id.and_then(Json::id),
             customer: customer.and_then(Json::reference),
             status: status.and_then(Json::id),
             prices,
             period_start_s: start.and_then(Json::integer).or_else(|| of_items(|item| item.start_s).min()),
-            period_end_s: end.and_then(Json::integer).or_else(|| of_items(|item| item.end_s).max()),
+            period_end_s,
+            cancel_at_s: at.and_then(Json::integer).or(period_end_s.filter(|_| ends_with_period)),
+            pause_behavior: pause.and_then(|pause| pause.at(&["behavior"])).and_then(Json::id),
             latest_invoice: invoice.and_then(Json::reference),
         }
     }
@@ -236,6 +248,17 @@ mod tests {
         for text in [r#"{"current_period_end":5}"#, r#"{"items":{"data":[{"current_period_end":5}]}}"#] {
             assert_eq!(SubscriptionFields::read(json(text)).period_end_s, Some(5));
         }
+    }
+
+    #[test]
+    fn a_coming_end_and_a_pause_are_read() {
+        let read = |text: &'static str| SubscriptionFields::read(json(text));
+        assert_eq!(read(r#"{"cancel_at":5,"cancel_at_period_end":false}"#).cancel_at_s, Some(5));
+        assert_eq!(read(r#"{"current_period_end":7,"cancel_at_period_end":true}"#).cancel_at_s, Some(7));
+        assert_eq!(read(r#"{"current_period_end":7,"cancel_at_period_end":false}"#).cancel_at_s, None);
+        let paused = read(r#"{"pause_collection":{"behavior":"void","resumes_at":9}}"#);
+        assert_eq!(paused.pause_behavior.as_deref(), Some("void"));
+        assert_eq!(read(r#"{"pause_collection":null}"#).pause_behavior, None);
     }
 
     #[test]

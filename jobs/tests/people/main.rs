@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
+mod confirmations;
 mod contacts;
 mod crises;
 mod emergencies;
@@ -13,6 +14,7 @@ mod messages;
 mod orders;
 mod payments;
 mod privacy;
+mod stripe;
 #[path = "../support/mod.rs"]
 mod support;
 mod trust;

@@ -5,7 +5,8 @@ use keepwell_workers::{job::NewJob, lane::Lane, outcome::Outcome};
 
 use crate::support::{NOW_MS, event, on_each_database};
 
-const KINDS: [&str; 13] = [
+const KINDS: [&str; 14] = [
+    kinds::CONFIRM_SUBSCRIPTION,
     kinds::SUBSCRIPTION_CHANGED,
     kinds::SUBSCRIPTION_ENDED,
     kinds::INVOICE_PAID,

@@ -3,6 +3,8 @@
 #[path = "../../../tests/support/gateway.rs"]
 pub mod gateway;
 mod postgres;
+#[path = "../../../tests/support/stripe.rs"]
+pub mod stripe;
 
 use std::sync::{Arc, Mutex};
 
