@@ -7,6 +7,7 @@ use tokio::time::timeout;
 
 use super::{
     Connection, Database, Pools, bounded,
+    log_sync::LogSync,
     turn::{Urgency, WriteTurn, WriteTurns},
 };
 use crate::{clock::UnixMs, job::NewJob};
@@ -16,6 +17,9 @@ use crate::{clock::UnixMs, job::NewJob};
 pub enum Durability {
     /// On disk before the commit returns.
     Durable,
+    /// Of many writers that each commit a little: the next one has its turn once [`Transaction::commit_step`] returns,
+    /// and it is on disk once [`Committed::on_disk`] does.
+    InTwoSteps,
     /// A power cut may take it; for effects that would simply be applied again.
     Relaxed,
 }
@@ -39,6 +43,8 @@ pub struct Transaction {
     after_commit: Vec<AfterCommit>,
     when_in_doubt: Vec<AfterCommit>,
     now_ms: UnixMs,
+    /// What has to reach the disk after the commit.
+    log: Option<LogSync>,
     // Declared last: the next writer's turn comes after the transaction itself is gone.
     turn: Option<WriteTurn>,
 }
@@ -56,11 +62,13 @@ impl Database {
         durability: Durability,
         now_ms: UnixMs,
     ) -> Result<Transaction, sqlx::Error> {
+        let mut after = None;
         let (inner, turn) = match &self.pools {
-            Pools::Sqlite { durable, relaxed, .. } => {
+            Pools::Sqlite { durable, relaxed, log, .. } => {
                 let turn = timeout(self.turns_timeout, self.turns.take(urgency)).await;
                 let turn = turn.map_err(|_| sqlx::Error::PoolTimedOut)?;
                 let pool = if durability == Durability::Durable { durable } else { relaxed };
+                after = (durability == Durability::InTwoSteps).then(|| log.clone());
                 (Inner::Sqlite(bounded(Box::pin(pool.begin_with("BEGIN IMMEDIATE"))).await?), Some(turn))
             }
             Pools::Postgres { general, crisis } => {
@@ -80,6 +88,7 @@ impl Database {
             after_commit: Vec::new(),
             when_in_doubt: Vec::new(),
             now_ms,
+            log: after,
             turn,
         })
     }
@@ -175,6 +184,12 @@ impl Transaction {
     ///
     /// Jobs handed to [`Transaction::enqueue`] must have been recorded (the engine's settling does).
     pub async fn commit(self) -> Result<(), sqlx::Error> {
+        self.commit_step().await?.on_disk().await
+    }
+
+    /// The first step of [`Transaction::commit`]: everybody sees it now, and the next writer has its turn. Nothing may be
+    /// said about it to anybody before [`Committed::on_disk`] has returned.
+    pub(crate) async fn commit_step(self) -> Result<Committed, sqlx::Error> {
         debug_assert!(self.follow_ups.is_empty(), "follow-up jobs would be lost");
         // First, so that it goes last however this ends.
         let turn = self.turn;
@@ -183,12 +198,16 @@ impl Transaction {
             Inner::Sqlite(transaction) => bounded(transaction.commit()).await?,
             Inner::Postgres(transaction) => bounded(transaction.commit()).await?,
         }
-        doubt.0.clear();
-        for action in self.after_commit {
-            action();
+        let mut after_commit = self.after_commit;
+        if self.log.is_none() {
+            doubt.0.clear();
+            // Before the next writer: what it does after its commit is to come later.
+            for action in after_commit.drain(..) {
+                action();
+            }
         }
         drop(turn);
-        Ok(())
+        Ok(Committed { log: self.log, doubt, after_commit })
     }
 
     /// Undoes everything.
@@ -197,6 +216,28 @@ impl Transaction {
             Inner::Sqlite(transaction) => bounded(transaction.rollback()).await,
             Inner::Postgres(transaction) => bounded(transaction.rollback()).await,
         }
+    }
+}
+
+/// A transaction that has committed and may not be on disk yet. Dropped before it is, it is in doubt.
+#[must_use = "a power cut may take it until it is on disk"]
+pub(crate) struct Committed {
+    log: Option<LogSync>,
+    doubt: Doubt,
+    after_commit: Vec<AfterCommit>,
+}
+
+impl Committed {
+    /// Waits until it is on disk, then runs the actions that wait for that.
+    pub(crate) async fn on_disk(mut self) -> Result<(), sqlx::Error> {
+        if let Some(log) = &self.log {
+            bounded(log.sync()).await?;
+        }
+        self.doubt.0.clear();
+        for action in self.after_commit {
+            action();
+        }
+        Ok(())
     }
 }
 
