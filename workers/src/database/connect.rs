@@ -8,7 +8,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use super::{Database, Pools, Trouble, breaks::Breaks, turn::WriteTurns};
+use super::{Database, Pools, Trouble, breaks::Breaks, log_sync::LogSync, turn::WriteTurns};
 
 /// How many connections a database may have, and how long to wait for one.
 #[derive(Debug, Clone)]
@@ -57,11 +57,12 @@ const CRISIS_CONNECTIONS: u32 = 3;
 /// SQLite connections for reading that crisis work keeps for itself.
 const CRISIS_READERS: u32 = 2;
 
-/// SQLite connections that write durably: the door's committer, the crisis committer, operators.
-const DURABLE_WRITERS: u32 = 3;
+/// SQLite connections whose commits wait for the disk: operators, upkeep.
+const DURABLE_WRITERS: u32 = 2;
 
-/// SQLite connections that apply effects: the general settler, the crisis settler, upkeep.
-const RELAXED_WRITERS: u32 = 3;
+/// SQLite connections whose commits do not: the door's committer and the crisis one, which wait for the disk after the
+/// commit, and the general settler and the crisis one, for whose effects nobody has to.
+const RELAXED_WRITERS: u32 = 4;
 
 /// How long a writer waits for SQLite's lock while another process holds it, in milliseconds. Writers of this process
 /// do not wait for each other there (see `turn.rs`).
@@ -76,20 +77,24 @@ const SESSION: &str = "SET statement_timeout = '10s'; SET lock_timeout = '4s'; \
 impl Database {
     /// Opens the database at `url` (`sqlite:/path/to/file`, created if missing, or `postgres://…`).
     pub async fn connect(url: &str, options: &DatabaseOptions) -> Result<Self, ConnectError> {
-        let breaks = Breaks::default();
+        let (breaks, turns) = (Breaks::default(), WriteTurns::default());
         let pools = if url.starts_with("sqlite:") {
-            connect_sqlite(url, options).await?
+            connect_sqlite(url, options, &turns).await?
         } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
             connect_postgres(url, options, &breaks).await?
         } else {
             return Err(ConnectError::UnknownScheme);
         };
         let turns_timeout = Duration::from_millis(options.acquire_timeout_ms);
-        Ok(Self { pools, turns: WriteTurns::default(), turns_timeout, breaks, keys: None })
+        Ok(Self { pools, turns, turns_timeout, breaks, keys: None })
     }
 }
 
-async fn connect_sqlite(url: &str, options: &DatabaseOptions) -> Result<Pools, ConnectError> {
+async fn connect_sqlite(
+    url: &str,
+    options: &DatabaseOptions,
+    turns: &WriteTurns,
+) -> Result<Pools, ConnectError> {
     let timeout = Duration::from_millis(options.acquire_timeout_ms);
     let base = SqliteConnectOptions::from_str(url)?
         .create_if_missing(true)
@@ -131,11 +136,12 @@ async fn connect_sqlite(url: &str, options: &DatabaseOptions) -> Result<Pools, C
         })
         .connect_with(base.clone())
         .await?;
+    let log = LogSync::of(base.get_filename(), checkpointer.clone(), turns.clone());
     let reading = base.pragma("query_only", "on");
     let readers = pool(options.connections_max).connect_with(reading.clone()).await?;
     let crisis_readers = pool(CRISIS_READERS).connect_with(reading).await?;
     first.close().await?;
-    Ok(Pools::Sqlite { durable, relaxed, checkpointer, readers, crisis_readers })
+    Ok(Pools::Sqlite { durable, relaxed, checkpointer, log, readers, crisis_readers })
 }
 
 /// Whether a connection can begin a transaction. A disk that is full, or fails, has SQLite undo a transaction by

@@ -7,6 +7,7 @@ mod bound;
 mod breaks;
 mod checkpoint;
 mod connect;
+mod log_sync;
 mod migrate;
 mod snapshot;
 mod transaction;
@@ -22,12 +23,14 @@ pub use bound::{STATEMENT_TIMEOUT_MS, bounded};
 pub use connect::{ConnectError, DatabaseOptions};
 pub use migrate::{Dialect, MigrateError, MigrationFile};
 pub use snapshot::Snapshot;
+pub(crate) use transaction::Committed;
 pub use transaction::{AfterCommit, Durability, Note, Transaction};
 pub(crate) use transaction::{FOLLOW_UP_BYTES_MAX, FOLLOW_UPS_MAX};
 pub use trouble::Trouble;
 
 use crate::seal::KeyRing;
 use breaks::Breaks;
+use log_sync::LogSync;
 use turn::WriteTurns;
 
 /// A connection of either kind.
@@ -83,6 +86,8 @@ enum Pools {
         relaxed: SqlitePool,
         /// Folds the write-ahead log back; never waits long for anybody.
         checkpointer: SqlitePool,
+        /// Gets the write-ahead log onto the disk for what was committed with `NORMAL`.
+        log: LogSync,
         /// Cannot write.
         readers: SqlitePool,
         /// Cannot write either, and only crisis work may take them.
@@ -151,7 +156,7 @@ impl Database {
     /// Waits until every connection is closed; SQLite then folds its write-ahead log back into the database file.
     pub async fn close(&self) {
         match &self.pools {
-            Pools::Sqlite { durable, relaxed, checkpointer, readers, crisis_readers } => {
+            Pools::Sqlite { durable, relaxed, checkpointer, readers, crisis_readers, log: _ } => {
                 crisis_readers.close().await;
                 readers.close().await;
                 checkpointer.close().await;

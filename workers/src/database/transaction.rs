@@ -8,6 +8,7 @@ use tokio::time::timeout;
 
 use super::{
     Connection, Database, Pools, bounded,
+    log_sync::LogSync,
     turn::{Urgency, WriteTurn, WriteTurns},
 };
 use crate::{
@@ -21,6 +22,9 @@ use crate::{
 pub enum Durability {
     /// On disk before the commit returns.
     Durable,
+    /// Of many writers that each commit a little: the next one has its turn once [`Transaction::commit_step`] returns,
+    /// and it is on disk once [`Committed::on_disk`] does.
+    InTwoSteps,
     /// A power cut may take it; for effects that would simply be applied again.
     Relaxed,
 }
@@ -53,6 +57,8 @@ pub struct Transaction {
     now_ms: UnixMs,
     keys: Option<KeyRing>,
     job: Option<Arc<Job>>,
+    /// What has to reach the disk after the commit.
+    log: Option<LogSync>,
     // Declared last: the next writer's turn comes after the transaction itself is gone.
     turn: Option<WriteTurn>,
 }
@@ -70,11 +76,13 @@ impl Database {
         durability: Durability,
         now_ms: UnixMs,
     ) -> Result<Transaction, sqlx::Error> {
+        let mut after = None;
         let (inner, turn) = match &self.pools {
-            Pools::Sqlite { durable, relaxed, .. } => {
+            Pools::Sqlite { durable, relaxed, log, .. } => {
                 let turn = timeout(self.turns_timeout, self.turns.take(urgency)).await;
                 let turn = turn.map_err(|_| sqlx::Error::PoolTimedOut)?;
                 let pool = if durability == Durability::Durable { durable } else { relaxed };
+                after = (durability == Durability::InTwoSteps).then(|| log.clone());
                 (Inner::Sqlite(bounded(Box::pin(pool.begin_with("BEGIN IMMEDIATE"))).await?), Some(turn))
             }
             Pools::Postgres { general, crisis } => {
@@ -96,6 +104,7 @@ impl Database {
             now_ms,
             keys: self.keys.clone(),
             job: None,
+            log: after,
             turn,
         })
     }
@@ -206,6 +215,12 @@ impl Transaction {
     ///
     /// Jobs handed to [`Transaction::enqueue`] must have been recorded (the engine's settling does).
     pub async fn commit(self) -> Result<(), sqlx::Error> {
+        self.commit_step().await?.on_disk().await
+    }
+
+    /// The first step of [`Transaction::commit`]: everybody sees it now, and the next writer has its turn. Nothing may be
+    /// said about it to anybody before [`Committed::on_disk`] has returned.
+    pub(crate) async fn commit_step(self) -> Result<Committed, sqlx::Error> {
         debug_assert!(self.follow_ups.is_empty(), "follow-up jobs would be lost");
         // First, so that it goes last however this ends.
         let turn = self.turn;
@@ -214,12 +229,16 @@ impl Transaction {
             Inner::Sqlite(transaction) => bounded(transaction.commit()).await?,
             Inner::Postgres(transaction) => bounded(transaction.commit()).await?,
         }
-        doubt.0.clear();
-        for action in self.after_commit {
-            action();
+        let mut after_commit = self.after_commit;
+        if self.log.is_none() {
+            doubt.0.clear();
+            // Before the next writer: what it does after its commit is to come later.
+            for action in after_commit.drain(..) {
+                action();
+            }
         }
         drop(turn);
-        Ok(())
+        Ok(Committed { log: self.log, doubt, after_commit })
     }
 
     /// Undoes everything.
@@ -228,6 +247,28 @@ impl Transaction {
             Inner::Sqlite(transaction) => bounded(transaction.rollback()).await,
             Inner::Postgres(transaction) => bounded(transaction.rollback()).await,
         }
+    }
+}
+
+/// A transaction that has committed and may not be on disk yet. Dropped before it is, it is in doubt.
+#[must_use = "a power cut may take it until it is on disk"]
+pub(crate) struct Committed {
+    log: Option<LogSync>,
+    doubt: Doubt,
+    after_commit: Vec<AfterCommit>,
+}
+
+impl Committed {
+    /// Waits until it is on disk, then runs the actions that wait for that.
+    pub(crate) async fn on_disk(mut self) -> Result<(), sqlx::Error> {
+        if let Some(log) = &self.log {
+            bounded(log.sync()).await?;
+        }
+        self.doubt.0.clear();
+        for action in self.after_commit {
+            action();
+        }
+        Ok(())
     }
 }
 

@@ -1,15 +1,17 @@
 //! Group commit: many callers, one fsync.
 //!
 //! A committer takes whatever has arrived since its last commit (it never waits for a group to fill), writes it in one
-//! transaction, and answers each caller once that is on disk. There is one for the crisis lane, on the crisis thread
-//! and with the crisis turn at the database, and one for everything else.
+//! transaction, and answers each caller once that is on disk. While one group is on its way to the disk the next one is
+//! written. There is one committer for the crisis lane, on the crisis thread and with the crisis turn at the database,
+//! and one for everything else.
 //!
 //! While the database is in [trouble](Trouble) the committer tries again and again, so that a short one costs time and
 //! nothing else. Writing the same job twice is harmless, so this also finds out what became of a commit whose answer
 //! was lost. What nobody waits for any more is let go: its sender was told to come again.
 
-use std::time::Duration;
+use std::{collections::VecDeque, pin::pin, time::Duration};
 
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::{
     sync::mpsc,
     time::{sleep, timeout},
@@ -23,7 +25,7 @@ use super::{
     waiting::{Committer, EnqueueError, Request},
 };
 use crate::{
-    database::{Durability, Trouble, turn::Urgency, within},
+    database::{Committed, Durability, Trouble, turn::Urgency, within},
     job::Recorded,
     lanes::{PlacementQueue, next},
 };
@@ -34,6 +36,9 @@ const GROUP_MAX: usize = 96;
 
 /// Bytes of payload after which a group is closed early: about 10 ms of writing.
 const GROUP_BYTES_MAX: usize = 4 << 20;
+
+/// Groups that may be on their way to the disk at a time.
+const GROUPS_ON_THEIR_WAY_MAX: usize = 4;
 
 /// How long one attempt to write a group may take.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -49,6 +54,12 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct CommitterTask {
     requests: mpsc::Receiver<Request>,
+    writer: GroupWriter,
+}
+
+/// What it takes to write a group.
+#[derive(Debug)]
+struct GroupWriter {
     ledger: Ledger,
     urgency: Urgency,
     placements: PlacementQueue,
@@ -63,34 +74,70 @@ pub(crate) fn committer(
     recording: Recording,
 ) -> (Committer, CommitterTask) {
     let (committer, requests) = Committer::new();
-    (committer, CommitterTask { requests, ledger, urgency, placements, recording })
+    (committer, CommitterTask { requests, writer: GroupWriter { ledger, urgency, placements, recording } })
 }
 
 impl CommitterTask {
     /// Commits until `close` is cancelled and everybody who asked before has an answer.
-    pub(crate) async fn run(mut self, close: CancellationToken) {
-        while let Some(first) = self.first(&close).await {
-            let mut group = Vec::with_capacity(GROUP_MAX);
-            let (mut jobs, mut bytes) = (0, 0);
-            let mut joining = Some(first);
-            while let Some(request) = joining.take() {
-                jobs += request.jobs.len();
-                bytes += request.bytes();
-                group.push(request);
-                if jobs < GROUP_MAX && bytes < GROUP_BYTES_MAX {
-                    joining = self.requests.try_recv().ok();
+    pub(crate) async fn run(self, close: CancellationToken) {
+        let Self { mut requests, writer } = self;
+        let mut on_their_way = FuturesUnordered::new();
+        loop {
+            let first = tokio::select! {
+                biased;
+                Some(()) = on_their_way.next(), if !on_their_way.is_empty() => continue,
+                first = writer.first(&mut requests, &close), if on_their_way.len() < GROUPS_ON_THEIR_WAY_MAX => first,
+            };
+            let Some(first) = first else { break };
+            let mut writing = pin!(writer.write(gather(first, &mut requests), &close));
+            let written = loop {
+                tokio::select! {
+                    biased;
+                    written = &mut writing => break written,
+                    Some(()) = on_their_way.next(), if !on_their_way.is_empty() => {}
                 }
-            }
-            for alone in self.commit(group, &close).await {
-                self.commit(vec![alone], &close).await;
-            }
+            };
+            on_their_way.push(writer.finish(written, &close));
+        }
+        while on_their_way.next().await.is_some() {}
+    }
+}
+
+/// `first` and whatever else has arrived.
+fn gather(first: Request, requests: &mut mpsc::Receiver<Request>) -> Vec<Request> {
+    let mut group = Vec::with_capacity(GROUP_MAX);
+    let (mut jobs, mut bytes) = (0, 0);
+    let mut joining = Some(first);
+    while let Some(request) = joining.take() {
+        jobs += request.jobs.len();
+        bytes += request.bytes();
+        group.push(request);
+        if jobs < GROUP_MAX && bytes < GROUP_BYTES_MAX {
+            joining = requests.try_recv().ok();
         }
     }
+    group
+}
 
+/// What became of a group.
+enum Written {
+    /// It has committed, and is not yet known to be on disk.
+    Committed(Vec<Request>, Vec<Recorded>, Committed),
+    /// The database refuses something about it: its requests have to be written one by one.
+    Refused(Vec<Request>),
+    /// Everybody has an answer, or wants none.
+    Over,
+}
+
+impl GroupWriter {
     /// The first request of a group. While there is trouble and nobody asks, looks whether it is over.
-    async fn first(&mut self, close: &CancellationToken) -> Option<Request> {
+    async fn first(
+        &self,
+        requests: &mut mpsc::Receiver<Request>,
+        close: &CancellationToken,
+    ) -> Option<Request> {
         while self.recording.trouble().is_some() {
-            match timeout(LOOK_EVERY, next(&mut self.requests, close)).await {
+            match timeout(LOOK_EVERY, next(requests, close)).await {
                 Ok(first) => return first,
                 Err(_) => match within(WRITE_TIMEOUT, self.ledger.try_writing(self.urgency)).await {
                     Ok(()) => self.recording.works(),
@@ -98,26 +145,45 @@ impl CommitterTask {
                 },
             }
         }
-        next(&mut self.requests, close).await
+        next(requests, close).await
     }
 
-    /// Writes `group` and answers it. Gives back the requests that have to be written one by one, because the database
-    /// refuses something about them.
-    async fn commit(&self, mut group: Vec<Request>, close: &CancellationToken) -> Vec<Request> {
+    /// Sees to it that what was written is on disk and answered, or written again.
+    async fn finish(&self, written: Written, close: &CancellationToken) {
+        let mut groups = VecDeque::from([written]);
+        while let Some(written) = groups.pop_front() {
+            match written {
+                Written::Over => {}
+                Written::Refused(group) => {
+                    for alone in group {
+                        groups.push_back(self.write(vec![alone], close).await);
+                    }
+                }
+                Written::Committed(group, recorded, committed) => {
+                    match within(WRITE_TIMEOUT, committed.on_disk()).await {
+                        Ok(()) => self.answer(group, recorded),
+                        Err(error) => {
+                            self.fails(&error);
+                            sleep(BACKOFF_MIN).await;
+                            groups.push_back(self.write(group, close).await);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes `group`, again and again while the database is in trouble and somebody waits.
+    async fn write(&self, mut group: Vec<Request>, close: &CancellationToken) -> Written {
         let mut backoff = BACKOFF_MIN;
         loop {
             self.let_go(&mut group);
             if group.is_empty() {
-                return Vec::new();
+                return Written::Over;
             }
             let jobs: Vec<&SealedJob> = group.iter().flat_map(|request| &request.jobs).collect();
-            match within(WRITE_TIMEOUT, self.write(&jobs)).await {
-                Ok(recorded) => {
-                    self.recording.works();
-                    self.place(&jobs, &recorded);
-                    answer(group, recorded);
-                    return Vec::new();
-                }
+            match within(WRITE_TIMEOUT, self.try_write(&jobs)).await {
+                Ok((recorded, committed)) => return Written::Committed(group, recorded, committed),
                 Err(error) if Trouble::of(&error).is_some() && !close.is_cancelled() => {
                     self.fails(&error);
                     tokio::select! {
@@ -129,16 +195,39 @@ impl CommitterTask {
                 // One row that the database refuses must not take its neighbours with it.
                 Err(error) if Trouble::of(&error).is_none() && group.len() > 1 => {
                     tracing::warn!(error = %error, jobs = jobs.len(), "a group was refused; writing its jobs one request at a time");
-                    return group;
+                    return Written::Refused(group);
                 }
                 Err(error) => {
                     tracing::error!(error = %error, requests = group.len(), "the ledger cannot be written");
                     for request in group {
                         request.answer(Err(EnqueueError::Unrecorded));
                     }
-                    return Vec::new();
+                    return Written::Over;
                 }
             }
+        }
+    }
+
+    async fn try_write(&self, jobs: &[&SealedJob]) -> Result<(Vec<Recorded>, Committed), sqlx::Error> {
+        let now_ms = self.ledger.clock.now_ms();
+        let mut transaction =
+            self.ledger.database.begin(self.urgency, Durability::InTwoSteps, now_ms).await?;
+        let recorded = record(&mut transaction, jobs).await?;
+        let placements = self.placements.clone();
+        transaction.when_in_doubt(move || placements.mark_behind());
+        Ok((recorded, transaction.commit_step().await?))
+    }
+
+    /// Tells everybody, and the lanes, that `group` is on disk.
+    fn answer(&self, group: Vec<Request>, recorded: Vec<Recorded>) {
+        self.recording.works();
+        let jobs = group.iter().flat_map(|request| &request.jobs);
+        let fresh = jobs.zip(&recorded).filter(|(_, recorded)| !recorded.duplicate);
+        self.placements.push(fresh.map(|(job, _)| job.placement()).collect());
+        let mut recorded = recorded.into_iter();
+        for request in group {
+            let own = recorded.by_ref().take(request.jobs.len()).collect();
+            request.answer(Ok(own));
         }
     }
 
@@ -154,32 +243,9 @@ impl CommitterTask {
         }
     }
 
-    async fn write(&self, jobs: &[&SealedJob]) -> Result<Vec<Recorded>, sqlx::Error> {
-        let now_ms = self.ledger.clock.now_ms();
-        let mut transaction = self.ledger.database.begin(self.urgency, Durability::Durable, now_ms).await?;
-        let recorded = record(&mut transaction, jobs).await?;
-        let placements = self.placements.clone();
-        transaction.when_in_doubt(move || placements.mark_behind());
-        transaction.commit().await?;
-        Ok(recorded)
-    }
-
-    fn place(&self, jobs: &[&SealedJob], recorded: &[Recorded]) {
-        let fresh = jobs.iter().zip(recorded).filter(|(_, recorded)| !recorded.duplicate);
-        self.placements.push(fresh.map(|(job, _)| job.placement()).collect());
-    }
-
     fn fails(&self, error: &sqlx::Error) {
         if let Some(trouble) = Trouble::of(error).filter(|trouble| !trouble.is_one_transactions()) {
             self.recording.fails(trouble, error);
         }
-    }
-}
-
-fn answer(group: Vec<Request>, recorded: Vec<Recorded>) {
-    let mut recorded = recorded.into_iter();
-    for request in group {
-        let own = recorded.by_ref().take(request.jobs.len()).collect();
-        request.answer(Ok(own));
     }
 }

@@ -19,7 +19,7 @@ use crate::{
 
 /// Jobs written by one statement. Groups are cut into pieces of these sizes so that few distinct statements exist and
 /// each stays prepared.
-const ROWS_PER_STATEMENT: [usize; 4] = [64, 16, 4, 1];
+const ROWS_PER_STATEMENT: [usize; 7] = [64, 32, 16, 8, 4, 2, 1];
 
 /// A job ready to be written: named, sealed, timed.
 #[derive(Debug, Clone)]
