@@ -218,8 +218,8 @@ impl Transaction {
         self.commit_step().await?.on_disk().await
     }
 
-    /// The first step of [`Transaction::commit`]: everybody sees it now, and the next writer has its turn. Nothing may be
-    /// said about it to anybody before [`Committed::on_disk`] has returned.
+    /// The first step of [`Transaction::commit`]: everybody sees it now, and the next writer has its turn. Nothing may
+    /// be said about it to anybody before [`Committed::on_disk`] has returned.
     pub(crate) async fn commit_step(self) -> Result<Committed, sqlx::Error> {
         debug_assert!(self.follow_ups.is_empty(), "follow-up jobs would be lost");
         // First, so that it goes last however this ends.
