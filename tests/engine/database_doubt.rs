@@ -8,13 +8,13 @@ use super::bench::{Bench, nothing_owed, scripted};
 use crate::support::{
     eventually,
     postgres::{Postgres, Sync},
-    tcp_stall::TcpStall,
+    proxy::Proxy,
 };
 
-async fn behind_a_network() -> (TcpStall, Bench, Engine) {
+async fn behind_a_network() -> (Proxy, Bench, Engine) {
     let postgres = Postgres::start(Sync::Off).await;
     postgres.database("ledger").await;
-    let network = TcpStall::before(&postgres.socket()).await;
+    let network = Proxy::before(postgres.socket()).await;
     let bench = Bench::on(postgres, &network.postgres_url("ledger")).await;
     let engine = bench.engine();
     (network, bench, engine)
@@ -25,7 +25,7 @@ async fn a_job_whose_commit_was_not_answered_is_found_and_answered_once() {
     let (network, bench, engine) = behind_a_network().await;
     for lane in [Lane::Standard, Lane::Crisis] {
         for job in [scripted("ok", lane), scripted("ok", lane).dedupe_key(lane.name())] {
-            network.cut_at_commit();
+            network.cut_at_answer_to(b"COMMIT\0");
             let recorded = engine.enqueue(job).await.unwrap();
             assert!(network.has_cut());
             assert!(!recorded.duplicate);
@@ -42,7 +42,7 @@ async fn effects_whose_commit_was_not_answered_are_in_once_with_what_follows_fro
     let (network, bench, engine) = behind_a_network().await;
     engine.enqueue(scripted("follow at the gate", Lane::Standard)).await.unwrap();
     eventually("it runs", async || (bench.script.begun.load(Ordering::SeqCst) == 1).then_some(())).await;
-    network.cut_at_commit();
+    network.cut_at_answer_to(b"COMMIT\0");
     bench.script.gate.add_permits(10);
     eventually("the answer is lost", async || network.has_cut().then_some(())).await;
     eventually("both are done", async || (bench.effects().await.len() == 2).then_some(())).await;

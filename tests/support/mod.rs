@@ -15,7 +15,6 @@ pub mod proxy;
 pub mod redis;
 pub mod service_manager;
 pub mod sign;
-pub mod tcp_stall;
 
 use std::time::Duration;
 

@@ -1,5 +1,9 @@
 //! What is owed, page by page: from this the lanes can be rebuilt at any time. And the ways into it and out of it
 //! that no run decides: an operator's retry, and the quarantine.
+//!
+//! What is owed is asked for in the order of its index, lane first, with the lane as a range. Asked for one lane in the
+//! order of ids, PostgreSQL may go through the whole table in that order instead: it did, with a plan that it had made
+//! while half of the table was owed, and read all that was ever done to find the crises that were due.
 
 use uuid::Uuid;
 
@@ -23,7 +27,7 @@ impl Ledger {
         urgency: Urgency,
     ) -> Result<Vec<Placement>, sqlx::Error> {
         const SQL: &str = "SELECT id, turn, run_at_ms FROM jobs \
-             WHERE state = 'owed' AND lane = $1 AND id > $2 ORDER BY id LIMIT $3";
+             WHERE state = 'owed' AND lane <= $1 AND (lane, id) > ($1, $2) ORDER BY lane, id LIMIT $3";
         let after = after.map_or(Uuid::nil(), |id| id.0);
         let mut reader = self.database.reader(urgency).await?;
         let rows: Vec<(Uuid, Option<i64>, i64)> = on_connection!(reader, |connection| {
@@ -47,8 +51,8 @@ impl Ledger {
         now_ms: UnixMs,
         limit: u32,
     ) -> Result<Vec<JobId>, sqlx::Error> {
-        const SQL: &str =
-            "SELECT id FROM jobs WHERE state = 'owed' AND lane = $1 AND run_at_ms <= $2 ORDER BY id LIMIT $3";
+        const SQL: &str = "SELECT id FROM jobs \
+             WHERE state = 'owed' AND lane BETWEEN $1 AND $1 AND run_at_ms <= $2 ORDER BY lane, id LIMIT $3";
         let mut reader = self.database.reader(Urgency::Crisis).await?;
         let rows: Vec<(Uuid,)> = on_connection!(reader, |connection| {
             sqlx::query_as(SQL)
