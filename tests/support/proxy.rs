@@ -75,6 +75,7 @@ struct Control {
     /// The words after which the answer is lost with its connection, once.
     fatal: Mutex<Option<&'static [u8]>>,
     accepted: AtomicU32,
+    pieces: AtomicU32,
 }
 
 trait Stream: AsyncRead + AsyncWrite + Send {}
@@ -94,6 +95,7 @@ impl Proxy {
             stranded: watch::Sender::new(0),
             fatal: Mutex::default(),
             accepted: AtomicU32::new(0),
+            pieces: AtomicU32::new(0),
         });
         let mut accepting = JoinSet::new();
         accepting.spawn(accept(listener, address, Arc::clone(&control)));
@@ -148,6 +150,11 @@ impl Proxy {
     /// How many connections it has accepted so far.
     pub fn accepted(&self) -> u32 {
         self.control.accepted.load(Ordering::SeqCst)
+    }
+
+    /// How many pieces clients have said so far: of a client that waits for its answers, how often it asked.
+    pub fn pieces(&self) -> u32 {
+        self.control.pieces.load(Ordering::SeqCst)
     }
 }
 
@@ -266,6 +273,9 @@ async fn carry(
             return if swallows { std::future::pending().await } else { Ok(()) };
         }
         let said = &chunk[..length];
+        if let Direction::There(_) = direction {
+            control.pieces.fetch_add(1, Ordering::SeqCst);
+        }
         if let (Direction::Back(_), Mode::MuteFrom(words)) = (direction, *modes.borrow()) {
             swallows |= contains(said, words);
         }

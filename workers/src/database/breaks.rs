@@ -11,9 +11,7 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{
-    Connection as _, PgConnection, PgPool, Postgres, pool::PoolConnectionMetadata, postgres::PgPoolOptions,
-};
+use sqlx::{PgConnection, PgPool, Postgres, Row as _, pool::PoolConnectionMetadata, postgres::PgPoolOptions};
 use tokio::time::{Instant, timeout};
 
 /// How long a connection may take to show that it lives, in milliseconds.
@@ -133,8 +131,8 @@ impl Breaks {
 
     async fn lives(&self, connection: &mut PgConnection) -> bool {
         let asked = Instant::now();
-        match timeout(Duration::from_millis(SIGN_OF_LIFE_MS), connection.ping()).await {
-            Ok(Ok(())) => return true,
+        match timeout(Duration::from_millis(SIGN_OF_LIFE_MS), is_between_transactions(connection)).await {
+            Ok(Ok(between)) => return between,
             Ok(Err(_)) => {
                 self.0.count.fetch_add(1, Ordering::AcqRel);
                 *lock(&self.0.last) = Some(Instant::now());
@@ -144,6 +142,15 @@ impl Breaks {
         }
         false
     }
+}
+
+/// Whether a connection that answers has no transaction open. A `BEGIN` that nobody waited for to the end has its
+/// effect all the same, and sqlx knows nothing of it: whoever read on that connection next would read what was true when
+/// it began, for as long as it is in use. PostgreSQL's two clocks are the same in the first statement of a transaction
+/// only.
+async fn is_between_transactions(connection: &mut PgConnection) -> sqlx::Result<bool> {
+    const SQL: &str = "SELECT now() = statement_timestamp()";
+    sqlx::raw_sql(SQL).fetch_one(connection).await?.try_get(0)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
