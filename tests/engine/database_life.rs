@@ -86,7 +86,13 @@ async fn connections_that_fell_silent_are_given_up_together() {
     let database = Database::connect(&network.postgres_url("ledger"), &options).await.unwrap();
     let all = || join_all((0..CONNECTIONS).map(|_| database.begin(Urgency::General, Durability::Relaxed, 0)));
     drop(all().await);
-    eventually("all of them are idle", async || (network.accepted() >= CONNECTIONS).then_some(())).await;
+    let mut pieces = (0, 0);
+    eventually("all of them are idle", async || {
+        // Nobody has said anything any more for a while.
+        pieces = if network.pieces() == pieces.0 { (pieces.0, pieces.1 + 1) } else { (network.pieces(), 0) };
+        (network.accepted() >= CONNECTIONS && pieces.1 > 20).then_some(())
+    })
+    .await;
 
     network.strand();
     // One after the other, so that each could find a silent one for itself, and lose a second with it.
