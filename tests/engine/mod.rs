@@ -2,6 +2,7 @@
 
 pub mod bench;
 
+mod clock;
 mod database_doubt;
 mod database_life;
 mod database_locked;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sqlx::QueryBuilder;
 use uuid::Uuid;
 
-use super::{IS_OWED, Ledger};
+use super::{IS_OWED, Ledger, record::due_ms};
 use crate::{
     clock::UnixMs, database::turn::Urgency, id::JobId, job::Job, lane::Lane, on_connection, seal::SealError,
 };
@@ -102,7 +102,7 @@ impl Ledger {
             trace: row.trace,
         });
         match error {
-            None => Loaded::Ready { job, run_at_ms: row.run_at_ms },
+            None => Loaded::Ready { job, run_at_ms: due_ms(row.run_at_ms, row.created_at_ms) },
             Some(error) => Loaded::Sealed { job, error },
         }
     }

@@ -7,7 +7,7 @@
 
 use uuid::Uuid;
 
-use super::{Ledger, attempts::note_attempt};
+use super::{Ledger, attempts::note_attempt, record::due_ms};
 use crate::{
     clock::UnixMs,
     database::{Durability, turn::Urgency},
@@ -26,11 +26,11 @@ impl Ledger {
         limit: u32,
         urgency: Urgency,
     ) -> Result<Vec<Placement>, sqlx::Error> {
-        const SQL: &str = "SELECT id, turn, run_at_ms FROM jobs \
+        const SQL: &str = "SELECT id, turn, run_at_ms, created_at_ms FROM jobs \
              WHERE state = 'owed' AND lane <= $1 AND (lane, id) > ($1, $2) ORDER BY lane, id LIMIT $3";
         let after = after.map_or(Uuid::nil(), |id| id.0);
         let mut reader = self.database.reader(urgency).await?;
-        let rows: Vec<(Uuid, Option<i64>, i64)> = on_connection!(reader, |connection| {
+        let rows: Vec<(Uuid, Option<i64>, i64, i64)> = on_connection!(reader, |connection| {
             sqlx::query_as(SQL)
                 .bind(lane.name())
                 .bind(after)
@@ -40,7 +40,10 @@ impl Ledger {
         })?;
         Ok(rows
             .into_iter()
-            .map(|(id, turn, run_at_ms)| Placement { id: JobId(id), lane, turn, run_at_ms })
+            .map(|(id, turn, run_at_ms, created_at_ms)| {
+                let run_at_ms = due_ms(run_at_ms, created_at_ms);
+                Placement { id: JobId(id), lane, turn, run_at_ms }
+            })
             .collect())
     }
 
@@ -52,7 +55,8 @@ impl Ledger {
         limit: u32,
     ) -> Result<Vec<JobId>, sqlx::Error> {
         const SQL: &str = "SELECT id FROM jobs \
-             WHERE state = 'owed' AND lane BETWEEN $1 AND $1 AND run_at_ms <= $2 ORDER BY lane, id LIMIT $3";
+             WHERE state = 'owed' AND lane BETWEEN $1 AND $1 AND (run_at_ms <= $2 OR run_at_ms = created_at_ms) \
+             ORDER BY lane, id LIMIT $3";
         let mut reader = self.database.reader(Urgency::Crisis).await?;
         let rows: Vec<(Uuid,)> = on_connection!(reader, |connection| {
             sqlx::query_as(SQL)

@@ -69,8 +69,15 @@ impl SealedJob {
 
     /// Where the lanes will have to put it.
     pub(crate) fn placement(&self) -> Placement {
-        Placement { id: self.id, lane: self.lane, turn: self.turn, run_at_ms: self.run_at_ms }
+        let run_at_ms = due_ms(self.run_at_ms, self.created_at_ms);
+        Placement { id: self.id, lane: self.lane, turn: self.turn, run_at_ms }
     }
+}
+
+/// Not before which instant a job may run that was created at `created_at_ms`. One that was never to wait may run at any
+/// time: if the clock was set back since, that instant is yet to come.
+pub(super) fn due_ms(run_at_ms: UnixMs, created_at_ms: UnixMs) -> UnixMs {
+    if run_at_ms == created_at_ms { UnixMs::MIN } else { run_at_ms }
 }
 
 /// Writes `jobs`; answers in their order. A job that is there already, because a commit whose answer was lost had come
