@@ -14,12 +14,12 @@ use super::{
     ledger::Database,
     load::now_ms,
     plan::{Lanes, Ledger, Scenario},
-    proxy::{Proxy, Weather},
 };
 use crate::support::{
     daemon::Daemon,
     eventually, pass,
-    postgres::{Postgres, Sync, USER},
+    postgres::{Postgres, Sync},
+    proxy::{Mode, Proxy},
     redis::{Memory, Redis},
 };
 
@@ -69,7 +69,7 @@ impl House {
                     postgres_way = Some(Proxy::before(server.socket()).await);
                 }
                 let way = postgres_way.as_ref();
-                let seen = way.map(|way| format!("postgres://{USER}@{}/keepwell", way.address()));
+                let seen = way.map(|way| way.postgres_url("keepwell"));
                 postgres = Some(server);
                 (url, seen)
             }
@@ -142,14 +142,12 @@ impl House {
                 self.troubles.redis_away.push(Span { from_ms: now_ms, until_ms: now_ms });
             }
             Fault::FlushScripts => self.tell_redis(&["SCRIPT", "FLUSH"]).await,
-            Fault::CutRedis(ms) => self.redis_weather(Weather::Cut, ms).await,
-            Fault::SlowRedis(ms) => weather(self.redis_way.as_ref(), Weather::Slow(SLOW_REDIS), ms).await,
-            Fault::SwallowRedis(ms) => self.redis_weather(Weather::Silent, ms).await,
-            Fault::CutPostgres(ms) => weather(self.postgres_way.as_ref(), Weather::Cut, ms).await,
-            Fault::SlowPostgres(ms) => {
-                weather(self.postgres_way.as_ref(), Weather::Slow(SLOW_POSTGRES), ms).await;
-            }
-            Fault::SwallowPostgres(ms) => weather(self.postgres_way.as_ref(), Weather::Silent, ms).await,
+            Fault::CutRedis(ms) => self.redis_weather(Mode::Cut, ms).await,
+            Fault::SlowRedis(ms) => slow(self.redis_way.as_ref(), SLOW_REDIS, ms).await,
+            Fault::SwallowRedis(ms) => self.redis_weather(Mode::Hold, ms).await,
+            Fault::CutPostgres(ms) => weather(self.postgres_way.as_ref(), Mode::Cut, ms).await,
+            Fault::SlowPostgres(ms) => slow(self.postgres_way.as_ref(), SLOW_POSTGRES, ms).await,
+            Fault::SwallowPostgres(ms) => weather(self.postgres_way.as_ref(), Mode::Hold, ms).await,
             Fault::TerminateBackends => self.terminate_backends().await,
             Fault::CrashPostgres => {
                 let postgres = self.postgres.as_mut().expect("a PostgreSQL");
@@ -242,7 +240,7 @@ impl House {
         self.troubles.redis_away.push(Span { from_ms, until_ms: now_ms() });
     }
 
-    async fn redis_weather(&mut self, bad: Weather, ms: u64) {
+    async fn redis_weather(&mut self, bad: Mode, ms: u64) {
         let from_ms = now_ms();
         weather(self.redis_way.as_ref(), bad, ms).await;
         self.troubles.redis_away.push(Span { from_ms, until_ms: now_ms() });
@@ -307,11 +305,18 @@ impl House {
     }
 }
 
-async fn weather(way: Option<&Proxy>, bad: Weather, ms: u64) {
+async fn weather(way: Option<&Proxy>, bad: Mode, ms: u64) {
     let way = way.expect("a proxy");
     way.set(bad);
     pass(Duration::from_millis(ms)).await;
-    way.set(Weather::Clear);
+    way.set(Mode::Forward);
+}
+
+async fn slow(way: Option<&Proxy>, by: Duration, ms: u64) {
+    let way = way.expect("a proxy");
+    way.delay(by);
+    pass(Duration::from_millis(ms)).await;
+    way.delay(Duration::ZERO);
 }
 
 /// A file system in memory, mounted for as long as this lives.

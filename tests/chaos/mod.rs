@@ -9,7 +9,6 @@ mod ledger;
 mod load;
 mod plan;
 mod probe;
-mod proxy;
 mod recovery;
 mod report;
 mod storm;

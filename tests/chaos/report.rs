@@ -4,6 +4,16 @@ use std::{collections::BTreeMap, fmt};
 
 use super::{checker::Findings, fault::Fault, recovery::Recovery};
 
+/// What was owed once the last fault and the last event were over.
+#[derive(Debug, Default)]
+pub struct Backlog {
+    /// `None` if the database never said.
+    pub at_first: Option<i64>,
+    /// How long it took until nothing was, or until it no longer became less.
+    pub seconds: f64,
+    pub left: i64,
+}
+
 /// What a storm came to.
 #[derive(Debug)]
 pub struct Report {
@@ -21,6 +31,7 @@ pub struct Report {
     pub unanswered: usize,
     /// The floor in place of what is known about a person.
     pub fallbacks: usize,
+    pub backlog: Backlog,
     pub findings: Findings,
     pub recoveries: Vec<Recovery>,
 }
@@ -62,6 +73,9 @@ impl fmt::Display for Report {
             "  asked {}: {} unanswered while down, {} answered with the floor alone",
             self.asked, self.unanswered, self.fallbacks
         )?;
+        let Backlog { at_first, seconds, left } = &self.backlog;
+        let at_first = at_first.unwrap_or(0);
+        writeln!(f, "  owed after the last fault: {at_first}; {left} of them {seconds:.1} s later")?;
         if !self.recoveries.is_empty() {
             writeln!(
                 f,

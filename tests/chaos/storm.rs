@@ -6,10 +6,7 @@ use std::{
 };
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use tokio::{
-    task::JoinSet,
-    time::{Instant, timeout},
-};
+use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -20,15 +17,21 @@ use super::{
     plan::{Options, Scenario},
     probe::{ask, press},
     recovery::measure,
-    report::Report,
+    report::{Backlog, Report},
 };
 use crate::support::{daemon::Daemon, http::Client, pass};
 
 /// Load before the first fault and after the last one.
 const CALM: Duration = Duration::from_millis(500);
 
-/// How long the daemons may take to do what is owed once the faults are over. What is not done by then is lost.
-const DRAIN_MAX: Duration = Duration::from_secs(80);
+/// How long what is owed may stay as it is once the faults are over. What is not done then is lost.
+const STANDSTILL_MAX: Duration = Duration::from_secs(40);
+
+/// How long the daemons may take in all, however slow the machine.
+const DRAIN_MAX: Duration = Duration::from_secs(600);
+
+/// Between two looks at what is owed; each of them reads the whole ledger.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Runs `scenario` and judges it.
 pub async fn run(scenario: &Scenario, options: &Options) -> Report {
@@ -41,6 +44,7 @@ pub async fn run(scenario: &Scenario, options: &Options) -> Report {
     let (load_ends, asking_ends) = (CancellationToken::new(), CancellationToken::new());
     let mut chance = || StdRng::seed_from_u64(random.random());
 
+    let mut left = Backlog::default();
     let (mut senders, mut askers) = (JoinSet::new(), JoinSet::new());
     senders.spawn(Arc::clone(&load).run(scenario.rate, scenario.people, chance(), load_ends.clone()));
     let pressing =
@@ -64,7 +68,9 @@ pub async fn run(scenario: &Scenario, options: &Options) -> Report {
         pass(Duration::from_millis(pace.random_range(scenario.pace_ms.0..=scenario.pace_ms.1))).await;
         if options.long {
             let (all, events) = (scenario.faults.len(), load.events().len());
-            eprintln!("{}: {}/{all} {}, {events} events", scenario.name, number + 1, fault.name());
+            let owed = house.database.owed().await.map_or_else(|| "?".to_owned(), |owed| owed.to_string());
+            let name = scenario.name;
+            eprintln!("{name}: {}/{all} {}, {events} events, {owed} owed", number + 1, fault.name());
         }
         house.strike(*fault).await;
         faults.push(*fault);
@@ -72,7 +78,7 @@ pub async fn run(scenario: &Scenario, options: &Options) -> Report {
     pass(CALM).await;
     load_ends.cancel();
     all_end(&mut senders).await;
-    drain(&house).await;
+    drain(&house, &mut left).await;
     asking_ends.cancel();
     all_end(&mut askers).await;
 
@@ -107,6 +113,7 @@ pub async fn run(scenario: &Scenario, options: &Options) -> Report {
             .iter()
             .filter(|probe| probe.customer.is_some() && probe.answered == Answered::Floor)
             .count(),
+        backlog: left,
         findings: check(&history),
         recoveries: measure(&history),
     };
@@ -154,12 +161,23 @@ async fn all_end(tasks: &mut JoinSet<()>) {
     }
 }
 
-/// Waits until nothing is owed, but not for ever: what is still owed then is a finding.
-async fn drain(house: &House) {
-    let drained = timeout(DRAIN_MAX, async {
-        while house.database.owed().await != Some(0) {
-            pass(Duration::from_millis(50)).await;
+/// Waits until nothing is owed, as long as that becomes less.
+async fn drain(house: &House, backlog: &mut Backlog) {
+    let began = Instant::now();
+    let mut shrunk = Instant::now();
+    let mut least = i64::MAX;
+    while began.elapsed() < DRAIN_MAX && shrunk.elapsed() < STANDSTILL_MAX {
+        if let Some(owed) = house.database.owed().await {
+            backlog.at_first.get_or_insert(owed);
+            backlog.left = owed;
+            if owed < least {
+                (least, shrunk) = (owed, Instant::now());
+            }
+            if owed == 0 {
+                break;
+            }
         }
-    });
-    let _ = drained.await;
+        pass(LOOK_EVERY).await;
+    }
+    backlog.seconds = began.elapsed().as_secs_f64();
 }

@@ -10,7 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 use keepwell_workers::{
-    clock::SystemClock,
+    clock::{SharedClock, SystemClock},
     database::{Database, DatabaseOptions, Dialect, MigrationFile, Transaction, turn::Urgency},
     engine::{Engine, EngineOptions, EngineParts},
     handler::{Handler, Prepared, Registry},
@@ -213,9 +213,24 @@ impl Bench {
         self.engine_on(self.redis.url(), handlers, change)
     }
 
+    /// One that is told the time by `clock`.
+    pub fn engine_on_clock(&self, clock: SharedClock, change: impl FnOnce(&mut EngineOptions)) -> Engine {
+        self.start(self.redis.url(), clock, [], change)
+    }
+
     fn engine_on(
         &self,
         redis_url: String,
+        handlers: impl IntoIterator<Item = Arc<dyn Handler>>,
+        change: impl FnOnce(&mut EngineOptions),
+    ) -> Engine {
+        self.start(redis_url, Arc::new(SystemClock), handlers, change)
+    }
+
+    fn start(
+        &self,
+        redis_url: String,
+        clock: SharedClock,
         handlers: impl IntoIterator<Item = Arc<dyn Handler>>,
         change: impl FnOnce(&mut EngineOptions),
     ) -> Engine {
@@ -233,7 +248,8 @@ impl Bench {
         change(&mut options);
         let scripted: Arc<dyn Handler> = Arc::new(Scripted(Arc::clone(&self.script)));
         let registry = Registry::new(handlers.into_iter().chain([scripted]));
-        Engine::start(parts(self.database.clone(), redis_url, registry), &options).unwrap()
+        let parts = EngineParts { clock, ..parts(self.database.clone(), redis_url, registry) };
+        Engine::start(parts, &options).unwrap()
     }
 
     /// How often each job's effect is in the database, with the jobs in the order of their effects.

@@ -1,11 +1,21 @@
 //! A PostgreSQL that dies loses its last relaxed commits: what the lanes were told is done is owed again.
 
-use keepwell_workers::{lane::Lane, ledger::JobFilter, state::State};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use keepwell_workers::{
+    database::{Database, DatabaseOptions, Durability, turn::Urgency},
+    lane::Lane,
+    ledger::JobFilter,
+    state::State,
+};
+use tokio::time::timeout;
 
 use super::bench::{Bench, nothing_owed, scripted};
 use crate::support::{
     eventually,
     postgres::{Postgres, Sync},
+    proxy::Proxy,
 };
 
 /// A server that leaves relaxed commits in its memory for as long as it can.
@@ -64,4 +74,34 @@ async fn another_life_of_the_database_is_told_from_the_one_before() {
     })
     .await;
     engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn connections_that_fell_silent_are_given_up_together() {
+    const CONNECTIONS: u32 = 8;
+    let postgres = Postgres::start(Sync::Off).await;
+    postgres.database("ledger").await;
+    let network = Proxy::before(postgres.socket()).await;
+    let options = DatabaseOptions { connections_max: CONNECTIONS, ..DatabaseOptions::default() };
+    let database = Database::connect(&network.postgres_url("ledger"), &options).await.unwrap();
+    let all = || join_all((0..CONNECTIONS).map(|_| database.begin(Urgency::General, Durability::Relaxed, 0)));
+    drop(all().await);
+    let mut pieces = (0, 0);
+    eventually("all of them are idle", async || {
+        // Nobody has said anything any more for a while.
+        pieces = if network.pieces() == pieces.0 { (pieces.0, pieces.1 + 1) } else { (network.pieces(), 0) };
+        (network.accepted() >= CONNECTIONS && pieces.1 > 20).then_some(())
+    })
+    .await;
+
+    network.strand();
+    // One after the other, so that each could find a silent one for itself, and lose a second with it.
+    let begun = timeout(Duration::from_secs(CONNECTIONS.into()), async {
+        for _ in 0..CONNECTIONS {
+            let begun = database.begin(Urgency::General, Durability::Relaxed, 0).await.unwrap();
+            begun.commit().await.unwrap();
+        }
+    });
+    begun.await.expect("one second in all");
+    database.close().await;
 }

@@ -8,6 +8,7 @@ use keepwell_workers::{
     engine::{Engine, EngineOptions},
     job::NewJob,
     lane::Lane,
+    ledger::JobFilter,
 };
 
 use super::bench::{Bench, nothing_owed, scripted};
@@ -185,6 +186,26 @@ async fn a_turn_that_rests_in_a_lane_that_is_held_up_goes_on_in_the_others() {
     engine.lanes().resume(Lane::Standard).await.unwrap();
     nothing_owed(&engine).await;
     assert_eq!(bench.effects().await.len(), 62);
+    engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_turn_that_rests_goes_on_after_its_lane_was_cleared() {
+    let bench = Bench::new(Dialect::Sqlite).await;
+    let (engine, _) = with_a_turn_that_rests(&bench).await;
+    let done = bench.effects().await.len();
+    let filter = JobFilter { lane: Some(Lane::Standard), ..JobFilter::default() };
+    let step = engine.cancel_matching(&filter, None, None).await.unwrap();
+    assert_eq!(step.changed, 60 - done as u64, "all that waits");
+    // A job may lie in its lane twice. The place at which the turn goes on is none, whatever its first bytes look like.
+    assert!(engine.withdraw(&[Lane::Standard]).await.unwrap() >= step.changed);
+
+    let later = waiting(&engine, times(3, "later", &scripted("ok", Lane::Standard).turn("noisy"))).await;
+    bench.script.gate.add_permits(1);
+    nothing_owed(&engine).await;
+    let served: Vec<String> = bench.effects().await.split_off(done + 1);
+    assert_eq!(served.len(), 3, "{served:?}");
+    assert!(served.iter().all(|id| later.contains_key(id)), "{served:?} of {later:?}");
     engine.shutdown().await;
 }
 

@@ -2,9 +2,11 @@
 
 pub mod bench;
 
+mod clock;
 mod database_doubt;
 mod database_life;
 mod database_locked;
+mod database_plans;
 mod fairness;
 mod handlers_gone_wrong;
 mod lanes;
@@ -17,6 +19,7 @@ mod redis_faults;
 mod redis_full;
 mod redis_network;
 mod redis_rebuild;
+mod settlers;
 mod standstill;
 mod turns;
 mod weights;

@@ -13,7 +13,7 @@ use crate::support::{
 
 /// An engine that reaches its Redis through a proxy, and both its pools have entered.
 async fn behind_a_proxy(bench: &Bench) -> (Proxy, Engine) {
-    let proxy = Proxy::before(Upstream::Socket(bench.redis.socket())).await;
+    let proxy = Proxy::before(bench.redis.socket()).await;
     let engine = bench.engine_at(url(&proxy), |options| options.lanes.response_timeout_ms = 500);
     eventually("both pools have entered", async || {
         let (_, nodes) = engine.lanes().stats().await.ok()?;

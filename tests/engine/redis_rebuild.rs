@@ -8,7 +8,7 @@ use keepwell_workers::{database::Dialect, lane::Lane};
 use super::bench::{Bench, scripted};
 use crate::support::{
     eventually,
-    proxy::{Mode, Proxy, Upstream},
+    proxy::{Mode, Proxy},
 };
 
 /// Jobs for the general pool.
@@ -17,7 +17,7 @@ const MANY: usize = 3_000;
 #[tokio::test]
 async fn a_rebuild_of_a_large_ledger_puts_crises_first_and_says_how_far_it_is() {
     let bench = Bench::new(Dialect::Sqlite).await;
-    let proxy = Proxy::before(Upstream::Socket(bench.redis.socket())).await;
+    let proxy = Proxy::before(bench.redis.socket()).await;
     proxy.set(Mode::Refuse);
     let url = format!("redis://{}", proxy.address());
     let engine = bench.engine_at(url, |options| options.runs_jobs = false);
@@ -57,7 +57,7 @@ async fn a_rebuild_of_a_large_ledger_puts_crises_first_and_says_how_far_it_is() 
 #[tokio::test]
 async fn a_job_that_is_recorded_during_a_rebuild_is_placed_once() {
     let bench = Bench::new(Dialect::Sqlite).await;
-    let proxy = Proxy::before(Upstream::Socket(bench.redis.socket())).await;
+    let proxy = Proxy::before(bench.redis.socket()).await;
     let url = format!("redis://{}", proxy.address());
     let recorder = bench.engine_at(url, |options| options.runs_jobs = false);
     let rebuilder = bench.engine_with(|options| options.runs_jobs = false);

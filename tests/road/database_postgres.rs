@@ -14,7 +14,7 @@ use crate::support::{
     daemon::Daemon,
     eventually,
     postgres::{Postgres, Sync},
-    tcp_stall::TcpStall,
+    proxy::{Mode, Proxy},
 };
 
 /// Has the daemon answer fast that it cannot take anything.
@@ -102,16 +102,16 @@ async fn without_a_connection_to_spare_everybody_is_answered() {
 async fn a_network_that_swallows_everything_holds_nobody_up() {
     let postgres = Postgres::start(Sync::Off).await;
     postgres.database("keepwell").await;
-    let network = TcpStall::before(&postgres.socket()).await;
+    let network = Proxy::before(postgres.socket()).await;
     let url = network.postgres_url("keepwell");
     let daemon = Daemon::start_with(&[("KEEPWELL_DATABASE__URL", &url), IMPATIENT]).await;
     stripe(&daemon, &Event::of(SHAPES[0], "customer.subscription.created", "kept")).await;
 
-    network.fall_silent();
+    network.set(Mode::BlackHole);
     everybody_is_answered_and_nothing_promised(&daemon).await;
 
     // The connections of before are never heard of again.
-    network.let_new_ones_through();
+    network.set(Mode::Forward);
     all_is_well_again(&daemon).await;
 }
 

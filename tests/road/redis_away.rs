@@ -11,7 +11,7 @@ use super::{
 use crate::support::{
     daemon::Daemon,
     eventually,
-    proxy::{Mode, Proxy, Upstream},
+    proxy::{Mode, Proxy},
     redis::Redis,
 };
 
@@ -111,7 +111,7 @@ async fn a_daemon_that_starts_without_redis_takes_what_comes() {
 #[tokio::test]
 async fn while_the_way_to_redis_swallows_everything_events_are_recorded_and_a_crisis_is_answered() {
     let redis = Redis::start().await;
-    let proxy = Proxy::before(Upstream::Socket(redis.socket())).await;
+    let proxy = Proxy::before(redis.socket()).await;
     let url = format!("redis://{}", proxy.address());
     let daemon = Daemon::start_with(&[("KEEPWELL_REDIS__URL", &url)]).await;
     nothing_owed(&daemon).await;

@@ -17,7 +17,6 @@ pub mod redis;
 pub mod service_manager;
 pub mod sign;
 pub mod stripe;
-pub mod tcp_stall;
 
 use std::time::Duration;
 

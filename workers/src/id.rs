@@ -11,6 +11,9 @@ use crate::clock::UnixMs;
 pub struct JobId(pub Uuid);
 
 impl JobId {
+    /// The largest id that there can be.
+    pub(crate) const MAX: Self = Self(Uuid::max());
+
     /// A fresh id born at `now_ms`.
     pub fn new(now_ms: UnixMs) -> Self {
         let millis = u64::try_from(now_ms).unwrap_or(0);

@@ -62,3 +62,68 @@ async fn what_is_read_while_it_changes_is_of_one_moment() {
     })
     .await;
 }
+
+/// Hears of a crisis in `room`'s process.
+async fn learn(room: &Room, customer: &str) {
+    room.app(&signal("crisis.signal", customer, 9, r#","severity":"high""#)).await;
+}
+
+/// How many crises `room`'s process says it knows of, and of which version that is.
+async fn known(room: &Room, customer: &str) -> (i64, i64) {
+    let mut reader = room.database.reader(Urgency::General).await.expect("a reader");
+    let facts = store::facts(&mut reader, customer, &room.care.memory).await.expect("an answer");
+    (facts.signals.len() as i64, facts.version)
+}
+
+#[tokio::test]
+async fn what_another_process_learned_is_neither_answered_stale_nor_overwritten() {
+    on_each_database(async |here| {
+        let there = here.beside();
+        let processes = [here, &there];
+        for learned in 0..12 {
+            // Everything happens at the same instant, and both remember what was before.
+            for process in processes {
+                assert_eq!(known(process, "cus_1").await, (learned, learned));
+            }
+            learn(processes[learned as usize % 2], "cus_1").await;
+        }
+        assert_eq!(here.facts("cus_1").await.signals.len(), 12);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_two_processes_learn_at_once_is_all_kept() {
+    on_each_database(async |here| {
+        let there = here.beside();
+        let learn_many = async |process: &Room| {
+            for _ in 0..SIGNALS / 2 {
+                learn(process, "cus_1").await;
+            }
+        };
+        tokio::join!(learn_many(here), learn_many(&there));
+        for process in [here, &there] {
+            assert_eq!(known(process, "cus_1").await, (SIGNALS, SIGNALS));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_undone_is_not_remembered_in_place_of_what_another_process_wrote() {
+    on_each_database(async |here| {
+        let there = here.beside();
+        learn(here, "cus_1").await;
+        let critical = signal("crisis.signal", "cus_1", 9, r#","severity":"critical""#);
+        let intake = read_app("msg_1", &Bytes::from(critical), &here.care.marks).expect("a signal");
+        let (_, undone) = here.apply(intake.job, NOW_MS).await;
+        undone.rollback().await.expect("a rollback");
+        // The same version at the same instant, and something else in it.
+        learn(&there, "cus_1").await;
+        for process in [here, &there] {
+            assert_eq!(known(process, "cus_1").await, (2, 2));
+            assert_eq!(process.access("cus_1", NOW_MS).await.crisis.severity, Some("high"));
+        }
+    })
+    .await;
+}

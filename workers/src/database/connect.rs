@@ -51,8 +51,8 @@ impl From<sqlx::Error> for ConnectError {
     }
 }
 
-/// Connections that crisis work keeps for itself on PostgreSQL: one to record, one to settle, one to read.
-const CRISIS_CONNECTIONS: u32 = 3;
+/// Connections that crisis work keeps for itself on PostgreSQL: one to record, one to read, and these to settle.
+const CRISIS_CONNECTIONS: u32 = 2 + super::CRISIS_SETTLERS;
 
 /// SQLite connections for reading that crisis work keeps for itself.
 const CRISIS_READERS: u32 = 2;

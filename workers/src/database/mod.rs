@@ -66,6 +66,12 @@ macro_rules! on_connection {
     };
 }
 
+/// Transactions that settle crises at once on PostgreSQL, so that none waits for one that waits for a lock.
+const CRISIS_SETTLERS: u32 = 3;
+
+/// The most that settle everything else; the other half of the connections is for recording and reading.
+const GENERAL_SETTLERS_MAX: u32 = 4;
+
 /// The pools of one database. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Database {
@@ -140,12 +146,29 @@ impl Database {
         }
     }
 
+    /// How many transactions that settle runs are worth having open at once.
+    pub(crate) fn writers(&self, urgency: turn::Urgency) -> u32 {
+        match &self.pools {
+            Pools::Sqlite { .. } => 1,
+            Pools::Postgres { .. } if urgency == turn::Urgency::Crisis => CRISIS_SETTLERS,
+            Pools::Postgres { general, .. } => {
+                (general.options().get_max_connections() / 2).clamp(1, GENERAL_SETTLERS_MAX)
+            }
+        }
+    }
+
     /// Which SQL it speaks.
     pub fn dialect(&self) -> Dialect {
         match self.pools {
             Pools::Sqlite { .. } => Dialect::Sqlite,
             Pools::Postgres { .. } => Dialect::Postgres,
         }
+    }
+
+    /// Whether `error` says that a connection to a server has ended: the same may work on the next one, which is asked
+    /// for a sign of life first.
+    pub(crate) fn is_break(&self, error: &sqlx::Error) -> bool {
+        matches!(self.pools, Pools::Postgres { .. }) && self.breaks.is_break(error)
     }
 
     /// How many connections to a server have ended without our doing.

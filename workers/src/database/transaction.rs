@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
-use sqlx::{PgPool, Postgres, Sqlite};
+use sqlx::{Postgres, Sqlite};
 use tokio::time::timeout;
 
 use super::{
@@ -87,7 +87,7 @@ impl Database {
             }
             Pools::Postgres { general, crisis } => {
                 let pool = if urgency == Urgency::Crisis { crisis } else { general };
-                let mut transaction = bounded(Box::pin(begin_alive(pool))).await?;
+                let mut transaction = bounded(Box::pin(self.breaks.begin(pool))).await?;
                 if durability == Durability::Relaxed {
                     let relax = sqlx::query("SET LOCAL synchronous_commit = off");
                     bounded(relax.execute(&mut *transaction)).await?;
@@ -107,27 +107,6 @@ impl Database {
             log: after,
             turn,
         })
-    }
-}
-
-/// Begins on a connection that is alive. A server that was restarted leaves every idle connection dead, and each of
-/// them would fail a caller of its own; as long as nothing has begun, the next one can be tried instead.
-async fn begin_alive(pool: &PgPool) -> sqlx::Result<sqlx::Transaction<'static, Postgres>> {
-    let mut tries_left = pool.options().get_max_connections();
-    loop {
-        match pool.begin().await {
-            Err(error) if tries_left > 0 && is_dead(&error) => tries_left -= 1,
-            begun => return begun,
-        }
-    }
-}
-
-/// Whether an error says that the connection has ended, or ends with it (PostgreSQL's 57P01 to 57P05).
-fn is_dead(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(_) => true,
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| code.starts_with("57P")),
-        _ => false,
     }
 }
 

@@ -28,12 +28,13 @@ pub struct NodeInfo {
 const QUARANTINED_AT_ONCE: isize = 100;
 
 impl Lanes {
-    /// Gives back at once what nodes of `instance` held that entered before `started_ms`. Only for whoever holds the
-    /// lock of that instance's state directory: it proves that they are dead.
+    /// Gives back at once what nodes of `instance` held that entered in another life than the one that began at
+    /// `started_ms`: an earlier one, whatever its clock said. Only for whoever holds the lock of that instance's state
+    /// directory: it proves that they are dead.
     pub(crate) async fn adopt(&self, instance: &str, started_ms: i64) -> Result<u64, LaneError> {
         let mut returned = 0;
         for (node, info) in self.nodes().await? {
-            if info.is_some_and(|info| info.instance == instance && info.started_ms < started_ms) {
+            if info.is_some_and(|info| info.instance == instance && info.started_ms != started_ms) {
                 returned += self.reap(node, Reap::EarlierLife).await?;
             }
         }

@@ -35,6 +35,10 @@ const LOCK_MS: u64 = 15_000;
 /// and they are not placed twice. In milliseconds.
 const FRESH_MS: u64 = 250;
 
+/// A job whose id is younger than now by this much was recorded by another clock, or by ours before it was set back. In
+/// milliseconds; less than that is over before the lanes are compared once more.
+const AHEAD_MS: i64 = 1_000;
+
 /// What a rebuild did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Rebuilt {
@@ -97,6 +101,11 @@ impl Lanes {
         tokio::time::sleep(Duration::from_millis(FRESH_MS.saturating_sub(since_ms))).await;
         for lane in others {
             self.compare(lane, (Some(fresh), newest), ledger, lock, underway, &mut rebuilt).await?;
+        }
+        // Recorded by a clock that ran ahead, before it was set right.
+        let ahead = JobId::earliest_at(self.clock.now_ms() + AHEAD_MS);
+        for lane in Lane::ALL {
+            self.compare(lane, (Some(ahead), JobId::MAX), ledger, lock, underway, &mut rebuilt).await?;
         }
         Ok(rebuilt)
     }

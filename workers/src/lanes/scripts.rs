@@ -242,6 +242,8 @@ impl Lanes {
 
     /// Gives back everything that the dead `node` held; says how many jobs that were.
     pub(crate) async fn reap(&self, node: NodeId, because: Reap) -> Result<u64, LaneError> {
+        let lease_ms = i64::try_from(self.options.lease_ms).unwrap_or(i64::MAX);
+        let suspects_wait_ms = self.clock.now_ms().saturating_add(lease_ms);
         self.invoke(&self.scripts.reap, node, |script| {
             script
                 .arg(node.to_string())
@@ -250,7 +252,7 @@ impl Lanes {
                 .arg(if because == Reap::LeftCleanly { "left" } else { "crashed" })
                 // A suspect that was running waits for a lease: longer than a supervisor or an impatient operator needs
                 // to end a process a few times in a row, so that being hit by chance stays chance.
-                .arg(self.options.lease_ms);
+                .arg(suspects_wait_ms);
         })
         .await
     }

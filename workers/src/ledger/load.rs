@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sqlx::QueryBuilder;
 use uuid::Uuid;
 
-use super::{IS_OWED, Ledger};
+use super::{IS_OWED, Ledger, record::due_ms};
 use crate::{
     clock::UnixMs, database::turn::Urgency, id::JobId, job::Job, lane::Lane, on_connection, seal::SealError,
 };
@@ -50,6 +50,14 @@ struct Row {
 impl Ledger {
     /// The jobs of `ids` that are still owed, in no particular order.
     pub(crate) async fn load(&self, ids: &[JobId], urgency: Urgency) -> Result<Vec<Loaded>, sqlx::Error> {
+        match self.load_once(ids, urgency).await {
+            // A crisis among them need not wait because the server was restarted.
+            Err(error) if self.database.is_break(&error) => self.load_once(ids, urgency).await,
+            loaded => loaded,
+        }
+    }
+
+    async fn load_once(&self, ids: &[JobId], urgency: Urgency) -> Result<Vec<Loaded>, sqlx::Error> {
         let mut loaded = Vec::with_capacity(ids.len());
         let mut reader = self.database.reader(urgency).await?;
         for piece in ids.chunks(IDS_PER_STATEMENT[3]) {
@@ -94,7 +102,7 @@ impl Ledger {
             trace: row.trace,
         });
         match error {
-            None => Loaded::Ready { job, run_at_ms: row.run_at_ms },
+            None => Loaded::Ready { job, run_at_ms: due_ms(row.run_at_ms, row.created_at_ms) },
             Some(error) => Loaded::Sealed { job, error },
         }
     }

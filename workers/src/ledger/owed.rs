@@ -1,9 +1,13 @@
 //! What is owed, page by page: from this the lanes can be rebuilt at any time. And the ways into it and out of it
 //! that no run decides: an operator's retry, and the quarantine.
+//!
+//! What is owed is asked for in the order of its index, lane first, with the lane as a range. Asked for one lane in the
+//! order of ids, PostgreSQL may go through the whole table in that order instead: it did, with a plan that it had made
+//! while half of the table was owed, and read all that was ever done to find the crises that were due.
 
 use uuid::Uuid;
 
-use super::{Ledger, attempts::note_attempt};
+use super::{Ledger, attempts::note_attempt, record::due_ms};
 use crate::{
     clock::UnixMs,
     database::{Durability, turn::Urgency},
@@ -22,11 +26,11 @@ impl Ledger {
         limit: u32,
         urgency: Urgency,
     ) -> Result<Vec<Placement>, sqlx::Error> {
-        const SQL: &str = "SELECT id, turn, run_at_ms FROM jobs \
-             WHERE state = 'owed' AND lane = $1 AND id > $2 ORDER BY id LIMIT $3";
+        const SQL: &str = "SELECT id, turn, run_at_ms, created_at_ms FROM jobs \
+             WHERE state = 'owed' AND lane <= $1 AND (lane, id) > ($1, $2) ORDER BY lane, id LIMIT $3";
         let after = after.map_or(Uuid::nil(), |id| id.0);
         let mut reader = self.database.reader(urgency).await?;
-        let rows: Vec<(Uuid, Option<i64>, i64)> = on_connection!(reader, |connection| {
+        let rows: Vec<(Uuid, Option<i64>, i64, i64)> = on_connection!(reader, |connection| {
             sqlx::query_as(SQL)
                 .bind(lane.name())
                 .bind(after)
@@ -36,7 +40,10 @@ impl Ledger {
         })?;
         Ok(rows
             .into_iter()
-            .map(|(id, turn, run_at_ms)| Placement { id: JobId(id), lane, turn, run_at_ms })
+            .map(|(id, turn, run_at_ms, created_at_ms)| {
+                let run_at_ms = due_ms(run_at_ms, created_at_ms);
+                Placement { id: JobId(id), lane, turn, run_at_ms }
+            })
             .collect())
     }
 
@@ -47,8 +54,9 @@ impl Ledger {
         now_ms: UnixMs,
         limit: u32,
     ) -> Result<Vec<JobId>, sqlx::Error> {
-        const SQL: &str =
-            "SELECT id FROM jobs WHERE state = 'owed' AND lane = $1 AND run_at_ms <= $2 ORDER BY id LIMIT $3";
+        const SQL: &str = "SELECT id FROM jobs \
+             WHERE state = 'owed' AND lane BETWEEN $1 AND $1 AND (run_at_ms <= $2 OR run_at_ms = created_at_ms) \
+             ORDER BY lane, id LIMIT $3";
         let mut reader = self.database.reader(Urgency::Crisis).await?;
         let rows: Vec<(Uuid,)> = on_connection!(reader, |connection| {
             sqlx::query_as(SQL)

@@ -1,6 +1,6 @@
 //! Writing new jobs into the ledger, many at a time, each dedupe key once.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use sqlx::QueryBuilder;
 use uuid::Uuid;
@@ -69,8 +69,15 @@ impl SealedJob {
 
     /// Where the lanes will have to put it.
     pub(crate) fn placement(&self) -> Placement {
-        Placement { id: self.id, lane: self.lane, turn: self.turn, run_at_ms: self.run_at_ms }
+        let run_at_ms = due_ms(self.run_at_ms, self.created_at_ms);
+        Placement { id: self.id, lane: self.lane, turn: self.turn, run_at_ms }
     }
+}
+
+/// Not before which instant a job may run that was created at `created_at_ms`. One that was never to wait may run at any
+/// time: if the clock was set back since, that instant is yet to come.
+pub(super) fn due_ms(run_at_ms: UnixMs, created_at_ms: UnixMs) -> UnixMs {
+    if run_at_ms == created_at_ms { UnixMs::MIN } else { run_at_ms }
 }
 
 /// Writes `jobs`; answers in their order. A job that is there already, because a commit whose answer was lost had come
@@ -121,17 +128,27 @@ async fn record_rows(
         recorded.extend(jobs.iter().map(|job| Recorded { id: job.id, duplicate: false }));
         return Ok(());
     }
+    // All of them in one go: senders who were not answered in time come again, all at once, and must not take longer
+    // than they did the first time.
+    let first = first_with_keys(transaction, jobs).await?;
+    let mut fresh = Vec::with_capacity(jobs.len());
     for job in jobs {
         // Without a key, only its own id can have been in its way.
-        let first = match job.dedupe_key.as_deref() {
-            Some(key) => first_with_key(transaction, key).await?.unwrap_or(job.id),
-            None => job.id,
-        };
-        let duplicate = first != job.id;
+        let key = job.dedupe_key.as_deref();
+        let id = key.and_then(|key| first.get(key)).copied().unwrap_or(job.id);
+        let duplicate = id != job.id;
         if !duplicate {
-            record_payloads(transaction, &[job]).await?;
+            fresh.push(*job);
         }
-        recorded.push(Recorded { id: first, duplicate });
+        recorded.push(Recorded { id, duplicate });
+    }
+    let mut rest = &fresh[..];
+    for rows in ROWS_PER_STATEMENT {
+        while rest.len() >= rows {
+            let (now, later) = rest.split_at(rows);
+            record_payloads(transaction, now).await?;
+            rest = later;
+        }
     }
     Ok(())
 }
@@ -148,13 +165,24 @@ async fn record_payloads(transaction: &mut Transaction, jobs: &[&SealedJob]) -> 
     })
 }
 
-async fn first_with_key(
+/// The jobs that have the keys of `jobs`, which there are as many of as in one statement.
+async fn first_with_keys(
     transaction: &mut Transaction,
-    dedupe_key: &str,
-) -> Result<Option<JobId>, sqlx::Error> {
-    const SQL: &str = "SELECT id FROM jobs WHERE dedupe_key = $1";
-    let found: Option<(Uuid,)> = on_connection!(transaction, |connection| {
-        sqlx::query_as(SQL).bind(dedupe_key).fetch_optional(connection).await
+    jobs: &[&SealedJob],
+) -> Result<HashMap<String, JobId>, sqlx::Error> {
+    let keys: Vec<&str> = jobs.iter().filter_map(|job| job.dedupe_key.as_deref()).collect();
+    let padding = std::iter::repeat_n(keys.last(), jobs.len() - keys.len()).flatten();
+    if keys.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let found: Vec<(Uuid, String)> = on_connection!(transaction, |connection| {
+        let mut statement = QueryBuilder::new("SELECT id, dedupe_key FROM jobs WHERE dedupe_key IN (");
+        let mut list = statement.separated(", ");
+        for key in keys.iter().chain(padding.clone()) {
+            list.push_bind(*key);
+        }
+        statement.push(")");
+        statement.build_query_as().fetch_all(connection).await
     })?;
-    Ok(found.map(|(id,)| JobId(id)))
+    Ok(found.into_iter().map(|(id, key)| (key, JobId(id))).collect())
 }

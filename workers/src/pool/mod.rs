@@ -12,7 +12,8 @@
 //!
 //! The fetcher claims only for slots that are free, so no prefetch holds jobs while a crisis job waits, and tells the
 //! lanes what has ended in the same round trip in which it claims what is next. The settler takes whatever has come
-//! to an end since its last commit and settles it in one transaction; crisis jobs have one of their own.
+//! to an end since its last commit and settles it in one transaction; crisis jobs have one of their own. On a database
+//! with many writers there are several settlers.
 //!
 //! apalis-core's `Persisted` does not drain acknowledgements while a fetch is pending and ends the worker for good on
 //! one backend error. Here the backend is a channel: an error from Redis or the database means "try again" to the
@@ -35,7 +36,7 @@ use apalis_core::worker::{
     builder::WorkerBuilder, context::WorkerContext, ext::parallelize::ParallelizeExt as _,
 };
 use tokio::{
-    sync::{Semaphore, mpsc},
+    sync::{Mutex, Semaphore, mpsc},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
@@ -85,11 +86,12 @@ impl Pool {
         let (runs_in, runs_out) = mpsc::channel(self.slots);
         let (verdicts_in, verdicts_out) = mpsc::channel(self.slots);
         let (moves_in, moves_out) = mpsc::unbounded_channel();
+        let settlers = self.ledger.database.writers(urgency);
         let settler = Settler {
             ledger: self.ledger.clone(),
             urgency,
             member: Arc::clone(&self.member),
-            verdicts: verdicts_out,
+            verdicts: Arc::new(Mutex::new(verdicts_out)),
             moves: moves_in,
             placements: self.placements,
             observer: self.observer,
@@ -126,6 +128,9 @@ impl Pool {
 
         let mut loops = JoinSet::new();
         runtime::start(&mut loops, fetcher.run());
+        for _ in 1..settlers {
+            runtime::start(&mut loops, settler.clone().run());
+        }
         runtime::start(&mut loops, settler.run());
         runtime::start(&mut loops, async move {
             if let Err(error) = worker.run().await {

@@ -1,6 +1,6 @@
 -- Gives back everything that a dead node held, oldest first at the front, and forgets the node. CLAIMS are the dead node's.
 -- ARGV: 1 node, 2 crashes after which a job is quarantined, 3 'expired' if its lease must have run out, 4 'crashed' or 'left',
---       5 for how long a suspect waits that was running, in ms.
+--       5 until when a suspect waits that was running, in ms of the clock by which jobs wait for their time.
 -- A job's first crash makes it a suspect. A suspect's crash only counts if it was really running (see suspect.lua), so that
 -- jobs which merely waited beside a poison pill are never quarantined with it.
 -- After its first crash a job goes on at once, beside all others; after its second it runs alone among its like (see pool/run.rs).
@@ -39,7 +39,7 @@ for _, claim in ipairs(held) do
     end_turn(claim.lane, claim.element)
   elseif was_running and claim.lane ~= '0' then
     end_turn(claim.lane, claim.element)
-    redis.call('ZADD', LATER[claim.lane], server_ms() + tonumber(ARGV[5]), claim.element)
+    redis.call('ZADD', LATER[claim.lane], ARGV[5], claim.element)
   else
     give_back(claim.lane, claim.element)
   end

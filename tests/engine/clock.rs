@@ -1,0 +1,206 @@
+//! The machine's clock is set, forwards and back, while jobs run, wait and are held back. Leases are counted by Redis'
+//! clock and waits inside the process by one that nobody can set; only a job's time to run is an instant of ours.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use keepwell_workers::{
+    clock::{Clock as _, ManualClock, SystemClock},
+    database::Dialect,
+    engine::Engine,
+    lane::Lane,
+    ledger::JobFilter,
+    state::State,
+};
+use redis::AsyncCommands as _;
+
+use super::bench::{Bench, nothing_owed, scripted};
+use crate::support::{eventually, pass};
+
+const HOUR_MS: i64 = 3_600_000;
+const DAY_MS: i64 = 24 * HOUR_MS;
+
+/// An engine on a clock that shows the present until it is set. It stands still in between.
+async fn on_a_clock(bench: &Bench) -> (Arc<ManualClock>, Engine) {
+    let clock = ManualClock::at(SystemClock.now_ms());
+    let engine = bench.engine_on_clock(Arc::clone(&clock) as _, |options| options.slots = 4);
+    eventually("both pools have entered and the lanes have been compared", async || {
+        let (_, nodes) = engine.lanes().stats().await.ok()?;
+        (nodes.len() == 2 && !engine.health().lanes_behind).then_some(())
+    })
+    .await;
+    (clock, engine)
+}
+
+async fn begun(bench: &Bench, count: u32) {
+    eventually("so many runs have begun", async || {
+        (bench.script.begun.load(Ordering::SeqCst) == count).then_some(())
+    })
+    .await;
+}
+
+/// The nodes that hold leases, each with its end by Redis' clock, and that clock.
+async fn leases(bench: &Bench) -> (Vec<String>, Vec<i64>, i64) {
+    let mut redis = bench.redis.connection().await;
+    let leases: Vec<(String, i64)> = redis.zrange_withscores("{keepwell:0}:nodes", 0, -1).await.unwrap();
+    let (seconds, micros): (i64, i64) = redis::cmd("TIME").query_async(&mut redis).await.unwrap();
+    let (nodes, ends) = leases.into_iter().unzip();
+    (nodes, ends, seconds * 1_000 + micros / 1_000)
+}
+
+/// Two lengths of the bench's lease.
+const TWO_LEASES: Duration = Duration::from_secs(4);
+
+#[tokio::test]
+async fn a_clock_that_is_set_takes_nobodys_lease_and_runs_nothing_twice() {
+    for by_ms in [DAY_MS, -HOUR_MS] {
+        let bench = Bench::new(Dialect::Sqlite).await;
+        let (clock, engine) = on_a_clock(&bench).await;
+        let gates = (0..4).map(|_| scripted("gate", Lane::Standard)).collect();
+        engine.enqueue_all(gates).await.unwrap();
+        begun(&bench, 4).await;
+        let (nodes, ..) = leases(&bench).await;
+
+        clock.advance_ms(by_ms);
+        // A second one of the right time, which would take over what the first one seemed to have left.
+        let other = bench.engine_with(|options| options.instance = "other".into());
+        pass(TWO_LEASES).await;
+        let (still, ends, redis_ms) = leases(&bench).await;
+        assert!(nodes.iter().all(|node| still.contains(node)), "{nodes:?} are all in {still:?}");
+        assert!(ends.iter().all(|end| (redis_ms - 2_000..=redis_ms + 2_000).contains(end)), "{ends:?}");
+        assert_eq!(bench.script.begun.load(Ordering::SeqCst), 4, "nothing ran twice");
+
+        // What comes now is done now, a crisis first, although both are younger or older than what was there.
+        engine.lanes().pause(Lane::Standard, "until the crisis has begun", false).await.unwrap();
+        let standard = engine.enqueue(scripted("ok", Lane::Standard)).await.unwrap().id;
+        let crisis = engine.enqueue(scripted("ok", Lane::Crisis)).await.unwrap().id;
+        eventually("the crisis is done", async || {
+            (bench.effects().await == [crisis.to_string()]).then_some(())
+        })
+        .await;
+        engine.lanes().resume(Lane::Standard).await.unwrap();
+        bench.script.gate.add_permits(4);
+        nothing_owed(&engine).await;
+        let effects = bench.effects().await;
+        assert_eq!(effects.len(), 6, "{effects:?}");
+        assert_eq!(effects.iter().filter(|id| **id == standard.to_string()).count(), 1);
+        engine.shutdown().await;
+        other.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn what_waits_for_its_time_has_it_by_the_clock_that_is_shown() {
+    let bench = Bench::new(Dialect::Sqlite).await;
+    let (clock, engine) = on_a_clock(&bench).await;
+    let now_ms = clock.now_ms();
+    let held = |hours: i64, lane| scripted("ok", lane).run_at_ms(now_ms + hours * HOUR_MS);
+    let soon = engine.enqueue(held(2, Lane::Standard)).await.unwrap().id.to_string();
+    let later = engine.enqueue(held(25, Lane::Standard)).await.unwrap().id.to_string();
+
+    // Back by an hour: nothing that waits is due, and what comes is done at once.
+    clock.advance_ms(-HOUR_MS);
+    let at_once = engine.enqueue(scripted("ok", Lane::Standard)).await.unwrap().id.to_string();
+    eventually("it is done", async || (bench.effects().await == [at_once.clone()]).then_some(())).await;
+
+    // A failed run comes again after its back-off, which was counted by the clock as it is now.
+    let failed = engine.enqueue(scripted("fail once", Lane::Standard)).await.unwrap().id;
+    eventually("it has failed once", async || {
+        let (job, _) = engine.ledger().show(failed).await.ok()??;
+        (job.attempts >= 1).then_some(())
+    })
+    .await;
+    clock.advance_ms(10);
+    eventually("it is done", async || (bench.effects().await.len() == 2).then_some(())).await;
+
+    // Forwards by a day: what is due by then is done, the rest goes on waiting.
+    clock.advance_ms(DAY_MS);
+    eventually("what is due is done", async || bench.effects().await.contains(&soon).then_some(())).await;
+    assert!(!bench.effects().await.contains(&later));
+    clock.advance_ms(2 * HOUR_MS);
+    nothing_owed(&engine).await;
+    assert_eq!(bench.effects().await, [at_once, failed.to_string(), soon, later]);
+    engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_was_recorded_by_a_clock_that_ran_ahead_is_found_after_redis_forgot_it() {
+    let bench = Bench::new(Dialect::Sqlite).await;
+    let (clock, engine) = on_a_clock(&bench).await;
+    clock.advance_ms(DAY_MS);
+    for lane in [Lane::Standard, Lane::Crisis] {
+        engine.lanes().pause(lane, "so that it is still owed", true).await.unwrap();
+        engine.enqueue(scripted("ok", lane)).await.unwrap();
+    }
+    eventually("both are in their lanes", async || (engine.lanes().held().await.ok()? == 2).then_some(()))
+        .await;
+    // Somebody sets it right again, and Redis is emptied.
+    clock.advance_ms(-DAY_MS);
+    redis::cmd("FLUSHALL").exec_async(&mut bench.redis.connection().await).await.unwrap();
+    nothing_owed(&engine).await;
+    assert_eq!(bench.effects().await.len(), 2);
+    let done = JobFilter { state: Some(State::Done), ..JobFilter::default() };
+    assert_eq!(engine.ledger().list(&done, None, 1).await.unwrap().total, 2);
+    engine.shutdown().await;
+}
+
+/// Sets Redis' own clock, as everybody who looks at leases sees it: the leases and the last time that one was extended.
+async fn set_redis_clock(bench: &Bench, by_ms: i64) {
+    const SET: &str = "for _, node in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do \
+         redis.call('ZINCRBY', KEYS[1], -ARGV[1], node) end \
+         if redis.call('HEXISTS', KEYS[2], 'beat') == 1 then redis.call('HINCRBY', KEYS[2], 'beat', -ARGV[1]) end";
+    let mut redis = bench.redis.connection().await;
+    let script = redis::Script::new(SET);
+    let mut setting = script.key("{keepwell:0}:nodes");
+    let () = setting.key("{keepwell:0}:counters").arg(by_ms).invoke_async(&mut redis).await.unwrap();
+}
+
+#[tokio::test]
+async fn leases_do_not_run_out_all_at_once_because_the_clock_of_redis_was_set() {
+    for by_ms in [DAY_MS, -HOUR_MS] {
+        let bench = Bench::new(Dialect::Sqlite).await;
+        let (_clock, engine) = on_a_clock(&bench).await;
+        let other = bench.engine_with(|options| (options.instance, options.slots) = ("other".into(), 4));
+        eventually("four pools have entered", async || (leases(&bench).await.0.len() == 4).then_some(()))
+            .await;
+        let gates = (0..8).map(|_| scripted("gate", Lane::Standard)).collect();
+        engine.enqueue_all(gates).await.unwrap();
+        begun(&bench, 8).await;
+        let (nodes, ..) = leases(&bench).await;
+
+        set_redis_clock(&bench, by_ms).await;
+        pass(TWO_LEASES).await;
+        let (mut still, ends, redis_ms) = leases(&bench).await;
+        let mut before = nodes.clone();
+        still.sort();
+        before.sort();
+        assert_eq!(still, before, "whoever was there is there");
+        assert!(ends.iter().all(|end| (redis_ms..=redis_ms + 2_000).contains(end)), "{ends:?} at {redis_ms}");
+        assert_eq!(bench.script.begun.load(Ordering::SeqCst), 8, "nothing ran twice");
+        bench.script.gate.add_permits(8);
+        nothing_owed(&engine).await;
+        assert_eq!(bench.effects().await.len(), 8);
+        engine.shutdown().await;
+        other.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn what_waited_when_the_clock_was_set_back_is_done_at_once() {
+    let bench = Bench::new(Dialect::Sqlite).await;
+    let (clock, engine) = on_a_clock(&bench).await;
+    for lane in [Lane::Crisis, Lane::Standard] {
+        engine.lanes().pause(lane, "so that it waits", true).await.unwrap();
+        engine.enqueue(scripted("ok", lane)).await.unwrap();
+    }
+    eventually("both are in their lanes", async || (engine.lanes().held().await.ok()? == 2).then_some(()))
+        .await;
+    clock.advance_ms(-HOUR_MS);
+    for lane in [Lane::Crisis, Lane::Standard] {
+        engine.lanes().resume(lane).await.unwrap();
+    }
+    nothing_owed(&engine).await;
+    engine.shutdown().await;
+}
