@@ -145,9 +145,9 @@ impl Breaks {
 }
 
 /// Whether a connection that answers has no transaction open. A `BEGIN` that nobody waited for to the end has its
-/// effect all the same, and sqlx knows nothing of it: whoever read on that connection next would read what was true when
-/// it began, for as long as it is in use. PostgreSQL's two clocks are the same in the first statement of a transaction
-/// only.
+/// effect all the same, and sqlx knows nothing of it: whoever read on that connection next would read what was true
+/// when it began, for as long as it is in use. PostgreSQL's two clocks are the same in the first statement of a
+/// transaction only.
 async fn is_between_transactions(connection: &mut PgConnection) -> sqlx::Result<bool> {
     const SQL: &str = "SELECT now() = statement_timestamp()";
     sqlx::raw_sql(SQL).fetch_one(connection).await?.try_get(0)

@@ -74,8 +74,8 @@ impl SealedJob {
     }
 }
 
-/// Not before which instant a job may run that was created at `created_at_ms`. One that was never to wait may run at any
-/// time: if the clock was set back since, that instant is yet to come.
+/// Not before which instant a job may run that was created at `created_at_ms`. One that was never to wait may run at
+/// any time: if the clock was set back since, that instant is yet to come.
 pub(super) fn due_ms(run_at_ms: UnixMs, created_at_ms: UnixMs) -> UnixMs {
     if run_at_ms == created_at_ms { UnixMs::MIN } else { run_at_ms }
 }
