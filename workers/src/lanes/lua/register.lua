@@ -1,5 +1,8 @@
 -- Enters a node. ARGV: 1 node, 2 lease ms, 3 what an operator wants to know of it.
 even_when_full()
-redis.call('ZADD', NODES, server_ms() + tonumber(ARGV[2]), ARGV[1])
+local now_ms = server_ms()
+redis.call('ZADD', NODES, now_ms + tonumber(ARGV[2]), ARGV[1])
+-- From the first lease on it shows if this server's clock is set (heartbeat.lua).
+redis.call('HSETNX', COUNTERS, 'beat', now_ms)
 redis.call('HSET', INFO, ARGV[1], ARGV[3])
 return redis.status_reply('OK')
