@@ -122,7 +122,8 @@ local function take(lane, want)
     for _, element in ipairs(popped) do
       local turn = turn_of(element)
       if quarantine_known and redis.call('LPOS', QUARANTINE, id_of(element)) then
-        -- It lay in its lane twice, and is on its way to being buried.
+        -- It lay in its lane twice, and is on its way to being buried; what was noted for the second one goes too.
+        redis.call('HDEL', CRASHES, id_of(element))
         element = nil
       elseif #element > 24 then
         element = go_on(lane, turn)
