@@ -29,6 +29,29 @@ pub struct Incident {
     pub others: u64,
 }
 
+impl Incident {
+    fn count(&mut self, address: IpAddr, times: u64) {
+        let is_known = self.addresses.contains_key(&address);
+        if is_known || self.addresses.len() < ADDRESSES_MAX {
+            *self.addresses.entry(address).or_default() += times;
+        } else {
+            self.others += times;
+        }
+    }
+
+    fn followed_by(mut self, later: Self) -> Self {
+        self.until_ms = later.until_ms;
+        for (code, times) in later.refused {
+            *self.refused.entry(code).or_default() += times;
+        }
+        for (address, times) in later.addresses {
+            self.count(address, times);
+        }
+        self.others += later.others;
+        self
+    }
+}
+
 /// What was refused, by source.
 #[derive(Debug, Default)]
 pub struct Incidents(Mutex<BTreeMap<&'static str, Incident>>);
@@ -45,12 +68,7 @@ impl Incidents {
             sources.entry(source).or_insert_with(|| Incident { since_ms: now_ms, ..Incident::default() });
         incident.until_ms = now_ms;
         *incident.refused.entry(reason.code()).or_default() += 1;
-        let is_known = incident.addresses.contains_key(&address);
-        if is_known || incident.addresses.len() < ADDRESSES_MAX {
-            *incident.addresses.entry(address).or_default() += 1;
-        } else {
-            incident.others += 1;
-        }
+        incident.count(address, 1);
     }
 
     /// Takes what was noted since the last time.
@@ -62,22 +80,11 @@ impl Incidents {
     pub fn put_back(&self, taken: BTreeMap<&'static str, Incident>) {
         let mut sources = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for (source, earlier) in taken {
-            let incident = sources.entry(source).or_insert_with(|| earlier.clone());
-            if incident.since_ms == earlier.since_ms && incident.until_ms == earlier.until_ms {
-                continue;
-            }
-            incident.since_ms = earlier.since_ms;
-            for (code, count) in earlier.refused {
-                *incident.refused.entry(code).or_default() += count;
-            }
-            for (address, count) in earlier.addresses {
-                if incident.addresses.contains_key(&address) || incident.addresses.len() < ADDRESSES_MAX {
-                    *incident.addresses.entry(address).or_default() += count;
-                } else {
-                    incident.others += count;
-                }
-            }
-            incident.others += earlier.others;
+            let whole = match sources.remove(source) {
+                Some(later) => earlier.followed_by(later),
+                None => earlier,
+            };
+            sources.insert(source, whole);
         }
     }
 }
@@ -119,11 +126,13 @@ mod tests {
         let incidents = Incidents::default();
         incidents.note("stripe", Refusal::SignatureInvalid, address(1), 1);
         let taken = incidents.take();
-        incidents.note("stripe", Refusal::SignatureInvalid, address(2), 2);
+        incidents.note("stripe", Refusal::SignatureInvalid, address(2), 1);
         incidents.put_back(taken);
+        incidents.note("stripe", Refusal::SignatureInvalid, address(2), 2);
         let taken = incidents.take();
         let stripe = &taken["stripe"];
-        assert_eq!((stripe.since_ms, stripe.until_ms, stripe.refused["signature_invalid"]), (1, 2, 2));
+        assert_eq!((stripe.since_ms, stripe.until_ms, stripe.refused["signature_invalid"]), (1, 2, 3));
+        assert_eq!(stripe.addresses, BTreeMap::from([(address(1), 1), (address(2), 2)]));
         incidents.put_back(taken.clone());
         assert_eq!(incidents.take(), taken);
     }

@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{
     Receiver, body,
     door::{BadEvent, RecordError},
-    limits::admission::Place,
+    limits::{admission::Place, budget::UsedUp},
     problem::{Problem, json},
     refusal::Refusal,
     source::Source,
@@ -145,32 +145,21 @@ impl Receiver {
     /// Charges `client` for a request to the fallback service that could not be verified; answers in its place once the
     /// budget is used up.
     pub(super) fn charge_unverified(&self, client: IpAddr) -> Option<Response> {
-        let used_up = self.budget.charge(client).err()?;
-        let seconds = used_up.retry_after.as_secs().saturating_add(1);
-        let mut response = Refusal::RateLimited.problem().into_response();
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
-        Some(response)
+        let refused = Refused::from(self.budget.charge(client).err()?);
+        Some(refused.into_response())
     }
 
     fn refuse(&self, source: &Source, refused: Refused, client: IpAddr, version: Version) -> Response {
-        let refused = match self.budget.charge_if(refused.reason.is_unverified(), client) {
-            Ok(()) => refused,
-            Err(used_up) => {
-                let seconds = used_up.retry_after.as_secs().saturating_add(1);
-                Refused::try_again(Refusal::RateLimited, u32::try_from(seconds).unwrap_or(u32::MAX))
-            }
-        };
-        let Refused { reason, problem, retry_after_s } = refused;
+        let charged = self.budget.charge_if(refused.reason.is_unverified(), client);
+        let refused = charged.err().map_or(refused, Refused::from);
+        let reason = refused.reason;
         let now_ms = self.clock.now_ms();
         self.stats.block(reason, now_ms);
         self.stats.incidents.note(source.kind.name(), reason, client, now_ms);
-        tracing::debug!(source = source.kind.name(), code = problem.code, "a webhook was refused");
+        tracing::debug!(source = source.kind.name(), code = refused.problem.code, "a webhook was refused");
 
-        let mut response = problem.into_response();
+        let mut response = refused.into_response();
         let headers = response.headers_mut();
-        if let Some(seconds) = retry_after_s {
-            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
-        }
         if reason == Refusal::MethodNotAllowed {
             headers.insert(ALLOW, HeaderValue::from_static("POST"));
         }
@@ -202,6 +191,21 @@ struct Refused {
 impl Refused {
     fn try_again(reason: Refusal, retry_after_s: u32) -> Self {
         Self { reason, problem: reason.problem(), retry_after_s: Some(retry_after_s) }
+    }
+
+    fn into_response(self) -> Response {
+        let mut response = self.problem.into_response();
+        if let Some(seconds) = self.retry_after_s {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+impl From<UsedUp> for Refused {
+    fn from(used_up: UsedUp) -> Self {
+        let seconds = used_up.retry_after.as_secs().saturating_add(1);
+        Self::try_again(Refusal::RateLimited, u32::try_from(seconds).unwrap_or(u32::MAX))
     }
 }
 

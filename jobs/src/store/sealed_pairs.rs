@@ -106,13 +106,6 @@ impl SealedTable for SealedPairs {
                 .map(|_| ())
         })
     }
-
-    async fn by_key(&self, reader: &mut Reader) -> Result<Vec<(String, i64)>, sqlx::Error> {
-        let sql = format!("SELECT key_id, COUNT(*) FROM {} GROUP BY key_id", self.table);
-        on_connection!(reader, |connection| {
-            sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_all(connection).await
-        })
-    }
 }
 
 #[cfg(test)]

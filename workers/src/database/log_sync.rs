@@ -19,7 +19,10 @@ use std::{
 use sqlx::SqlitePool;
 use tokio::sync::Mutex;
 
-use super::turn::{Urgency, WriteTurns};
+use super::{
+    checkpoint::{Mode, fold},
+    turn::{Urgency, WriteTurns},
+};
 
 /// The log of one database. Clones share it.
 #[derive(Debug, Clone)]
@@ -68,10 +71,10 @@ impl LogSync {
             (state.failed, state.done) = (false, upto);
             return Ok(());
         }
-        let path = self.0.clone();
+        let path = self.0.path.clone();
         // The file stays locked until the disk has answered, also if nobody waits for it any more.
         let synced = tokio::task::spawn_blocking(move || {
-            let synced = state.sync(&path.path);
+            let synced = state.sync(&path);
             match &synced {
                 Ok(()) => state.done = upto,
                 Err(_) => state.failed = true,
@@ -84,9 +87,7 @@ impl LogSync {
     /// Writes once more what a failed sync may have left out: copies the log into the database file and syncs that.
     async fn fold_back(&self) -> Result<(), sqlx::Error> {
         let _turn = self.0.turns.take(Urgency::Crisis).await;
-        let (busy, _, _): (i32, i32, i32) =
-            sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&self.0.checkpointer).await?;
-        if busy != 0 {
+        if fold(&self.0.checkpointer, Mode::Truncate).await?.busy {
             return Err(sqlx::Error::Io(io::Error::other(
                 "the log could not be folded back after a failed sync",
             )));

@@ -21,6 +21,16 @@ use crate::{
 /// each stays prepared.
 const ROWS_PER_STATEMENT: [usize; 7] = [64, 32, 16, 8, 4, 2, 1];
 
+/// `rows` in pieces of [`ROWS_PER_STATEMENT`].
+fn pieces<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let size = ROWS_PER_STATEMENT.into_iter().find(|size| *size <= rows.len())?;
+        let (piece, rest) = rows.split_at(size);
+        rows = rest;
+        Some(piece)
+    })
+}
+
 /// A job ready to be written: named, sealed, timed.
 #[derive(Debug, Clone)]
 pub struct SealedJob {
@@ -87,13 +97,8 @@ pub(crate) async fn record(
     jobs: &[&SealedJob],
 ) -> Result<Vec<Recorded>, sqlx::Error> {
     let mut recorded = Vec::with_capacity(jobs.len());
-    let mut rest = jobs;
-    for rows in ROWS_PER_STATEMENT {
-        while rest.len() >= rows {
-            let (now, later) = rest.split_at(rows);
-            record_rows(transaction, now, &mut recorded).await?;
-            rest = later;
-        }
+    for piece in pieces(jobs) {
+        record_rows(transaction, piece, &mut recorded).await?;
     }
     Ok(recorded)
 }
@@ -142,13 +147,8 @@ async fn record_rows(
         }
         recorded.push(Recorded { id, duplicate });
     }
-    let mut rest = &fresh[..];
-    for rows in ROWS_PER_STATEMENT {
-        while rest.len() >= rows {
-            let (now, later) = rest.split_at(rows);
-            record_payloads(transaction, now).await?;
-            rest = later;
-        }
+    for piece in pieces(&fresh) {
+        record_payloads(transaction, piece).await?;
     }
     Ok(())
 }

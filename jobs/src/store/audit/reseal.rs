@@ -75,11 +75,6 @@ impl SealedTable for AuditEntries {
                 .map(|_| ())
         })
     }
-
-    async fn by_key(&self, reader: &mut Reader) -> Result<Vec<(String, i64)>, sqlx::Error> {
-        const SQL: &str = "SELECT key_id, COUNT(*) FROM audit_entries GROUP BY key_id";
-        on_connection!(reader, |connection| sqlx::query_as(SQL).fetch_all(connection).await)
-    }
 }
 
 #[async_trait]
@@ -133,10 +128,5 @@ impl SealedTable for AuditKeys {
                 .await
                 .map(|_| ())
         })
-    }
-
-    async fn by_key(&self, reader: &mut Reader) -> Result<Vec<(String, i64)>, sqlx::Error> {
-        const SQL: &str = "SELECT key_id, COUNT(*) FROM audit_keys GROUP BY key_id";
-        on_connection!(reader, |connection| sqlx::query_as(SQL).fetch_all(connection).await)
     }
 }

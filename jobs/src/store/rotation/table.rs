@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use keepwell_workers::{
     database::{Reader, Transaction},
     ledger::Ledger,
+    on_connection,
     seal::Sealed,
 };
 
@@ -52,7 +53,12 @@ pub(in crate::store) trait SealedTable: Send + Sync {
     ) -> Result<(), sqlx::Error>;
 
     /// How many rows each key has sealed.
-    async fn by_key(&self, reader: &mut Reader) -> Result<Vec<(String, i64)>, sqlx::Error>;
+    async fn by_key(&self, reader: &mut Reader) -> Result<Vec<(String, i64)>, sqlx::Error> {
+        let sql = format!("SELECT key_id, COUNT(*) FROM {} GROUP BY key_id", self.name());
+        on_connection!(reader, |connection| {
+            sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_all(connection).await
+        })
+    }
 }
 
 /// Every table with a sealed column, in the order in which a rotation goes through them. The test
