@@ -57,6 +57,9 @@ const CRISIS_CONNECTIONS: u32 = 2 + super::CRISIS_SETTLERS;
 /// SQLite connections for reading that crisis work keeps for itself.
 const CRISIS_READERS: u32 = 2;
 
+/// Rows that SQLite's thread reads ahead: as many as a claim can bring.
+const ROWS_READ_AHEAD: usize = 512;
+
 /// SQLite connections whose commits wait for the disk: operators, upkeep.
 const DURABLE_WRITERS: u32 = 2;
 
@@ -106,7 +109,8 @@ async fn connect_sqlite(
         .pragma("temp_store", "memory")
         // Nobody's commit pays for folding the log back; see `checkpoint.rs`.
         .pragma("wal_autocheckpoint", "0")
-        .statement_cache_capacity(256);
+        .statement_cache_capacity(256)
+        .row_buffer_size(ROWS_READ_AHEAD);
     let pool = |connections| {
         SqlitePoolOptions::new()
             .max_connections(connections)

@@ -64,6 +64,9 @@ pub(super) fn launch(options: &ManagedRedisOptions) -> Result<Server, ManagedRed
     let child = Command::new(&options.binary)
         .args(["--port", "0", "--unixsocketperm", "700", "--daemonize", "no"])
         .args(["--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction"])
+        // What is in workers' hands is a hash of a few hundred fields, and a packed one is searched from its beginning
+        // for each. Under this name servers from 6.2 on know it.
+        .args(["--hash-max-ziplist-entries", "16"])
         .arg("--maxmemory")
         .arg(options.memory_bytes_max.to_string())
         .arg("--unixsocket")
