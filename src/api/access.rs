@@ -13,7 +13,7 @@ use keepwell_jobs::json::is_id;
 use tokio::time::timeout;
 
 use super::state::ApiState;
-use crate::receiver::problem::Problem;
+use crate::receiver::{Unverified, problem::Problem};
 
 /// How long the database may take. An app that asks what to show cannot wait, and the floor is always true.
 const READ_TIMEOUT: Duration = Duration::from_millis(200);
@@ -47,11 +47,15 @@ pub(super) async fn get(
     }
 }
 
-/// 401. It says the same whether the token is missing or wrong.
+/// The answer 401. It says the same whether the token is missing or wrong, and costs its sender some
+/// of the budget for requests that cannot be verified.
 fn unauthorized() -> Response {
     let detail = "Send a token of `access.tokens` as `Authorization: Bearer …`.";
     let problem = Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail);
-    ([(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))], problem).into_response()
+    let mut response =
+        ([(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))], problem).into_response();
+    response.extensions_mut().insert(Unverified("access"));
+    response
 }
 
 #[cfg(test)]

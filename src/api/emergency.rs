@@ -193,7 +193,7 @@ fn unauthorized() -> Response {
         Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "This needs the right bearer token.");
     let mut response =
         ([(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))], problem).into_response();
-    response.extensions_mut().insert(Unverified);
+    response.extensions_mut().insert(Unverified("emergency"));
     response
 }
 

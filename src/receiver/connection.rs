@@ -127,13 +127,12 @@ impl Receiver {
         request.extensions_mut().insert(ClientAddress(client));
         let read = Duration::from_millis(self.limits.body_read_ms);
         let request = request.map(|body| Body::new(TimedBody::new(body, read)));
-        match self.fallback.clone().oneshot(request).await {
-            Ok(response) if response.extensions().get::<Unverified>().is_some() => {
-                self.charge_unverified(client).unwrap_or(response)
-            }
+        let response = match self.fallback.clone().oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},
-        }
+        };
+        let unverified = response.extensions().get::<Unverified>().copied();
+        unverified.and_then(|asked| self.charge_unverified(asked, client)).unwrap_or(response)
     }
 }
 

@@ -9,8 +9,6 @@ use std::{
 
 use keepwell_workers::clock::UnixMs;
 
-use super::refusal::Refusal;
-
 /// Addresses that are told apart for one source; the others are counted together.
 pub const ADDRESSES_MAX: usize = 16;
 
@@ -57,17 +55,14 @@ impl Incident {
 pub struct Incidents(Mutex<BTreeMap<&'static str, Incident>>);
 
 impl Incidents {
-    /// Notes that `source` refused a request from `address` for `reason`, if that is a security event.
-    pub(super) fn note(&self, source: &'static str, reason: Refusal, address: IpAddr, now_ms: UnixMs) {
-        if !reason.is_security_event() {
-            return;
-        }
+    /// Notes that `source` refused a request from `address` for the reason `code`.
+    pub(super) fn note(&self, source: &'static str, code: &'static str, address: IpAddr, now_ms: UnixMs) {
         // Counts that a panic interrupted are still counts.
         let mut sources = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let incident =
             sources.entry(source).or_insert_with(|| Incident { since_ms: now_ms, ..Incident::default() });
         incident.until_ms = now_ms;
-        *incident.refused.entry(reason.code()).or_default() += 1;
+        *incident.refused.entry(code).or_default() += 1;
         incident.count(address, 1);
     }
 
@@ -101,16 +96,10 @@ mod tests {
     fn a_flood_is_one_incident_of_bounded_size() {
         let incidents = Incidents::default();
         for number in 0..10_000_u32 {
-            incidents.note(
-                "stripe",
-                Refusal::SignatureInvalid,
-                address((number % 200) as u8),
-                i64::from(number),
-            );
+            incidents.note("stripe", "signature_invalid", address((number % 200) as u8), i64::from(number));
         }
-        incidents.note("stripe", Refusal::RateLimited, address(1), 10_000);
-        incidents.note("app", Refusal::AddressNotAllowed, address(1), 5);
-        incidents.note("app", Refusal::BodyTooLarge, address(1), 6);
+        incidents.note("stripe", "rate_limited", address(1), 10_000);
+        incidents.note("app", "address_not_allowed", address(1), 5);
         let taken = incidents.take();
         let stripe = &taken["stripe"];
         assert_eq!((stripe.since_ms, stripe.until_ms), (0, 10_000));
@@ -124,11 +113,11 @@ mod tests {
     #[test]
     fn what_could_not_be_written_is_not_forgotten() {
         let incidents = Incidents::default();
-        incidents.note("stripe", Refusal::SignatureInvalid, address(1), 1);
+        incidents.note("stripe", "signature_invalid", address(1), 1);
         let taken = incidents.take();
-        incidents.note("stripe", Refusal::SignatureInvalid, address(2), 1);
+        incidents.note("stripe", "signature_invalid", address(2), 1);
         incidents.put_back(taken);
-        incidents.note("stripe", Refusal::SignatureInvalid, address(2), 2);
+        incidents.note("stripe", "signature_invalid", address(2), 2);
         let taken = incidents.take();
         let stripe = &taken["stripe"];
         assert_eq!((stripe.since_ms, stripe.until_ms, stripe.refused["signature_invalid"]), (1, 2, 3));

@@ -39,9 +39,10 @@ use self::{
 };
 
 /// In the extensions of an answer of the fallback service: the request was refused because whoever sent it could not
-/// show that they may. It costs them some of the budget for unverified requests.
+/// show that they may. It costs them some of the budget for unverified requests, and is noted under the name of what
+/// they asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unverified;
+pub struct Unverified(pub &'static str);
 
 /// Everything that answers requests on the public listener.
 pub struct Receiver {

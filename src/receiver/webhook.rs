@@ -18,7 +18,7 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    Receiver, body,
+    Receiver, Unverified, body,
     door::{BadEvent, RecordError},
     limits::{admission::Place, budget::UsedUp},
     problem::{Problem, json},
@@ -26,6 +26,9 @@ use super::{
     source::Source,
     trace::traceparent,
 };
+
+/// Why a request without the right bearer token was refused, in the audit trail.
+const TOKEN_INVALID: &str = "token_invalid";
 
 /// When a sender that found no place should come again, in seconds.
 const BUSY_RETRY_AFTER_S: u32 = 2;
@@ -142,9 +145,10 @@ impl Receiver {
         Ok(Accepted { received: true, id, duplicate, job: job.to_string() })
     }
 
-    /// Charges `client` for a request to the fallback service that could not be verified; answers in its place once the
-    /// budget is used up.
-    pub(super) fn charge_unverified(&self, client: IpAddr) -> Option<Response> {
+    /// Notes that `client` sent the fallback service a request that could not be verified, and charges for it; answers
+    /// in its place once the budget is used up.
+    pub(super) fn charge_unverified(&self, asked: Unverified, client: IpAddr) -> Option<Response> {
+        self.stats.incidents.note(asked.0, TOKEN_INVALID, client, self.clock.now_ms());
         let refused = Refused::from(self.budget.charge(client).err()?);
         Some(refused.into_response())
     }
@@ -155,7 +159,9 @@ impl Receiver {
         let reason = refused.reason;
         let now_ms = self.clock.now_ms();
         self.stats.block(reason, now_ms);
-        self.stats.incidents.note(source.kind.name(), reason, client, now_ms);
+        if reason.is_security_event() {
+            self.stats.incidents.note(source.kind.name(), reason.code(), client, now_ms);
+        }
         tracing::debug!(source = source.kind.name(), code = refused.problem.code, "a webhook was refused");
 
         let mut response = refused.into_response();

@@ -145,10 +145,10 @@ async fn whoever_has_not_the_token_switches_nothing_and_is_told_nothing() {
     let get = operator.call(Method::GET, ENDPOINTS[0], &[], Vec::new().into()).await;
     assert_problem(&get, StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed");
     assert_eq!(health(&daemon).await["maintenance"]["active"], false);
-    // A bypass is for payments: whoever reads access documents still needs a token.
+    // A bypass is for payments: whoever reads access documents still needs a token, and has used up the budget here.
     switched(&daemon, ENDPOINTS[2], "").await;
     let unread = daemon.public().get("/v1/customers/cus_nobody/access").await;
-    assert_problem(&unread, StatusCode::UNAUTHORIZED, "unauthorized");
+    assert_problem(&unread, StatusCode::TOO_MANY_REQUESTS, "rate_limited");
     assert!(!daemon.log().contains(EMERGENCY_TOKEN));
 }
 

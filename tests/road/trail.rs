@@ -271,6 +271,25 @@ async fn a_flood_of_forged_webhooks_is_one_entry() {
 }
 
 #[tokio::test]
+async fn who_asks_without_the_right_token_is_in_the_trail() {
+    let mut daemon = Daemon::start().await;
+    let stranger = daemon.public().with_token("guessed");
+    for _ in 0..3 {
+        assert_eq!(stranger.get("/v1/customers/cus_1/access").await.status, 401);
+    }
+    assert_eq!(stranger.post("/api/emergency/activate-bypass", &json!({})).await.status, 401);
+    daemon.stop().await;
+    daemon.start_again().await;
+    let blocked = entries(&daemon, "security.blocked").await;
+    let refused = |source: &str| {
+        let actor = json!({ "kind": "source", "name": source });
+        blocked.iter().find(|entry| entry["actor"] == actor).map(|entry| entry["after"]["refused"].clone())
+    };
+    assert_eq!(refused("access"), Some(json!({ "token_invalid": 3 })), "{blocked:#?}");
+    assert_eq!(refused("emergency"), Some(json!({ "token_invalid": 1 })), "{blocked:#?}");
+}
+
+#[tokio::test]
 async fn keys_are_rotated_under_load_through_a_kill_and_the_old_one_is_let_go() {
     let mut daemon = Daemon::start_with(&[("KEEPWELL_ENCRYPTION__KEYS", &format!("[{OLD_KEY}]"))]).await;
     for number in 0..120 {

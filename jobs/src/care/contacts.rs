@@ -45,6 +45,8 @@ pub enum Skipped {
     ToldLately,
     /// The crisis was over before they could be told.
     CrisisOver,
+    /// Nobody brings words to anybody: no gateway is configured.
+    NoGateway,
 }
 
 impl Skipped {
@@ -58,6 +60,7 @@ impl Skipped {
             Skipped::NoAddress => "no_address",
             Skipped::ToldLately => "told_lately",
             Skipped::CrisisOver => "crisis_over",
+            Skipped::NoGateway => "no_gateway",
         }
     }
 }
