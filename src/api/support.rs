@@ -40,6 +40,9 @@ pub(super) const NOW_MS: i64 = 1_700_000_000_000;
 /// The token that opens access documents.
 pub(super) const TOKEN: &str = "a-token-for-tests";
 
+/// What appears by itself.
+const SCHEDULES: &str = r#"[{ name = "hourly", cron = "0 0 * * * *", time_zone = "Europe/Berlin", kind = "app.signal_recorded" }]"#;
+
 /// How whoever knows what a person may use behaves.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Reader {
@@ -133,7 +136,8 @@ impl Api {
         let desk = crate::serve::desk(database, &care, engine.clone(), clock.clone());
         let lines = CrisisLines::from_toml(CRISIS_LINES_TOML, CRISIS_RESOURCES).unwrap();
         let access = Arc::new(reader);
-        let parts = ApiParts { engine, access, desk, metrics, clock, trail, lines: &lines };
+        let schedules = crate::serve::schedules(&loaded.config, NOW_MS).unwrap();
+        let parts = ApiParts { engine, access, desk, metrics, clock, trail, lines: &lines, schedules };
         let state = ApiState::new(parts, &loaded.config);
         Self { state, _directory: directory }
     }
@@ -173,6 +177,7 @@ fn load(directory: &TempDir) -> Loaded {
     let variables = [
         ("KEEPWELL_STATE_DIR", directory.path().display().to_string()),
         ("KEEPWELL_DEPLOYMENT", "blue".to_owned()),
+        ("KEEPWELL_SCHEDULES", SCHEDULES.to_owned()),
         ("KEEPWELL_ACCESS__TOKENS", TOKEN.to_owned()),
         ("KEEPWELL_ENCRYPTION__KEYS", "a pass phrase that is only for tests".to_owned()),
     ];
