@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     Context,
+    bulk::{RUN, ask},
     daemon::Operators,
     failure::Failure,
     say,
@@ -56,7 +57,8 @@ pub(super) struct NameArg {
 pub(super) struct RunArgs {
     #[command(flatten)]
     name: NameArg,
-    /// The ticks from then on that were not run: an instant such as 2027-01-31T12:00:00Z, or 90s, 15m, 36h, 7d ago
+    /// The ticks from then on that were not run: an instant such as 2027-01-31T12:00:00Z, or 90s, 15m, 36h, 7d ago;
+    /// ticks whose jobs are not kept any more (`retention.done_days`) run again
     #[arg(long)]
     since: Option<String>,
     /// The ticks until then, instead of until now
@@ -65,6 +67,9 @@ pub(super) struct RunArgs {
     /// Only says how many ticks that would be
     #[arg(long)]
     dry_run: bool,
+    /// Runs the ticks of a range without asking
+    #[arg(long, short = 'y')]
+    yes: bool,
 }
 
 /// The characters of a name; nothing else fits into a path.
@@ -108,34 +113,48 @@ pub(super) async fn run(context: &Context, command: &ScheduleCommand) -> Result<
     Ok(())
 }
 
-/// Runs it; a range in as many requests as it takes.
+/// Runs it; the ticks of a range after they were counted and confirmed, in as many requests as it takes.
 async fn run_now(context: &Context, operators: &Operators, args: &RunArgs) -> Result<(), Failure> {
     let name = &args.name.name;
     let path = format!("/api/v1/schedules/{name}/run");
-    let (mut since, until) = (args.since.clone(), args.until.clone());
-    let (mut ticks, mut recorded) = (0, 0);
+    let counted = json!({ "since": args.since, "until": args.until, "dry_run": true }).to_string();
+    let counted = operators.post(&path, counted).await?;
+    let would = counted["ticks"].as_u64().unwrap_or(0);
+    if args.dry_run {
+        let would_text =
+            || format!("{} of {name}; those that were run already are left alone\n", ticks(would));
+        context.print(&counted, |_| would_text());
+        return Ok(());
+    }
+    if args.since.is_some() && would > 0 && !args.yes {
+        let question = format!("run {} of {name}, except those that were run already?", ticks(would));
+        ask(&question, &RUN)?;
+    }
+    let (mut since, mut seen, mut recorded) = (args.since.clone(), 0, 0);
     loop {
-        let body = json!({ "since": since, "until": until, "dry_run": args.dry_run }).to_string();
-        let answer = operators.post(&path, body).await?;
-        ticks += answer["ticks"].as_u64().unwrap_or(0);
+        // What comes from now on was not counted.
+        let until = since.as_ref().and(counted["until"].as_str());
+        let answer = operators.post(&path, json!({ "since": since, "until": until }).to_string()).await?;
+        seen += answer["ticks"].as_u64().unwrap_or(0);
         recorded += answer["recorded"].as_u64().unwrap_or(0);
         if let Some(next) = answer["next"].as_str() {
-            say(&format!("{ticks} ticks so far, {recorded} of them had not been run"));
+            say(&format!("{seen} of {} so far, {recorded} of them had not been run", ticks(would)));
             since = Some(next.to_owned());
             continue;
         }
         let total = json!({
-            "name": name, "ticks": ticks, "recorded": recorded, "job": answer["job"], "dry_run": args.dry_run,
+            "name": name, "ticks": seen, "recorded": recorded, "job": answer["job"], "dry_run": false,
         });
         context.print(&total, |_| match answer["job"].as_str() {
             Some(job) => format!("{name} runs now: `keepwell job show {job}`\n"),
-            None if args.dry_run => {
-                format!("{ticks} ticks of {name}; those that were run already are left alone\n")
-            }
-            None => format!("{ticks} ticks of {name}, {recorded} of them had not been run and do so now\n"),
+            None => format!("{} of {name}, {recorded} of them had not been run and do so now\n", ticks(seen)),
         });
         return Ok(());
     }
+}
+
+fn ticks(count: u64) -> String {
+    if count == 1 { "1 tick".to_owned() } else { format!("{count} ticks") }
 }
 
 fn text(value: &Value, name: &str) -> String {

@@ -11,6 +11,7 @@ use crate::support::{
 const SCHEDULES: &str = r#"[
     { name = "probe", every = "1s", kind = "app.signal_recorded", payload = { note = "a probe" } },
     { name = "nightly", cron = "0 30 2 * * *", time_zone = "Europe/Berlin", kind = "app.signal_recorded" },
+    { name = "rehearsal", cron = "0 30 2 * * *", kind = "care.crisis_rehearsed", lane = "crisis" },
 ]"#;
 
 async fn entries(daemon: &Daemon, action: &str) -> Vec<Value> {
@@ -74,6 +75,8 @@ async fn a_schedule_is_seen_run_paused_and_resumed_and_the_trail_says_by_whom() 
         .await;
         let range = ["schedule", "run", "nightly", "--since", "250d", "--json"];
         let would = daemon.says(&[&range[..], &["--dry-run"]].concat()).json();
+        daemon.says(&range).refused(2, &["run 250 ticks of nightly", "nothing was run", "--yes"]);
+        let range = [&range[..], &["--yes"]].concat();
         let made_up_for = Said::of(&daemon.keepwell(&range));
         assert_eq!(made_up_for.code, 0, "{made_up_for:?}");
         let made_up_for: Value = serde_json::from_str(&made_up_for.data).unwrap();
@@ -87,6 +90,17 @@ async fn a_schedule_is_seen_run_paused_and_resumed_and_the_trail_says_by_whom() 
             0,
             "what was run is not run again"
         );
+        daemon.says(&["schedule", "run", "probe", "--since", "3h", "-y"]).refused(2, &["more than 10000"]);
+        daemon
+            .says(&["schedule", "run", "rehearsal", "--since", "3d", "-y"])
+            .refused(2, &["a crisis does not wait"]);
+        let rehearsed = daemon.says(&["schedule", "run", "rehearsal", "--json"]).json();
+        let rehearsed = format!("/api/v1/jobs/{}", rehearsed["job"].as_str().unwrap());
+        eventually("a crisis was rehearsed", async || {
+            let job = daemon.operator().get(&rehearsed).await.json();
+            (job["state"] == "done" && job["lane"] == "crisis").then_some(())
+        })
+        .await;
 
         let paused = daemon.says(&["schedule", "pause", "probe", "--reason", "a drill", "--json"]).json();
         assert_eq!(paused, json!({ "name": "probe", "paused": true, "changed": true }));
@@ -103,7 +117,6 @@ async fn a_schedule_is_seen_run_paused_and_resumed_and_the_trail_says_by_whom() 
         daemon.says(&["schedule", "run", "nightly", "--since", "soon"]).refused(2, &["`since`", "15m"]);
 
         for (action, subject, reason, count) in [
-            ("schedule.run", "nightly", "", 1),
             ("schedule.backfilled", "nightly", "", 2),
             ("schedule.paused", "probe", "a drill", 1),
             ("schedule.resumed", "probe", "", 1),
@@ -113,8 +126,26 @@ async fn a_schedule_is_seen_run_paused_and_resumed_and_the_trail_says_by_whom() 
             assert_eq!(told, vec![(&subject.into(), &reason.into()); count], "{action}");
             assert_eq!(entries[0]["actor"]["kind"], "operator");
         }
+        let run = entries(daemon, "schedule.run").await;
+        let subjects: Vec<_> = run.iter().map(|entry| entry["subject"].as_str().unwrap()).collect();
+        assert_eq!((subjects.len(), subjects.contains(&"nightly")), (2, true), "{subjects:?}");
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_schedule_that_no_process_is_told_to_tick_is_seen_to_be_late() {
+    let roles = ("KEEPWELL_ROLES", r#"["receiver", "workers", "console"]"#);
+    let daemon = Daemon::start_with(&[("KEEPWELL_SCHEDULES", SCHEDULES), roles]).await;
+    eventually("its next tick is overdue", async || {
+        let metrics = daemon.public().get("/metrics").await.text();
+        let overdue = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("keepwell_schedule_overdue_seconds{schedule=\"probe\"} "))?;
+        (overdue.parse::<u32>().unwrap() > 1).then_some(())
+    })
+    .await;
+    assert_eq!(stands(&daemon, "probe").await["fired"], 0);
 }
 
 #[tokio::test]

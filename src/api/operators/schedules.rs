@@ -8,7 +8,7 @@ use axum::{
 };
 use bytes::Bytes;
 use http::StatusCode;
-use keepwell_schedules::{board::overdue_ms, policy::SKIPPED_COUNT_MAX, schedule::Schedule};
+use keepwell_schedules::{board::overdue_ms, schedule::Schedule};
 use keepwell_workers::{clock::UnixMs, lane::Lane, ledger::ScheduleRow};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -35,7 +35,10 @@ const UPCOMING: usize = 5;
 const UPCOMING_MAX: usize = 100;
 
 /// Ticks of a range that are run by one request, at most: the engine records so many in one transaction.
-const BACKFILL_MAX: usize = 200;
+const BACKFILL_STEP: usize = 200;
+
+/// Ticks that a range may have; more than that is rather a mistake than a wish.
+const BACKFILL_MAX: u64 = 10_000;
 
 /// The longest reason, in characters.
 const REASON_CHARACTERS_MAX: usize = 200;
@@ -174,10 +177,7 @@ pub(super) async fn run(
     let body: RunBody =
         read_body(&body, r#"{"since":"2027-01-30T00:00:00Z","until":"2027-01-31T00:00:00Z"}"#)?;
     let now_ms = state.clock.now_ms();
-    let Some(since) = &body.since else {
-        if body.until.is_some() {
-            return Err(bad_request("bad_range", "`until` needs a `since`"));
-        }
+    let Some((after_ms, until_ms)) = range(&body, now_ms)? else {
         if body.dry_run {
             return Ok(Json(json!({ "name": name, "ticks": 1, "dry_run": true })));
         }
@@ -188,6 +188,45 @@ pub(super) async fn run(
         let job = recorded.first().map(|recorded| recorded.id.to_string());
         return Ok(Json(json!({ "name": name, "ticks": 1, "recorded": 1, "job": job, "next": null })));
     };
+    if schedule.lane == Lane::Crisis {
+        let detail = "a crisis does not wait behind what is made up for; without `since` it is run once";
+        return Err(bad_request("bad_range", detail));
+    }
+    let timing = &schedule.rules.timing;
+    let ticks = timing.count_between(after_ms, until_ms, BACKFILL_MAX + 1);
+    if ticks > BACKFILL_MAX {
+        return Err(bad_request("bad_range", format!("these are more than {BACKFILL_MAX} ticks")));
+    }
+    if body.dry_run {
+        return Ok(Json(
+            json!({ "name": name, "ticks": ticks, "until": rfc3339(until_ms), "dry_run": true }),
+        ));
+    }
+    let ticks: Vec<UnixMs> = timing.between(after_ms, until_ms).take(BACKFILL_STEP).collect();
+    let jobs = ticks.iter().map(|tick_ms| schedule.job(*tick_ms)).collect();
+    let range = json!({ "since": rfc3339(after_ms + 1), "until": rfc3339(until_ms) });
+    let note = EntryNote(entry(&state, &operator, "schedule.backfilled", Some(name.clone()), "", range));
+    let recorded = state.engine.enqueue_noting(jobs, &note).await.map_err(|error| ledger_away(&error))?;
+    let fresh = recorded.iter().filter(|recorded| !recorded.duplicate).count();
+    audit!(
+        "schedule.backfill",
+        "an operator runs the ticks of a range",
+        schedule = name,
+        after_ms,
+        until_ms,
+        fresh
+    );
+    let next = ticks.last().filter(|_| ticks.len() == BACKFILL_STEP).map(|tick_ms| rfc3339(tick_ms + 1));
+    Ok(Json(json!({ "name": name, "ticks": ticks.len(), "recorded": fresh, "job": null, "next": next })))
+}
+
+/// Behind which instant and until which one ticks are asked for; `None` if none are.
+fn range(body: &RunBody, now_ms: UnixMs) -> Result<Option<(UnixMs, UnixMs)>, Problem> {
+    let since = match (&body.since, &body.until) {
+        (Some(since), _) => since,
+        (None, Some(_)) => return Err(bad_request("bad_range", "`until` needs a `since`")),
+        (None, None) => return Ok(None),
+    };
     let instant = |name: &str, text: &str| {
         read_instant(name, text, now_ms).map_err(|error| bad_request("bad_range", error))
     };
@@ -196,29 +235,8 @@ pub(super) async fn run(
     if until_ms > now_ms || since_ms > until_ms {
         return Err(bad_request("bad_range", "`since` lies before `until`, and `until` not after now"));
     }
-    let timing = &schedule.rules.timing;
     // From the first instant on, that included.
-    let after_ms = since_ms.saturating_sub(1);
-    if body.dry_run {
-        let ticks = timing.count_between(after_ms, until_ms, SKIPPED_COUNT_MAX);
-        return Ok(Json(json!({ "name": name, "ticks": ticks, "dry_run": true })));
-    }
-    let ticks: Vec<UnixMs> = timing.between(after_ms, until_ms).take(BACKFILL_MAX).collect();
-    let jobs = ticks.iter().map(|tick_ms| schedule.job(*tick_ms)).collect();
-    let range = json!({ "since": rfc3339(since_ms), "until": rfc3339(until_ms) });
-    let note = EntryNote(entry(&state, &operator, "schedule.backfilled", Some(name.clone()), "", range));
-    let recorded = state.engine.enqueue_noting(jobs, &note).await.map_err(|error| ledger_away(&error))?;
-    let fresh = recorded.iter().filter(|recorded| !recorded.duplicate).count();
-    audit!(
-        "schedule.backfill",
-        "an operator runs the ticks of a range",
-        schedule = name,
-        since_ms,
-        until_ms,
-        fresh
-    );
-    let next = ticks.last().filter(|_| ticks.len() == BACKFILL_MAX).map(|tick_ms| rfc3339(tick_ms + 1));
-    Ok(Json(json!({ "name": name, "ticks": ticks.len(), "recorded": fresh, "job": null, "next": next })))
+    Ok(Some((since_ms.saturating_sub(1), until_ms)))
 }
 
 pub(super) async fn pause(
