@@ -26,12 +26,23 @@ impl Board {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = rows;
     }
 
+    /// Those of which nobody has decided on a tick for longer than [`LATE_MS`] at `now_ms`.
+    pub fn late(&self, now_ms: UnixMs) -> Vec<Standing> {
+        let mut late = self.read(now_ms);
+        late.retain(|standing| standing.overdue_ms > LATE_MS);
+        late
+    }
+
     /// How they stand at `now_ms`.
     pub fn read(&self, now_ms: UnixMs) -> Vec<Standing> {
         let rows = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
         rows.into_iter().map(|row| Standing { overdue_ms: overdue_ms(&row, now_ms), row }).collect()
     }
 }
+
+/// A tick that nobody has decided on for so long is worth an alert, in milliseconds. Longer than a restart takes, or
+/// the failover of a database.
+pub const LATE_MS: i64 = 60_000;
 
 /// For how long the next tick of `row` has been waiting at `now_ms`, in milliseconds.
 pub fn overdue_ms(row: &ScheduleRow, now_ms: UnixMs) -> i64 {

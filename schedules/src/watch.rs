@@ -16,10 +16,6 @@ use crate::{
     schedule::Schedule,
 };
 
-/// A tick that nobody has decided on for so long is worth an alert, in milliseconds. Longer than a restart takes, or
-/// the failover of a database.
-pub const LATE_MS: i64 = 60_000;
-
 /// How often it is looked.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
 
@@ -49,16 +45,16 @@ impl Watch {
         watch
     }
 
-    /// Looks again and again until `stop`.
+    /// Looks again and again until `stop`. What was missed before is given time to be seen to.
     pub async fn run(mut self, stop: CancellationToken) {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                _ = self.look() => {}
+                () = sleep(LOOK_EVERY) => {}
             }
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = sleep(LOOK_EVERY) => {}
+                _ = self.look() => {}
             }
         }
     }
@@ -69,8 +65,7 @@ impl Watch {
         if let Ok(Ok(rows)) = timeout(ANSWER_WITHIN, self.engine.ledger().schedules()).await {
             self.board.write(self.stand(rows));
         }
-        let mut late = self.board.read(self.clock.now_ms());
-        late.retain(|standing| standing.overdue_ms > LATE_MS);
+        let late = self.board.late(self.clock.now_ms());
         for Standing { row, overdue_ms } in &late {
             if self.told.insert(row.name.clone()) {
                 let fired_at_ms = row.fired_at_ms;

@@ -11,7 +11,7 @@ use keepwell_jobs::{
     },
     store::NoticeCount,
 };
-use keepwell_schedules::schedule::Schedule;
+use keepwell_schedules::{board::Board, schedule::Schedule};
 use keepwell_workers::{clock::SharedClock, engine::Engine};
 
 use super::{
@@ -48,6 +48,8 @@ pub(crate) struct ApiParts<'p> {
     pub(crate) lines: &'p CrisisLines,
     /// What appears by itself, and when.
     pub(crate) schedules: Arc<[Schedule]>,
+    /// How that was last seen to stand.
+    pub(crate) board: Board,
 }
 
 /// What every answer of the API is made from.
@@ -72,6 +74,8 @@ pub struct ApiState {
     pub(crate) crisis_resources: ByCountry<CrisisResourcesAnswer>,
     /// What appears by itself, and when.
     pub(crate) schedules: Arc<[Schedule]>,
+    /// How that was last seen to stand.
+    pub(crate) board: Board,
     /// The comparison of lanes and ledger that operators ask for.
     pub(crate) rebuild: Rebuild,
     /// What `/health` calls its environment.
@@ -83,7 +87,7 @@ pub struct ApiState {
 impl ApiState {
     /// The state of an API over `parts`, set up as `config` says.
     pub(crate) fn new(parts: ApiParts<'_>, config: &Config) -> Arc<Self> {
-        let ApiParts { engine, access, desk, metrics, clock, trail, lines, schedules } = parts;
+        let ApiParts { engine, access, desk, metrics, clock, trail, lines, schedules, board } = parts;
         Arc::new(Self {
             engine,
             access,
@@ -95,6 +99,7 @@ impl ApiState {
             emergency_tokens: BearerTokens::new(config.emergency.token.iter().map(Secret::expose)),
             crisis_resources: lines.map(CrisisResourcesAnswer::of),
             schedules,
+            board,
             rebuild: Rebuild::default(),
             environment: config.environment_label().to_owned(),
             stripe_configured: config.stripe.api_key.is_some(),

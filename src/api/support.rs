@@ -19,6 +19,7 @@ use keepwell_jobs::{
     marks::Marks,
     store::NoticeCount,
 };
+use keepwell_schedules::{board::Board, watch::Watch};
 use keepwell_workers::{
     clock::ManualClock,
     database::{Database, DatabaseOptions},
@@ -83,6 +84,7 @@ impl AccessReader for Reader {
 /// An API, and what it stands on.
 pub(super) struct Api {
     pub(super) state: Arc<ApiState>,
+    pub(super) clock: Arc<ManualClock>,
     _directory: TempDir,
 }
 
@@ -137,9 +139,14 @@ impl Api {
         let lines = CrisisLines::from_toml(CRISIS_LINES_TOML, CRISIS_RESOURCES).unwrap();
         let access = Arc::new(reader);
         let schedules = crate::serve::schedules(&loaded.config, NOW_MS).unwrap();
-        let parts = ApiParts { engine, access, desk, metrics, clock, trail, lines: &lines, schedules };
+        let board = Board::default();
+        // As in the daemon; nobody ticks here.
+        let _ = Watch::new(engine.clone(), Arc::clone(&schedules), board.clone(), clock.clone());
+        let shared = clock.clone();
+        let parts =
+            ApiParts { engine, access, desk, metrics, clock: shared, trail, lines: &lines, schedules, board };
         let state = ApiState::new(parts, &loaded.config);
-        Self { state, _directory: directory }
+        Self { state, clock, _directory: directory }
     }
 
     pub(super) async fn public(&self, request: Request<Body>) -> Answer {

@@ -113,6 +113,7 @@ impl Daemon {
             trail: built.trail.clone(),
             lines: &built.crisis_lines,
             schedules: Arc::clone(&built.schedules),
+            board: built.board.clone(),
         };
         let api = ApiState::new(parts, config);
         let options = sources::receiver_options(config)?;

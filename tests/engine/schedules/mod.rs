@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use keepwell_schedules::{
-    board::Board,
+    board::{Board, LATE_MS},
     policy::{Missed, Overlap},
     schedule::{Schedule, Spec},
     ticker::{Looked, Ticker},
-    watch::{LATE_MS, Watch},
+    watch::Watch,
 };
 use keepwell_workers::{
     clock::{Clock as _, ManualClock},
