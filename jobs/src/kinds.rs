@@ -40,3 +40,50 @@ pub const MESSAGE: &str = "care.message";
 pub const CONTACTS_DUE: &str = "care.contacts_due";
 /// Words for an emergency contact.
 pub const CONTACT_TOLD: &str = "care.contact_told";
+
+/// All of them: [`handlers`](crate::handlers) has one for each.
+pub const ALL: [&str; 20] = [
+    SUBSCRIPTION_CHANGED,
+    SUBSCRIPTION_ENDED,
+    CONFIRM_SUBSCRIPTION,
+    INVOICE_PAID,
+    INVOICE_PAYMENT_FAILED,
+    PAYMENT_METHOD_SAVED,
+    EVENT_RECORDED,
+    CRISIS_SIGNALLED,
+    CRISIS_RESOLVED,
+    ASSESSMENT_COMPLETED,
+    PERSON_DATA_UPDATED,
+    DEVICE_CHANGED,
+    SAFETY_EVENT,
+    SIGNAL_RECORDED,
+    CRISIS_ANSWERED_LATE,
+    CRISIS_REHEARSED,
+    GRACE_DUE,
+    MESSAGE,
+    CONTACTS_DUE,
+    CONTACT_TOLD,
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use keepwell_workers::{
+        clock::ManualClock,
+        seal::{KeyRing, SealingKey},
+    };
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::{Care, care::tiers::Tiers, handlers, marks::Marks};
+
+    #[test]
+    fn every_kind_has_a_handler_and_every_handler_a_kind() {
+        let keys = KeyRing::new(SealingKey::new("a", &Zeroizing::new([7; 32])), []);
+        let tiers = Tiers::from_toml(include_str!("../../config/tiers.toml")).unwrap();
+        let care = Care::new(tiers, Marks::new(ManualClock::at(0)), keys);
+        let handled: BTreeSet<&str> = handlers(&care).iter().map(|handler| handler.kind()).collect();
+        assert_eq!(handled, ALL.into_iter().collect());
+    }
+}

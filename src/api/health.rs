@@ -41,6 +41,7 @@ struct Report {
     emergency: Emergency,
     maintenance: Maintenance,
     dependencies: Dependencies,
+    schedules: Schedules,
     /// What is wrong with the database, in words for an operator.
     #[serde(skip_serializing_if = "Option::is_none")]
     database_trouble: Option<String>,
@@ -89,6 +90,13 @@ struct Maintenance {
     preserve_therapeutic_access: bool,
 }
 
+/// What appears by itself.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct Schedules {
+    /// What nobody has ticked for a minute.
+    late: Vec<String>,
+}
+
 /// `true` or `false` where it is known; a word where there is nothing to know.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -107,6 +115,7 @@ struct Seen<'s> {
     webhooks: &'s ReceiverStats,
     success_rate: f64,
     stripe_configured: bool,
+    late_schedules: Vec<String>,
 }
 
 impl Seen<'_> {
@@ -122,6 +131,7 @@ impl Seen<'_> {
             && self.crises.compliance > SHARE_MIN
             && self.success_rate > SHARE_MIN
             && self.process.memory_share().is_none_or(|share| share < MEMORY_SHARE_MAX)
+            && self.late_schedules.is_empty()
     }
 }
 
@@ -129,6 +139,7 @@ impl Seen<'_> {
 /// only leave out a daemon that cannot take work asks `/health/ready`.
 pub(super) async fn full(State(state): State<Arc<ApiState>>) -> Response {
     let metrics = &state.metrics;
+    let now_ms = state.clock.now_ms();
     let seen = Seen {
         engine: state.engine.health(),
         process: metrics.process(),
@@ -136,12 +147,14 @@ pub(super) async fn full(State(state): State<Arc<ApiState>>) -> Response {
         webhooks: metrics.webhooks(),
         success_rate: metrics.webhook_success_recent(),
         stripe_configured: state.stripe_configured,
+        late_schedules: state.board.late(now_ms).into_iter().map(|standing| standing.row.name).collect(),
     };
-    let (now_ms, switches) = (state.clock.now_ms(), state.desk.switches().await);
+    let switches = state.desk.switches().await;
     let switch = |name| view(switches.get(name), now_ms);
+    let healthy = seen.is_healthy();
     let report = Report {
-        status: if seen.is_healthy() { "healthy" } else { "degraded" },
-        timestamp: rfc3339(state.clock.now_ms()),
+        status: if healthy { "healthy" } else { "degraded" },
+        timestamp: rfc3339(now_ms),
         environment: state.environment.clone(),
         version: VERSION,
         uptime: metrics.uptime().as_secs_f64(),
@@ -180,8 +193,9 @@ pub(super) async fn full(State(state): State<Arc<ApiState>>) -> Response {
             emergency_services: true,
         },
         database_trouble: database_trouble(seen.engine),
+        schedules: Schedules { late: seen.late_schedules },
     };
-    respond(seen.is_healthy(), Json(report))
+    respond(healthy, Json(report))
 }
 
 /// `GET /health/live`: the process turns. For a supervisor that restarts what no longer answers.
@@ -225,6 +239,15 @@ mod tests {
         EngineHealth { ledger_ok: true, trouble: None, lanes_ok: true, lanes_behind: false, draining: false };
 
     fn is_healthy(engine: EngineHealth, compliance: f64, success_rate: f64, memory_used: u64) -> bool {
+        is_healthy_with(&[], engine, (compliance, success_rate), memory_used)
+    }
+
+    fn is_healthy_with(
+        late: &[&str],
+        engine: EngineHealth,
+        (compliance, success_rate): (f64, f64),
+        memory_used: u64,
+    ) -> bool {
         let process = ProcessUsage {
             memory_used_bytes: Some(memory_used),
             memory_total_bytes: Some(100),
@@ -232,7 +255,9 @@ mod tests {
         };
         let crises = CrisisSummary { compliance, last: None, sorted_ms: vec![] };
         let webhooks = &ReceiverStats::new();
-        Seen { engine, process, crises, webhooks, success_rate, stripe_configured: false }.is_healthy()
+        let late_schedules = late.iter().map(|name| (*name).to_owned()).collect();
+        Seen { engine, process, crises, webhooks, success_rate, stripe_configured: false, late_schedules }
+            .is_healthy()
     }
 
     #[test]
@@ -245,5 +270,6 @@ mod tests {
         assert!(!is_healthy(WELL, 0.95, 1.0, 1));
         assert!(!is_healthy(WELL, 1.0, 0.95, 1));
         assert!(!is_healthy(WELL, 1.0, 1.0, 90));
+        assert!(!is_healthy_with(&["nightly"], WELL, (1.0, 1.0), 1));
     }
 }

@@ -45,6 +45,7 @@ pub(super) fn watching() -> Router<Arc<ApiState>> {
 #[cfg(test)]
 mod tests {
     use http::{Request, StatusCode, header};
+    use serde_json::json;
 
     use super::super::support::{Api, Reader, get, post};
 
@@ -91,6 +92,14 @@ mod tests {
                 assert!(report[section].get(field).is_some(), "{section}.{field} in {report}");
             }
         }
+    }
+
+    #[tokio::test]
+    async fn health_names_the_schedules_that_nobody_ticks() {
+        let api = Api::start(Reader::Answers).await;
+        assert_eq!(api.public(get("/health")).await.json()["schedules"], json!({ "late": [] }));
+        api.clock.advance_ms(2 * 3_600_000);
+        assert_eq!(api.public(get("/health")).await.json()["schedules"], json!({ "late": ["hourly"] }));
     }
 
     #[tokio::test]

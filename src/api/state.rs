@@ -11,6 +11,7 @@ use keepwell_jobs::{
     },
     store::NoticeCount,
 };
+use keepwell_schedules::{board::Board, schedule::Schedule};
 use keepwell_workers::{clock::SharedClock, engine::Engine};
 
 use super::{
@@ -45,6 +46,10 @@ pub(crate) struct ApiParts<'p> {
     pub(crate) trail: Trail,
     /// Whom to turn to, by country.
     pub(crate) lines: &'p CrisisLines,
+    /// What appears by itself, and when.
+    pub(crate) schedules: Arc<[Schedule]>,
+    /// How that was last seen to stand.
+    pub(crate) board: Board,
 }
 
 /// What every answer of the API is made from.
@@ -67,6 +72,10 @@ pub struct ApiState {
     pub(crate) emergency_tokens: BearerTokens,
     /// Where to find help, by country.
     pub(crate) crisis_resources: ByCountry<CrisisResourcesAnswer>,
+    /// What appears by itself, and when.
+    pub(crate) schedules: Arc<[Schedule]>,
+    /// How that was last seen to stand.
+    pub(crate) board: Board,
     /// The comparison of lanes and ledger that operators ask for.
     pub(crate) rebuild: Rebuild,
     /// What `/health` calls its environment.
@@ -78,7 +87,7 @@ pub struct ApiState {
 impl ApiState {
     /// The state of an API over `parts`, set up as `config` says.
     pub(crate) fn new(parts: ApiParts<'_>, config: &Config) -> Arc<Self> {
-        let ApiParts { engine, access, desk, metrics, clock, trail, lines } = parts;
+        let ApiParts { engine, access, desk, metrics, clock, trail, lines, schedules, board } = parts;
         Arc::new(Self {
             engine,
             access,
@@ -89,6 +98,8 @@ impl ApiState {
             access_tokens: BearerTokens::new(config.access.tokens.iter().map(Secret::expose)),
             emergency_tokens: BearerTokens::new(config.emergency.token.iter().map(Secret::expose)),
             crisis_resources: lines.map(CrisisResourcesAnswer::of),
+            schedules,
+            board,
             rebuild: Rebuild::default(),
             environment: config.environment_label().to_owned(),
             stripe_configured: config.stripe.api_key.is_some(),

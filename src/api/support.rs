@@ -19,6 +19,7 @@ use keepwell_jobs::{
     marks::Marks,
     store::NoticeCount,
 };
+use keepwell_schedules::{board::Board, watch::Watch};
 use keepwell_workers::{
     clock::ManualClock,
     database::{Database, DatabaseOptions},
@@ -39,6 +40,9 @@ pub(super) const NOW_MS: i64 = 1_700_000_000_000;
 
 /// The token that opens access documents.
 pub(super) const TOKEN: &str = "a-token-for-tests";
+
+/// What appears by itself.
+const SCHEDULES: &str = r#"[{ name = "hourly", cron = "0 0 * * * *", time_zone = "Europe/Berlin", kind = "app.signal_recorded" }]"#;
 
 /// How whoever knows what a person may use behaves.
 #[derive(Debug, Clone, Copy)]
@@ -80,6 +84,7 @@ impl AccessReader for Reader {
 /// An API, and what it stands on.
 pub(super) struct Api {
     pub(super) state: Arc<ApiState>,
+    pub(super) clock: Arc<ManualClock>,
     _directory: TempDir,
 }
 
@@ -133,9 +138,15 @@ impl Api {
         let desk = crate::serve::desk(database, &care, engine.clone(), clock.clone());
         let lines = CrisisLines::from_toml(CRISIS_LINES_TOML, CRISIS_RESOURCES).unwrap();
         let access = Arc::new(reader);
-        let parts = ApiParts { engine, access, desk, metrics, clock, trail, lines: &lines };
+        let schedules = crate::serve::schedules(&loaded.config, NOW_MS).unwrap();
+        let board = Board::default();
+        // As in the daemon; nobody ticks here.
+        let _ = Watch::new(engine.clone(), Arc::clone(&schedules), board.clone(), clock.clone());
+        let shared = clock.clone();
+        let parts =
+            ApiParts { engine, access, desk, metrics, clock: shared, trail, lines: &lines, schedules, board };
         let state = ApiState::new(parts, &loaded.config);
-        Self { state, _directory: directory }
+        Self { state, clock, _directory: directory }
     }
 
     pub(super) async fn public(&self, request: Request<Body>) -> Answer {
@@ -173,6 +184,7 @@ fn load(directory: &TempDir) -> Loaded {
     let variables = [
         ("KEEPWELL_STATE_DIR", directory.path().display().to_string()),
         ("KEEPWELL_DEPLOYMENT", "blue".to_owned()),
+        ("KEEPWELL_SCHEDULES", SCHEDULES.to_owned()),
         ("KEEPWELL_ACCESS__TOKENS", TOKEN.to_owned()),
         ("KEEPWELL_ENCRYPTION__KEYS", "a pass phrase that is only for tests".to_owned()),
     ];

@@ -41,6 +41,9 @@ pub(super) const CANCEL: Words = Words { infinitive: "cancel", participle: "canc
 /// Owing again.
 pub(super) const RETRY: Words = Words { infinitive: "retry", participle: "retried" };
 
+/// Running ticks of a schedule.
+pub(super) const RUN: Words = Words { infinitive: "run", participle: "run" };
+
 /// An action of the daemon's, and what it is narrowed down to.
 #[derive(Debug)]
 pub(super) struct Bulk<'o> {
@@ -100,9 +103,7 @@ pub(super) async fn act(
         return Ok(());
     }
     if matching > 0 && !args.yes {
-        let question = format!("{} {}{}?", words.infinitive, jobs(matching), bulk.among);
-        let stdin = io::stdin();
-        confirm(&question, words, stdin.is_terminal().then(|| stdin.lock()))?;
+        ask(&format!("{} {}{}?", words.infinitive, jobs(matching), bulk.among), words)?;
     }
     // What is recorded from now on was not counted and is left alone.
     let until = counted["until"].as_str().unwrap_or_default();
@@ -160,6 +161,12 @@ fn interrupted(failure: Failure, words: &Words, changed: u64) -> Failure {
     }
     let hint = format!("{} had been {}; the same command does the rest", jobs(changed), words.participle);
     Failure::Failed(format!("{failure}\nhint: {hint}"))
+}
+
+/// Goes on only if whoever sits there says yes to `question`; without a terminal there is nobody to ask.
+pub(super) fn ask(question: &str, words: &Words) -> Result<(), Failure> {
+    let stdin = io::stdin();
+    confirm(question, words, stdin.is_terminal().then(|| stdin.lock()))
 }
 
 /// Goes on only if somebody at `terminal` says yes; without a terminal there is nobody to ask.

@@ -4,8 +4,9 @@ use std::{fs, io, path::Path, process::Stdio, sync::Arc, time::Duration};
 
 use keepwell_config::{Config, Loaded, Purpose, TIERS_TOML};
 use keepwell_jobs::care::tiers::Tiers;
+use keepwell_schedules::schedule::Schedule;
 use keepwell_workers::{
-    clock::SystemClock,
+    clock::{Clock as _, SystemClock},
     database::{Database, DatabaseOptions},
     handler::Registry,
     lanes::{Lanes, LanesOptions},
@@ -22,7 +23,7 @@ use super::{
 };
 use crate::{
     api::BindError,
-    serve::{ServeError, crisis_lines, database_url, drop_paths, key_ring, notifier, templates},
+    serve::{ServeError, crisis_lines, database_url, drop_paths, key_ring, notifier, schedules, templates},
 };
 
 /// How long each of the others may take to answer.
@@ -61,6 +62,7 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
         Finding::of("database", database(config).await),
         Finding::of("redis", redis(config).await),
     ];
+    let findings = [findings, schedule_findings(config)].concat();
     context.print(&findings, |findings| render(findings));
     if findings.iter().all(|finding| finding.ok) { Ok(()) } else { Err(Failure::Said) }
 }
@@ -110,6 +112,20 @@ fn gateway(config: &Config) -> Result<String, String> {
         Ok(Some(_)) => Ok("configured; it is not called now".to_owned()),
         Ok(None) => Ok("none: neither people nor emergency contacts are told".to_owned()),
         Err(error) => Err(chain(&error.to_string(), &error)),
+    }
+}
+
+/// What each schedule is understood to mean; one finding for each, so that each can be read.
+fn schedule_findings(config: &Config) -> Vec<Finding> {
+    match schedules(config, SystemClock.now_ms()) {
+        Ok(schedules) => {
+            let read = |schedule: &Schedule| {
+                let words = format!("{}: {} {}", schedule.name, schedule.kind, schedule.rules.timing.words());
+                Finding::of("schedule", Ok(words))
+            };
+            schedules.iter().map(read).collect()
+        }
+        Err(error) => vec![Finding::of("schedules", Err(chain(&error.to_string(), &error)))],
     }
 }
 

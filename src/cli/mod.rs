@@ -18,6 +18,7 @@ mod migrate;
 mod progress;
 mod queue;
 mod samples;
+mod schedule;
 mod sender;
 mod serve;
 mod table;
@@ -80,6 +81,9 @@ enum Command {
     /// Searches, shows, retries and cancels jobs
     #[command(subcommand)]
     Job(job::JobCommand),
+    /// Shows, runs, pauses and resumes what appears by itself
+    #[command(subcommand)]
+    Schedule(schedule::ScheduleCommand),
     /// Reads, verifies and exports the audit trail
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -129,6 +133,7 @@ fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Trigger(args) => wait_for(trigger::run(context, &args)),
         Command::Queue(command) => wait_for(queue::run(context, &command)),
         Command::Job(command) => wait_for(job::run(context, &command)),
+        Command::Schedule(command) => wait_for(schedule::run(context, &command)),
         Command::Audit(command) => wait_for(audit::run(context, &command)),
         Command::Key(command) => wait_for(key::run(context, &command)),
         Command::Migrate => wait_for(migrate::run(context)),
@@ -214,6 +219,7 @@ mod tests {
             "trigger",
             "queue",
             "job",
+            "schedule",
             "audit",
             "key",
             "migrate",

@@ -9,6 +9,7 @@ use keepwell_jobs::{
     intake::privacy::{DropPathError, DropPaths},
     marks::Marks,
 };
+use keepwell_schedules::{board::Board, schedule::Schedule};
 use keepwell_workers::{
     clock::{SharedClock, SystemClock},
     database::{Database, DatabaseOptions, MigrationFile},
@@ -22,7 +23,7 @@ use keepwell_workers::{
 
 use super::{
     access::CareAccess, desk::CareDesk, door::EngineDoor, error::ServeError, keeper::Keeper,
-    state_dir::StateDir, watchers::Watchers, words,
+    schedules::schedules, state_dir::StateDir, watchers::Watchers, words,
 };
 use crate::{
     api::AccessReader,
@@ -54,6 +55,8 @@ pub(super) struct Built {
     pub(super) receiver_stats: Arc<ReceiverStats>,
     pub(super) trail: Trail,
     pub(super) crisis_lines: Arc<CrisisLines>,
+    pub(super) schedules: Arc<[Schedule]>,
+    pub(super) board: Board,
 }
 
 /// Every table that keepwell has: the engine's and the rules'.
@@ -105,6 +108,7 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
     let clock: SharedClock = Arc::new(SystemClock);
     let tiers = tiers(config)?;
     let keys = key_ring(config)?;
+    let (schedules, board) = (schedules(config, clock.now_ms())?, Board::default());
     let stripe = super::stripe::client(config, &clock)?;
     let options =
         DatabaseOptions { connections_max: config.database.connections_max, ..DatabaseOptions::default() };
@@ -122,7 +126,7 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
     let care = care.with_stripe(stripe);
     let crisis_limit = Duration::from_millis(config.care.crisis_response_ms);
     let metrics = Metrics::new(Arc::clone(&receiver_stats), crisis_limit, Arc::clone(&clock));
-    let metrics = Arc::new(metrics.with_care(&care));
+    let metrics = Arc::new(metrics.with_care(&care).with_schedules(board.clone()));
     let watchers = Watchers::new(&care, Arc::clone(&clock), metrics.clone());
     let trail = Trail::new(database.clone(), keys.clone(), Arc::clone(&clock), state_dir.path());
     let parts = EngineParts {
@@ -147,6 +151,8 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
         metrics,
         receiver_stats,
         trail,
+        schedules,
+        board,
     })
 }
 

@@ -13,7 +13,7 @@ use keepwell_workers::{
     managed_redis::ManagedRedisError,
 };
 
-use super::state_dir::StateDirError;
+use super::{schedules::SchedulesError, state_dir::StateDirError};
 use crate::{api::BindError, receiver::scheme::secret::SecretError};
 
 /// The daemon could not start or go on.
@@ -67,6 +67,9 @@ pub enum ServeError {
     /// The certificates for it.
     #[error("the file {0} (`notify.authorities_file`) cannot be read")]
     AuthoritiesFile(PathBuf, #[source] io::Error),
+    /// The schedules.
+    #[error("`schedules` cannot be used")]
+    Schedules(#[from] SchedulesError),
     /// A secret.
     #[error(transparent)]
     Secret(#[from] SecretError),

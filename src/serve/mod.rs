@@ -9,6 +9,7 @@ mod error;
 mod grace_watch;
 mod keeper;
 mod reload;
+mod schedules;
 mod service_manager;
 pub mod signals;
 mod sources;
@@ -30,6 +31,7 @@ use crate::{
     receiver::Receiver,
     trail::keeper::Keeper,
 };
+use schedules::Appearing;
 use service_manager::Notifier;
 use signals::Signals;
 use state_dir::StateDir;
@@ -37,6 +39,8 @@ use state_dir::StateDir;
 pub use build::migrations;
 pub(crate) use build::{database_url, drop_paths, key_ring};
 pub use error::ServeError;
+pub use schedules::SchedulesError;
+pub(crate) use schedules::schedules;
 pub use sources::{APP_PATH, STRIPE_PATH};
 pub(crate) use words::{crisis_lines, notifier, templates};
 
@@ -108,6 +112,8 @@ impl Daemon {
             clock: built.clock.clone(),
             trail: built.trail.clone(),
             lines: &built.crisis_lines,
+            schedules: Arc::clone(&built.schedules),
+            board: built.board.clone(),
         };
         let api = ApiState::new(parts, config);
         let options = sources::receiver_options(config)?;
@@ -139,15 +145,14 @@ impl Daemon {
         let engine = built.engine.clone();
         listeners.spawn(notifier.clone().feed_watchdog(move || engine.turns(), stop.clone()));
         listeners.spawn(status::tell_status(notifier.clone(), built.engine.clone(), stop.clone()));
-        if config.roles.contains(&Role::Schedules) {
-            let (engine, database) = (built.engine.clone(), built.database.clone());
-            listeners.spawn(grace_watch::watch_graces(
-                engine,
-                database,
-                Arc::clone(&built.clock),
-                stop.clone(),
-            ));
-        }
+        let appearing = Appearing {
+            engine: built.engine.clone(),
+            database: built.database.clone(),
+            clock: Arc::clone(&built.clock),
+            schedules: built.schedules,
+            board: built.board,
+        };
+        appearing.spawn(config.roles.contains(&Role::Schedules), &mut listeners, &stop);
         let file = loaded.file.clone();
         listeners.spawn(reload::reload_on_hangup(
             hangups,

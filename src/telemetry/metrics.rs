@@ -9,6 +9,7 @@ use std::{
 };
 
 use keepwell_jobs::{Care, watch::recorded_urgency};
+use keepwell_schedules::board::Board;
 use keepwell_workers::{
     clock::{SharedClock, UnixMs},
     job::Job,
@@ -29,6 +30,7 @@ use super::{
     lane_metrics::LaneMetrics,
     process::ProcessUsage,
     process_metrics::ProcessMetrics,
+    schedule_metrics::ScheduleMetrics,
     success::{SuccessWindow, Taken},
     webhook_metrics::WebhookMetrics,
 };
@@ -105,6 +107,14 @@ impl Metrics {
         let (care, clock) = (care.clone(), Arc::clone(&self.clock));
         self.care = Some(care.clone());
         self.registry.register_collector(Box::new(EmergencyMetrics { care, clock }));
+        self
+    }
+
+    /// The same, with how the schedules on `board` stand.
+    #[must_use]
+    pub fn with_schedules(mut self, board: Board) -> Self {
+        let clock = Arc::clone(&self.clock);
+        self.registry.register_collector(Box::new(ScheduleMetrics { board, clock }));
         self
     }
 

@@ -11,6 +11,7 @@ mod metrics_json;
 mod panics;
 mod process;
 mod process_metrics;
+mod schedule_metrics;
 mod success;
 mod webhook_metrics;
 

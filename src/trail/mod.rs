@@ -134,3 +134,14 @@ impl Note for EntryNote {
         audit::append(transaction, &entry).await
     }
 }
+
+/// An entry to be written together with an effect, as it is.
+#[derive(Debug)]
+pub struct PlainNote(pub AuditEntry);
+
+#[async_trait]
+impl Note for PlainNote {
+    async fn write(&self, transaction: &mut Transaction, _: u64) -> Result<(), ApplyError> {
+        audit::append(transaction, &self.0).await
+    }
+}

@@ -218,6 +218,16 @@ impl Bench {
         self.start(self.redis.url(), clock, [], change)
     }
 
+    /// The same with connections of its own, as another process has them.
+    pub async fn process_on_clock(
+        &self,
+        clock: SharedClock,
+        change: impl FnOnce(&mut EngineOptions),
+    ) -> (Engine, Database) {
+        let database = Database::connect(&self.url, &DatabaseOptions::default()).await.unwrap();
+        (self.start_on(database.clone(), self.redis.url(), clock, [], change), database)
+    }
+
     fn engine_on(
         &self,
         redis_url: String,
@@ -229,6 +239,17 @@ impl Bench {
 
     fn start(
         &self,
+        redis_url: String,
+        clock: SharedClock,
+        handlers: impl IntoIterator<Item = Arc<dyn Handler>>,
+        change: impl FnOnce(&mut EngineOptions),
+    ) -> Engine {
+        self.start_on(self.database.clone(), redis_url, clock, handlers, change)
+    }
+
+    fn start_on(
+        &self,
+        database: Database,
         redis_url: String,
         clock: SharedClock,
         handlers: impl IntoIterator<Item = Arc<dyn Handler>>,
@@ -248,7 +269,7 @@ impl Bench {
         change(&mut options);
         let scripted: Arc<dyn Handler> = Arc::new(Scripted(Arc::clone(&self.script)));
         let registry = Registry::new(handlers.into_iter().chain([scripted]));
-        let parts = EngineParts { clock, ..parts(self.database.clone(), redis_url, registry) };
+        let parts = EngineParts { clock, ..parts(database, redis_url, registry) };
         Engine::start(parts, &options).unwrap()
     }
 

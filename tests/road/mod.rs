@@ -8,6 +8,7 @@ mod aside;
 mod backlog;
 mod cli_jobs;
 mod cli_queue;
+mod cli_schedule;
 mod cli_settings;
 mod cli_trigger;
 mod confirmation;

@@ -29,6 +29,8 @@ pub enum Kind {
     WebhookSecret,
     /// A key of the key ring: a text, or a table `{ id, key }`.
     EncryptionKey,
+    /// A schedule: a table.
+    Schedule,
     /// Any number of these.
     List(&'static Kind),
 }
@@ -59,6 +61,9 @@ impl fmt::Display for Kind {
             Kind::Secret => f.write_str("secret"),
             Kind::WebhookSecret => f.write_str("secret, or { id, secret, valid_from, valid_until }"),
             Kind::EncryptionKey => f.write_str("key, or { id, key }"),
+            Kind::Schedule => f.write_str(
+                "{ name, cron and time_zone, or every, kind, lane, payload, overlap, missed, window, jitter }",
+            ),
             Kind::List(item) => write!(f, "list of: {item}"),
         }
     }

@@ -25,7 +25,7 @@ pub use sources::{App, Stripe};
 pub use storage::{Database, Redis};
 pub use telemetry::Log;
 
-use crate::values::{Environment, Role};
+use crate::values::{Environment, Role, ScheduleEntry};
 
 settings! {
     /// General.
@@ -42,10 +42,30 @@ settings! {
         /// `./var`.
         state_dir: PathBuf => "/var/lib/keepwell",
         /// What this process does. `receiver`: the public listener; today it is there whatever the roles are.
-        /// `workers`: runs jobs. `schedules`: sees to grace periods that end. `console`: the operators'
-        /// listener and its socket, which the command line needs. Several processes may share the work when
-        /// they share the database and Redis and have state directories of their own.
+        /// `workers`: runs jobs. `schedules`: ticks `schedules` and sees to grace periods that end. `console`:
+        /// the operators' listener and its socket, which the command line needs. Several processes may share
+        /// the work when they share the database and Redis and have state directories of their own.
         roles: Vec<Role>,
+        /// Jobs that appear by themselves; in the file one table `[[schedules]]` for each, behind everything
+        /// that stands in no section. Every process with the role `schedules` ticks them; each tick is one job.
+        ///
+        /// `name`: letters, digits, `-`, `_` and `.`. `kind` and `payload` (a table): what is to be done;
+        /// `scheduled_for` is added to the payload. `lane`: where the job waits, `background` unless named.
+        ///
+        /// `every` (`30s`, `15m`, `6h`, `7d`, counted from 1970 in UTC) or `cron`: second, minute, hour, day of
+        /// the month, month, day of the week (`SUN` to `SAT`) and, if you like, year, in `time_zone` (UTC unless
+        /// named). When clocks are set, what names every hour goes by time as it passes; what names some hours
+        /// fires once a day for each, and for an hour that is skipped at its end.
+        ///
+        /// `missed`: what becomes of ticks that nobody saw in time: `skip`, `once` (the last of them fires; this
+        /// is the default) or `all`; older ones than `window` (`1d`) are left out. `overlap`: what becomes of a
+        /// tick while the job of the one before is still to be done: it may `wait` (the default), be left out
+        /// (`skip`) or run beside it (`allow`). `jitter`: jobs are held back by up to so much (`0s`).
+        ///
+        /// `keepwell check` reads each one out in words.
+        schedules: Vec<ScheduleEntry> => [
+            { name = "rehearsal", cron = "0 0 * * * *", time_zone = "Europe/Berlin", kind = "care.crisis_rehearsed", lane = "crisis" }
+        ],
     }
     with {
         server: Server,

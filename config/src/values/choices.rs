@@ -54,7 +54,7 @@ choice! {
         Receiver = "receiver",
         /// Runs jobs.
         Workers = "workers",
-        /// Makes jobs appear when their time comes: those that see to grace periods that end.
+        /// Makes jobs appear when their time comes: those of `schedules`, and those that see to grace periods that end.
         Schedules = "schedules",
         /// Serves operators: their listener and the command line's socket.
         Console = "console",
@@ -70,5 +70,29 @@ choice! {
         Json = "json",
         /// For people.
         Pretty = "pretty",
+    }
+}
+
+choice! {
+    /// What becomes of ticks of a schedule that were missed.
+    pub enum MissedTicks {
+        /// They are left out.
+        Skip = "skip",
+        /// The last of them fires.
+        Once = "once",
+        /// They all fire.
+        All = "all",
+    }
+}
+
+choice! {
+    /// What becomes of a tick of a schedule while the job of the one before is owed.
+    pub enum OverlappingTicks {
+        /// Its job waits.
+        Wait = "wait",
+        /// It is left out.
+        Skip = "skip",
+        /// Its job runs beside.
+        Allow = "allow",
     }
 }

@@ -5,15 +5,17 @@ mod connection_url;
 mod encryption_key;
 mod http_url;
 mod network;
+mod schedule;
 mod secret;
 mod text_or_table;
 mod webhook_secret;
 
-pub use choices::{Environment, LogFormat, Role};
+pub use choices::{Environment, LogFormat, MissedTicks, OverlappingTicks, Role};
 pub use connection_url::{DatabaseUrl, RedisUrl};
 pub use encryption_key::EncryptionKey;
 pub use http_url::HttpUrl;
 pub use network::Network;
+pub use schedule::ScheduleEntry;
 pub use secret::Secret;
 pub use webhook_secret::WebhookSecret;
 

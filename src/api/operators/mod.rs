@@ -10,6 +10,7 @@ mod lanes;
 mod noted;
 mod operator_log;
 mod rebuild;
+mod schedules;
 mod view;
 mod waiting;
 mod workers;
@@ -44,6 +45,11 @@ pub fn operators(state: Arc<ApiState>) -> Router {
         .route("/api/v1/jobs/{id}", get(jobs::show))
         .route("/api/v1/jobs/{id}/retry", post(jobs::retry))
         .route("/api/v1/jobs/{id}/cancel", post(jobs::cancel))
+        .route("/api/v1/schedules", get(schedules::list))
+        .route("/api/v1/schedules/{name}", get(schedules::show))
+        .route("/api/v1/schedules/{name}/run", post(schedules::run))
+        .route("/api/v1/schedules/{name}/pause", post(schedules::pause))
+        .route("/api/v1/schedules/{name}/resume", post(schedules::resume))
         .route("/api/v1/workers", get(workers::list))
         .route("/api/v1/audit", get(audit::list))
         .route("/api/v1/audit/verify", get(audit::verify))

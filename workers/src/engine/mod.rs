@@ -1,6 +1,7 @@
 //! The engine as an app sees it: start it, enqueue jobs, ask how things stand, shut it down.
 
 mod operations;
+mod schedules;
 mod start;
 mod threads;
 

@@ -11,6 +11,7 @@ mod query;
 mod record;
 mod recording;
 mod reseal;
+mod schedules;
 mod settle;
 mod upkeep;
 mod waiting;
@@ -25,6 +26,7 @@ pub use query::{Attempt, JobFilter, JobPage, JobView, LedgerTotals};
 pub use record::SealedJob;
 pub(crate) use recording::Recording;
 pub use reseal::PayloadKey;
+pub use schedules::{FireError, ScheduleMoved, SchedulePause, ScheduleRow, ScheduleStep};
 pub use settle::{Settled, Verdict};
 pub use waiting::{CRISIS_RECORDING_KEPT_MS, Committer, EnqueueError, RECORDING_TIMEOUT_MS};
 
@@ -37,12 +39,20 @@ use crate::{
 };
 
 /// The ledger's own tables.
-pub const MIGRATIONS: &[MigrationFile] = &[MigrationFile {
-    version: 1,
-    name: "ledger",
-    sqlite: include_str!("../../../migrations/sqlite/0001_ledger.sql"),
-    postgres: include_str!("../../../migrations/postgres/0001_ledger.sql"),
-}];
+pub const MIGRATIONS: &[MigrationFile] = &[
+    MigrationFile {
+        version: 1,
+        name: "ledger",
+        sqlite: include_str!("../../../migrations/sqlite/0001_ledger.sql"),
+        postgres: include_str!("../../../migrations/postgres/0001_ledger.sql"),
+    },
+    MigrationFile {
+        version: 7,
+        name: "schedules",
+        sqlite: include_str!("../../../migrations/sqlite/0007_schedules.sql"),
+        postgres: include_str!("../../../migrations/postgres/0007_schedules.sql"),
+    },
+];
 
 /// The condition "is owed" where jobs are looked up by their ids. Written so that no database takes the index of what
 /// is owed for it: PostgreSQL does as long as its statistics are from before a flood (few are owed, they say), and then
