@@ -14,6 +14,7 @@ pub mod kinds;
 pub mod marks;
 pub mod outbound;
 pub mod signal;
+pub mod signature;
 pub mod stripe;
 pub mod tallies;
 pub mod watch;
@@ -218,6 +219,12 @@ pub fn migrations() -> Vec<MigrationFile> {
             name: "confirmations",
             sqlite: include_str!("../../migrations/sqlite/0006_confirmations.sql"),
             postgres: include_str!("../../migrations/postgres/0006_confirmations.sql"),
+        },
+        MigrationFile {
+            version: 8,
+            name: "reports",
+            sqlite: include_str!("../../migrations/sqlite/0008_reports.sql"),
+            postgres: include_str!("../../migrations/postgres/0008_reports.sql"),
         },
     ]
 }

@@ -7,9 +7,11 @@ use keepwell_config::{Config, values::Secret};
 use keepwell_jobs::{
     care::{
         document::AccessDocument,
+        grace::DAY_MS,
         lines::{ByCountry, CrisisLines},
     },
-    store::NoticeCount,
+    store::{NoticeCount, reports::ReportSettings},
+    watch::CrisisWatch,
 };
 use keepwell_schedules::{board::Board, schedule::Schedule};
 use keepwell_workers::{clock::SharedClock, engine::Engine};
@@ -82,6 +84,8 @@ pub struct ApiState {
     pub(crate) environment: String,
     /// Whether Stripe's API may be asked.
     pub(crate) stripe_configured: bool,
+    /// What a report has to know of how the daemon is set up.
+    pub(crate) report_settings: ReportSettings,
 }
 
 impl ApiState {
@@ -103,6 +107,12 @@ impl ApiState {
             rebuild: Rebuild::default(),
             environment: config.environment_label().to_owned(),
             stripe_configured: config.stripe.api_key.is_some(),
+            report_settings: ReportSettings {
+                watch: CrisisWatch::new(config.care.crisis_response_ms),
+                audit_days: i64::from(config.retention.audit_days),
+                done_ms: i64::from(config.retention.done_days) * DAY_MS,
+                dropped_paths: config.privacy.drop_paths.len() as u64,
+            },
         })
     }
 }

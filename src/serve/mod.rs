@@ -10,6 +10,7 @@ mod grace_watch;
 mod keeper;
 mod reload;
 mod schedules;
+mod responses;
 mod service_manager;
 pub mod signals;
 mod sources;
@@ -32,6 +33,7 @@ use crate::{
     trail::keeper::Keeper,
 };
 use schedules::Appearing;
+use responses::Noter;
 use service_manager::Notifier;
 use signals::Signals;
 use state_dir::StateDir;
@@ -140,6 +142,8 @@ impl Daemon {
         if works {
             listeners.spawn(Keeper::rotate(built.trail.clone(), stop.clone()));
         }
+        let noter = Noter::new(&built.keeper.watchers, &built.database, config);
+        listeners.spawn(noter.run(stop.clone()));
         let receiver_stop = stop.clone();
         listeners.spawn(async move { receiver.serve(listener, receiver_stop).await });
         let engine = built.engine.clone();

@@ -7,6 +7,7 @@
 mod entries;
 mod export;
 mod kept;
+mod reports;
 mod rotation;
 #[path = "../support/mod.rs"]
 mod support;
