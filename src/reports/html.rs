@@ -25,7 +25,9 @@ pub(super) fn page(id: &str, report: &CrisisReport) -> String {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta http-equiv="Content-Security-Policy" content=(POLICY);
-                title { "Crisis safety compliance, " (period.start_date) " to " (period.end_date) }
+                title {
+                    "Crisis safety compliance, " (svg::minute(&period.start_date)) " to " (svg::minute(&period.end_date))
+                }
                 style { (PreEscaped(STYLE)) }
             }
             body {
@@ -51,7 +53,7 @@ pub(super) fn page(id: &str, report: &CrisisReport) -> String {
                     (safeguards(report))
                     (to_do(report))
                     h2 { "Not measured" }
-                    ul { @for reason in &report.not_measured { li { (reason) } } }
+                    ul { @for reason in &report.not_measured { li { (words(reason)) } } }
                 }
             }
         }
@@ -60,7 +62,7 @@ pub(super) fn page(id: &str, report: &CrisisReport) -> String {
 }
 
 fn time(instant: &str) -> Markup {
-    html! { time datetime=(instant) { (instant) } }
+    html! { time datetime=(instant) { (svg::minute(instant)) " UTC" } }
 }
 
 fn status(status: Status) -> Markup {
@@ -77,7 +79,7 @@ fn percent(share: Option<f64>) -> String {
 }
 
 fn milliseconds(ms: Option<f64>) -> String {
-    ms.map_or_else(|| "–".to_owned(), |ms| format!("{ms} ms"))
+    ms.map_or_else(|| "–".to_owned(), |ms| format!("{ms:.3}"))
 }
 
 fn of(share: Share) -> String {
@@ -108,6 +110,13 @@ fn table(caption: &str, head: &[&str], numbers: &[usize], rows: &[Vec<Markup>]) 
 
 fn cell(text: impl maud::Render) -> Markup {
     text.render()
+}
+
+/// What stands between backticks is a name of ours.
+fn words(text: &str) -> Markup {
+    html! {
+        @for (index, part) in text.split('`').enumerate() { @if index % 2 == 1 { code { (part) } } @else { (part) } }
+    }
 }
 
 fn figure(caption: &str, drawing: &Markup) -> Markup {
@@ -173,7 +182,17 @@ fn response_times(report: &CrisisReport) -> Markup {
         .map(|it| times(&it.severity, &format!("{} ms", it.limit_ms), it.share, &it.latency))
         .collect();
     rows.push(times("all", "their own", response.share, &response.latency));
-    let head = ["Severity", "Limit", "In time", "Share", "Average", "Half within", "95 %", "99 %", "Slowest"];
+    let head = [
+        "Severity",
+        "Limit",
+        "In time",
+        "Share",
+        "Average, ms",
+        "50 %, ms",
+        "95 %, ms",
+        "99 %, ms",
+        "Slowest, ms",
+    ];
     let buckets = &report.charts.latency;
     let spread: Vec<Vec<Markup>> = buckets
         .iter()
@@ -286,7 +305,7 @@ fn safeguards(report: &CrisisReport) -> Markup {
     let rows: Vec<Vec<Markup>> = report
         .safeguards
         .iter()
-        .map(|it| vec![cell(format!("{}: {}", it.control, it.name)), status(it.status), cell(&it.evidence)])
+        .map(|it| vec![cell(format!("{}: {}", it.control, it.name)), status(it.status), words(&it.evidence)])
         .collect();
     html! {
         h2 { "Technical safeguards" }
@@ -298,14 +317,14 @@ fn to_do(report: &CrisisReport) -> Markup {
     html! {
         h2 { "Recommendations" }
         @if report.recommendations.is_empty() { p { "None." } } @else {
-            ul { @for it in &report.recommendations { li { strong { (it.priority) ": " } (it.text) } } }
+            ul { @for it in &report.recommendations { li { strong { (it.priority) ": " } (words(&it.text)) } } }
         }
         h2 { "To be done" }
         @if report.action_items.is_empty() { p { "Nothing." } } @else {
             ol {
                 @for it in &report.action_items {
                     li {
-                        strong { (it.priority) ": " } (it.text)
+                        strong { (it.priority) ": " } (words(&it.text))
                         @if let Some(job) = &it.job { " Job " code { (job) } "." }
                         @if let Some(since) = &it.since { " Since " (time(since)) "." }
                     }

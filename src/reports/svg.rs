@@ -16,6 +16,9 @@ const WIDTH: f64 = 720.0;
 /// The height of the part with bars, in the same units.
 const HEIGHT: f64 = 180.0;
 
+/// The height of a row of bars in a drawing that has several.
+const STRIP: f64 = 80.0;
+
 /// Room for what is written at the left.
 const LEFT: f64 = 44.0;
 
@@ -89,33 +92,58 @@ pub(super) fn latency(buckets: &[Bucket]) -> Markup {
     drawing("latency", "How long answers took", description, bottom + 38.0, &content)
 }
 
-/// Crises and violations over time.
+/// Crises over time, and below them, on a scale of their own, those that were answered late or never.
 pub(super) fn timeline(parts: &[TimelinePart]) -> Markup {
-    let most = parts.iter().map(|part| part.crises).max().unwrap_or(0);
-    let step = (WIDTH - LEFT) / parts.len().max(1) as f64;
-    let bottom = TOP + HEIGHT;
+    let crises: Vec<u64> = parts.iter().map(|part| part.crises).collect();
+    let late: Vec<u64> = parts.iter().map(|part| part.violations.values().sum()).collect();
+    let (upper, lower) = (TOP + STRIP, TOP + STRIP * 2.0 + TOP);
     let content = html! {
-        (line("axis", (LEFT, bottom), (WIDTH, bottom)))
-        (text("tick", (LEFT - 6.0, TOP + 4.0), "end", &most.to_string()))
-        (text("tick", (LEFT - 6.0, bottom), "end", "0"))
-        @for (index, of) in parts.iter().enumerate() {
-            @let x = LEFT + step * index as f64;
-            @let violations: u64 = of.violations.values().sum();
-            @let (all, late) = (part(of.crises, most) * HEIGHT, part(violations, most) * HEIGHT);
-            (bar("bar light", (x + 1.0, bottom - all), (step - 2.0, all)))
-            (bar("bar late", (x + 1.0, bottom - late), (step - 2.0, late)))
-            @if violations > 0 {
-                (text("number", (x + step / 2.0, bottom - all - 4.0), "middle", &format!("{violations} late")))
-            }
-        }
+        (hatching())
+        (strip("bar light", "crises", upper, &crises))
+        (strip("late", "late or never", lower, &late))
         @if let (Some(first), Some(last)) = (parts.first(), parts.last()) {
-            (text("tick", (LEFT, bottom + 16.0), "start", first.start.get(..16).unwrap_or_default()))
-            (text("tick", (WIDTH, bottom + 16.0), "end", last.start.get(..16).unwrap_or_default()))
+            (text("tick", (LEFT, lower + 16.0), "start", &minute(&first.start)))
+            (text("tick", (WIDTH, lower + 16.0), "end", &format!("from {}", minute(&last.start))))
         }
     };
-    let description =
-        "Each bar is a part of the period: all crises, and hatched from below those answered late or never.";
-    drawing("timeline", "Violations over time", description, bottom + 24.0, &content)
+    let description = "Each bar is a part of the period: above all crises, below, hatched, those answered late or never. \
+         The two rows have scales of their own.";
+    drawing("timeline", "Violations over time", description, lower + 24.0, &content)
+}
+
+/// A row of bars that stand on `bottom`, each with its number.
+fn strip(class: &str, name: &str, bottom: f64, counts: &[u64]) -> Markup {
+    let most = counts.iter().copied().max().unwrap_or(0);
+    let step = (WIDTH - LEFT) / counts.len().max(1) as f64;
+    html! {
+        (text("group", (0.0, bottom - STRIP - 16.0), "start", name))
+        (line("axis", (LEFT, bottom), (WIDTH, bottom)))
+        @for (index, count) in counts.iter().enumerate() {
+            @let x = LEFT + step * index as f64;
+            @let height = part(*count, most) * STRIP;
+            (bar(class, (x + 1.0, bottom - height), (step - 2.0, height)))
+            @if *count > 0 {
+                (text("number", (x + step / 2.0, bottom - height - 4.0), "middle", &count.to_string()))
+            }
+        }
+    }
+}
+
+/// What late bars are filled with, for whoever sees no colours.
+fn hatching() -> Markup {
+    html! {
+        defs {
+            pattern id="late" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)" {
+                rect class="late-ground" width="6" height="6" {}
+                line class="late-line" x1="0" y1="0" x2="0" y2="6" {}
+            }
+        }
+    }
+}
+
+/// An instant as people read it, to the minute.
+pub(super) fn minute(instant: &str) -> String {
+    instant.get(..16).unwrap_or(instant).replace('T', " ")
 }
 
 /// What became of grace periods.
