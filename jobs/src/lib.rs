@@ -13,6 +13,7 @@ pub mod json;
 pub mod kinds;
 pub mod marks;
 pub mod outbound;
+pub mod reporting;
 pub mod signal;
 pub mod signature;
 pub mod stripe;
@@ -37,6 +38,8 @@ mod invoice_settled;
 mod message_sent;
 mod payment_method_saved;
 mod person_data_updated;
+mod report_delivered;
+mod report_due;
 mod safety_event;
 mod subscription_changed;
 
@@ -60,6 +63,7 @@ use care::{
 };
 use marks::Marks;
 use outbound::{notify::Notifier, stripe::StripeClient};
+use reporting::ReportDesk;
 use store::{FactsMemory, SwitchMemory};
 use tallies::Tallies;
 use watch::CrisisWatch;
@@ -93,6 +97,8 @@ pub struct Care {
     pub templates: Templates,
     /// What brings words to people; `None` if nobody is told anything.
     pub notifier: Option<Notifier>,
+    /// Where reports are made; `None` if this process makes none.
+    pub reports: Option<Arc<dyn ReportDesk>>,
 }
 
 impl Care {
@@ -112,6 +118,7 @@ impl Care {
             lines: Arc::default(),
             templates: Templates::default(),
             notifier: None,
+            reports: None,
         }
     }
 
@@ -145,6 +152,12 @@ impl Care {
     #[must_use]
     pub fn with_notifier(self, notifier: Notifier) -> Self {
         Self { notifier: Some(notifier), ..self }
+    }
+
+    /// The same with `desk` to make reports.
+    #[must_use]
+    pub fn with_reports(self, desk: Arc<dyn ReportDesk>) -> Self {
+        Self { reports: Some(desk), ..self }
     }
 
     /// The same, with `high_limit_ms` to answer a high crisis, and as much more or less for others as the protocols
@@ -184,6 +197,8 @@ pub fn handlers(care: &Care) -> Vec<Arc<dyn Handler>> {
         Arc::new(message_sent::MessageSent(care.clone())),
         Arc::new(contacts_due::ContactsDue(care.clone())),
         Arc::new(contact_told::ContactTold(care.clone())),
+        Arc::new(report_due::ReportDue(care.clone())),
+        Arc::new(report_delivered::ReportDelivered(care.clone())),
     ]
 }
 

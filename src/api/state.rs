@@ -7,11 +7,9 @@ use keepwell_config::{Config, values::Secret};
 use keepwell_jobs::{
     care::{
         document::AccessDocument,
-        grace::DAY_MS,
         lines::{ByCountry, CrisisLines},
     },
     store::{NoticeCount, reports::ReportSettings},
-    watch::CrisisWatch,
 };
 use keepwell_schedules::{board::Board, schedule::Schedule};
 use keepwell_workers::{clock::SharedClock, engine::Engine};
@@ -19,7 +17,7 @@ use keepwell_workers::{clock::SharedClock, engine::Engine};
 use super::{
     EmergencyDesk, bearer::BearerTokens, crisis_resources::CrisisResourcesAnswer, operators::Rebuild,
 };
-use crate::{telemetry::Metrics, trail::Trail};
+use crate::{serve::report_settings, telemetry::Metrics, trail::Trail};
 
 /// Who knows what a person may use. A trait, because the API answers with the floor when whoever knows is
 /// silent, and a test has to be able to fall silent.
@@ -107,12 +105,7 @@ impl ApiState {
             rebuild: Rebuild::default(),
             environment: config.environment_label().to_owned(),
             stripe_configured: config.stripe.api_key.is_some(),
-            report_settings: ReportSettings {
-                watch: CrisisWatch::new(config.care.crisis_response_ms),
-                audit_days: i64::from(config.retention.audit_days),
-                done_ms: i64::from(config.retention.done_days) * DAY_MS,
-                dropped_paths: config.privacy.drop_paths.len() as u64,
-            },
+            report_settings: report_settings(config),
         })
     }
 }

@@ -8,7 +8,10 @@ use std::{
 };
 
 use clap::{Args, Subcommand, ValueEnum};
-use keepwell_jobs::signature::{Signature, SignatureError, public_key};
+use keepwell_jobs::{
+    reporting::ReportKind,
+    signature::{Signature, SignatureError, public_key},
+};
 use serde_json::{Value, json};
 
 use super::{
@@ -26,16 +29,9 @@ use crate::serve::key_ring;
 #[derive(Debug, Subcommand)]
 pub(super) enum ReportCommand {
     /// Makes a report on crisis safety, and keeps it
-    Crisis {
-        /// From when on: an instant such as 2027-01-31T00:00:00Z, or 36h, 7d ago; 30 days before the end otherwise
-        #[arg(long, value_name = "INSTANT")]
-        from: Option<String>,
-        /// Up to when; now otherwise
-        #[arg(long, value_name = "INSTANT")]
-        to: Option<String>,
-        #[command(flatten)]
-        output: OutputArgs,
-    },
+    Crisis(MakeArgs),
+    /// Makes a report on what was done, what failed and what is late, and keeps it
+    Operations(MakeArgs),
     /// Lists the reports that are kept, newest first
     List {
         /// At most so many
@@ -65,6 +61,19 @@ pub(super) enum ReportCommand {
     },
     /// Prints the public keys that reports are signed with, made from `encryption.keys`; file them where they are safe
     Keys,
+}
+
+/// About which time.
+#[derive(Debug, Args)]
+pub(super) struct MakeArgs {
+    /// From when on: an instant such as 2027-01-31T00:00:00Z, or 36h, 7d ago; 30 days before the end otherwise
+    #[arg(long, value_name = "INSTANT")]
+    from: Option<String>,
+    /// Up to when; now otherwise
+    #[arg(long, value_name = "INSTANT")]
+    to: Option<String>,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 /// In which form, and where to.
@@ -102,13 +111,8 @@ impl FormatArg {
 pub(super) async fn run(context: &Context, command: &ReportCommand) -> Result<(), Failure> {
     let operators = || Ok::<_, Failure>(Operators::of(&context.client_config()?.config));
     match command {
-        ReportCommand::Crisis { from, to, output } => {
-            let asked = json!({ "kind": "crisis", "from": from, "to": to });
-            let made = operators()?.post("/api/v1/reports", asked.to_string()).await?;
-            let id = made["id"].as_str().unwrap_or_default();
-            say(&format!("report {id} is kept"));
-            show(&operators()?, id, output).await
-        }
+        ReportCommand::Crisis(args) => make(&operators()?, ReportKind::Crisis, args).await,
+        ReportCommand::Operations(args) => make(&operators()?, ReportKind::Operations, args).await,
         ReportCommand::Show { id, output } => show(&operators()?, id, output).await,
         ReportCommand::List { limit, cursor } => {
             let cursor = cursor.as_ref().map(|cursor| ("cursor", cursor.clone()));
@@ -122,6 +126,14 @@ pub(super) async fn run(context: &Context, command: &ReportCommand) -> Result<()
         }
         ReportCommand::Keys => keys(context),
     }
+}
+
+async fn make(operators: &Operators, kind: ReportKind, args: &MakeArgs) -> Result<(), Failure> {
+    let asked = json!({ "kind": kind.name(), "from": args.from, "to": args.to });
+    let made = operators.post("/api/v1/reports", asked.to_string()).await?;
+    let id = made["id"].as_str().unwrap_or_default();
+    say(&format!("report {id} is kept"));
+    show(operators, id, &args.output).await
 }
 
 async fn show(operators: &Operators, id: &str, output: &OutputArgs) -> Result<(), Failure> {

@@ -1,8 +1,10 @@
 //! Reports as people and programs read them: JSON, CSV, and a page that can be printed and needs nothing but itself.
 //! What they say is made in `jobs/src/care/report/`.
 
+mod crisis_page;
 mod csv;
-mod html;
+mod operations_page;
+mod page;
 mod svg;
 
 use std::str::FromStr;
@@ -53,6 +55,7 @@ pub fn render(id: &str, content: &ReportContent, format: Format) -> String {
         // Texts and numbers can always be written as JSON.
         (Format::Json, _) => format!("{:#}\n", serde_json::to_value(content).unwrap_or_default()),
         (Format::Csv, _) => csv::table(&serde_json::to_value(content).unwrap_or_default()),
-        (Format::Html, ReportContent::Crisis(report)) => html::page(id, report),
+        (Format::Html, ReportContent::Crisis(report)) => crisis_page::page(id, report),
+        (Format::Html, ReportContent::Operations(report)) => operations_page::page(id, report),
     }
 }

@@ -9,8 +9,9 @@ mod error;
 mod grace_watch;
 mod keeper;
 mod reload;
-mod schedules;
+mod reporting;
 mod responses;
+mod schedules;
 mod service_manager;
 pub mod signals;
 mod sources;
@@ -33,7 +34,6 @@ use crate::{
     trail::keeper::Keeper,
 };
 use schedules::Appearing;
-use responses::Noter;
 use service_manager::Notifier;
 use signals::Signals;
 use state_dir::StateDir;
@@ -41,6 +41,7 @@ use state_dir::StateDir;
 pub use build::migrations;
 pub(crate) use build::{database_url, drop_paths, key_ring};
 pub use error::ServeError;
+pub(crate) use reporting::{courier, report_settings};
 pub use schedules::SchedulesError;
 pub(crate) use schedules::schedules;
 pub use sources::{APP_PATH, STRIPE_PATH};
@@ -142,8 +143,6 @@ impl Daemon {
         if works {
             listeners.spawn(Keeper::rotate(built.trail.clone(), stop.clone()));
         }
-        let noter = Noter::new(&built.keeper.watchers, &built.database, config);
-        listeners.spawn(noter.run(stop.clone()));
         let receiver_stop = stop.clone();
         listeners.spawn(async move { receiver.serve(listener, receiver_stop).await });
         let engine = built.engine.clone();

@@ -88,6 +88,7 @@ impl Responses {
 }
 
 /// Who notes them.
+#[derive(Clone)]
 pub(super) struct Noter {
     responses: Responses,
     care: Care,

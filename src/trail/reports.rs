@@ -1,7 +1,8 @@
-//! Compliance reports, made of what the trail and the tables beside it hold.
+//! Reports, made of what the trail and the tables beside it hold.
 
 use keepwell_jobs::{
-    care::report::{crisis::CrisisReport, period::Period},
+    care::report::{crisis::CrisisReport, operations::OperationsReport, period::Period},
+    reporting::ReportKind,
     signature::{Signature, SignatureError, sign},
     store::{
         audit::Actor,
@@ -12,18 +13,38 @@ use keepwell_jobs::{
 use super::{Trail, TrailError};
 
 impl Trail {
-    /// Makes a crisis report about `period`, asked for by `actor`, and keeps it.
-    pub async fn make_crisis_report(
+    /// What a report of this kind says about `period`.
+    pub async fn report_content(
         &self,
         settings: &ReportSettings,
+        kind: ReportKind,
+        period: Period,
+    ) -> Result<ReportContent, TrailError> {
+        let (database, now_ms) = (&self.database, self.clock.now_ms());
+        match kind {
+            ReportKind::Crisis => {
+                let witness = self.witness.read();
+                let facts =
+                    reports::read_facts(database, &self.keys, settings, period, witness.as_ref(), now_ms);
+                Ok(ReportContent::Crisis(Box::new(CrisisReport::of(&facts.await?))))
+            }
+            ReportKind::Operations => {
+                let facts = reports::read_operations(database, settings, period, now_ms).await?;
+                Ok(ReportContent::Operations(Box::new(OperationsReport::of(&facts))))
+            }
+        }
+    }
+
+    /// Makes a report about `period`, asked for by `actor`, and keeps it.
+    pub async fn make_report(
+        &self,
+        settings: &ReportSettings,
+        kind: ReportKind,
         period: Period,
         actor: Actor,
     ) -> Result<KeptReport, TrailError> {
-        let witness = self.witness.read();
+        let content = self.report_content(settings, kind, period).await?;
         let now_ms = self.clock.now_ms();
-        let facts =
-            reports::read_facts(&self.database, &self.keys, settings, period, witness.as_ref(), now_ms);
-        let content = ReportContent::Crisis(Box::new(CrisisReport::of(&facts.await?)));
         Ok(reports::keep_report(&self.database, &self.keys, period, &content, actor, now_ms).await?)
     }
 

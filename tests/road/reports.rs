@@ -1,9 +1,10 @@
 //! Compliance reports, as a compliance officer meets them.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 use sqlx::{Connection, SqliteConnection};
+use tempfile::TempDir;
 
 use super::{
     app,
@@ -11,7 +12,11 @@ use super::{
     said::Said,
     signal, stripe,
 };
-use crate::support::{daemon::Daemon, eventually};
+use crate::support::{
+    daemon::Daemon,
+    eventually,
+    gateway::{GATEWAY_TOKEN, Gateway, Manner},
+};
 
 fn says(daemon: &Daemon, arguments: &[&str]) -> Said {
     Said::of(&daemon.keepwell(arguments))
@@ -74,4 +79,82 @@ async fn a_report_counts_the_crises_that_came_and_is_genuine_until_somebody_touc
     let table = says(&daemon, &["report", "show", id, "--format", "csv"]).done();
     assert!(table.contains("report.responseTimeCompliance.latency.count,3\r\n"), "{table}");
     says(&daemon, &["report", "crisis", "--from", "1h", "--to", "2h"]).refused(2, &["ends before it begins"]);
+}
+
+const SCHEDULES: &str = r#"[
+    { name = "monthly", cron = "0 0 6 1 * *", kind = "report.due", payload = { report = "crisis", period = "month" } },
+    { name = "hourly", cron = "0 5 * * * *", kind = "report.due", payload = { report = "operations", period = "hour" } },
+]"#;
+
+/// The reports in `folder`, by file name.
+fn files(folder: &Path) -> Vec<String> {
+    let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn reports_on_schedule_are_made_once_and_brought_to_a_directory_and_an_address() {
+    let (receiver, folder) = (Gateway::start().await, TempDir::with_prefix("keepwell-reports-").unwrap());
+    // The receiver is out of order at first.
+    receiver.next([Manner::Answers(503, vec![])]);
+    let daemon = Daemon::start_with(&[
+        ("KEEPWELL_SCHEDULES", SCHEDULES),
+        ("KEEPWELL_REPORTS__DIRECTORY", folder.path().to_str().unwrap()),
+        ("KEEPWELL_REPORTS__URL", &receiver.url()),
+        ("KEEPWELL_REPORTS__TOKEN", GATEWAY_TOKEN),
+    ])
+    .await;
+    let checked = says(&daemon, &["check"]).done();
+    assert!(checked.contains("reports.url"), "{checked}");
+    let mut reports = Vec::new();
+    for (schedule, kind) in [("monthly", "crisis"), ("hourly", "operations")] {
+        let job = says(&daemon, &["schedule", "run", schedule, "--json"]).json()["job"].clone();
+        reports.push((kind, job.as_str().unwrap().to_owned()));
+    }
+    eventually("both are delivered", async || (receiver.taken().len() == 2).then_some(())).await;
+    assert_eq!(says(&daemon, &["report", "list", "--json"]).json()["total"], 2);
+
+    let mut expected = Vec::new();
+    for (kind, id) in &reports {
+        for form in ["csv", "csv.sig", "html", "html.sig", "json", "json.sig"] {
+            expected.push(format!("{kind}-{id}.{form}"));
+        }
+        for form in ["csv", "html", "json"] {
+            let file = folder.path().join(format!("{kind}-{id}.{form}"));
+            says(&daemon, &["report", "verify", file.to_str().unwrap()]).done();
+        }
+        let taken = receiver.taken();
+        let posted = taken.iter().find(|it| it.document["report"] == id.as_str()).unwrap();
+        assert_eq!(posted.document["kind"], *kind);
+        let (file, signature) = (folder.path().join("posted"), folder.path().join("posted.sig"));
+        fs::write(&file, posted.document["content"].as_str().unwrap()).unwrap();
+        fs::write(&signature, posted.document["signature"].to_string()).unwrap();
+        says(&daemon, &["report", "verify", file.to_str().unwrap()]).done();
+        fs::remove_file(file).unwrap();
+        fs::remove_file(signature).unwrap();
+    }
+    expected.sort();
+    assert_eq!(files(folder.path()), expected);
+
+    let month = says(&daemon, &["report", "show", &reports[0].1]).json();
+    let period = &month["report"]["reportPeriod"];
+    for end in ["startDate", "endDate"] {
+        assert!(period[end].as_str().unwrap().contains("-01T00:00:00"), "{period}");
+    }
+    let now = says(&daemon, &["report", "operations", "--from", "1h"]).json();
+    let figures = &now["report"];
+    let made = figures["kinds"].as_array().unwrap().iter().find(|it| it["kind"] == "report.due").unwrap();
+    assert_eq!((&made["recorded"], &made["states"]["done"]), (&json!(2), &json!(2)), "{figures:#}");
+    let delivered =
+        figures["kinds"].as_array().unwrap().iter().find(|it| it["kind"] == "report.delivered").unwrap();
+    assert_eq!((&delivered["recorded"], &delivered["retries"]), (&json!(2), &json!(1)), "{figures:#}");
+    assert!(figures["errors"][0]["error"].as_str().unwrap().contains("(503)"));
+    let health: Vec<_> = figures["schedules"].as_array().unwrap().iter().map(|it| &it["health"]).collect();
+    assert_eq!(health, ["on_time", "on_time"]);
+    let page = says(&daemon, &["report", "operations", "--from", "1h", "--format", "html"]).done();
+    for forbidden in ["<script", "href=", "src=", "http://"] {
+        assert!(!page.contains(forbidden), "{forbidden} in the page");
+    }
 }

@@ -7,6 +7,8 @@
 mod entries;
 mod export;
 mod kept;
+mod month;
+mod operations;
 mod reports;
 mod rotation;
 #[path = "../support/mod.rs"]

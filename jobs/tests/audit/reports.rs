@@ -146,12 +146,13 @@ async fn generate(room: &Room) {
     sealer(room, 7).round().await.unwrap();
 }
 
-fn settings(room: &Room) -> ReportSettings {
+pub fn settings(room: &Room) -> ReportSettings {
     ReportSettings {
         watch: room.care.watch.clone(),
         audit_days: 2_555,
         done_ms: 35 * DAY_MS,
         dropped_paths: 3,
+        schedules: vec!["nightly".to_owned(), "never".to_owned()],
     }
 }
 

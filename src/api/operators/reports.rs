@@ -13,6 +13,7 @@ use keepwell_jobs::{
         grace::DAY_MS,
         report::period::{Period, PeriodError},
     },
+    reporting::ReportKind,
     signature::Signature,
     store::reports::{FoundReport, KeptReport},
 };
@@ -96,11 +97,10 @@ pub(super) async fn make(
     body: Bytes,
 ) -> Result<(StatusCode, Json<ReportBody>), Problem> {
     let asked: Asked = read_body(&body, r#"{"kind":"crisis","from":"30d","to":"2027-01-31T00:00:00Z"}"#)?;
-    if asked.kind.as_deref().is_some_and(|kind| kind != "crisis") {
-        return Err(bad_request("bad_kind", "the kinds of reports are: crisis"));
-    }
+    let kind = ReportKind::from_name(asked.kind.as_deref().unwrap_or(ReportKind::Crisis.name()));
+    let kind = kind.ok_or_else(|| bad_request("bad_kind", "the kinds of reports are: crisis, operations"))?;
     let period = asked.period(state.clock.now_ms()).map_err(|detail| bad_request("bad_period", detail))?;
-    let made = state.trail.make_crisis_report(&state.report_settings, period, operator.actor()).await;
+    let made = state.trail.make_report(&state.report_settings, kind, period, operator.actor()).await;
     let made = made.map_err(|error| ledger_away(&*error))?;
     Ok((StatusCode::CREATED, Json(made.into())))
 }
@@ -170,7 +170,7 @@ mod tests {
     async fn a_report_is_made_listed_and_got_in_every_form() {
         let api = Api::start(Reader::Answers).await;
         let mut ids = Vec::new();
-        for body in ["", r#"{"from":"7d"}"#, r#"{"kind":"crisis","from":"2d","to":"1d"}"#] {
+        for body in ["", r#"{"from":"7d"}"#, r#"{"kind":"operations","from":"2d","to":"1d"}"#] {
             let made = api.operator(post("/api/v1/reports", body)).await;
             assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
             ids.push(made.json()["id"].as_str().unwrap().to_owned());

@@ -48,6 +48,7 @@ fn quiet() -> ReportFacts {
         crises_left_out: 0,
         violations: Vec::new(),
         graces: Vec::new(),
+        cut: Vec::new(),
         audit: AuditFacts {
             chain: Some(ChainFacts { finding: None, blocks: 1, entries: 9, complete: true }),
             ..AuditFacts::default()
@@ -253,4 +254,21 @@ fn the_charts_hold_every_crisis_grace_and_job_once() {
     let crisis_lane = &charts.lanes[0];
     assert_eq!((crisis_lane.recorded[0], crisis_lane.recorded[2]), (3, 1));
     assert_eq!(json!(crisis_lane.states), json!({ "dead": 1, "done": 3 }));
+}
+
+#[test]
+fn whatever_one_report_does_not_hold_is_said() {
+    let mut facts = quiet();
+    facts.cut = vec!["violations"];
+    facts.crises_left_out = 3;
+    facts.audit.actions.insert("grace.started".to_owned(), 5);
+    facts.ledger_since_ms = FROM_MS + 1;
+    facts.crises = (0..102).map(|number| crisis(number, Severity::High, Answer::Failed)).collect();
+    let report = CrisisReport::of(&facts);
+    let said = ["3 crises beyond", "violations beyond", "5 of 5 grace periods", "lanes before"];
+    for words in said {
+        assert!(report.not_measured.iter().any(|reason| reason.contains(words)), "{words}");
+    }
+    assert_eq!(report.not_measured.len(), CrisisReport::of(&quiet()).not_measured.len() + said.len());
+    assert_eq!((report.action_items.len(), report.action_items_left_out), (100, 2));
 }

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    facts::{CrisisFact, GraceFact, ReportFacts},
+    facts::{CrisisFact, GraceFact, LaneFact, ReportFacts},
     latency::{Bucket, spread},
+    period::Period,
 };
 use crate::care::{document::UtcTime, grace::GraceReason, severity::Severity};
 
@@ -75,7 +76,7 @@ impl Charts {
             latency: spread(known.iter().filter_map(|crisis| crisis.took_us())),
             timeline: timeline(facts, &known),
             grace: GraceReason::ALL.map(|reason| funnel(facts, reason)).into(),
-            lanes: lanes(facts),
+            lanes: lanes(facts.period, &facts.lanes),
         }
     }
 }
@@ -118,10 +119,11 @@ fn funnel(facts: &ReportFacts, reason: GraceReason) -> GraceFunnel {
     }
 }
 
-fn lanes(facts: &ReportFacts) -> Vec<LaneSeries> {
-    let parts = facts.period.parts().len();
+/// The jobs of `period` by lane.
+pub(super) fn lanes(period: Period, facts: &[LaneFact]) -> Vec<LaneSeries> {
+    let parts = period.parts().len();
     let mut series: Vec<LaneSeries> = Vec::new();
-    for fact in &facts.lanes {
+    for fact in facts {
         let place = series.iter().position(|known| known.lane == fact.lane).unwrap_or_else(|| {
             let states = BTreeMap::new();
             series.push(LaneSeries { lane: fact.lane.to_owned(), recorded: vec![0; parts], states });

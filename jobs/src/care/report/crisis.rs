@@ -43,6 +43,8 @@ pub struct CrisisReport {
     pub recommendations: Vec<Recommendation>,
     /// What has to be done, and about which job.
     pub action_items: Vec<ActionItem>,
+    /// Further ones, which are less grave or younger.
+    pub action_items_left_out: u64,
     /// What nobody can say, and why.
     pub not_measured: Vec<String>,
     /// What the charts show.
@@ -211,6 +213,7 @@ impl CrisisReport {
             Status::of(audit.access_control_compliant),
         ];
         let metrics = figures.metrics(facts, &response, &therapeutic);
+        let (action_items, action_items_left_out) = action_items(facts);
         let mut report = Self {
             report_period: ReportPeriod {
                 start_date: UtcTime(period.from_ms).to_rfc3339(),
@@ -226,7 +229,8 @@ impl CrisisReport {
             safety_metrics: metrics,
             safeguards: Vec::new(),
             recommendations: Vec::new(),
-            action_items: action_items(facts),
+            action_items,
+            action_items_left_out,
             not_measured: not_measured(facts),
             charts: Charts::of(facts),
         };

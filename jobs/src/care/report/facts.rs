@@ -22,6 +22,8 @@ pub struct ReportFacts {
     pub violations: Vec<ViolationFact>,
     /// The grace periods that began in the period, as far as they are still remembered.
     pub graces: Vec<GraceFact>,
+    /// Violations or grace periods were more than one report can hold, and those beyond are missing.
+    pub cut: Vec<&'static str>,
     /// What the audit trail holds of the period.
     pub audit: AuditFacts,
     /// How it is kept.

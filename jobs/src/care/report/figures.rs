@@ -179,6 +179,18 @@ pub(super) fn not_measured(facts: &ReportFacts) -> Vec<String> {
     let mut add = |unknown: bool, reason: String| reasons.extend(unknown.then_some(reason));
     let left_out = facts.crises_left_out;
     add(left_out > 0, format!("{left_out} crises beyond what one report holds: report on a shorter period"));
+    for what in &facts.cut {
+        add(true, format!("{what} beyond what one report holds: report on a shorter period"));
+    }
+    let begun = facts.audit.count("grace.started");
+    let remembered = facts.graces.len() as u64;
+    add(
+        begun > remembered,
+        format!(
+            "what became of {} of {begun} grace periods: those that are long over are let go with what is learned next",
+            begun.saturating_sub(remembered)
+        ),
+    );
     let unchecked = facts.audit.access.unchecked;
     add(unchecked > 0, format!("{unchecked} changes of access that could not be looked at"));
     let chain = facts.audit.chain.as_ref();

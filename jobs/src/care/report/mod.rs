@@ -12,10 +12,12 @@ pub mod crisis;
 pub mod facts;
 mod figures;
 pub mod latency;
+pub mod operations;
 pub mod period;
 pub mod recommend;
 pub mod safeguards;
 pub mod share;
+pub mod span;
 
 /// The share of crises that have to be answered within their time, in percent (003: `crisisComplianceThreshold`).
 pub const RESPONSE_TARGET_PERCENT: u64 = 95;

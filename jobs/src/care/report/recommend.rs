@@ -137,8 +137,8 @@ pub fn recommendations(report: &CrisisReport, facts: &ReportFacts) -> Vec<Recomm
     found
 }
 
-/// What `facts` ask somebody to do.
-pub fn action_items(facts: &ReportFacts) -> Vec<ActionItem> {
+/// What `facts` ask somebody to do, and how many items there are beyond [`ACTION_ITEMS_MAX`].
+pub fn action_items(facts: &ReportFacts) -> (Vec<ActionItem>, u64) {
     let mut items = Vec::new();
     let mut open: Vec<_> = facts
         .crises
@@ -193,6 +193,7 @@ pub fn action_items(facts: &ReportFacts) -> Vec<ActionItem> {
             ),
         });
     }
+    let left_out = items.len().saturating_sub(ACTION_ITEMS_MAX) as u64;
     items.truncate(ACTION_ITEMS_MAX);
-    items
+    (items, left_out)
 }

@@ -18,8 +18,9 @@ use super::super::{
 };
 use crate::care::{
     document::UtcTime,
-    report::{crisis::CrisisReport, period::Period},
+    report::{crisis::CrisisReport, operations::OperationsReport, period::Period},
 };
+use crate::reporting::ReportKind;
 
 /// Reports that are kept, at most; of more, the oldest are let go. Made every hour they reach back six weeks; what has
 /// to be filed for longer is a file.
@@ -31,13 +32,16 @@ pub const REPORTS_MAX: i64 = 1_000;
 pub enum ReportContent {
     /// Crisis safety.
     Crisis(Box<CrisisReport>),
+    /// Operations.
+    Operations(Box<OperationsReport>),
 }
 
 impl ReportContent {
     /// Its kind, as it is called on the command line and in the table.
     pub const fn kind(&self) -> &'static str {
         match self {
-            ReportContent::Crisis(_) => "crisis",
+            ReportContent::Crisis(_) => ReportKind::Crisis.name(),
+            ReportContent::Operations(_) => ReportKind::Operations.name(),
         }
     }
 }
@@ -47,7 +51,7 @@ impl ReportContent {
 pub struct KeptReport {
     /// Its identity, which carries the instant.
     pub id: String,
-    /// `crisis`.
+    /// `crisis` or `operations`.
     pub kind: String,
     /// The time it is about: from then on …
     pub from_ms: UnixMs,
@@ -61,6 +65,19 @@ fn context(id: &str) -> Vec<u8> {
     format!("compliance report\0{id}").into_bytes()
 }
 
+/// A report that is to be kept.
+#[derive(Debug)]
+pub struct NewReport<'r> {
+    /// Its identity.
+    pub id: JobId,
+    /// The time it is about.
+    pub period: Period,
+    /// What it says.
+    pub content: &'r ReportContent,
+    /// Who made it.
+    pub actor: Actor,
+}
+
 /// Keeps `content` about `period`, made by `actor`; it and its entry in the audit trail are on disk when this returns.
 pub async fn keep_report(
     database: &Database,
@@ -70,16 +87,27 @@ pub async fn keep_report(
     actor: Actor,
     now_ms: UnixMs,
 ) -> Result<KeptReport, sqlx::Error> {
+    let mut transaction = database.begin(Urgency::General, Durability::Durable, now_ms).await?;
+    let report = NewReport { id: JobId::new(now_ms), period, content, actor };
+    let kept = keep_report_in(&mut transaction, keys, report).await?;
+    transaction.commit().await?;
+    Ok(kept)
+}
+
+/// The same as a part of `transaction`.
+pub async fn keep_report_in(
+    transaction: &mut Transaction,
+    keys: &KeyRing,
+    report: NewReport<'_>,
+) -> Result<KeptReport, sqlx::Error> {
     const KEEP: &str = "INSERT INTO compliance_reports (id, kind, from_ms, to_ms, made_ms, key_id, sealed) \
          VALUES ($1, $2, $3, $4, $5, $6, $7)";
     const LET_GO: &str = "DELETE FROM compliance_reports WHERE id NOT IN \
          (SELECT id FROM compliance_reports ORDER BY id DESC LIMIT $1)";
-    let id = JobId::new(now_ms).to_string();
+    let NewReport { id, period: Period { from_ms, to_ms }, content, actor } = report;
+    let (id, kind, now_ms) = (id.to_string(), content.kind(), transaction.now_ms());
     let text = serde_json::to_vec(content).map_err(|error| sqlx::Error::Encode(error.into()))?;
     let sealed = keys.seal(&context(&id), &text).map_err(encode)?;
-    let kind = content.kind();
-    let Period { from_ms, to_ms } = period;
-    let mut transaction = database.begin(Urgency::General, Durability::Durable, now_ms).await?;
     on_connection!(transaction, |connection| {
         sqlx::query(KEEP)
             .bind(&id)
@@ -106,8 +134,7 @@ pub async fn keep_report(
         before: None,
         after: Some(after),
     };
-    append(&mut transaction, &entry).await?;
-    transaction.commit().await?;
+    append(transaction, &entry).await?;
     Ok(KeptReport { id, kind: kind.to_owned(), from_ms, to_ms, made_ms: now_ms })
 }
 

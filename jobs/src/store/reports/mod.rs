@@ -3,10 +3,15 @@
 
 mod audited;
 mod kept;
+mod operations;
 mod read;
 mod responses;
 
-pub use kept::{FoundReport, KeptReport, REPORTS_MAX, ReportContent, keep_report, report, reports};
+pub use kept::{
+    FoundReport, KeptReport, NewReport, REPORTS_MAX, ReportContent, keep_report, keep_report_in, report,
+    reports,
+};
+pub use operations::read_operations;
 pub use read::{ReportSettings, read_facts};
 pub use responses::{CrisisResponse, catch_up, forget_responses, is_crisis_event, note_responses};
 

@@ -55,6 +55,8 @@ pub struct ReportSettings {
     pub done_ms: i64,
     /// How many names of an event are dropped before it is kept.
     pub dropped_paths: u64,
+    /// The names of the schedules that are configured.
+    pub schedules: Vec<String>,
 }
 
 /// Reads what there is to know of `period` at `now_ms`. What the ledger knows of crises and nobody has noted is noted
@@ -89,11 +91,18 @@ pub async fn read_facts(
     let with_entry = violations.iter().filter(has_entry).count();
     audit.violations_without_entry = (violations.len() - with_entry) as u64;
     audit.chain = Some(audited::verify(database, keys, period, witness, now_ms).await?);
+    let graces = graces(&mut reader, period).await?;
+    let full = |is_full: bool, what| is_full.then_some(what);
+    let cut = [
+        full(violations.len() as i64 == VIOLATIONS_MAX, "violations"),
+        full(graces.len() as i64 == GRACES_MAX, "grace periods"),
+    ];
     Ok(ReportFacts {
         crises,
         crises_left_out: left_out,
         violations,
-        graces: graces(&mut reader, period).await?,
+        graces,
+        cut: cut.into_iter().flatten().collect(),
         retention: RetentionFacts {
             required_days: AUDIT_RETENTION_DAYS,
             kept_days: settings.audit_days,

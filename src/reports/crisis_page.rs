@@ -1,126 +1,41 @@
-//! The crisis report as a page: no scripts, nothing from elsewhere, numbers and tables beside every drawing.
+//! The crisis report as a page.
 
 use keepwell_jobs::care::report::{
     crisis::CrisisReport,
     latency::Latency,
     share::{Share, Status},
 };
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 
-use super::svg;
-
-/// Nothing is loaded, nothing is run, nothing is sent.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
-
-/// How the page looks, on paper too.
-const STYLE: &str = include_str!("page.css");
+use super::{
+    page::{
+        cell, document, figure, lanes, milliseconds, not_measured, of, percent, status, table, time, words,
+    },
+    svg,
+};
 
 /// The page of the report `id`.
 pub(super) fn page(id: &str, report: &CrisisReport) -> String {
-    let period = &report.report_period;
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta http-equiv="Content-Security-Policy" content=(POLICY);
-                title {
-                    "Crisis safety compliance, " (svg::minute(&period.start_date)) " to " (svg::minute(&period.end_date))
-                }
-                style { (PreEscaped(STYLE)) }
-            }
-            body {
-                main {
-                    h1 { "Crisis safety compliance report" }
-                    p.period {
-                        "From " (time(&period.start_date)) " up to " (time(&period.end_date)) ". Made at "
-                        (time(&report.generated_at)) ". Report " code { (id) } "."
-                    }
-                    p.verdict {
-                        "Overall: " (status(report.overall_status)) " "
-                        @match report.overall_compliance {
-                            Some(percent) => { "(the lowest share is " (percent) " %)" },
-                            None => { "(nothing happened that could be counted)" },
-                        }
-                    }
-                    (requirements(report))
-                    (response_times(report))
-                    (violations(report))
-                    (grace(report))
-                    (lanes(report))
-                    (trail(report))
-                    (safeguards(report))
-                    (to_do(report))
-                    h2 { "Not measured" }
-                    ul { @for reason in &report.not_measured { li { (words(reason)) } } }
-                }
+    let content = html! {
+        p.verdict {
+            "Overall: " (status(report.overall_status)) " "
+            @match report.overall_compliance {
+                Some(percent) => { "(the lowest share is " (percent) " %)" },
+                None => { "(nothing happened that could be counted)" },
             }
         }
+        (requirements(report))
+        (response_times(report))
+        (violations(report))
+        (grace(report))
+        (lanes(&report.charts.lanes))
+        (trail(report))
+        (safeguards(report))
+        (to_do(report))
+        (not_measured(&report.not_measured))
     };
-    page.into_string()
-}
-
-fn time(instant: &str) -> Markup {
-    html! { time datetime=(instant) { (svg::minute(instant)) " UTC" } }
-}
-
-fn status(status: Status) -> Markup {
-    let class = match status {
-        Status::Compliant => "s compliant",
-        Status::NonCompliant => "s non_compliant",
-        Status::NoEvents | Status::NotMeasured => "s",
-    };
-    html! { span class=(class) { (status.words()) } }
-}
-
-fn percent(share: Option<f64>) -> String {
-    share.map_or_else(|| "–".to_owned(), |percent| format!("{percent} %"))
-}
-
-fn milliseconds(ms: Option<f64>) -> String {
-    ms.map_or_else(|| "–".to_owned(), |ms| format!("{ms:.3}"))
-}
-
-fn of(share: Share) -> String {
-    format!("{} of {}", share.kept, share.of)
-}
-
-/// A table with a caption; the first column names the row, and `numbers` says which columns are numbers.
-fn table(caption: &str, head: &[&str], numbers: &[usize], rows: &[Vec<Markup>]) -> Markup {
-    let class = |column: usize| numbers.contains(&column).then_some("n");
-    html! {
-        table {
-            caption { (caption) }
-            thead {
-                tr { @for (column, name) in head.iter().enumerate() { th scope="col" class=[class(column)] { (name) } } }
-            }
-            tbody {
-                @for row in rows {
-                    tr {
-                        @for (column, cell) in row.iter().enumerate() {
-                            @if column == 0 { th scope="row" { (cell) } } @else { td class=[class(column)] { (cell) } }
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn cell(text: impl maud::Render) -> Markup {
-    text.render()
-}
-
-/// What stands between backticks is a name of ours.
-fn words(text: &str) -> Markup {
-    html! {
-        @for (index, part) in text.split('`').enumerate() { @if index % 2 == 1 { code { (part) } } @else { (part) } }
-    }
-}
-
-fn figure(caption: &str, drawing: &Markup) -> Markup {
-    html! { figure { figcaption { (caption) } (drawing) } }
+    let title = "Crisis safety compliance report";
+    document(id, title, &report.report_period, &report.generated_at, &content)
 }
 
 fn requirements(report: &CrisisReport) -> Markup {
@@ -247,27 +162,6 @@ fn grace(report: &CrisisReport) -> Markup {
     }
 }
 
-fn lanes(report: &CrisisReport) -> Markup {
-    let series = &report.charts.lanes;
-    let rows: Vec<Vec<Markup>> = series
-        .iter()
-        .map(|lane| {
-            let count = |state: &str| cell(lane.states.get(state).copied().unwrap_or(0));
-            let all: u64 = lane.recorded.iter().sum();
-            let states = ["done", "owed", "dead", "cancelled"].map(count);
-            [cell(&lane.lane), cell(all)].into_iter().chain(states).collect()
-        })
-        .collect();
-    let head = ["Lane", "Recorded", "Done", "Owed", "Dead", "Cancelled"];
-    html! {
-        h2 { "Lanes" }
-        @if series.is_empty() { p { "No job of the period is in the ledger." } } @else {
-            (figure("Jobs that were recorded", &svg::lanes(series)))
-            (table("Jobs by lane, and what became of them", &head, &[1, 2, 3, 4, 5], &rows))
-        }
-    }
-}
-
 fn trail(report: &CrisisReport) -> Markup {
     let audit = &report.audit_compliance;
     let row = |name: &str, known| vec![cell(name), status(Status::of(known))];
@@ -330,6 +224,7 @@ fn to_do(report: &CrisisReport) -> Markup {
                     }
                 }
             }
+            @if report.action_items_left_out > 0 { p { "And " (report.action_items_left_out) " more." } }
         }
     }
 }
