@@ -13,6 +13,7 @@ pub mod facts;
 mod figures;
 pub mod latency;
 pub mod operations;
+pub mod operations_facts;
 pub mod period;
 pub mod recommend;
 pub mod safeguards;

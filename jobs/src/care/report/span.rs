@@ -8,7 +8,7 @@ use super::period::Period;
 
 const HOUR_MS: i64 = 60 * 60 * 1_000;
 
-/// How long a report on schedule looks back (003: a compliance report every hour; daily and monthly ones for the files).
+/// How long a report on schedule looks back (003: a compliance report every hour).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Span {
     /// An hour, which begins where one begins in UTC.

@@ -11,9 +11,8 @@ use keepwell_workers::{
 use super::{read::ReportSettings, responses::STRETCH_MS};
 use crate::care::report::{
     facts::LaneFact,
-    operations::{
-        DeadJob, ErrorFigures, KindFact, LISTED_MAX, OperationsFacts, RunFact, ScheduleFact, SlowJob,
-    },
+    operations::{DeadJob, ErrorFigures, LISTED_MAX, SlowJob},
+    operations_facts::{KindFact, OperationsFacts, RunFact, ScheduleFact},
     period::Period,
 };
 
