@@ -17,6 +17,7 @@ mod key;
 mod migrate;
 mod progress;
 mod queue;
+mod report;
 mod samples;
 mod schedule;
 mod sender;
@@ -87,6 +88,9 @@ enum Command {
     /// Reads, verifies and exports the audit trail
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// Makes, lists and verifies compliance reports
+    #[command(subcommand)]
+    Report(report::ReportCommand),
     /// Shows and rotates the keys that data are sealed with
     #[command(subcommand)]
     Key(key::KeyCommand),
@@ -135,6 +139,7 @@ fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Job(command) => wait_for(job::run(context, &command)),
         Command::Schedule(command) => wait_for(schedule::run(context, &command)),
         Command::Audit(command) => wait_for(audit::run(context, &command)),
+        Command::Report(command) => wait_for(report::run(context, &command)),
         Command::Key(command) => wait_for(key::run(context, &command)),
         Command::Migrate => wait_for(migrate::run(context)),
         Command::Bench(args) => bench::run(context, args),
@@ -221,6 +226,7 @@ mod tests {
             "job",
             "schedule",
             "audit",
+            "report",
             "key",
             "migrate",
             "bench",

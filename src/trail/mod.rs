@@ -3,6 +3,7 @@
 //! `jobs/src/store/audit/`.
 
 pub mod keeper;
+mod reports;
 mod witness;
 
 use std::{fmt, path::Path, sync::Arc};
