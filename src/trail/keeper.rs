@@ -55,7 +55,7 @@ impl Keeper {
         let mut rounds = interval(SEAL_EVERY);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut noted, mut pruned) = (Instant::now(), Instant::now());
-        let mut stopping = false;
+        let (mut stopping, mut told) = (false, false);
         while !stopping {
             tokio::select! {
                 _ = rounds.tick() => {}
@@ -67,6 +67,16 @@ impl Keeper {
             }
             if !self.works {
                 continue;
+            }
+            if !told {
+                // Before the chain goes on, or nobody could say whether it still ends as it was restored.
+                match trail.tell_of_restoration().await {
+                    Ok(()) => told = true,
+                    Err(error) => {
+                        tracing::warn!(%error, "that a backup was restored cannot be written to the trail yet");
+                        continue;
+                    }
+                }
             }
             self.seal(&mut sealer).await;
             if pruned.elapsed() >= PRUNE_EVERY {

@@ -6,6 +6,7 @@ mod stream;
 
 mod aside;
 mod backlog;
+mod backup;
 mod cli_jobs;
 mod cli_queue;
 mod cli_schedule;

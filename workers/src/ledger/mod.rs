@@ -4,6 +4,7 @@
 mod attempts;
 mod bulk;
 mod commit;
+mod copied;
 mod effects;
 mod load;
 mod owed;
@@ -21,6 +22,7 @@ use sha2::{Digest, Sha256};
 pub(crate) use attempts::fit;
 pub(crate) use bulk::JOBS_PER_STEP;
 pub(crate) use commit::{CommitterTask, committer};
+pub use copied::LedgerExtent;
 pub(crate) use load::Loaded;
 pub use query::{Attempt, JobFilter, JobPage, JobView, LedgerTotals};
 pub use record::SealedJob;
