@@ -4,6 +4,7 @@ pub mod api;
 pub mod bench;
 pub mod cli;
 pub mod receiver;
+pub mod reports;
 pub mod serve;
 pub mod telemetry;
 pub mod trail;

@@ -130,6 +130,12 @@ pub(crate) fn check_together(config: &Config, merged: &Merged) -> Vec<Problem> {
         let key = if config.notify.url.is_some() { "notify.token" } else { "notify.url" };
         problems.push(Problem::of(key, what, "set both, or neither"));
     }
+    if config.reports.url.is_some() != config.reports.token.is_some() {
+        let what = "the receiver of reports needs an address (reports.url) and a token (reports.token), and one of them \
+             is missing";
+        let key = if config.reports.url.is_some() { "reports.token" } else { "reports.url" };
+        problems.push(Problem::of(key, what, "set both, or neither"));
+    }
     if config.pool.crisis_slots >= config.pool.slots {
         let what = format!(
             "{} of {} slots would leave none for other work",
@@ -265,6 +271,10 @@ fn check_strength(config: &Config) -> Vec<Problem> {
     if config.notify.url.as_ref().is_some_and(HttpUrl::is_readable_on_the_way) {
         let what = "what people are told would travel unencrypted, which production refuses";
         problems.push(Problem::of("notify.url", what, "use an https:// address"));
+    }
+    if config.reports.url.as_ref().is_some_and(HttpUrl::is_readable_on_the_way) {
+        let what = "reports and the token would travel unencrypted, which production refuses";
+        problems.push(Problem::of("reports.url", what, "use an https:// address"));
     }
     problems
 }

@@ -40,9 +40,13 @@ pub const MESSAGE: &str = "care.message";
 pub const CONTACTS_DUE: &str = "care.contacts_due";
 /// Words for an emergency contact.
 pub const CONTACT_TOLD: &str = "care.contact_told";
+/// A report is to be made.
+pub const REPORT_DUE: &str = "report.due";
+/// A report goes where reports go.
+pub const REPORT_DELIVERED: &str = "report.delivered";
 
 /// All of them: [`handlers`](crate::handlers) has one for each.
-pub const ALL: [&str; 20] = [
+pub const ALL: [&str; 22] = [
     SUBSCRIPTION_CHANGED,
     SUBSCRIPTION_ENDED,
     CONFIRM_SUBSCRIPTION,
@@ -63,6 +67,8 @@ pub const ALL: [&str; 20] = [
     MESSAGE,
     CONTACTS_DUE,
     CONTACT_TOLD,
+    REPORT_DUE,
+    REPORT_DELIVERED,
 ];
 
 #[cfg(test)]

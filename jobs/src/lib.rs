@@ -13,7 +13,9 @@ pub mod json;
 pub mod kinds;
 pub mod marks;
 pub mod outbound;
+pub mod reporting;
 pub mod signal;
+pub mod signature;
 pub mod stripe;
 pub mod tallies;
 pub mod watch;
@@ -36,6 +38,8 @@ mod invoice_settled;
 mod message_sent;
 mod payment_method_saved;
 mod person_data_updated;
+mod report_delivered;
+mod report_due;
 mod safety_event;
 mod subscription_changed;
 
@@ -59,6 +63,7 @@ use care::{
 };
 use marks::Marks;
 use outbound::{notify::Notifier, stripe::StripeClient};
+use reporting::ReportDesk;
 use store::{FactsMemory, SwitchMemory};
 use tallies::Tallies;
 use watch::CrisisWatch;
@@ -92,6 +97,8 @@ pub struct Care {
     pub templates: Templates,
     /// What brings words to people; `None` if nobody is told anything.
     pub notifier: Option<Notifier>,
+    /// Where reports are made; `None` if this process makes none.
+    pub reports: Option<Arc<dyn ReportDesk>>,
 }
 
 impl Care {
@@ -111,6 +118,7 @@ impl Care {
             lines: Arc::default(),
             templates: Templates::default(),
             notifier: None,
+            reports: None,
         }
     }
 
@@ -144,6 +152,12 @@ impl Care {
     #[must_use]
     pub fn with_notifier(self, notifier: Notifier) -> Self {
         Self { notifier: Some(notifier), ..self }
+    }
+
+    /// The same with `desk` to make reports.
+    #[must_use]
+    pub fn with_reports(self, desk: Arc<dyn ReportDesk>) -> Self {
+        Self { reports: Some(desk), ..self }
     }
 
     /// The same, with `high_limit_ms` to answer a high crisis, and as much more or less for others as the protocols
@@ -183,6 +197,8 @@ pub fn handlers(care: &Care) -> Vec<Arc<dyn Handler>> {
         Arc::new(message_sent::MessageSent(care.clone())),
         Arc::new(contacts_due::ContactsDue(care.clone())),
         Arc::new(contact_told::ContactTold(care.clone())),
+        Arc::new(report_due::ReportDue(care.clone())),
+        Arc::new(report_delivered::ReportDelivered(care.clone())),
     ]
 }
 
@@ -218,6 +234,12 @@ pub fn migrations() -> Vec<MigrationFile> {
             name: "confirmations",
             sqlite: include_str!("../../migrations/sqlite/0006_confirmations.sql"),
             postgres: include_str!("../../migrations/postgres/0006_confirmations.sql"),
+        },
+        MigrationFile {
+            version: 8,
+            name: "reports",
+            sqlite: include_str!("../../migrations/sqlite/0008_reports.sql"),
+            postgres: include_str!("../../migrations/postgres/0008_reports.sql"),
         },
     ]
 }

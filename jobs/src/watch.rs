@@ -50,7 +50,8 @@ pub fn recorded_urgency(job: &Job) -> Option<(&str, Severity)> {
     urgency_of(&job.kind, job.lane, job.subject.as_deref(), &job.payload)
 }
 
-fn urgency_of<'j>(
+/// The same of what a job was recorded with.
+pub(crate) fn urgency_of<'j>(
     kind: &str,
     lane: Lane,
     subject: Option<&'j str>,

@@ -9,7 +9,7 @@ use keepwell_jobs::{
         document::AccessDocument,
         lines::{ByCountry, CrisisLines},
     },
-    store::NoticeCount,
+    store::{NoticeCount, reports::ReportSettings},
 };
 use keepwell_schedules::{board::Board, schedule::Schedule};
 use keepwell_workers::{clock::SharedClock, engine::Engine};
@@ -17,7 +17,7 @@ use keepwell_workers::{clock::SharedClock, engine::Engine};
 use super::{
     EmergencyDesk, bearer::BearerTokens, crisis_resources::CrisisResourcesAnswer, operators::Rebuild,
 };
-use crate::{telemetry::Metrics, trail::Trail};
+use crate::{serve::report_settings, telemetry::Metrics, trail::Trail};
 
 /// Who knows what a person may use. A trait, because the API answers with the floor when whoever knows is
 /// silent, and a test has to be able to fall silent.
@@ -82,6 +82,8 @@ pub struct ApiState {
     pub(crate) environment: String,
     /// Whether Stripe's API may be asked.
     pub(crate) stripe_configured: bool,
+    /// What a report has to know of how the daemon is set up.
+    pub(crate) report_settings: ReportSettings,
 }
 
 impl ApiState {
@@ -103,6 +105,7 @@ impl ApiState {
             rebuild: Rebuild::default(),
             environment: config.environment_label().to_owned(),
             stripe_configured: config.stripe.api_key.is_some(),
+            report_settings: report_settings(config),
         })
     }
 }

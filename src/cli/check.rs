@@ -23,7 +23,9 @@ use super::{
 };
 use crate::{
     api::BindError,
-    serve::{ServeError, crisis_lines, database_url, drop_paths, key_ring, notifier, schedules, templates},
+    serve::{
+        ServeError, courier, crisis_lines, database_url, drop_paths, key_ring, notifier, schedules, templates,
+    },
 };
 
 /// How long each of the others may take to answer.
@@ -59,6 +61,7 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
         Finding::of("privacy", privacy(config)),
         Finding::of("words", words(config)),
         Finding::of("gateway", gateway(config)),
+        Finding::of("reports", reports(config)),
         Finding::of("database", database(config).await),
         Finding::of("redis", redis(config).await),
     ];
@@ -127,6 +130,20 @@ fn schedule_findings(config: &Config) -> Vec<Finding> {
         }
         Err(error) => vec![Finding::of("schedules", Err(chain(&error.to_string(), &error)))],
     }
+}
+
+/// Where reports go that are made on schedule.
+fn reports(config: &Config) -> Result<String, String> {
+    let courier = courier(config).map_err(|error| chain(&error.to_string(), &error))?;
+    let mut places = Vec::new();
+    if let Some(directory) = &config.reports.directory {
+        if !directory.is_dir() {
+            return Err(format!("`reports.directory`: {} is no directory", directory.display()));
+        }
+        places.push(format!("to {}", directory.display()));
+    }
+    places.extend(courier.map(|_| "to `reports.url`; it is not called now".to_owned()));
+    Ok(if places.is_empty() { "kept, and sent nowhere".to_owned() } else { places.join(", ") })
 }
 
 async fn database(config: &Config) -> Result<String, String> {

@@ -19,6 +19,7 @@ mod migrate;
 mod new_file;
 mod progress;
 mod queue;
+mod report;
 mod restore;
 mod samples;
 mod schedule;
@@ -90,6 +91,9 @@ enum Command {
     /// Reads, verifies and exports the audit trail
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// Makes, lists and verifies compliance reports
+    #[command(subcommand)]
+    Report(report::ReportCommand),
     /// Shows and rotates the keys that data are sealed with
     #[command(subcommand)]
     Key(key::KeyCommand),
@@ -142,6 +146,7 @@ fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Job(command) => wait_for(job::run(context, &command)),
         Command::Schedule(command) => wait_for(schedule::run(context, &command)),
         Command::Audit(command) => wait_for(audit::run(context, &command)),
+        Command::Report(command) => wait_for(report::run(context, &command)),
         Command::Key(command) => wait_for(key::run(context, &command)),
         Command::Backup(args) => wait_for(backup::run(context, &args)),
         Command::Restore(args) => wait_for(restore::run(context, &args)),
@@ -230,6 +235,7 @@ mod tests {
             "job",
             "schedule",
             "audit",
+            "report",
             "key",
             "backup",
             "restore",

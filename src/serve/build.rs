@@ -23,7 +23,8 @@ use keepwell_workers::{
 
 use super::{
     access::CareAccess, desk::CareDesk, door::EngineDoor, error::ServeError, keeper::Keeper,
-    schedules::schedules, state_dir::StateDir, watchers::Watchers, words,
+    reporting::Reporting, responses::Noter, schedules::schedules, state_dir::StateDir, watchers::Watchers,
+    words,
 };
 use crate::{
     api::AccessReader,
@@ -123,12 +124,13 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
         .with_response_limit(config.care.crisis_response_ms);
     let (redis, redis_url) = redis(config, state_dir).await?;
     let receiver_stats = Arc::new(ReceiverStats::new());
-    let care = care.with_stripe(stripe);
+    let trail = Trail::new(database.clone(), keys.clone(), Arc::clone(&clock), state_dir.path());
+    let reporting = Arc::new(Reporting::new(trail.clone(), config)?);
+    let care = care.with_stripe(stripe).with_reports(reporting);
     let crisis_limit = Duration::from_millis(config.care.crisis_response_ms);
     let metrics = Metrics::new(Arc::clone(&receiver_stats), crisis_limit, Arc::clone(&clock));
     let metrics = Arc::new(metrics.with_care(&care).with_schedules(board.clone()));
     let watchers = Watchers::new(&care, Arc::clone(&clock), metrics.clone());
-    let trail = Trail::new(database.clone(), keys.clone(), Arc::clone(&clock), state_dir.path());
     let parts = EngineParts {
         database: database.clone(),
         keys,
@@ -140,7 +142,7 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
     let engine = Engine::start(parts, &engine_options(config, state_dir))?;
     let desk = CareDesk::new(database.clone(), care.clone(), engine.clone(), Arc::clone(&clock));
     Ok(Built {
-        keeper: Keeper::new(watchers.clone(), engine.clone(), desk),
+        keeper: Keeper::new(watchers.clone(), engine.clone(), desk, Noter::new(&watchers, &database, config)),
         crisis_lines: Arc::clone(&care.lines),
         access: Arc::new(CareAccess { database: database.clone(), care, clock: Arc::clone(&clock) }),
         door: Arc::new(EngineDoor { engine: engine.clone(), marks, drop_paths, watchers }),

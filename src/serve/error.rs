@@ -49,6 +49,14 @@ pub enum ServeError {
     /// The fields that are dropped.
     #[error("`privacy.drop_paths` cannot be used")]
     DropPaths(#[from] DropPathError),
+    /// The receiver of reports.
+    #[error(
+        "the receiver of reports (`reports.url`, `reports.token`, `reports.authorities_file`) cannot be used"
+    )]
+    Courier(#[source] NotifierError),
+    /// The authorities of the receiver of reports.
+    #[error("the file {0} (`reports.authorities_file`) cannot be read")]
+    ReportsAuthoritiesFile(PathBuf, #[source] io::Error),
     /// The crisis lines.
     #[error("the crisis lines (`crisis_resources.lines_file`) cannot be used")]
     Lines(#[from] CrisisLinesError),

@@ -12,7 +12,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{desk::CareDesk, watchers::Watchers};
+use super::{desk::CareDesk, responses::Noter, watchers::Watchers};
 
 /// How often it is looked whether something late has been answered elsewhere, and what could not be recorded is tried
 /// again.
@@ -38,6 +38,8 @@ pub(super) struct Keeper {
     pub(super) watchers: Watchers,
     pub(super) engine: Engine,
     pub(super) desk: CareDesk,
+    /// Who notes how crises were answered.
+    noter: Noter,
     /// Answered late, and perhaps not yet.
     late: VecDeque<Missed>,
     /// What the ledger did not take.
@@ -57,9 +59,9 @@ enum Answer {
 }
 
 impl Keeper {
-    pub(super) fn new(watchers: Watchers, engine: Engine, desk: CareDesk) -> Self {
+    pub(super) fn new(watchers: Watchers, engine: Engine, desk: CareDesk, noter: Noter) -> Self {
         let (late, unrecorded) = (VecDeque::new(), VecDeque::new());
-        Self { watchers, engine, desk, late, unrecorded, ledger_is_silent: false }
+        Self { watchers, engine, desk, noter, late, unrecorded, ledger_is_silent: false }
     }
 
     /// Keeps the watch until `stop`.
@@ -70,6 +72,7 @@ impl Keeper {
         tokio::join!(
             watchers.grant_in_time(told, stop.clone()),
             refresh_marks(desk, stop.clone()),
+            self.noter.clone().run(stop.clone()),
             self.escalate_all(missed, stop)
         );
     }

@@ -21,6 +21,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use super::responses::Responses;
+
 /// How long nothing is looked at, at most, should the machine's clock jump.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
@@ -29,6 +31,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 pub(super) struct Watchers {
     pub(super) care: Care,
     pub(super) clock: SharedClock,
+    pub(super) responses: Responses,
     wake: Arc<Notify>,
     metrics: Arc<dyn Observer>,
 }
@@ -36,7 +39,8 @@ pub(super) struct Watchers {
 impl Watchers {
     /// Watches crises of `care`, and tells `metrics` of every run.
     pub(super) fn new(care: &Care, clock: SharedClock, metrics: Arc<dyn Observer>) -> Self {
-        Self { care: care.clone(), clock, wake: Arc::default(), metrics }
+        let (wake, responses) = (Arc::default(), Responses::default());
+        Self { care: care.clone(), clock, responses, wake, metrics }
     }
 
     /// Puts the crisis that `job` tells of on the watch, if it does.
@@ -106,6 +110,7 @@ impl Watchers {
 impl Observer for Watchers {
     fn run_ended(&self, ended: &RunEnded<'_>) {
         self.metrics.run_ended(ended);
+        self.responses.run_ended(ended, &self.care);
         match ended.outcome {
             "done" | "nothing_owed" | "cancel" if ended.job.lane == Lane::Crisis => {
                 self.care.watch.ended(ended.job.id);

@@ -3,6 +3,7 @@
 //! `jobs/src/store/audit/`.
 
 pub mod keeper;
+mod reports;
 pub(crate) mod restoration;
 mod witness;
 

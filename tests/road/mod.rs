@@ -28,6 +28,7 @@ mod operators;
 mod order;
 mod overload;
 mod redis_away;
+mod reports;
 mod secrets;
 mod staging;
 mod systemd;

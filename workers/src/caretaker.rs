@@ -115,9 +115,10 @@ impl Caretaker {
             }
             if round.is_multiple_of(4) {
                 self.probe(&mut seen).await;
-                if let Err(error) = self.ledger.database.checkpoint().await {
-                    tracing::debug!(error = %error, "no checkpoint");
-                }
+            }
+            // Often: what it leaves for the disk to write at once, a crisis that is recorded meanwhile waits behind.
+            if let Err(error) = self.ledger.database.checkpoint().await {
+                tracing::debug!(error = %error, "no checkpoint");
             }
             round += 1;
             // Also in a process that runs no jobs: its own placements may have been lost.

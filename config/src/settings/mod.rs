@@ -8,6 +8,7 @@ mod limits;
 mod listeners;
 mod notify;
 mod privacy;
+mod reports;
 mod sources;
 mod storage;
 mod telemetry;
@@ -21,6 +22,7 @@ pub use limits::Limits;
 pub use listeners::{Operators, Server};
 pub use notify::Notify;
 pub use privacy::Privacy;
+pub use reports::Reports;
 pub use sources::{App, Stripe};
 pub use storage::{Database, Redis};
 pub use telemetry::Log;
@@ -84,6 +86,7 @@ settings! {
         care: Care,
         crisis_resources: CrisisResources,
         notify: Notify,
+        reports: Reports,
         log: Log,
     }
 }

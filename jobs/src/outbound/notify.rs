@@ -199,7 +199,7 @@ impl Notifier {
         self.post(id, document).await.map_err(|not_sent| not_sent.outcome(haste))
     }
 
-    async fn post(&self, id: JobId, document: &Value) -> Result<(), NotSent> {
+    pub(super) async fn post(&self, id: JobId, document: &Value) -> Result<(), NotSent> {
         let mut document = document.clone();
         document["id"] = id.to_string().into();
         let request = Request::builder()

@@ -12,6 +12,7 @@ mod notice_audit;
 mod person;
 mod person_data;
 mod rehearsal;
+pub mod reports;
 pub mod rotation;
 mod rows;
 mod scores;

@@ -7,6 +7,9 @@
 mod entries;
 mod export;
 mod kept;
+mod month;
+mod operations;
+mod reports;
 mod rotation;
 #[path = "../support/mod.rs"]
 mod support;

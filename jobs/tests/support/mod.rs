@@ -132,8 +132,13 @@ impl Room {
 
     /// Hears an event of Stripe's at [`NOW_MS`].
     pub async fn stripe(&self, body: &str) -> Outcome {
+        self.stripe_at(body, NOW_MS).await
+    }
+
+    /// Hears an event of Stripe's at `now_ms`.
+    pub async fn stripe_at(&self, body: &str, now_ms: UnixMs) -> Outcome {
         let intake = read_stripe(&Bytes::from(body.to_owned()), &self.care.marks).expect("an event");
-        self.run(intake.job, NOW_MS).await
+        self.run(intake.job, now_ms).await
     }
 
     /// Hears a signal of the app's at [`NOW_MS`].

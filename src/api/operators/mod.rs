@@ -10,6 +10,7 @@ mod lanes;
 mod noted;
 mod operator_log;
 mod rebuild;
+mod reports;
 mod schedules;
 mod view;
 mod waiting;
@@ -57,6 +58,8 @@ pub fn operators(state: Arc<ApiState>) -> Router {
         .route("/api/v1/keys", get(keys::list))
         .route("/api/v1/keys/rotation", get(keys::rotation))
         .route("/api/v1/keys/rotate", post(keys::rotate))
+        .route("/api/v1/reports", get(reports::list).post(reports::make))
+        .route("/api/v1/reports/{id}", get(reports::show))
         .route("/api/v1/contacts", get(contacts::counts))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)

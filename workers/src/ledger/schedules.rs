@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     clock::UnixMs,
-    database::{Durability, Note, Transaction, turn::Urgency},
+    database::{Durability, Note, Reader, Transaction, turn::Urgency},
     id::JobId,
     job::{NewJob, Recorded},
     lanes::{Placement, PlacementQueue},
@@ -103,9 +103,13 @@ type Row = (
 impl Ledger {
     /// How all schedules stand that were ever ticked, by name.
     pub async fn schedules(&self) -> Result<Vec<ScheduleRow>, sqlx::Error> {
+        Self::schedule_rows(&mut self.database.reader(Urgency::General).await?).await
+    }
+
+    /// The same, read with `reader`.
+    pub async fn schedule_rows(reader: &mut Reader) -> Result<Vec<ScheduleRow>, sqlx::Error> {
         const SQL: &str = "SELECT name, timing, through_ms, next_tick_ms, last_tick_ms, fired_at_ms, last_job, fired, \
              skipped, paused_at_ms, pause_reason FROM schedules ORDER BY name";
-        let mut reader = self.database.reader(Urgency::General).await?;
         let rows: Vec<Row> =
             on_connection!(reader, |connection| sqlx::query_as(SQL).fetch_all(connection).await)?;
         Ok(rows.into_iter().map(schedule_row).collect())

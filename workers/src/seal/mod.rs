@@ -9,7 +9,9 @@ use chacha20poly1305::{
     Key, XChaCha20Poly1305, XNonce,
     aead::{Aead, KeyInit, Payload},
 };
+use hmac::{Hmac, Mac as _};
 use rand::RngCore as _;
+use sha2::Sha256;
 use zeroize::Zeroizing;
 
 const NONCE_BYTES: usize = 24;
@@ -19,12 +21,15 @@ const NONCE_BYTES: usize = 24;
 pub struct SealingKey {
     id: Arc<str>,
     cipher: XChaCha20Poly1305,
+    /// What other keys are made of.
+    root: Arc<Zeroizing<[u8; 32]>>,
 }
 
 impl SealingKey {
     /// A key of 256 bits named `id`.
     pub fn new(id: impl Into<Arc<str>>, key: &Zeroizing<[u8; 32]>) -> Self {
-        Self { id: id.into(), cipher: XChaCha20Poly1305::new(Key::from_slice(key.as_slice())) }
+        let cipher = XChaCha20Poly1305::new(Key::from_slice(key.as_slice()));
+        Self { id: id.into(), cipher, root: Arc::new(key.clone()) }
     }
 }
 
@@ -73,6 +78,17 @@ impl KeyRing {
     /// The ids of all keys, the one that seals first.
     pub fn ids(&self) -> impl Iterator<Item = &str> {
         self.keys.iter().map(|key| &*key.id)
+    }
+
+    /// A key of 256 bits for another `purpose`, made from the key `key_id`: HMAC-SHA256 of the purpose, as HKDF expands
+    /// a key. It says nothing about the key it is made from. `None` if that is not in the ring.
+    pub fn derive(&self, key_id: &str, purpose: &str) -> Option<Zeroizing<[u8; 32]>> {
+        let key = self.keys.iter().find(|key| &*key.id == key_id)?;
+        // HMAC takes a key of any length.
+        let mut code = <Hmac<Sha256> as hmac::Mac>::new_from_slice(key.root.as_slice()).ok()?;
+        code.update(b"keepwell key 1\0");
+        code.update(purpose.as_bytes());
+        Some(Zeroizing::new(code.finalize().into_bytes().into()))
     }
 
     /// Seals `plain`; only the same `context` (the row's id) opens it again.
@@ -126,6 +142,17 @@ mod tests {
         let after = KeyRing::new(key("b", 2), [key("a", 1)]);
         assert_eq!(after.open(b"row", &sealed.key_id, &sealed.bytes).unwrap(), b"secret");
         assert_eq!(&*after.seal(b"row", b"x").unwrap().key_id, "b");
+    }
+
+    #[test]
+    fn a_key_for_another_purpose_depends_on_both_and_is_the_same_every_time() {
+        let ring = KeyRing::new(key("b", 2), [key("a", 1)]);
+        let derived = |id: &str, purpose: &str| ring.derive(id, purpose).map(|key| *key);
+        assert_eq!(derived("a", "x"), KeyRing::new(key("a", 1), []).derive("a", "x").map(|key| *key));
+        assert_ne!(derived("a", "x"), derived("b", "x"));
+        assert_ne!(derived("a", "x"), derived("a", "y"));
+        assert_ne!(derived("a", "x"), Some([1; 32]));
+        assert_eq!(derived("z", "x"), None);
     }
 
     #[test]

@@ -31,6 +31,7 @@ mod prune;
 mod query;
 mod reseal;
 mod sealer;
+pub(super) mod stretch;
 mod verify;
 
 pub use append::append;

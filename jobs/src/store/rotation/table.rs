@@ -10,6 +10,7 @@ use keepwell_workers::{
 
 use super::super::{
     audit::{AuditEntries, AuditKeys},
+    reports::Reports,
     sealed_pairs::{DEVICES, PERSON_DATA, SCORES, SealedPairs},
 };
 
@@ -63,13 +64,14 @@ pub(in crate::store) trait SealedTable: Send + Sync {
 
 /// Every table with a sealed column, in the order in which a rotation goes through them. The test
 /// `every_sealed_column_is_rotated` compares this with the database.
-pub(super) const TABLES: [&dyn SealedTable; 6] = [
+pub(super) const TABLES: [&dyn SealedTable; 7] = [
     &AuditKeys,
     &(PERSON_DATA as SealedPairs),
     &(DEVICES as SealedPairs),
     &(SCORES as SealedPairs),
     &AuditEntries,
     &Payloads,
+    &Reports,
 ];
 
 /// What jobs were asked to do.

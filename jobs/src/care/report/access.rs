@@ -1,0 +1,69 @@
+//! Whether a change of access, as the audit trail tells it, left a person with what nothing may take away (003:
+//! therapeutic access is never interrupted).
+
+use serde_json::Value;
+
+use crate::care::tiers::FLOOR;
+
+/// What the changes of access of a period left people with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AccessChecks {
+    /// Changes that were looked at.
+    pub checked: u64,
+    /// Changes that could not be read, or were too many to be looked at.
+    pub unchecked: u64,
+    /// Changes that took something of the crisis-safe floor.
+    pub floor_lost: u64,
+    /// Changes that left somebody in a crisis without emergency access.
+    pub emergency_lost: u64,
+}
+
+impl AccessChecks {
+    /// Looks at a change: `after` holds the parts of the access document that changed, as they are then; `None` if it
+    /// cannot be read.
+    pub fn look_at(&mut self, after: Option<&Value>) {
+        let Some(after) = after.filter(|after| after.is_object()) else {
+            self.unchecked += 1;
+            return;
+        };
+        self.checked += 1;
+        if let Some(enabled) = after["features"]["enabled"].as_array() {
+            let has = |feature: &str| enabled.iter().any(|name| name == feature);
+            self.floor_lost += u64::from(!FLOOR.iter().all(|feature| has(feature)));
+        }
+        // A crisis that came to its end takes its emergency access with it, in the same change.
+        let in_crisis = after["crisis"]["active"] == true;
+        self.emergency_lost += u64::from(in_crisis && after["emergency"]["active"] == false);
+    }
+
+    /// Changes that interrupted what nothing may interrupt.
+    pub const fn interruptions(&self) -> u64 {
+        self.floor_lost + self.emergency_lost
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn whatever_takes_from_the_floor_or_from_a_crisis_is_counted() {
+        let mut checks = AccessChecks::default();
+        let short = &FLOOR[1..];
+        for after in [
+            json!({ "features": { "enabled": FLOOR } }),
+            json!({ "tier": "basic" }),
+            json!({ "features": { "enabled": short } }),
+            json!({ "crisis": { "active": true }, "emergency": { "active": true } }),
+            json!({ "crisis": { "active": true }, "emergency": { "active": false } }),
+            json!({ "crisis": { "active": false }, "emergency": { "active": false } }),
+        ] {
+            checks.look_at(Some(&after));
+        }
+        checks.look_at(None);
+        let expected = AccessChecks { checked: 6, unchecked: 1, floor_lost: 1, emergency_lost: 1 };
+        assert_eq!((checks, checks.interruptions()), (expected, 2));
+    }
+}

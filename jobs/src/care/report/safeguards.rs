@@ -1,0 +1,122 @@
+//! The technical safeguards (001: HIPAA technical safeguards), each with what the facts say about it. None of them is
+//! taken for granted: what keepwell cannot see is not measured, and says so.
+
+use serde::{Deserialize, Serialize};
+
+use super::{crisis::CrisisReport, facts::ReportFacts, share::Status};
+
+/// A safeguard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Safeguard {
+    /// The group: `accessControl`, `auditControls`, `integrityControls`, `transmissionSecurity`.
+    pub control: String,
+    /// Its name in the architecture.
+    pub name: String,
+    /// How it stands.
+    pub status: Status,
+    /// What that is known from, or why it is not known.
+    pub evidence: String,
+}
+
+/// Every safeguard, as `report` and the `facts` it was made of know it.
+pub fn safeguards(report: &CrisisReport, facts: &ReportFacts) -> Vec<Safeguard> {
+    let audit = &report.audit_compliance;
+    let emergency = &report.emergency_access_compliance;
+    let response = &report.response_time_compliance;
+    let (access, trail) = ("accessControl", "auditControls");
+    let (integrity, transmission) = ("integrityControls", "transmissionSecurity");
+    let operators = facts.audit.by_operators;
+    let chain = format!("{} entries in {} blocks verified", audit.entries_verified, audit.blocks_verified);
+    let chain = audit.finding.clone().unwrap_or(chain);
+    let whole = facts.audit.chain.as_ref().and_then(|it| match &it.finding {
+        Some(_) => Some(false),
+        None => it.complete.then_some(true),
+    });
+    let noticed = report.safety_metrics.violations_recorded;
+    let retention = facts.retention;
+    let refuses = if retention.refuses_deletion { "refuses" } else { "does not refuse" };
+    let kept = format!(
+        "kept for {} days, and the database {refuses} to delete anything younger than {}",
+        retention.kept_days, retention.required_days
+    );
+    let sealed =
+        format!("{} rows sealed, {} by unknown keys", facts.sealing.sealed, facts.sealing.by_unknown_key);
+    let open = |control, name, reason: &str| safeguard(control, name, Status::NotMeasured, reason);
+    let known =
+        |control, name, is_so, evidence: String| safeguard(control, name, Status::of(is_so), &evidence);
+    vec![
+        open(access, "userAuthentication", "people sign in to the app, and keepwell never sees it"),
+        open(access, "roleBasedAccess", "who may reach the operators' interface is a matter of the machine"),
+        known(
+            access,
+            "auditLogging",
+            audit.access_control_compliant,
+            format!("{operators} entries about operators, {} without a name", facts.audit.by_nobody),
+        ),
+        open(access, "sessionManagement", "keepwell has no sessions"),
+        safeguard(
+            access,
+            "emergencyAccess",
+            emergency.status,
+            &format!("{} activations, {} failures", emergency.activations, emergency.failures),
+        ),
+        known(
+            trail,
+            "completeAuditTrail",
+            audit.audit_trail_complete,
+            format!("{} of {} that have to be in the trail are there", audit.share.kept, audit.share.of),
+        ),
+        known(trail, "encryptedLogging", audit.encryption_compliant, sealed),
+        known(trail, "tamperResistant", whole, chain.clone()),
+        known(trail, "retentionPeriod", audit.retention_compliant, kept),
+        safeguard(
+            trail,
+            "realTimeMonitoring",
+            monitoring(response.violations, noticed, response.share.of),
+            &format!(
+                "{} crises were late or unanswered, {noticed} violations were recorded",
+                response.violations
+            ),
+        ),
+        open(
+            integrity,
+            "dataValidation",
+            "what is refused at the door is counted, what passes is not counted anew",
+        ),
+        known(integrity, "checksumVerification", whole, chain),
+        open(integrity, "versionControl", "a matter of how keepwell is installed"),
+        open(integrity, "backupValidation", "backups are made and tried outside of keepwell"),
+        open(integrity, "recoveryTesting", "a matter of drills; `make chaos` is one of them"),
+        known(
+            transmission,
+            "endToEndEncryption",
+            None,
+            "what is on the way is encrypted outside of keepwell".to_owned(),
+        ),
+        open(transmission, "networkSecurity", "TLS ends in front of keepwell"),
+        known(
+            transmission,
+            "dataMinimization",
+            Some(facts.dropped_paths > 0),
+            format!("{} names are dropped from events before they are kept", facts.dropped_paths),
+        ),
+        open(transmission, "secureProtocols", "TLS ends in front of keepwell"),
+        known(transmission, "integrityChecks", None, refused(facts)),
+    ]
+}
+
+fn monitoring(violations: u64, noticed: u64, crises: u64) -> Status {
+    if crises == 0 { Status::NoEvents } else { Status::of(Some(noticed >= violations)) }
+}
+
+fn refused(facts: &ReportFacts) -> String {
+    let blocked = facts.audit.count("security.blocked");
+    format!(
+        "every event is verified before it is kept; {blocked} entries tell of refused ones, none of taken ones"
+    )
+}
+
+fn safeguard(control: &str, name: &str, status: Status, evidence: &str) -> Safeguard {
+    Safeguard { control: control.to_owned(), name: name.to_owned(), status, evidence: evidence.to_owned() }
+}

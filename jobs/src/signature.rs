@@ -1,0 +1,146 @@
+//! Detached signatures of reports: Ed25519, so that whoever has the public key can check one and nobody else can make
+//! one.
+//!
+//! The signing key is made from the key ring's first key ([`KeyRing::derive`]), so there is no other secret to keep. A
+//! rotation of the ring changes it: what was signed before is checked with the older key, for as long as that is in
+//! the ring, or with the public key, which somebody should have filed when it was new. Besides, that a report was made
+//! is in the audit trail.
+
+use keepwell_workers::seal::KeyRing;
+use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
+use serde::{Deserialize, Serialize};
+
+/// What the signing keys are made for.
+const PURPOSE: &str = "report signature";
+
+/// What is signed stands behind this, so that a signature is good for nothing else.
+const CONTEXT: &[u8] = b"keepwell report 1\0";
+
+/// The name of the algorithm in a signature.
+const ALGORITHM: &str = "ed25519";
+
+/// A signature, as it lies beside a report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signature {
+    /// `ed25519`.
+    pub algorithm: String,
+    /// The key of the ring that the signing key was made from.
+    pub key: String,
+    /// The public key, in hexadecimal digits. It says nothing about who that is.
+    pub public_key: String,
+    /// Over `keepwell report 1`, a NUL and the bytes of the report, in hexadecimal digits.
+    pub signature: String,
+}
+
+/// Why a signature is not good.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SignatureError {
+    /// The ring has no key of that name.
+    #[error(
+        "no key `{0}` is in the key ring, so nobody can say who signed; name the public key if you have it"
+    )]
+    UnknownKey(String),
+    /// Another algorithm, or digits that are none.
+    #[error("the signature cannot be read")]
+    Unreadable,
+    /// It was made with another key than the one that counts.
+    #[error("the signature was made with another key")]
+    OtherKey,
+    /// The report is not the one that was signed.
+    #[error("the report is not the one that was signed")]
+    Altered,
+}
+
+/// The public key that belongs to the key `key_id` of the ring, in hexadecimal digits.
+pub fn public_key(keys: &KeyRing, key_id: &str) -> Option<String> {
+    pair(keys, key_id).map(|pair| hex::encode(pair.public_key()))
+}
+
+/// Signs the bytes of a report with the first key of the ring.
+pub fn sign(keys: &KeyRing, report: &[u8]) -> Result<Signature, SignatureError> {
+    let key = keys.active_id().to_owned();
+    let pair = pair(keys, &key).ok_or_else(|| SignatureError::UnknownKey(key.clone()))?;
+    Ok(Signature {
+        algorithm: ALGORITHM.to_owned(),
+        key,
+        public_key: hex::encode(pair.public_key()),
+        signature: hex::encode(pair.sign(&[CONTEXT, report].concat())),
+    })
+}
+
+impl Signature {
+    /// Whether it is the signature of `report`, made with a key of the ring.
+    pub fn verify(&self, keys: &KeyRing, report: &[u8]) -> Result<(), SignatureError> {
+        let public = public_key(keys, &self.key);
+        let public = public.ok_or_else(|| SignatureError::UnknownKey(self.key.clone()))?;
+        self.verify_with(&public, report)
+    }
+
+    /// Whether it is the signature of `report`, made with the key whose public part is `public_key`, in hexadecimal
+    /// digits.
+    pub fn verify_with(&self, public_key: &str, report: &[u8]) -> Result<(), SignatureError> {
+        if self.algorithm != ALGORITHM {
+            return Err(SignatureError::Unreadable);
+        }
+        let read = |digits: &str| hex::decode(digits.trim()).map_err(|_| SignatureError::Unreadable);
+        let public = read(public_key)?;
+        if read(&self.public_key)? != public {
+            return Err(SignatureError::OtherKey);
+        }
+        let signature = read(&self.signature)?;
+        let key = UnparsedPublicKey::new(&ED25519, public);
+        key.verify(&[CONTEXT, report].concat(), &signature).map_err(|_| SignatureError::Altered)
+    }
+}
+
+fn pair(keys: &KeyRing, key_id: &str) -> Option<Ed25519KeyPair> {
+    let seed = keys.derive(key_id, PURPOSE)?;
+    // Every 32 bytes are a seed.
+    Ed25519KeyPair::from_seed_unchecked(seed.as_slice()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use keepwell_workers::seal::SealingKey;
+    use zeroize::Zeroizing;
+
+    use super::*;
+
+    fn key(id: &str, byte: u8) -> SealingKey {
+        SealingKey::new(id, &Zeroizing::new([byte; 32]))
+    }
+
+    #[test]
+    fn a_report_that_was_changed_by_a_byte_is_not_the_one_that_was_signed() {
+        let ring = KeyRing::new(key("a", 1), []);
+        let signature = sign(&ring, b"all is well").unwrap();
+        assert_eq!(signature.verify(&ring, b"all is well"), Ok(()));
+        assert_eq!(signature.verify(&ring, b"all is wel1"), Err(SignatureError::Altered));
+        let again: Signature = serde_json::from_str(&serde_json::to_string(&signature).unwrap()).unwrap();
+        assert_eq!(again.verify(&ring, b"all is well"), Ok(()));
+    }
+
+    #[test]
+    fn nobody_signs_for_somebody_else() {
+        let (ours, theirs) = (KeyRing::new(key("a", 1), []), KeyRing::new(key("a", 2), []));
+        let forged = sign(&theirs, b"x").unwrap();
+        assert_eq!(forged.verify(&ours, b"x"), Err(SignatureError::OtherKey));
+        let public_key = sign(&ours, b"x").unwrap().public_key;
+        let pretended = Signature { public_key, ..forged };
+        assert_eq!(pretended.verify(&ours, b"x"), Err(SignatureError::Altered));
+        let stranger = KeyRing::new(key("b", 1), []);
+        assert_eq!(pretended.verify(&stranger, b"x"), Err(SignatureError::UnknownKey("a".to_owned())));
+    }
+
+    #[test]
+    fn after_a_rotation_the_public_key_or_the_old_one_still_tells() {
+        let before = KeyRing::new(key("a", 1), []);
+        let signature = sign(&before, b"x").unwrap();
+        let after = KeyRing::new(key("b", 2), [key("a", 1)]);
+        assert_eq!(signature.verify(&after, b"x"), Ok(()));
+        let filed = public_key(&before, "a").unwrap();
+        assert_eq!(signature.verify_with(&filed, b"x"), Ok(()));
+        assert_eq!(signature.verify_with("not digits", b"x"), Err(SignatureError::Unreadable));
+        assert_ne!(public_key(&after, "b").unwrap(), filed);
+    }
+}

@@ -1,0 +1,99 @@
+//! What the audit trail says of a period.
+
+use std::collections::HashSet;
+
+use keepwell_workers::{
+    clock::UnixMs,
+    database::{Database, Reader, turn::Urgency},
+    seal::KeyRing,
+};
+
+use super::{
+    super::audit::{ChainEnd, Finding, Verifier, stretch},
+    responses::STRETCH_MS,
+};
+use crate::care::report::{
+    facts::{AuditFacts, ChainFacts},
+    period::Period,
+};
+
+/// Changes of access that are looked at for one report.
+const CHANGES_MAX: u64 = 200_000;
+
+/// Blocks that are verified for one report; each has up to 64 entries.
+const BLOCKS_MAX: u64 = 4_000;
+
+/// Blocks that are verified at once.
+const BLOCKS_PER_PAGE: i64 = 100;
+
+/// Counts and checks what the trail holds of `period`. Answers with who made crises known from its beginning up to
+/// `until_ms`, too: an answer is audited when it is given.
+pub(super) async fn read(
+    reader: &mut Reader,
+    keys: &KeyRing,
+    period: Period,
+    until_ms: UnixMs,
+) -> Result<(AuditFacts, HashSet<String>), sqlx::Error> {
+    let (mut facts, mut actors) = (AuditFacts::default(), HashSet::new());
+    let mut from_ms = period.from_ms;
+    while from_ms < until_ms.max(period.to_ms) {
+        let mut to_ms = from_ms.saturating_add(STRETCH_MS).min(until_ms.max(period.to_ms));
+        if from_ms < period.to_ms {
+            to_ms = to_ms.min(period.to_ms);
+            for counted in stretch::count_actions(reader, from_ms, to_ms).await? {
+                let count = u64::try_from(counted.count).unwrap_or(0);
+                if counted.actor_kind == "operator" {
+                    facts.by_operators += count;
+                    facts.by_nobody += u64::try_from(counted.nameless).unwrap_or(0);
+                }
+                *facts.actions.entry(counted.action).or_default() += count;
+            }
+            let access = &mut facts.access;
+            stretch::check_access(reader, keys, (from_ms, to_ms), CHANGES_MAX, access).await?;
+        }
+        actors.extend(stretch::crisis_actors(reader, from_ms, to_ms).await?);
+        from_ms = to_ms;
+    }
+    Ok((facts, actors))
+}
+
+/// Verifies the blocks of `period`, and where the chain ends; `witness` is an end that was noted outside the database.
+pub(super) async fn verify(
+    database: &Database,
+    keys: &KeyRing,
+    period: Period,
+    witness: Option<&ChainEnd>,
+    now_ms: UnixMs,
+) -> Result<ChainFacts, sqlx::Error> {
+    let mut reader = database.reader(Urgency::General).await?;
+    let mut from = Some(stretch::block_at(&mut reader, period.from_ms).await?);
+    let verifier = Verifier::new(database.clone(), keys.clone());
+    let mut facts = ChainFacts::default();
+    while let Some(first) = from {
+        let report = verifier.page(Some(first), BLOCKS_PER_PAGE, witness, now_ms).await?;
+        facts.blocks += report.blocks;
+        facts.entries += report.entries;
+        facts.finding = report.finding.as_ref().map(place);
+        if facts.finding.is_some() {
+            return Ok(facts);
+        }
+        from = report.next;
+        let last_ms = match report.next {
+            Some(next) => stretch::newest_in(&mut reader, next - 1).await?,
+            None => None,
+        };
+        if last_ms.is_some_and(|last_ms| last_ms >= period.to_ms) {
+            break;
+        }
+        if facts.blocks >= BLOCKS_MAX && from.is_some() {
+            return Ok(facts);
+        }
+    }
+    facts.complete = true;
+    Ok(facts)
+}
+
+fn place(finding: &Finding) -> String {
+    let block = finding.block.map(|block| format!("block {block}: ")).unwrap_or_default();
+    format!("{block}{}", finding.detail)
+}

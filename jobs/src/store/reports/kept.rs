@@ -1,0 +1,237 @@
+//! Reports that were made. Their content is sealed, so that whoever can write the database and has no key cannot put
+//! other figures into one.
+
+use async_trait::async_trait;
+use keepwell_workers::{
+    clock::UnixMs,
+    database::{Database, Durability, Reader, Transaction, turn::Urgency},
+    id::JobId,
+    on_connection,
+    seal::{KeyRing, Sealed},
+};
+use serde::{Deserialize, Serialize};
+
+use super::super::{
+    audit::{Actor, AuditEntry, append},
+    person_data::encode,
+    rotation::{Place, SealedTable, SealedValue},
+};
+use crate::care::{
+    document::UtcTime,
+    report::{crisis::CrisisReport, operations::OperationsReport, period::Period},
+};
+use crate::reporting::ReportKind;
+
+/// Reports that are kept, at most; of more, the oldest are let go. Made every hour they reach back six weeks; what has
+/// to be filed for longer is a file.
+pub const REPORTS_MAX: i64 = 1_000;
+
+/// What a report says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "report", rename_all = "snake_case")]
+pub enum ReportContent {
+    /// Crisis safety.
+    Crisis(Box<CrisisReport>),
+    /// Operations.
+    Operations(Box<OperationsReport>),
+}
+
+impl ReportContent {
+    /// Its kind, as it is called on the command line and in the table.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            ReportContent::Crisis(_) => ReportKind::Crisis.name(),
+            ReportContent::Operations(_) => ReportKind::Operations.name(),
+        }
+    }
+}
+
+/// A report in the list.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct KeptReport {
+    /// Its identity, which carries the instant.
+    pub id: String,
+    /// `crisis` or `operations`.
+    pub kind: String,
+    /// The time it is about: from then on …
+    pub from_ms: UnixMs,
+    /// … up to then.
+    pub to_ms: UnixMs,
+    /// When it was made.
+    pub made_ms: UnixMs,
+}
+
+fn context(id: &str) -> Vec<u8> {
+    format!("compliance report\0{id}").into_bytes()
+}
+
+/// A report that is to be kept.
+#[derive(Debug)]
+pub struct NewReport<'r> {
+    /// Its identity.
+    pub id: JobId,
+    /// The time it is about.
+    pub period: Period,
+    /// What it says.
+    pub content: &'r ReportContent,
+    /// Who made it.
+    pub actor: Actor,
+}
+
+/// Keeps `content` about `period`, made by `actor`; it and its entry in the audit trail are on disk when this returns.
+pub async fn keep_report(
+    database: &Database,
+    keys: &KeyRing,
+    period: Period,
+    content: &ReportContent,
+    actor: Actor,
+    now_ms: UnixMs,
+) -> Result<KeptReport, sqlx::Error> {
+    let mut transaction = database.begin(Urgency::General, Durability::Durable, now_ms).await?;
+    let report = NewReport { id: JobId::new(now_ms), period, content, actor };
+    let kept = keep_report_in(&mut transaction, keys, report).await?;
+    transaction.commit().await?;
+    Ok(kept)
+}
+
+/// The same as a part of `transaction`.
+pub async fn keep_report_in(
+    transaction: &mut Transaction,
+    keys: &KeyRing,
+    report: NewReport<'_>,
+) -> Result<KeptReport, sqlx::Error> {
+    const KEEP: &str = "INSERT INTO compliance_reports (id, kind, from_ms, to_ms, made_ms, key_id, sealed) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    const LET_GO: &str = "DELETE FROM compliance_reports WHERE id NOT IN \
+         (SELECT id FROM compliance_reports ORDER BY id DESC LIMIT $1)";
+    let NewReport { id, period: Period { from_ms, to_ms }, content, actor } = report;
+    let (id, kind, now_ms) = (id.to_string(), content.kind(), transaction.now_ms());
+    let text = serde_json::to_vec(content).map_err(|error| sqlx::Error::Encode(error.into()))?;
+    let sealed = keys.seal(&context(&id), &text).map_err(encode)?;
+    on_connection!(transaction, |connection| {
+        sqlx::query(KEEP)
+            .bind(&id)
+            .bind(kind)
+            .bind(from_ms)
+            .bind(to_ms)
+            .bind(now_ms)
+            .bind(&*sealed.key_id)
+            .bind(&sealed.bytes)
+            .execute(connection)
+            .await
+            .map(|_| ())
+    })?;
+    on_connection!(transaction, |connection| {
+        sqlx::query(LET_GO).bind(REPORTS_MAX).execute(connection).await.map(|_| ())
+    })?;
+    let after = serde_json::json!({ "kind": kind, "from": UtcTime(from_ms), "to": UtcTime(to_ms) });
+    let entry = AuditEntry {
+        at_ms: now_ms,
+        actor,
+        action: "report.made",
+        subject: Some(id.clone()),
+        reason: "a compliance report was made".to_owned(),
+        before: None,
+        after: Some(after),
+    };
+    append(transaction, &entry).await?;
+    Ok(KeptReport { id, kind: kind.to_owned(), from_ms, to_ms, made_ms: now_ms })
+}
+
+/// At most `limit` reports older than `before` (or the newest ones), the newest first, and how many there are in all.
+pub async fn reports(
+    database: &Database,
+    before: Option<&str>,
+    limit: u32,
+) -> Result<(Vec<KeptReport>, u64), sqlx::Error> {
+    const COUNT: &str = "SELECT COUNT(*) FROM compliance_reports";
+    const LIST: &str = "SELECT id, kind, from_ms, to_ms, made_ms FROM compliance_reports WHERE id < $1 \
+         ORDER BY id DESC LIMIT $2";
+    let mut reader = database.reader(Urgency::General).await?;
+    let (total,): (i64,) =
+        on_connection!(reader, |connection| sqlx::query_as(COUNT).fetch_one(connection).await)?;
+    // Behind every id, in every collation: those are hexadecimal digits and hyphens.
+    let before = before.unwrap_or("g");
+    let found = on_connection!(reader, |connection| {
+        sqlx::query_as(LIST).bind(before).bind(i64::from(limit)).fetch_all(connection).await
+    })?;
+    Ok((found, u64::try_from(total).unwrap_or(0)))
+}
+
+/// What is found of a report.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FoundReport {
+    /// There is none, or it was let go.
+    Nothing,
+    /// Somebody changed it, or the key that sealed it is not in the ring: nobody can say what it said.
+    Unreadable,
+    /// The report.
+    Report(ReportContent),
+}
+
+/// The report `id`.
+pub async fn report(database: &Database, keys: &KeyRing, id: &str) -> Result<FoundReport, sqlx::Error> {
+    let mut reader = database.reader(Urgency::General).await?;
+    let Some(found) = Reports.read(&mut reader, id).await? else { return Ok(FoundReport::Nothing) };
+    let text = keys.open(&found.context, &found.key_id, &found.sealed).unwrap_or_default();
+    Ok(serde_json::from_slice(&text).map_or(FoundReport::Unreadable, FoundReport::Report))
+}
+
+/// The table, as a rotation of keys sees it.
+#[derive(Debug)]
+pub(in crate::store) struct Reports;
+
+#[async_trait]
+impl SealedTable for Reports {
+    fn name(&self) -> &'static str {
+        "compliance_reports"
+    }
+
+    async fn look(&self, reader: &mut Reader, after: &str, limit: i64) -> Result<Vec<Place>, sqlx::Error> {
+        const SQL: &str = "SELECT id, key_id, CAST(length(sealed) AS BIGINT) FROM compliance_reports \
+             WHERE id > $1 ORDER BY id LIMIT $2";
+        let rows: Vec<(String, String, i64)> = on_connection!(reader, |connection| {
+            sqlx::query_as(SQL).bind(after).bind(limit).fetch_all(connection).await
+        })?;
+        let place = |(name, key_id, bytes): (String, String, i64)| Place {
+            name,
+            key_id,
+            bytes: u64::try_from(bytes).unwrap_or(0),
+        };
+        Ok(rows.into_iter().map(place).collect())
+    }
+
+    async fn read(&self, reader: &mut Reader, place: &str) -> Result<Option<SealedValue>, sqlx::Error> {
+        const SQL: &str = "SELECT key_id, sealed FROM compliance_reports WHERE id = $1";
+        let found: Option<(String, Vec<u8>)> = on_connection!(reader, |connection| {
+            sqlx::query_as(SQL).bind(place).fetch_optional(connection).await
+        })?;
+        Ok(found.map(|(key_id, sealed)| SealedValue { context: context(place), key_id, sealed }))
+    }
+
+    async fn replace(
+        &self,
+        transaction: &mut Transaction,
+        place: &str,
+        old: &SealedValue,
+        new: &Sealed,
+    ) -> Result<(), sqlx::Error> {
+        const SQL: &str =
+            "UPDATE compliance_reports SET key_id = $2, sealed = $3 WHERE id = $1 AND key_id = $4";
+        on_connection!(transaction, |connection| {
+            sqlx::query(SQL)
+                .bind(place)
+                .bind(&*new.key_id)
+                .bind(&new.bytes)
+                .bind(&old.key_id)
+                .execute(connection)
+                .await
+                .map(|_| ())
+        })
+    }
+
+    async fn by_key(&self, reader: &mut Reader) -> Result<Vec<(String, i64)>, sqlx::Error> {
+        const SQL: &str = "SELECT key_id, COUNT(*) FROM compliance_reports GROUP BY key_id";
+        on_connection!(reader, |connection| sqlx::query_as(SQL).fetch_all(connection).await)
+    }
+}

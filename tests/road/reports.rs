@@ -1,0 +1,166 @@
+//! Compliance reports, as a compliance officer meets them.
+
+use std::{fs, path::Path};
+
+use serde_json::{Value, json};
+use sqlx::{Connection, SqliteConnection};
+use tempfile::TempDir;
+
+use super::{
+    app,
+    event::{Event, SHAPES},
+    said::Said,
+    signal, stripe,
+};
+use crate::support::{
+    daemon::Daemon,
+    eventually,
+    gateway::{GATEWAY_TOKEN, Gateway, Manner},
+};
+
+fn says(daemon: &Daemon, arguments: &[&str]) -> Said {
+    Said::of(&daemon.keepwell(arguments))
+}
+
+/// How many answers were noted by the process that gave them.
+async fn measured(daemon: &Daemon) -> i64 {
+    let url = format!("sqlite:{}", daemon.state_dir().join("keepwell.db").display());
+    let mut database = SqliteConnection::connect(&url).await.unwrap();
+    let sql = "SELECT COUNT(*) FROM crisis_responses WHERE measured AND took_us > 0";
+    let (count,): (i64,) = sqlx::query_as(sql).fetch_one(&mut database).await.unwrap();
+    count
+}
+
+#[tokio::test]
+async fn a_report_counts_the_crises_that_came_and_is_genuine_until_somebody_touches_it() {
+    let daemon = Daemon::start().await;
+    for (number, severity) in ["critical", "high", "moderate"].into_iter().enumerate() {
+        let data = json!({ "source": "button", "severity": severity });
+        app(&daemon, &signal("crisis.signal", &format!("cus_{number}"), data)).await;
+    }
+    stripe(&daemon, &Event::of(SHAPES[0], "invoice.payment_failed", "pays")).await;
+    eventually("every answer is noted", async || (measured(&daemon).await == 3).then_some(())).await;
+
+    let made = says(&daemon, &["report", "crisis", "--from", "1h"]);
+    assert_eq!(made.code, 0, "{made:?}");
+    let report: Value = serde_json::from_str(&made.data).unwrap();
+    let figures = &report["report"];
+    let response = &figures["responseTimeCompliance"];
+    assert_eq!(
+        (&response["latency"]["count"], &response["fromLedger"]),
+        (&3.into(), &0.into()),
+        "{response:#}"
+    );
+    assert_eq!(figures["therapeuticAccessCompliance"]["interruptions"], 0);
+    assert_eq!(figures["emergencyAccessCompliance"]["status"], "compliant");
+    assert_eq!(figures["auditCompliance"]["auditTrailComplete"], true, "{figures:#}");
+    assert!(!made.data.contains("cus_"), "nobody is named");
+
+    let file = daemon.state_dir().join("crisis.html");
+    let path = file.to_str().unwrap();
+    let written = says(&daemon, &["report", "crisis", "--from", "1h", "--format", "html", "-o", path]);
+    assert_eq!((written.code, written.data.as_str()), (0, ""), "{written:?}");
+    let page = fs::read_to_string(&file).unwrap();
+    for forbidden in ["<script", "href=", "src=", "http://", "cus_"] {
+        assert!(!page.contains(forbidden), "{forbidden} in the page");
+    }
+    assert!(says(&daemon, &["report", "verify", path]).done().starts_with("genuine"));
+    let keys = says(&daemon, &["report", "keys", "--json"]).json();
+    let public = keys["items"][0]["public_key"].as_str().unwrap().to_owned();
+    says(&daemon, &["report", "verify", path, "--public-key", &public]).done();
+    fs::write(&file, page.replacen("compliant", "compliaNt", 1)).unwrap();
+    let touched = says(&daemon, &["report", "verify", path]);
+    assert_eq!(touched.code, 1);
+    assert!(touched.data.contains("not the one that was signed"), "{touched:?}");
+
+    let listed = says(&daemon, &["report", "list", "--json"]).json();
+    assert_eq!(listed["total"], 2);
+    let id = listed["items"][0]["id"].as_str().unwrap();
+    let table = says(&daemon, &["report", "show", id, "--format", "csv"]).done();
+    assert!(table.contains("report.responseTimeCompliance.latency.count,3\r\n"), "{table}");
+    says(&daemon, &["report", "crisis", "--from", "1h", "--to", "2h"]).refused(2, &["ends before it begins"]);
+}
+
+const SCHEDULES: &str = r#"[
+    { name = "monthly", cron = "0 0 6 1 1 *", kind = "report.due", payload = { report = "crisis", period = "month" } },
+    { name = "hourly", cron = "0 5 6 1 1 *", kind = "report.due", payload = { report = "operations", period = "hour" } },
+]"#;
+
+/// The reports in `folder`, by file name.
+fn files(folder: &Path) -> Vec<String> {
+    let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn reports_on_schedule_are_made_once_and_brought_to_a_directory_and_an_address() {
+    let (receiver, folder) = (Gateway::start().await, TempDir::with_prefix("keepwell-reports-").unwrap());
+    // The receiver is out of order at first.
+    receiver.next([Manner::Answers(503, vec![])]);
+    let daemon = Daemon::start_with(&[
+        ("KEEPWELL_SCHEDULES", SCHEDULES),
+        ("KEEPWELL_REPORTS__DIRECTORY", folder.path().to_str().unwrap()),
+        ("KEEPWELL_REPORTS__URL", &receiver.url()),
+        ("KEEPWELL_REPORTS__TOKEN", GATEWAY_TOKEN),
+    ])
+    .await;
+    let checked = says(&daemon, &["check"]).done();
+    assert!(checked.contains("reports.url"), "{checked}");
+    let mut reports = Vec::new();
+    for (schedule, kind) in [("monthly", "crisis"), ("hourly", "operations")] {
+        let job = says(&daemon, &["schedule", "run", schedule, "--json"]).json()["job"].clone();
+        reports.push((kind, job.as_str().unwrap().to_owned()));
+    }
+    let delivered = "/api/v1/jobs?kind=report.delivered&state=done";
+    eventually("both are delivered", async || {
+        (daemon.operator().get(delivered).await.json()["total"] == 2).then_some(())
+    })
+    .await;
+    assert_eq!(says(&daemon, &["report", "list", "--json"]).json()["total"], 2);
+
+    let mut expected = Vec::new();
+    for (kind, id) in &reports {
+        for form in ["csv", "csv.sig", "html", "html.sig", "json", "json.sig"] {
+            expected.push(format!("{kind}-{id}.{form}"));
+        }
+        for form in ["csv", "html", "json"] {
+            let file = folder.path().join(format!("{kind}-{id}.{form}"));
+            says(&daemon, &["report", "verify", file.to_str().unwrap()]).done();
+        }
+        let taken = receiver.taken();
+        let posted = taken.iter().find(|it| it.document["report"] == id.as_str()).unwrap();
+        assert_eq!(posted.document["kind"], *kind);
+        let (file, signature) = (folder.path().join("posted"), folder.path().join("posted.sig"));
+        fs::write(&file, posted.document["content"].as_str().unwrap()).unwrap();
+        fs::write(&signature, posted.document["signature"].to_string()).unwrap();
+        says(&daemon, &["report", "verify", file.to_str().unwrap()]).done();
+        fs::remove_file(file).unwrap();
+        fs::remove_file(signature).unwrap();
+    }
+    expected.sort();
+    assert_eq!(files(folder.path()), expected);
+
+    let month = says(&daemon, &["report", "show", &reports[0].1]).json();
+    let period = &month["report"]["reportPeriod"];
+    for end in ["startDate", "endDate"] {
+        assert!(period[end].as_str().unwrap().contains("-01T00:00:00"), "{period}");
+    }
+    let now = says(&daemon, &["report", "operations", "--from", "1h"]);
+    let now: Value = serde_json::from_str(&now.data).unwrap();
+    let figures = &now["report"];
+    let made = figures["kinds"].as_array().unwrap().iter().find(|it| it["kind"] == "report.due").unwrap();
+    assert_eq!((&made["recorded"], &made["states"]["done"]), (&json!(2), &json!(2)), "{figures:#}");
+    let delivered =
+        figures["kinds"].as_array().unwrap().iter().find(|it| it["kind"] == "report.delivered").unwrap();
+    assert_eq!((&delivered["recorded"], &delivered["retries"]), (&json!(2), &json!(1)), "{figures:#}");
+    assert!(figures["errors"][0]["error"].as_str().unwrap().contains("(503)"));
+    let health: Vec<_> = figures["schedules"].as_array().unwrap().iter().map(|it| &it["health"]).collect();
+    assert_eq!(health, ["on_time", "on_time"]);
+    let page = says(&daemon, &["report", "operations", "--from", "1h", "--format", "html"]).data;
+    assert!(page.contains("<h1>Operations report</h1>"), "{page}");
+    for forbidden in ["<script", "href=", "src=", "http://"] {
+        assert!(!page.contains(forbidden), "{forbidden} in the page");
+    }
+}
