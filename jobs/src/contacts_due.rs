@@ -92,9 +92,6 @@ impl Handler for ContactsDue {
             let severity = crisis.map_or(Severity::Moderate, |crisis| crisis.severity);
             let result = match decision {
                 Decision::Skip(why) => NoticeResult::Skipped(why),
-                Decision::Later(_) | Decision::Tell(_) if self.0.notifier.is_none() => {
-                    NoticeResult::Skipped(Skipped::NoGateway)
-                }
                 Decision::Later(begin_ms) => {
                     transaction.enqueue(due.later(number, begin_ms));
                     NoticeResult::Later

@@ -1,5 +1,5 @@
 //! What follows when something is learned about a person: words for them, and a look at whom else to tell. Without a
-//! gateway nobody is told anything, and of the contacts that is recorded.
+//! gateway nothing does.
 
 use keepwell_workers::{clock::UnixMs, job::NewJob, lane::Lane};
 use serde_json::json;
@@ -18,10 +18,11 @@ use crate::{
 
 /// The jobs that follow when what is known became `after`.
 pub(crate) fn follow_ups(care: &Care, before: &Facts, after: &Facts, now_ms: UnixMs) -> Vec<NewJob> {
-    // Where nobody can be told, the record of it may wait for care.
-    let lane = if care.notifier.is_some() { Lane::Crisis } else { Lane::Therapeutic };
-    let contacts = call_for_contacts(before, after, now_ms)
-        .map(|(cause, _)| contacts_due(&after.customer, &cause, lane));
+    if care.notifier.is_none() {
+        return Vec::new();
+    }
+    let contacts =
+        call_for_contacts(before, after, now_ms).map(|(cause, _)| contacts_due(&after.customer, &cause));
     let told = occasion(before, after, now_ms).and_then(|occasion| message(care, after, occasion, now_ms));
     contacts.into_iter().chain(told).collect()
 }
@@ -58,8 +59,8 @@ pub(crate) fn message(care: &Care, facts: &Facts, occasion: Occasion, now_ms: Un
 }
 
 /// A look at whom to tell in the crisis that `cause` made known.
-fn contacts_due(customer: &str, cause: &str, lane: Lane) -> NewJob {
+fn contacts_due(customer: &str, cause: &str) -> NewJob {
     let payload = json!({ "customer": customer, "cause": cause });
     let key = format!("contacts:{customer}:{cause}");
-    NewJob::new(kinds::CONTACTS_DUE, lane, payload.to_string()).subject(customer).dedupe_key(key)
+    NewJob::new(kinds::CONTACTS_DUE, Lane::Crisis, payload.to_string()).subject(customer).dedupe_key(key)
 }

@@ -45,8 +45,6 @@ pub enum Skipped {
     ToldLately,
     /// The crisis was over before they could be told.
     CrisisOver,
-    /// Nobody brings words to anybody: no gateway is configured.
-    NoGateway,
 }
 
 impl Skipped {
@@ -60,7 +58,6 @@ impl Skipped {
             Skipped::NoAddress => "no_address",
             Skipped::ToldLately => "told_lately",
             Skipped::CrisisOver => "crisis_over",
-            Skipped::NoGateway => "no_gateway",
         }
     }
 }

@@ -96,17 +96,6 @@ async fn whoever_has_agreed_is_told_their_way_and_the_others_are_recorded_as_ski
 }
 
 #[tokio::test]
-async fn that_nobody_was_told_for_want_of_a_gateway_is_recorded() {
-    on_each_database(async |room| {
-        agree(room, "cus_1", CONTACTS).await;
-        press(room, "cus_1", "high", NOW_MS).await;
-        assert_eq!(room.follow(NOW_MS).await.len(), 0);
-        is(&recorded(room).await, &[("skipped/contact_consent", 1), ("skipped/no_gateway", 2)]);
-    })
-    .await;
-}
-
-#[tokio::test]
 async fn each_contact_is_a_job_of_the_crisis_lane_that_waits_for_nobody() {
     on_each_database(async |room| {
         let room = room.telling(&Gateway::start().await, PATIENT_MS);

@@ -154,7 +154,10 @@ impl Fetcher {
                 Err(error) => {
                     self.claims_unsure = true;
                     hungry = true;
-                    self.survive(&error, node, free).await;
+                    if self.survive(&error, node, free).await {
+                        // The bell of a crisis that lies there by now has rung.
+                        backoff = BACKOFF_MIN;
+                    }
                     if draining && self.drain_is_over() {
                         return;
                     }

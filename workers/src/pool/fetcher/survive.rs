@@ -57,15 +57,16 @@ impl Fetcher {
     }
 
     /// What to do while the lanes are away: enter anew if they have forgotten us; crisis jobs are run straight from the
-    /// ledger.
-    pub(super) async fn survive(&mut self, error: &LaneError, node: NodeId, free: usize) {
+    /// ledger. `true` if the lanes are there and may be asked again.
+    pub(super) async fn survive(&mut self, error: &LaneError, node: NodeId, free: usize) -> bool {
         if let LaneError::LeaseLost = error {
             self.moves = Moves::default();
             // The node that lost it: the keeper of the lease may have entered under another one meanwhile.
-            if let Err(error) = self.member.enter_anew(node).await {
+            let entered = self.member.enter_anew(node).await;
+            if let Err(error) = &entered {
                 tracing::debug!(error = %error, "the lanes cannot be entered");
             }
-            return;
+            return entered.is_ok();
         }
         if !std::mem::replace(&mut self.away, true) {
             tracing::info!(pool = self.name(), error = %error, "the lanes do not answer this pool");
@@ -73,6 +74,7 @@ impl Fetcher {
         if self.scope == ClaimScope::Crisis && free > 0 {
             self.run_from_ledger(free, &HashSet::new()).await;
         }
+        false
     }
 
     /// Runs up to `free` crisis jobs that the ledger holds, but none of those in `taken`.
