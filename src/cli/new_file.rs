@@ -43,7 +43,8 @@ impl NewFile {
         &mut self.file
     }
 
-    /// Gives it its name once all of it is on disk; an error of the kind `AlreadyExists` if somebody else has that name.
+    /// Gives it its name once all of it is on disk; an error of the kind `AlreadyExists` if somebody else has that
+    /// name.
     pub(super) fn place(self) -> io::Result<()> {
         self.file.sync_all()?;
         match renameat_with(CWD, &self.beside, CWD, &self.target, RenameFlags::NOREPLACE) {

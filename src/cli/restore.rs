@@ -1,6 +1,7 @@
 //! `keepwell restore`: puts a backup in the place of the database, while no daemon runs. What was there is kept.
 
 use std::{
+    fmt::Write as _,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -153,7 +154,8 @@ fn render(told: &Value) -> String {
         [("the database that was there", "set_aside"), ("where its trail ended", "audit_end_set_aside")];
     for (what, name) in aside {
         if let Some(path) = told[name].as_str() {
-            text.push_str(&format!("{what} is kept in {path}\n"));
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{what} is kept in {path}");
         }
     }
     text

@@ -31,8 +31,8 @@ pub(crate) struct Restoration {
 }
 
 impl Restoration {
-    /// Takes the end of the chain that the daemon noted in `state_dir` out of its way, or it would rightly miss the rest;
-    /// says where to. What is noted first, so that the daemon tells of it.
+    /// Takes the end of the chain that the daemon noted in `state_dir` out of its way, or it would rightly miss the
+    /// rest; says where to. What is noted first, so that the daemon tells of it.
     pub(crate) fn prepare(
         state_dir: &StateDir,
         operator: String,

@@ -22,6 +22,7 @@ use super::{
 };
 use crate::support::{
     daemon::{Daemon, keepwell},
+    door::Door,
     eventually,
     redis::Redis,
 };
@@ -41,7 +42,7 @@ fn json(daemon: &Daemon, arguments: &[&str]) -> Value {
     serde_json::from_str(&said.data).unwrap()
 }
 
-fn says(daemon: &Daemon, arguments: &[&str]) -> Said {
+pub(super) fn says(daemon: &Daemon, arguments: &[&str]) -> Said {
     Said::of(&daemon.keepwell(arguments))
 }
 
@@ -52,7 +53,7 @@ fn named(folder: &Path, beginning: &str) -> Vec<PathBuf> {
 }
 
 /// The id and state of every job.
-async fn jobs(daemon: &Daemon) -> Vec<(String, String)> {
+pub(super) async fn jobs(daemon: &Daemon) -> Vec<(String, String)> {
     let (mut found, mut cursor) = (Vec::new(), String::new());
     loop {
         let page = daemon.operator().get(&format!("/api/v1/jobs?limit=500&cursor={cursor}")).await.json();
@@ -67,7 +68,7 @@ async fn jobs(daemon: &Daemon) -> Vec<(String, String)> {
 }
 
 /// What `keepwell audit verify` says once every entry is in a block.
-async fn verified(daemon: &Daemon) -> Value {
+pub(super) async fn verified(daemon: &Daemon) -> Value {
     eventually("every entry is in a block", async || {
         let report = json(daemon, &["audit", "verify"]);
         assert_eq!(report["whole"], true, "{report}");
@@ -81,17 +82,13 @@ async fn restorations(daemon: &Daemon) -> Vec<Value> {
     page["items"].as_array().unwrap().clone()
 }
 
-#[tokio::test]
-async fn a_backup_taken_under_load_verifies_and_holds_everything_that_was_answered_before_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("backup.db");
-    let path = file.to_str().unwrap().to_owned();
-    let mut daemon = Arc::new(Daemon::start().await);
-    let door = daemon.door();
+/// Sends event after event, has `work` done once some are answered, and goes on until some more are. Answers with the
+/// jobs of the events that were answered before `work` began, and with what it came to.
+pub(super) async fn under_load<T>(door: &Door, work: impl AsyncFnOnce() -> T) -> (Vec<String>, T) {
     let answered = Mutex::new(Vec::new());
     let (counted, mut counting) = watch::channel(0);
     let senders = join_all((0..SENDERS).map(async |sender| {
-        for number in sender.. {
+        for number in 0.. {
             let event =
                 Event::of(SHAPES[number % SHAPES.len()], "invoice.payment_failed", &sender.to_string())
                     .with("/data/object/id", format!("in_{sender}_{number}"));
@@ -101,30 +98,51 @@ async fn a_backup_taken_under_load_verifies_and_holds_everything_that_was_answer
                 answered.push(id);
                 answered.len()
             };
-            counted.send_replace(all);
-            if counted.is_closed() {
+            if counted.send(all).is_err() {
                 return;
             }
         }
     }));
-    let backup = async {
+    let working = async {
         counting.wait_for(|all| *all >= BEFORE).await.unwrap();
-        let before: Vec<String> = answered.lock().unwrap().clone();
-        let (daemon, path) = (Arc::clone(&daemon), path.clone());
-        let backup = spawn_blocking(move || json(&daemon, &["backup", &path])).await.unwrap();
+        let before = answered.lock().unwrap().clone();
+        let done = work().await;
         let enough = answered.lock().unwrap().len() + AFTER;
         counting.wait_for(|all| *all >= enough).await.unwrap();
         drop(counting);
-        (before, backup)
+        (before, done)
     };
-    let ((), (before, backup)) = tokio::join!(async { drop(senders.await) }, backup);
+    tokio::join!(senders, working).1
+}
+
+/// Fails the test unless all of `before` are done, and fewer jobs are there than `all`.
+pub(super) async fn assert_holds(daemon: &Daemon, before: &[String], all: usize) {
+    nothing_owed(daemon).await;
+    let after = jobs(daemon).await;
+    let missing: Vec<&String> =
+        before.iter().filter(|id| !after.contains(&((*id).clone(), "done".to_owned()))).collect();
+    assert_eq!(missing, Vec::<&String>::new());
+    assert!(after.len() < all, "{} of {all}: it is from before the end", after.len());
+}
+
+#[tokio::test]
+async fn a_backup_taken_under_load_verifies_and_holds_everything_that_was_answered_before_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("backup.db");
+    let path = file.to_str().unwrap().to_owned();
+    let mut daemon = Arc::new(Daemon::start().await);
+    let (before, backup) = under_load(&daemon.door(), async || {
+        let (daemon, path) = (Arc::clone(&daemon), path.clone());
+        spawn_blocking(move || json(&daemon, &["backup", &path])).await.unwrap()
+    })
+    .await;
 
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(named(folder.path(), ""), [file.clone()], "nothing else was made");
+    assert_eq!(named(folder.path(), ""), std::slice::from_ref(&file), "nothing else was made");
     nothing_owed(&daemon).await;
     let end_before = verified(&daemon).await["end"].clone();
     says(&daemon, &["restore", &path]).refused(1, &["another keepwell daemon uses", "stop it"]);
-    let all = jobs(&daemon).await;
+    let all = jobs(&daemon).await.len();
     let daemon = Arc::get_mut(&mut daemon).unwrap();
     assert!(daemon.stop().await.success());
 
@@ -133,12 +151,7 @@ async fn a_backup_taken_under_load_verifies_and_holds_everything_that_was_answer
     let kept = restored["set_aside"].as_str().unwrap();
     assert!(fs::metadata(kept).unwrap().len() > 0);
     daemon.start_again().await;
-    nothing_owed(daemon).await;
-    let after = jobs(daemon).await;
-    let missing: Vec<&String> =
-        before.iter().filter(|id| !after.contains(&((*id).clone(), "done".to_owned()))).collect();
-    assert_eq!(missing, Vec::<&String>::new());
-    assert!(after.len() < all.len(), "{} of {}: the backup is from before the end", after.len(), all.len());
+    assert_holds(daemon, &before, all).await;
 
     // The trail goes on from there, and tells of it once.
     let report = verified(daemon).await;
@@ -309,10 +322,23 @@ async fn what_cannot_be_restored_leaves_the_database_as_it_is() {
     let said = says(&daemon, &["restore", path]);
     assert_eq!(said.code, 0, "{said:?}");
     assert!(said.talk.contains("the database that is there cannot be opened"), "{said:?}");
-    assert_eq!(named(daemon.state_dir(), "keepwell.db.before-").len(), 2);
+    let kept: Vec<Vec<u8>> =
+        named(daemon.state_dir(), "keepwell.db.before-").iter().map(|path| fs::read(path).unwrap()).collect();
+    assert!(kept.contains(&b"gone".to_vec()) && kept.contains(&b"its log".to_vec()), "{kept:?}");
     assert!(!daemon.state_dir().join("keepwell.db-wal").exists());
     daemon.start_again().await;
     verified(&daemon).await;
+    assert_eq!(restorations(&daemon).await.len(), 1);
+
+    // Whoever was interrupted left a note of what did not happen.
+    assert!(daemon.stop().await.success());
+    let note = daemon.state_dir().join("restored.json");
+    let elsewhere = json!({ "block": 999, "hash": "00" });
+    let text =
+        json!({ "at": "2027-01-31T12:00:00.000Z", "operator": "uid 0", "before": null, "after": elsewhere });
+    fs::write(&note, text.to_string()).unwrap();
+    daemon.start_again().await;
+    eventually("the note is gone", async || (!note.exists()).then_some(())).await;
     assert_eq!(restorations(&daemon).await.len(), 1);
 }
 

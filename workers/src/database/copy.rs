@@ -1,5 +1,5 @@
-//! Copies of SQLite's database file: made beside a daemon that goes on writing, and looked through before anybody relies
-//! on them.
+//! Copies of SQLite's database file: made beside a daemon that goes on writing, and looked through before anybody
+//! relies on them.
 //!
 //! A copy is one moment of the database: everything that was committed before it began, and nothing by halves. It is
 //! made by a reader, and no writer waits for a reader; the write-ahead log only grows meanwhile by what is written,
