@@ -2,6 +2,7 @@
 //! codes are 0 (done), 1 (the thing asked for failed) and 2 (asked for wrongly, or configured wrongly).
 
 mod audit;
+mod backup;
 mod bench;
 mod bulk;
 mod check;
@@ -15,9 +16,11 @@ mod filters;
 mod job;
 mod key;
 mod migrate;
+mod new_file;
 mod progress;
 mod queue;
 mod report;
+mod restore;
 mod samples;
 mod schedule;
 mod sender;
@@ -94,6 +97,10 @@ enum Command {
     /// Shows and rotates the keys that data are sealed with
     #[command(subcommand)]
     Key(key::KeyCommand),
+    /// Copies the database (SQLite) while the daemon serves
+    Backup(backup::BackupArgs),
+    /// Puts a backup in the place of the database (SQLite), while no daemon runs
+    Restore(restore::RestoreArgs),
     /// Brings the database's tables up to date
     Migrate,
     /// Measures how fast the engine is on this machine
@@ -141,6 +148,8 @@ fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Audit(command) => wait_for(audit::run(context, &command)),
         Command::Report(command) => wait_for(report::run(context, &command)),
         Command::Key(command) => wait_for(key::run(context, &command)),
+        Command::Backup(args) => wait_for(backup::run(context, &args)),
+        Command::Restore(args) => wait_for(restore::run(context, &args)),
         Command::Migrate => wait_for(migrate::run(context)),
         Command::Bench(args) => bench::run(context, args),
         Command::Demo(args) => demo::run(context, &args),
@@ -228,6 +237,8 @@ mod tests {
             "audit",
             "report",
             "key",
+            "backup",
+            "restore",
             "migrate",
             "bench",
             "completions",

@@ -4,7 +4,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, chown},
     path::{Path, PathBuf},
 };
 
@@ -59,6 +59,15 @@ impl StateDir {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Gives `file` to whom the directory belongs, who has to be able to read it also if it was root who made it.
+    pub(crate) fn give(&self, file: &Path) -> io::Result<()> {
+        let (owner, now) = (fs::metadata(&self.path)?, fs::metadata(file)?);
+        if (owner.uid(), owner.gid()) == (now.uid(), now.gid()) {
+            return Ok(());
+        }
+        chown(file, Some(owner.uid()), Some(owner.gid()))
     }
 
     /// What tells this directory from every other one. Whoever holds the lock is the only living daemon of this

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use keepwell_jobs::store::{
     audit::{Actor, AuditEntry, Sealer, prune},
+    forget,
     rotation::Step,
 };
 use serde_json::{Map, Value, json};
@@ -26,8 +27,8 @@ const INCIDENTS_EVERY: Duration = Duration::from_secs(60);
 /// Between two rounds of letting go.
 const PRUNE_EVERY: Duration = Duration::from_secs(3_600);
 
-/// Blocks that are let go in one round.
-const PRUNE_BLOCKS_MAX: usize = 200;
+/// Blocks that are let go in one round, and batches of what is noted beside the trail.
+const PRUNE_BATCHES_MAX: usize = 200;
 
 /// Between two looks whether a rotation of keys was asked for, perhaps of another process.
 const ROTATION_EVERY: Duration = Duration::from_secs(1);
@@ -54,8 +55,8 @@ impl Keeper {
         let mut sealer = Sealer::new(trail.database.clone(), trail.keys.clone(), trail.clock.clone());
         let mut rounds = interval(SEAL_EVERY);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut noted, mut pruned) = (Instant::now(), Instant::now());
-        let mut stopping = false;
+        let (mut noted, mut pruned) = (Instant::now(), None::<Instant>);
+        let (mut stopping, mut told) = (false, false);
         while !stopping {
             tokio::select! {
                 _ = rounds.tick() => {}
@@ -68,10 +69,21 @@ impl Keeper {
             if !self.works {
                 continue;
             }
+            if !told {
+                // Before the chain goes on, or nobody could say whether it still ends as it was restored.
+                match trail.tell_of_restoration().await {
+                    Ok(()) => told = true,
+                    Err(error) => {
+                        tracing::warn!(%error, "that a backup was restored cannot be written to the trail yet");
+                        continue;
+                    }
+                }
+            }
             self.seal(&mut sealer).await;
-            if pruned.elapsed() >= PRUNE_EVERY {
-                pruned = Instant::now();
+            if pruned.is_none_or(|at| at.elapsed() >= PRUNE_EVERY) {
+                pruned = Some(Instant::now());
                 self.prune().await;
+                self.forget().await;
             }
         }
     }
@@ -123,13 +135,26 @@ impl Keeper {
     }
 
     async fn prune(&self) {
-        for _ in 0..PRUNE_BLOCKS_MAX {
+        for _ in 0..PRUNE_BATCHES_MAX {
             let Trail { database, keys, clock, .. } = &self.trail;
             match prune(database, keys, self.keep_ms, clock.now_ms()).await {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(error) => {
                     return tracing::warn!(%error, "the audit trail could not let go what is old enough");
+                }
+            }
+        }
+    }
+
+    async fn forget(&self) {
+        for _ in 0..PRUNE_BATCHES_MAX {
+            let now_ms = self.trail.clock.now_ms();
+            match forget(&self.trail.database, now_ms - self.keep_ms, now_ms).await {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => {
+                    return tracing::warn!(%error, "what is noted of crises long past could not be forgotten");
                 }
             }
         }

@@ -4,9 +4,14 @@
 
 pub mod keeper;
 mod reports;
+pub(crate) mod restoration;
 mod witness;
 
-use std::{fmt, path::Path, sync::Arc};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use keepwell_jobs::store::{
@@ -34,12 +39,14 @@ pub struct Trail {
     keys: KeyRing,
     clock: SharedClock,
     witness: Arc<Witness>,
+    state_dir: PathBuf,
 }
 
 impl Trail {
     /// The trail in `database`, its details sealed with `keys`; the end of its chain is noted in `state_dir`.
     pub fn new(database: Database, keys: KeyRing, clock: SharedClock, state_dir: &Path) -> Self {
-        Self { database, keys, clock, witness: Arc::new(Witness::in_directory(state_dir)) }
+        let witness = Arc::new(Witness::in_directory(state_dir));
+        Self { database, keys, clock, witness, state_dir: state_dir.to_owned() }
     }
 
     /// Writes `entry` in a transaction of its own; it is on disk when this returns.

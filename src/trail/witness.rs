@@ -32,6 +32,16 @@ impl Witness {
         file.write_all(&serde_json::to_vec(end)?)?;
         fs::rename(&beside, &self.path)
     }
+
+    /// Takes the note out of the way, for a chain that was rightly taken back; says where to.
+    pub(super) fn set_aside(&self, now_ms: i64) -> io::Result<Option<PathBuf>> {
+        let aside = self.path.with_extension(format!("end.before-{now_ms}"));
+        match fs::rename(&self.path, &aside) {
+            Ok(()) => Ok(Some(aside)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ mod redis_faults;
 mod redis_full;
 mod redis_network;
 mod redis_rebuild;
+mod retention;
 mod schedules;
 mod settlers;
 mod standstill;

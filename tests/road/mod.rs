@@ -6,6 +6,8 @@ mod stream;
 
 mod aside;
 mod backlog;
+mod backup;
+mod backup_postgres;
 mod cli_jobs;
 mod cli_queue;
 mod cli_schedule;

@@ -73,6 +73,25 @@ impl Postgres {
         self.answers().await;
     }
 
+    /// Dumps `database` with PostgreSQL's own program; answers with the file.
+    pub fn dump(&self, database: &str) -> PathBuf {
+        let file = self.directory.path().join(format!("{database}.dump"));
+        let to = format!("--file={}", file.display());
+        self.run("pg_dump", &["--format=custom", &to, &format!("--dbname={}", self.url(database))]);
+        file
+    }
+
+    /// Brings a dump into the empty `database`.
+    pub fn restore(&self, dump: &Path, database: &str) {
+        let to = format!("--dbname={}", self.url(database));
+        self.run("pg_restore", &["--exit-on-error", "--no-owner", &to, &dump.display().to_string()]);
+    }
+
+    fn run(&self, name: &str, arguments: &[&str]) {
+        let output = program(name).current_dir(self.directory.path()).args(arguments).output().expect(name);
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
     /// The Unix socket that it answers on.
     pub fn socket(&self) -> PathBuf {
         self.directory.path().join(".s.PGSQL.5432")

@@ -15,7 +15,7 @@ use crate::{
     lanes::{Behind, Bells, LaneError, Lanes, Trouble},
     ledger::Ledger,
     pool::Member,
-    state::State,
+    pruning::{Pruning, Retention},
 };
 
 /// How often the caretaker looks around.
@@ -27,31 +27,9 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Between two comparisons of what is owed with what the lanes hold.
 const AUDIT_EVERY: Duration = Duration::from_secs(60);
 
-/// Between two rounds of deletion.
-const PRUNE_EVERY: Duration = Duration::from_secs(600);
-
-/// Batches deleted in one round.
-const PRUNE_BATCHES_MAX: u32 = 200;
-
 /// Waits before a rebuild that failed is tried again; each is shortened by chance by up to a half.
 const REBUILD_DELAY_MIN: Duration = Duration::from_millis(250);
 const REBUILD_DELAY_MAX: Duration = Duration::from_secs(5);
-
-/// For how long finished jobs are kept, in milliseconds.
-#[derive(Debug, Clone, Copy)]
-pub struct Retention {
-    /// Jobs that were done or cancelled. Stripe can send an event again for 30 days, so by default a little longer.
-    pub done_ms: i64,
-    /// Jobs that were given up on.
-    pub dead_ms: i64,
-}
-
-impl Default for Retention {
-    fn default() -> Self {
-        const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
-        Self { done_ms: 35 * DAY_MS, dead_ms: 90 * DAY_MS }
-    }
-}
 
 /// What the last look at the database and at Redis found, so that the log has a line for each change and not for each
 /// look.
@@ -106,7 +84,8 @@ impl Caretaker {
         let mut seen = Seen::default();
         let mut rebuilds = Rebuilds::default();
         let mut short_before = false;
-        let (mut audited, mut pruned) = (Instant::now(), Instant::now());
+        let mut audited = Instant::now();
+        let mut pruning = Pruning::by(self.retention);
         let mut round = 0_u64;
         loop {
             tokio::select! {
@@ -136,10 +115,7 @@ impl Caretaker {
                 audited = Instant::now();
                 short_before = self.audit(short_before).await;
             }
-            if pruned.elapsed() >= PRUNE_EVERY {
-                pruned = Instant::now();
-                self.prune().await;
-            }
+            pruning.round(&self.ledger).await;
         }
     }
 
@@ -266,29 +242,6 @@ impl Caretaker {
             self.behind.mark();
         }
         short
-    }
-
-    async fn prune(&self) {
-        let now_ms = self.ledger.clock.now_ms();
-        for (state, keep_ms) in [
-            (State::Done, self.retention.done_ms),
-            (State::Cancelled, self.retention.done_ms),
-            (State::Dead, self.retention.dead_ms),
-        ] {
-            for _ in 0..PRUNE_BATCHES_MAX {
-                match self.ledger.prune(state, now_ms - keep_ms).await {
-                    Ok(0) => break,
-                    Ok(deleted) => tracing::debug!(deleted, state = %state, "retention"),
-                    Err(error) => {
-                        tracing::warn!(error = %error, "retention could not delete");
-                        break;
-                    }
-                }
-                if self.stop.is_cancelled() {
-                    return;
-                }
-            }
-        }
     }
 }
 

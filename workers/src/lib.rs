@@ -110,6 +110,7 @@ pub mod observer;
 pub mod outcome;
 pub mod policy;
 mod pool;
+mod pruning;
 mod runtime;
 pub mod seal;
 pub mod state;

@@ -20,12 +20,14 @@ settings! {
 settings! {
     /// For how long things are kept.
     pub struct Retention in "retention" {
-        /// Jobs that are done or cancelled, in days. Also how long a repeated event is recognised, so longer
-        /// than the 30 days for which Stripe can hand out an event again.
+        /// Jobs that are done or cancelled, in days, with what was sent with them and the history of their runs.
+        /// Also how long a repeated event is recognised, so longer than the 30 days for which Stripe can hand out
+        /// an event again.
         done_days: u32 where 31..=3_650,
-        /// Jobs that failed for good, in days.
+        /// Jobs that failed for good, in days, with the same.
         dead_days: u32 where 31..=3_650,
-        /// The audit trail, in days; seven years at least, which the database itself enforces.
+        /// The audit trail, in days, and how each crisis was answered; seven years at least, which the database itself
+        /// enforces for the trail.
         audit_days: u32 where 2_555..=36_500,
     }
 }

@@ -1,6 +1,6 @@
-//! What has a connection: a reader, its view of one moment, or a transaction.
+//! What has a connection: a reader, its view of one moment, a transaction, or a copy of the whole.
 
-use keepwell_workers::database::{Connection, Reader, Snapshot, Transaction};
+use keepwell_workers::database::{Connection, Reader, Snapshot, SqliteCopy, Transaction};
 
 /// Something with a connection.
 pub(super) trait Connected {
@@ -22,5 +22,11 @@ impl Connected for Snapshot<'_> {
 impl Connected for Transaction {
     fn connection(&mut self) -> Connection<'_> {
         Transaction::connection(self)
+    }
+}
+
+impl Connected for SqliteCopy {
+    fn connection(&mut self) -> Connection<'_> {
+        SqliteCopy::connection(self)
     }
 }

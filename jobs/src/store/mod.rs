@@ -7,6 +7,7 @@ mod confirmations;
 mod connected;
 mod contacts;
 mod devices;
+mod forgotten;
 mod graces;
 mod notice_audit;
 mod person;
@@ -30,6 +31,7 @@ pub use contacts::{
     NoticeCount, NoticeResult, contact_number, contact_told, contacts_told, keep_notice, notice_counts,
 };
 pub use devices::keep_device;
+pub use forgotten::forget;
 pub use graces::{DueGrace, graces_ending};
 pub use notice_audit::NoticeEntry;
 pub use person::{FactsMemory, facts, take, taught};

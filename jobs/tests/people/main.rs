@@ -6,6 +6,7 @@ mod confirmations;
 mod contacts;
 mod crises;
 mod emergencies;
+mod forgetting;
 mod gateway;
 mod graces;
 mod malformed;

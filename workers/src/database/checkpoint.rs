@@ -53,11 +53,16 @@ impl Database {
     /// Folds back what it can without making anybody wait. Does nothing on PostgreSQL.
     pub(crate) async fn checkpoint(&self) -> Result<(), sqlx::Error> {
         let Pools::Sqlite { checkpointer, .. } = &self.pools else { return Ok(()) };
-        if fold(checkpointer, Mode::Passive).await?.pages <= LOG_PAGES_MAX {
+        let before = fold(checkpointer, Mode::Passive).await?;
+        if before.pages <= LOG_PAGES_MAX {
             return Ok(());
         }
         // What was written meanwhile, so that next to nothing is left for the moment in which everybody waits.
         let folded = fold(checkpointer, Mode::Passive).await?;
+        // Somebody reads what was there a while ago, a backup perhaps. All writers would wait, and in vain.
+        if folded.copied == before.copied && folded.copied < folded.pages {
+            return Ok(());
+        }
         // Once all is copied the next writer begins the log anew by itself, and until then it tells of its old length.
         if folded.copied < folded.pages {
             let _turn = self.turns.take(Urgency::General).await;
@@ -101,6 +106,31 @@ mod tests {
         // It would wait for the turn for ever.
         database.checkpoint().await.unwrap();
         drop(turn);
+        database.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_long_log_that_a_reader_still_needs_takes_no_turn_from_a_writer() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("long.db").display());
+        let database = Database::connect(&url, &DatabaseOptions::default()).await.unwrap();
+        write(&database, "CREATE TABLE blobs (blob BLOB)").await;
+        let mut reader = database.reader(Urgency::General).await.unwrap();
+        let mut moment = reader.snapshot().await.unwrap();
+        let Connection::Sqlite(connection) = moment.connection() else { panic!("it is SQLite") };
+        connection.execute("SELECT count(*) FROM blobs").await.unwrap();
+        write(
+            &database,
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 70)
+             INSERT INTO blobs SELECT zeroblob(1048576) FROM n",
+        )
+        .await;
+        let turn = database.turns.take(Urgency::General).await;
+        // It would wait for the turn for ever.
+        database.checkpoint().await.unwrap();
+        drop(turn);
+        drop(moment);
+        drop(reader);
         database.close().await;
     }
 }

@@ -7,6 +7,7 @@ mod bound;
 mod breaks;
 mod checkpoint;
 mod connect;
+mod copy;
 mod log_sync;
 mod migrate;
 mod snapshot;
@@ -21,6 +22,7 @@ use sqlx::{PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool,
 pub(crate) use bound::within;
 pub use bound::{STATEMENT_TIMEOUT_MS, bounded};
 pub use connect::{ConnectError, DatabaseOptions};
+pub use copy::{CopyError, SqliteCopy, copy_sqlite, sqlite_file, sqlite_is_alone};
 pub use migrate::{Dialect, MigrateError, MigrationFile};
 pub use snapshot::Snapshot;
 pub(crate) use transaction::Committed;

@@ -4,6 +4,7 @@
 mod attempts;
 mod bulk;
 mod commit;
+mod copied;
 mod effects;
 mod failures;
 mod history;
@@ -23,6 +24,7 @@ use sha2::{Digest, Sha256};
 pub(crate) use attempts::fit;
 pub(crate) use bulk::JOBS_PER_STEP;
 pub(crate) use commit::{CommitterTask, committer};
+pub use copied::LedgerExtent;
 pub use failures::{DeadJob, ErrorCount, FinishedJob, KindCount, RunCount};
 pub use history::{LaneCount, PastJob};
 pub(crate) use load::Loaded;
@@ -32,6 +34,7 @@ pub(crate) use recording::Recording;
 pub use reseal::PayloadKey;
 pub use schedules::{FireError, ScheduleMoved, SchedulePause, ScheduleRow, ScheduleStep};
 pub use settle::{Settled, Verdict};
+pub(crate) use upkeep::JOBS_PER_SWEEP;
 pub use waiting::{CRISIS_RECORDING_KEPT_MS, Committer, EnqueueError, RECORDING_TIMEOUT_MS};
 
 use crate::{

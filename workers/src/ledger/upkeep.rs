@@ -9,8 +9,18 @@ use crate::{
     state::State,
 };
 
-/// Rows deleted in one transaction: short enough that nobody waits for it.
-const ROWS_PER_SWEEP: i64 = 500;
+/// Jobs deleted in one transaction. A crisis that is to be recorded waits as long as that takes.
+pub(crate) const JOBS_PER_SWEEP: u64 = 100;
+
+/// What is old enough. Nothing finishes before it is created, so only ids born before then need looking at.
+macro_rules! doomed {
+    ($behind:literal) => {
+        concat!(
+            "SELECT id FROM jobs WHERE id < $4 AND state = $1 AND finished_at_ms < $2 ORDER BY id LIMIT $3",
+            $behind
+        )
+    };
+}
 
 impl Ledger {
     /// What tells the database's present life from every other one. A server that died may have lost its last relaxed
@@ -44,24 +54,30 @@ impl Ledger {
         transaction.commit().await
     }
 
-    /// Deletes a batch of jobs in `state` that finished before `before_ms`; says how many. Zero means that none are
-    /// left.
+    /// Deletes a batch of jobs in `state` that finished before `before_ms`, with what was sent with them and their
+    /// attempts; says how many. Fewer than [`JOBS_PER_SWEEP`] mean that none are left.
     pub(crate) async fn prune(&self, state: State, before_ms: UnixMs) -> Result<u64, sqlx::Error> {
-        const DOOMED: &str = "SELECT id FROM jobs WHERE id < $4 AND state = $1 AND finished_at_ms < $2 \
-             ORDER BY id LIMIT $3";
+        // Whom an operator retries at this moment is owed from then on.
+        const SKIPPING: &str = doomed!(" FOR UPDATE SKIP LOCKED");
         const STATEMENTS: [&str; 3] = [
             "DELETE FROM job_attempts WHERE job_id = $1",
             "DELETE FROM job_payloads WHERE job_id = $1",
             "DELETE FROM jobs WHERE id = $1",
         ];
+        let doomed = match self.database.dialect() {
+            Dialect::Sqlite => {
+                self.warm_up(state, before_ms).await?;
+                doomed!("")
+            }
+            Dialect::Postgres => SKIPPING,
+        };
         let now_ms = self.clock.now_ms();
         let mut transaction = self.database.begin(Urgency::General, Durability::Relaxed, now_ms).await?;
         let doomed: Vec<(uuid::Uuid,)> = on_connection!(transaction, |connection| {
-            sqlx::query_as(DOOMED)
+            sqlx::query_as(doomed)
                 .bind(state.name())
                 .bind(before_ms)
-                .bind(ROWS_PER_SWEEP)
-                // Nothing finishes before it is created, so only ids born before then need looking at.
+                .bind(JOBS_PER_SWEEP as i64)
                 .bind(JobId::earliest_at(before_ms).0)
                 .fetch_all(connection)
                 .await
@@ -75,6 +91,25 @@ impl Ledger {
         }
         transaction.commit().await?;
         Ok(doomed.len() as u64)
+    }
+
+    /// Reads what is about to be deleted, as nobody has for weeks: SQLite has one writer, and while that waits for the
+    /// disk, so does whoever presses the button.
+    async fn warm_up(&self, state: State, before_ms: UnixMs) -> Result<(), sqlx::Error> {
+        // The last byte, because SQLite goes through all pages of a payload to find it, and to free them.
+        const READ: &str =
+            concat!("SELECT max(substr(sealed, -1)) FROM job_payloads WHERE job_id IN (", doomed!(""), ")");
+        let mut reader = self.database.reader(Urgency::General).await?;
+        let _: (Option<Vec<u8>>,) = on_connection!(reader, |connection| {
+            sqlx::query_as(READ)
+                .bind(state.name())
+                .bind(before_ms)
+                .bind(JOBS_PER_SWEEP as i64)
+                .bind(JobId::earliest_at(before_ms).0)
+                .fetch_one(connection)
+                .await
+        })?;
+        Ok(())
     }
 }
 

@@ -1,7 +1,10 @@
 //! The head of the chain: where it begins and ends. It carries a code, so that nobody can cut the tail off and say
 //! that it always ended there.
 
-use keepwell_workers::{database::Transaction, on_connection};
+use keepwell_workers::{
+    database::{Database, SqliteCopy, Transaction, turn::Urgency},
+    on_connection,
+};
 
 use super::{
     super::connected::Connected,
@@ -21,6 +24,19 @@ pub(super) struct Head {
     pub(super) hash: Vec<u8>,
     pub(super) audit_key: i64,
     pub(super) code: Vec<u8>,
+}
+
+impl ChainEnd {
+    /// The end of the chain in `database`.
+    pub async fn of(database: &Database) -> Result<Self, sqlx::Error> {
+        let mut reader = database.reader(Urgency::General).await?;
+        Ok(Head::read(&mut reader).await?.end())
+    }
+
+    /// The end of the chain in `copy`. An error if there is no trail in it.
+    pub async fn of_copy(copy: &mut SqliteCopy) -> Result<Self, sqlx::Error> {
+        Ok(Head::read(copy).await?.end())
+    }
 }
 
 const COLUMNS: &str = "first_block, last_block, last_position, hash, audit_key, code";

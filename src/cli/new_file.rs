@@ -1,0 +1,125 @@
+//! A file that is under another name until it is whole, and on disk when it has its own. Only its owner reads it.
+
+use std::{
+    ffi::OsString,
+    fs::{self, File, OpenOptions, Permissions},
+    io,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with},
+    io::Errno,
+};
+
+/// A file on its way. Dropped before it has its name, it is gone.
+#[derive(Debug)]
+pub(super) struct NewFile {
+    file: File,
+    target: PathBuf,
+    beside: PathBuf,
+}
+
+impl NewFile {
+    /// An empty file that is to become `target`. What an earlier attempt left behind is overwritten.
+    pub(super) fn to_become(target: &Path) -> io::Result<Self> {
+        let mut beside = target.as_os_str().to_owned();
+        beside.push(".partial");
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&beside)?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        file.set_len(0)?;
+        file.set_permissions(Permissions::from_mode(0o600))?;
+        Ok(Self { file, target: target.to_owned(), beside: beside.into() })
+    }
+
+    /// Where it is for now.
+    pub(super) fn path(&self) -> &Path {
+        &self.beside
+    }
+
+    /// The file itself.
+    pub(super) fn file(&mut self) -> &mut File {
+        &mut self.file
+    }
+
+    /// Gives it its name once all of it is on disk; an error of the kind `AlreadyExists` if somebody else has that
+    /// name.
+    pub(super) fn place(self) -> io::Result<()> {
+        self.file.sync_all()?;
+        match renameat_with(CWD, &self.beside, CWD, &self.target, RenameFlags::NOREPLACE) {
+            // A file system that knows no such renaming; who writes backups there at the same time is one person.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) if !self.target.exists() => {
+                fs::rename(&self.beside, &self.target)?;
+            }
+            renamed => renamed?,
+        }
+        sync_folder(&self.target)
+    }
+
+    /// The same, in the place of whatever has the name.
+    pub(super) fn replace(self) -> io::Result<()> {
+        self.file.sync_all()?;
+        fs::rename(&self.beside, &self.target)?;
+        sync_folder(&self.target)
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        // Gone already if it has its name. SQLite's companions are there only after a crash in the middle.
+        for companion in ["", "-wal", "-shm", "-journal"] {
+            let _ = fs::remove_file(with_suffix(&self.beside, companion));
+        }
+    }
+}
+
+/// `path` with `suffix` behind its name.
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name: OsString = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Has the names in the folder of `path` on disk.
+pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<OsString> {
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect()
+    }
+
+    #[test]
+    fn a_file_has_its_name_when_it_is_whole_and_takes_nobody_elses() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("copy");
+        fs::write(with_suffix(&target, ".partial"), "left by somebody who was killed").unwrap();
+        let mut first = NewFile::to_become(&target).unwrap();
+        assert_eq!(
+            NewFile::to_become(&target).unwrap_err().kind(),
+            io::ErrorKind::WouldBlock,
+            "somebody is writing it"
+        );
+        first.file().write_all(b"whole").unwrap();
+        assert!(!target.exists());
+        first.place().unwrap();
+        assert_eq!(fs::read_to_string(&target).unwrap(), "whole");
+        assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o600);
+
+        let second = NewFile::to_become(&target).unwrap();
+        assert_eq!(second.place().unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read_to_string(&target).unwrap(), "whole");
+        drop(NewFile::to_become(&target).unwrap());
+        assert_eq!(names(folder.path()), ["copy"]);
+        NewFile::to_become(&target).unwrap().replace().unwrap();
+        assert_eq!(fs::read_to_string(&target).unwrap(), "");
+    }
+}

@@ -1,0 +1,95 @@
+//! Deleting what retention lets go: a little at a time, so that neither the caretaker's other duties nor anybody who
+//! writes waits for it, and for as long as there is more, so that no flood outgrows it.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::{
+    ledger::{JOBS_PER_SWEEP, Ledger},
+    state::State,
+};
+
+/// The first look for something to delete, after the start: a process that is started again often comes to it too, and
+/// one that has just been started has other things to do. In milliseconds.
+const FIRST_LOOK_MS: u64 = 60_000;
+
+/// After this long the caretaker sees to its other duties first.
+const AT_ONCE: Duration = Duration::from_millis(200);
+
+/// For how long finished jobs are kept, in milliseconds. What was sent with a job and what became of its runs goes with
+/// it; what is owed is kept until it is done.
+#[derive(Debug, Clone, Copy)]
+pub struct Retention {
+    /// Jobs that were done or cancelled. Stripe can send an event again for 30 days, so by default a little longer.
+    pub done_ms: i64,
+    /// Jobs that were given up on.
+    pub dead_ms: i64,
+    /// Between two looks for something to delete; ten minutes by default.
+    pub look_every_ms: u64,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+        Self { done_ms: 35 * DAY_MS, dead_ms: 90 * DAY_MS, look_every_ms: 600_000 }
+    }
+}
+
+/// When there is something to do again.
+#[derive(Debug)]
+pub(crate) struct Pruning {
+    retention: Retention,
+    next: Instant,
+}
+
+impl Pruning {
+    /// What `retention` asks for, from a while after now on.
+    pub(crate) fn by(retention: Retention) -> Self {
+        let first = Duration::from_millis(retention.look_every_ms.min(FIRST_LOOK_MS));
+        Self { retention, next: Instant::now() + first }
+    }
+
+    /// Deletes some of what is old enough, if it is time. Then it rests as long as that took if there is more, so that
+    /// half of the time belongs to everybody else.
+    pub(crate) async fn round(&mut self, ledger: &Ledger) {
+        let started = Instant::now();
+        if started < self.next {
+            return;
+        }
+        let look_every = Duration::from_millis(self.retention.look_every_ms);
+        let rest = match self.some(ledger, started + AT_ONCE).await {
+            Ok(true) => started.elapsed(),
+            Ok(false) => look_every,
+            Err(error) => {
+                tracing::warn!(error = %error, "retention could not delete");
+                look_every
+            }
+        };
+        self.next = Instant::now() + rest;
+    }
+
+    /// Deletes until there is no more, or until `until`; says whether there may be more.
+    async fn some(&self, ledger: &Ledger, until: Instant) -> Result<bool, sqlx::Error> {
+        let now_ms = ledger.clock.now_ms();
+        for (state, keep_ms) in [
+            (State::Done, self.retention.done_ms),
+            (State::Cancelled, self.retention.done_ms),
+            (State::Dead, self.retention.dead_ms),
+        ] {
+            loop {
+                if Instant::now() >= until {
+                    return Ok(true);
+                }
+                let deleted = ledger.prune(state, now_ms - keep_ms).await?;
+                if deleted > 0 {
+                    tracing::debug!(deleted, state = %state, "retention");
+                }
+                if deleted < JOBS_PER_SWEEP {
+                    break;
+                }
+            }
+        }
+        Ok(false)
+    }
+}
