@@ -196,7 +196,10 @@ pub fn remaining_days(ends_ms: UnixMs, now_ms: UnixMs, zone: Option<Tz>) -> i64 
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::facts::{Facts, PaymentFailure},
+        *,
+    };
 
     #[test]
     fn durations_are_those_of_the_crisis_safety_protocols() {
@@ -209,6 +212,27 @@ mod tests {
             assert_eq!(crisis.map(|severity| days(reason, Some(severity))), [30, 21, 14]);
             assert_eq!(GraceReason::from_name(reason.name()), Some(reason));
         }
+    }
+
+    #[test]
+    fn which_subscription_was_in_trouble_does_not_depend_on_the_order_of_news() {
+        let learned = |order: [Option<&str>; 2]| {
+            let mut facts = Facts::about("cus_1");
+            for (subscription, number) in order.into_iter().zip(1..) {
+                let failure = PaymentFailure {
+                    invoice: "in_1".to_owned(),
+                    subscription: subscription.map(str::to_owned),
+                    attempt_count: 1,
+                    event_created_s: 10,
+                    event_id: format!("evt_{number}"),
+                };
+                facts.payment_failed(failure, 10_000);
+            }
+            facts.graces.into_values().map(|grace| grace.subscription).collect::<Vec<_>>()
+        };
+        let known = vec![Some("sub_1".to_owned())];
+        assert_eq!(learned([Some("sub_1"), None]), known);
+        assert_eq!(learned([None, Some("sub_1")]), known);
     }
 
     #[test]

@@ -22,9 +22,14 @@ use crate::care::{
 };
 use crate::reporting::ReportKind;
 
-/// Reports that are kept, at most; of more, the oldest are let go. Made every hour they reach back six weeks; what has
-/// to be filed for longer is a file.
+/// Reports of one kind and [length](LENGTHS_MS) that are kept, at most; of more, the oldest are let go. Made every hour
+/// they reach back six weeks, every day nearly three years, every month for good; what has to be filed for longer is a
+/// file.
 pub const REPORTS_MAX: i64 = 1_000;
+
+/// What tells hours, days and everything longer apart, in milliseconds, so that none of them pushes another out: hours
+/// are shorter than the first, days (of 23 to 25 hours) than the second.
+const LENGTHS_MS: [i64; 2] = [12 * 60 * 60 * 1_000, 36 * 60 * 60 * 1_000];
 
 /// What a report says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -102,10 +107,13 @@ pub async fn keep_report_in(
 ) -> Result<KeptReport, sqlx::Error> {
     const KEEP: &str = "INSERT INTO compliance_reports (id, kind, from_ms, to_ms, made_ms, key_id, sealed) \
          VALUES ($1, $2, $3, $4, $5, $6, $7)";
-    const LET_GO: &str = "DELETE FROM compliance_reports WHERE id NOT IN \
-         (SELECT id FROM compliance_reports ORDER BY id DESC LIMIT $1)";
+    const LET_GO: &str = "DELETE FROM compliance_reports \
+         WHERE kind = $1 AND to_ms - from_ms >= $2 AND to_ms - from_ms < $3 AND id NOT IN \
+         (SELECT id FROM compliance_reports WHERE kind = $1 AND to_ms - from_ms >= $2 AND to_ms - from_ms < $3 \
+          ORDER BY id DESC LIMIT $4)";
     let NewReport { id, period: Period { from_ms, to_ms }, content, actor } = report;
     let (id, kind, now_ms) = (id.to_string(), content.kind(), transaction.now_ms());
+    let (longer_ms, shorter_ms) = lengths_like(to_ms - from_ms);
     let text = serde_json::to_vec(content).map_err(|error| sqlx::Error::Encode(error.into()))?;
     let sealed = keys.seal(&context(&id), &text).map_err(encode)?;
     on_connection!(transaction, |connection| {
@@ -122,7 +130,14 @@ pub async fn keep_report_in(
             .map(|_| ())
     })?;
     on_connection!(transaction, |connection| {
-        sqlx::query(LET_GO).bind(REPORTS_MAX).execute(connection).await.map(|_| ())
+        sqlx::query(LET_GO)
+            .bind(kind)
+            .bind(longer_ms)
+            .bind(shorter_ms)
+            .bind(REPORTS_MAX)
+            .execute(connection)
+            .await
+            .map(|_| ())
     })?;
     let after = serde_json::json!({ "kind": kind, "from": UtcTime(from_ms), "to": UtcTime(to_ms) });
     let entry = AuditEntry {
@@ -136,6 +151,13 @@ pub async fn keep_report_in(
     };
     append(transaction, &entry).await?;
     Ok(KeptReport { id, kind: kind.to_owned(), from_ms, to_ms, made_ms: now_ms })
+}
+
+/// The lengths that count as the same as `length_ms`: from the first to before the second.
+fn lengths_like(length_ms: i64) -> (i64, i64) {
+    let longer_ms = LENGTHS_MS.into_iter().rfind(|edge_ms| *edge_ms <= length_ms);
+    let shorter_ms = LENGTHS_MS.into_iter().find(|edge_ms| *edge_ms > length_ms);
+    (longer_ms.unwrap_or(0), shorter_ms.unwrap_or(i64::MAX))
 }
 
 /// At most `limit` reports older than `before` (or the newest ones), the newest first, and how many there are in all.
