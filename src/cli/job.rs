@@ -12,7 +12,7 @@ use super::{
     failure::Failure,
     filters::{Filters, encoded, query as query_of},
     say,
-    table::{Align, Table, one_line},
+    table::{Align, Table, one_line, text},
 };
 
 /// Jobs.
@@ -209,10 +209,6 @@ fn render_job(job: &Value) -> String {
         ]);
     }
     format!("{lines}\n{}", table.text())
-}
-
-fn text(value: &Value, name: &str) -> String {
-    value[name].as_str().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

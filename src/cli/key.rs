@@ -11,7 +11,7 @@ use super::{
     daemon::Operators,
     failure::Failure,
     say,
-    table::{Align, Table},
+    table::{Align, Table, text},
 };
 
 /// Between two looks at a rotation.
@@ -68,10 +68,6 @@ fn progress(rotation: &Value) -> String {
         None => format!("everything is sealed with key {}", text(rotation, "key")),
     };
     format!("{what}: {} rows looked at, {} sealed again", rotation["looked_at"], rotation["resealed"])
-}
-
-fn text(value: &Value, name: &str) -> String {
-    value[name].as_str().unwrap_or_default().to_owned()
 }
 
 fn render(answer: &Value) -> String {

@@ -20,7 +20,7 @@ use super::{
     failure::Failure,
     filters::{encoded, query},
     say,
-    table::{Align, Table},
+    table::{Align, Table, text},
     write_stdout,
 };
 use crate::serve::key_ring;
@@ -215,10 +215,6 @@ fn keys(context: &Context) -> Result<(), Failure> {
         table.text()
     });
     Ok(())
-}
-
-fn text(value: &Value, name: &str) -> String {
-    value[name].as_str().unwrap_or_default().to_owned()
 }
 
 fn render_list(page: &Value) -> String {

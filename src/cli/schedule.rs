@@ -11,7 +11,7 @@ use super::{
     daemon::Operators,
     failure::Failure,
     say,
-    table::{Align, Table, one_line, span},
+    table::{Align, Table, one_line, span, text},
 };
 
 /// The schedules.
@@ -155,10 +155,6 @@ async fn run_now(context: &Context, operators: &Operators, args: &RunArgs) -> Re
 
 fn ticks(count: u64) -> String {
     if count == 1 { "1 tick".to_owned() } else { format!("{count} ticks") }
-}
-
-fn text(value: &Value, name: &str) -> String {
-    value[name].as_str().unwrap_or_default().to_owned()
 }
 
 fn render(answer: &Value) -> String {

@@ -1,5 +1,7 @@
 //! Tables for people: columns aligned by blanks, readable without colour, cut by nobody.
 
+use serde_json::Value;
+
 /// A table under construction.
 #[derive(Debug)]
 pub(super) struct Table {
@@ -62,6 +64,11 @@ impl Table {
         }
         text
     }
+}
+
+/// The text of `value` that is called `name`; empty if there is none.
+pub(super) fn text(value: &Value, name: &str) -> String {
+    value[name].as_str().unwrap_or_default().to_owned()
 }
 
 /// What comes from elsewhere may break neither the table nor the terminal.

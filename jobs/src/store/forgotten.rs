@@ -3,7 +3,7 @@
 
 use keepwell_workers::{
     clock::UnixMs,
-    database::{Database, Dialect, Durability, turn::Urgency},
+    database::{Database, Durability, turn::Urgency},
     on_connection,
 };
 
@@ -21,27 +21,22 @@ pub async fn forget(
     now_ms: UnixMs,
 ) -> Result<bool, sqlx::Error> {
     // Whoever holds a row is about to change it; nobody waits for anybody else here.
-    const SQLITE: [&str; 2] = [
-        "DELETE FROM contact_notices WHERE (customer, cause, contact) IN (SELECT customer, cause, contact \
-         FROM contact_notices WHERE at_ms < $1 ORDER BY at_ms LIMIT $2)",
-        "DELETE FROM crisis_violations WHERE id IN (SELECT id FROM crisis_violations WHERE at_ms < $1 \
-         ORDER BY at_ms LIMIT $2)",
+    let skipping = database.dialect().skipping_locked();
+    let statements = [
+        format!(
+            "DELETE FROM contact_notices WHERE (customer, cause, contact) IN (SELECT customer, cause, contact \
+             FROM contact_notices WHERE at_ms < $1 ORDER BY at_ms LIMIT $2{skipping})"
+        ),
+        format!(
+            "DELETE FROM crisis_violations WHERE id IN (SELECT id FROM crisis_violations WHERE at_ms < $1 \
+             ORDER BY at_ms LIMIT $2{skipping})"
+        ),
     ];
-    const POSTGRES: [&str; 2] = [
-        "DELETE FROM contact_notices WHERE (customer, cause, contact) IN (SELECT customer, cause, contact \
-         FROM contact_notices WHERE at_ms < $1 ORDER BY at_ms LIMIT $2 FOR UPDATE SKIP LOCKED)",
-        "DELETE FROM crisis_violations WHERE id IN (SELECT id FROM crisis_violations WHERE at_ms < $1 \
-         ORDER BY at_ms LIMIT $2 FOR UPDATE SKIP LOCKED)",
-    ];
-    let statements = match database.dialect() {
-        Dialect::Sqlite => SQLITE,
-        Dialect::Postgres => POSTGRES,
-    };
     let mut more = false;
     for (sql, before_ms) in statements.into_iter().zip([now_ms - REMEMBERED_MS, late_before_ms]) {
         let mut transaction = database.begin(Urgency::General, Durability::Relaxed, now_ms).await?;
         let forgotten = on_connection!(transaction, |connection| {
-            sqlx::query(sql)
+            sqlx::query(sqlx::AssertSqlSafe(sql))
                 .bind(before_ms)
                 .bind(ROWS_PER_SWEEP as i64)
                 .execute(connection)

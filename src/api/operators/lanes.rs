@@ -22,15 +22,12 @@ use super::{
     bad_request, lanes_away, ledger_away,
     noted::{entry, note},
     operator_log::audit,
-    read_body,
+    plain_reason, read_body,
 };
 use crate::receiver::problem::Problem;
 
 /// How long Redis may take.
 const LANES_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// The longest reason, in characters.
-const REASON_CHARACTERS_MAX: usize = 200;
 
 /// All lanes, and what the ledger owes in all.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -90,8 +87,7 @@ pub(super) async fn pause(
 ) -> Result<Json<Value>, Problem> {
     let lane = read_lane(&name)?;
     let body: PauseBody = read_body(&body, r#"{"reason":"an upgrade","override":false}"#)?;
-    let reason: String =
-        body.reason.chars().filter(|c| !c.is_control()).take(REASON_CHARACTERS_MAX).collect();
+    let reason = plain_reason(&body.reason);
     let subject = Some(lane.to_string());
     if lane == Lane::Crisis && !body.override_crisis {
         audit!("lane.pause", "refused: the crisis lane is not paused without an override", %lane);

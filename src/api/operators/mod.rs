@@ -72,6 +72,14 @@ fn bad_request(code: &'static str, detail: impl Display) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, code, detail.to_string())
 }
 
+/// The longest reason for holding something up, in characters.
+const REASON_CHARACTERS_MAX: usize = 200;
+
+/// As much of a `reason` as belongs into a log.
+fn plain_reason(reason: &str) -> String {
+    reason.chars().filter(|c| !c.is_control()).take(REASON_CHARACTERS_MAX).collect()
+}
+
 /// What stands in `body`; nothing there is the same as `{}`. `example` shows what would have been right.
 fn read_body<T: DeserializeOwned + Default>(body: &Bytes, example: &str) -> Result<T, Problem> {
     if body.is_empty() {

@@ -20,7 +20,7 @@ use super::{
     ledger_away,
     noted::entry,
     operator_log::audit,
-    read_body,
+    plain_reason, read_body,
     view::Page,
 };
 use crate::{
@@ -39,9 +39,6 @@ const BACKFILL_STEP: usize = 200;
 
 /// Ticks that a range may have; more than that is rather a mistake than a wish.
 const BACKFILL_MAX: u64 = 10_000;
-
-/// The longest reason, in characters.
-const REASON_CHARACTERS_MAX: usize = 200;
 
 /// A schedule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -247,8 +244,7 @@ pub(super) async fn pause(
 ) -> Result<Json<Value>, Problem> {
     let schedule = named(&state, &name)?;
     let body: PauseBody = read_body(&body, r#"{"reason":"an upgrade"}"#)?;
-    let reason: String =
-        body.reason.chars().filter(|c| !c.is_control()).take(REASON_CHARACTERS_MAX).collect();
+    let reason = plain_reason(&body.reason);
     let (timing, now_ms) = (&schedule.rules.timing, state.clock.now_ms());
     let ledger = state.engine.ledger();
     // It may never have been ticked.

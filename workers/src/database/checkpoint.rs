@@ -59,12 +59,10 @@ impl Database {
         }
         // What was written meanwhile, so that next to nothing is left for the moment in which everybody waits.
         let folded = fold(checkpointer, Mode::Passive).await?;
-        // Somebody reads what was there a while ago, a backup perhaps. All writers would wait, and in vain.
-        if folded.copied == before.copied && folded.copied < folded.pages {
-            return Ok(());
-        }
-        // Once all is copied the next writer begins the log anew by itself, and until then it tells of its old length.
-        if folded.copied < folded.pages {
+        // Where nothing more can be copied, somebody reads what was there a while ago, a backup perhaps: all writers
+        // would wait, and in vain. Once all is copied the next writer begins the log anew by itself, and until then it
+        // tells of its old length.
+        if folded.copied < folded.pages && folded.copied != before.copied {
             let _turn = self.turns.take(Urgency::General).await;
             fold(checkpointer, Mode::Restart).await?;
         }

@@ -18,6 +18,17 @@ pub enum Dialect {
     Postgres,
 }
 
+impl Dialect {
+    /// What goes behind a `SELECT` so that rows which others are about to change are left alone. SQLite has one writer,
+    /// and nobody else.
+    pub const fn skipping_locked(self) -> &'static str {
+        match self {
+            Dialect::Sqlite => "",
+            Dialect::Postgres => " FOR UPDATE SKIP LOCKED",
+        }
+    }
+}
+
 /// One numbered step of a schema, in both dialects. Steps are never changed once released, only added
 /// (see `migrations/README.md`).
 #[derive(Debug, Clone, Copy)]

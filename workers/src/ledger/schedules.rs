@@ -86,19 +86,23 @@ pub enum FireError {
     Ledger(#[from] sqlx::Error),
 }
 
-type Row = (
-    String,
-    String,
-    i64,
-    Option<i64>,
-    Option<i64>,
-    Option<i64>,
-    Option<Uuid>,
-    i64,
-    i64,
-    Option<i64>,
-    Option<String>,
-);
+const COLUMNS: &str = "name, timing, through_ms, next_tick_ms, last_tick_ms, fired_at_ms, last_job, fired, skipped, \
+     paused_at_ms, pause_reason";
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    name: String,
+    timing: String,
+    through_ms: i64,
+    next_tick_ms: Option<i64>,
+    last_tick_ms: Option<i64>,
+    fired_at_ms: Option<i64>,
+    last_job: Option<Uuid>,
+    fired: i64,
+    skipped: i64,
+    paused_at_ms: Option<i64>,
+    pause_reason: Option<String>,
+}
 
 impl Ledger {
     /// How all schedules stand that were ever ticked, by name.
@@ -108,10 +112,10 @@ impl Ledger {
 
     /// The same, read with `reader`.
     pub async fn schedule_rows(reader: &mut Reader) -> Result<Vec<ScheduleRow>, sqlx::Error> {
-        const SQL: &str = "SELECT name, timing, through_ms, next_tick_ms, last_tick_ms, fired_at_ms, last_job, fired, \
-             skipped, paused_at_ms, pause_reason FROM schedules ORDER BY name";
-        let rows: Vec<Row> =
-            on_connection!(reader, |connection| sqlx::query_as(SQL).fetch_all(connection).await)?;
+        let sql = format!("SELECT {COLUMNS} FROM schedules ORDER BY name");
+        let rows: Vec<Row> = on_connection!(reader, |connection| {
+            sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_all(connection).await
+        })?;
         Ok(rows.into_iter().map(schedule_row).collect())
     }
 
@@ -256,10 +260,9 @@ impl Ledger {
 }
 
 async fn stands(transaction: &mut Transaction, name: &str) -> Result<Option<ScheduleRow>, sqlx::Error> {
-    const SQL: &str = "SELECT name, timing, through_ms, next_tick_ms, last_tick_ms, fired_at_ms, last_job, fired, \
-         skipped, paused_at_ms, pause_reason FROM schedules WHERE name = $1";
+    let sql = format!("SELECT {COLUMNS} FROM schedules WHERE name = $1");
     let row: Option<Row> = on_connection!(transaction, |connection| {
-        sqlx::query_as(SQL).bind(name).fetch_optional(connection).await
+        sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(name).fetch_optional(connection).await
     })?;
     Ok(row.map(schedule_row))
 }
@@ -302,30 +305,19 @@ async fn conclude(mut transaction: Transaction, changed: u64, note: &dyn Note) -
 }
 
 fn schedule_row(row: Row) -> ScheduleRow {
-    let (
-        name,
-        timing,
-        through_ms,
-        next_tick_ms,
-        last_tick_ms,
-        fired_at_ms,
-        last_job,
-        fired,
-        skipped,
-        since,
-        reason,
-    ) = row;
     ScheduleRow {
-        name,
-        timing,
-        through_ms,
-        next_tick_ms,
-        last_tick_ms,
-        fired_at_ms,
-        last_job: last_job.map(JobId),
+        name: row.name,
+        timing: row.timing,
+        through_ms: row.through_ms,
+        next_tick_ms: row.next_tick_ms,
+        last_tick_ms: row.last_tick_ms,
+        fired_at_ms: row.fired_at_ms,
+        last_job: row.last_job.map(JobId),
         // The columns' CHECKs allow nothing less.
-        fired: u64::try_from(fired).unwrap_or(0),
-        skipped: u64::try_from(skipped).unwrap_or(0),
-        paused: since.map(|since_ms| SchedulePause { since_ms, reason: reason.unwrap_or_default() }),
+        fired: u64::try_from(row.fired).unwrap_or(0),
+        skipped: u64::try_from(row.skipped).unwrap_or(0),
+        paused: row
+            .paused_at_ms
+            .map(|since_ms| SchedulePause { since_ms, reason: row.pause_reason.unwrap_or_default() }),
     }
 }

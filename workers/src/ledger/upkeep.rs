@@ -13,14 +13,8 @@ use crate::{
 pub(crate) const JOBS_PER_SWEEP: u64 = 100;
 
 /// What is old enough. Nothing finishes before it is created, so only ids born before then need looking at.
-macro_rules! doomed {
-    ($behind:literal) => {
-        concat!(
-            "SELECT id FROM jobs WHERE id < $4 AND state = $1 AND finished_at_ms < $2 ORDER BY id LIMIT $3",
-            $behind
-        )
-    };
-}
+const DOOMED: &str =
+    "SELECT id FROM jobs WHERE id < $4 AND state = $1 AND finished_at_ms < $2 ORDER BY id LIMIT $3";
 
 impl Ledger {
     /// What tells the database's present life from every other one. A server that died may have lost its last relaxed
@@ -57,24 +51,21 @@ impl Ledger {
     /// Deletes a batch of jobs in `state` that finished before `before_ms`, with what was sent with them and their
     /// attempts; says how many. Fewer than [`JOBS_PER_SWEEP`] mean that none are left.
     pub(crate) async fn prune(&self, state: State, before_ms: UnixMs) -> Result<u64, sqlx::Error> {
-        // Whom an operator retries at this moment is owed from then on.
-        const SKIPPING: &str = doomed!(" FOR UPDATE SKIP LOCKED");
         const STATEMENTS: [&str; 3] = [
             "DELETE FROM job_attempts WHERE job_id = $1",
             "DELETE FROM job_payloads WHERE job_id = $1",
             "DELETE FROM jobs WHERE id = $1",
         ];
-        let doomed = match self.database.dialect() {
-            Dialect::Sqlite => {
-                self.warm_up(state, before_ms).await?;
-                doomed!("")
-            }
-            Dialect::Postgres => SKIPPING,
-        };
+        let dialect = self.database.dialect();
+        if dialect == Dialect::Sqlite {
+            self.warm_up(state, before_ms).await?;
+        }
+        // Whom an operator retries at this moment is owed from then on.
+        let doomed = format!("{DOOMED}{}", dialect.skipping_locked());
         let now_ms = self.clock.now_ms();
         let mut transaction = self.database.begin(Urgency::General, Durability::Relaxed, now_ms).await?;
         let doomed: Vec<(uuid::Uuid,)> = on_connection!(transaction, |connection| {
-            sqlx::query_as(doomed)
+            sqlx::query_as(sqlx::AssertSqlSafe(doomed))
                 .bind(state.name())
                 .bind(before_ms)
                 .bind(JOBS_PER_SWEEP as i64)
@@ -97,11 +88,10 @@ impl Ledger {
     /// disk, so does whoever presses the button.
     async fn warm_up(&self, state: State, before_ms: UnixMs) -> Result<(), sqlx::Error> {
         // The last byte, because SQLite goes through all pages of a payload to find it, and to free them.
-        const READ: &str =
-            concat!("SELECT max(substr(sealed, -1)) FROM job_payloads WHERE job_id IN (", doomed!(""), ")");
+        let read = format!("SELECT max(substr(sealed, -1)) FROM job_payloads WHERE job_id IN ({DOOMED})");
         let mut reader = self.database.reader(Urgency::General).await?;
         let _: (Option<Vec<u8>>,) = on_connection!(reader, |connection| {
-            sqlx::query_as(READ)
+            sqlx::query_as(sqlx::AssertSqlSafe(read))
                 .bind(state.name())
                 .bind(before_ms)
                 .bind(JOBS_PER_SWEEP as i64)

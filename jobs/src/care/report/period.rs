@@ -55,15 +55,18 @@ impl Period {
 
     /// Its parts in a chart: whole hours, as few as make no more than 31 parts. The last one may be shorter.
     pub fn parts(self) -> Vec<Period> {
-        let part_ms = self.part_ms();
-        let mut parts = Vec::new();
+        self.cut(self.part_ms()).collect()
+    }
+
+    /// Pieces of `length_ms`, the earliest first. The last one may be shorter.
+    pub fn cut(self, length_ms: i64) -> impl Iterator<Item = Period> {
         let mut from_ms = self.from_ms;
-        while from_ms < self.to_ms {
-            let to_ms = from_ms.saturating_add(part_ms).min(self.to_ms);
-            parts.push(Self { from_ms, to_ms });
+        std::iter::from_fn(move || {
+            let to_ms = from_ms.saturating_add(length_ms).min(self.to_ms);
+            let piece = Self { from_ms, to_ms };
             from_ms = to_ms;
-        }
-        parts
+            (piece.from_ms < piece.to_ms).then_some(piece)
+        })
     }
 
     /// Which of its [`Period::parts`] `at_ms` lies in.

@@ -35,24 +35,21 @@ pub(super) async fn read(
     until_ms: UnixMs,
 ) -> Result<(AuditFacts, HashSet<String>), sqlx::Error> {
     let (mut facts, mut actors) = (AuditFacts::default(), HashSet::new());
-    let mut from_ms = period.from_ms;
-    while from_ms < until_ms.max(period.to_ms) {
-        let mut to_ms = from_ms.saturating_add(STRETCH_MS).min(until_ms.max(period.to_ms));
-        if from_ms < period.to_ms {
-            to_ms = to_ms.min(period.to_ms);
-            for counted in stretch::count_actions(reader, from_ms, to_ms).await? {
-                let count = u64::try_from(counted.count).unwrap_or(0);
-                if counted.actor_kind == "operator" {
-                    facts.by_operators += count;
-                    facts.by_nobody += u64::try_from(counted.nameless).unwrap_or(0);
-                }
-                *facts.actions.entry(counted.action).or_default() += count;
+    for Period { from_ms, to_ms } in period.cut(STRETCH_MS) {
+        for counted in stretch::count_actions(reader, from_ms, to_ms).await? {
+            let count = u64::try_from(counted.count).unwrap_or(0);
+            if counted.actor_kind == "operator" {
+                facts.by_operators += count;
+                facts.by_nobody += u64::try_from(counted.nameless).unwrap_or(0);
             }
-            let access = &mut facts.access;
-            stretch::check_access(reader, keys, (from_ms, to_ms), CHANGES_MAX, access).await?;
+            *facts.actions.entry(counted.action).or_default() += count;
         }
+        let access = &mut facts.access;
+        stretch::check_access(reader, keys, (from_ms, to_ms), CHANGES_MAX, access).await?;
+    }
+    let answered = Period { to_ms: until_ms.max(period.to_ms), ..period };
+    for Period { from_ms, to_ms } in answered.cut(STRETCH_MS) {
         actors.extend(stretch::crisis_actors(reader, from_ms, to_ms).await?);
-        from_ms = to_ms;
     }
     Ok((facts, actors))
 }

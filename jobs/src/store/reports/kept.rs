@@ -251,9 +251,4 @@ impl SealedTable for Reports {
                 .map(|_| ())
         })
     }
-
-    async fn by_key(&self, reader: &mut Reader) -> Result<Vec<(String, i64)>, sqlx::Error> {
-        const SQL: &str = "SELECT key_id, COUNT(*) FROM compliance_reports GROUP BY key_id";
-        on_connection!(reader, |connection| sqlx::query_as(SQL).fetch_all(connection).await)
-    }
 }

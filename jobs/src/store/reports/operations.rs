@@ -8,9 +8,8 @@ use keepwell_workers::{
     ledger::{ErrorCount, FinishedJob, Ledger},
 };
 
-use super::{read::ReportSettings, responses::STRETCH_MS};
+use super::read::{ReportSettings, lane_facts, stretches};
 use crate::care::report::{
-    facts::LaneFact,
     operations::{DeadJob, ErrorFigures, LISTED_MAX, SlowJob},
     operations_facts::{KindFact, OperationsFacts, RunFact, ScheduleFact},
     period::Period,
@@ -45,15 +44,8 @@ pub async fn read_operations(
     };
     let Some(oldest_ms) = Ledger::oldest_ms(&mut reader).await? else { return Ok(facts) };
     let mut errors = BTreeMap::new();
-    for (part, of) in period.parts().into_iter().enumerate().filter(|(_, of)| of.to_ms > oldest_ms) {
-        let mut from_ms = of.from_ms;
-        while from_ms < of.to_ms {
-            let to_ms = from_ms.saturating_add(STRETCH_MS).min(of.to_ms);
-            if to_ms > oldest_ms {
-                stretch(&mut reader, (part, from_ms, to_ms), &mut facts, &mut errors).await?;
-            }
-            from_ms = to_ms;
-        }
+    for (part, of) in stretches(period, oldest_ms) {
+        stretch(&mut reader, part, of, &mut facts, &mut errors).await?;
     }
     facts.errors =
         errors.into_iter().map(|((kind, error), count)| ErrorFigures { kind, error, count }).collect();
@@ -62,14 +54,13 @@ pub async fn read_operations(
 
 async fn stretch(
     reader: &mut Reader,
-    (part, from_ms, to_ms): (usize, UnixMs, UnixMs),
+    part: usize,
+    of: Period,
     facts: &mut OperationsFacts,
     errors: &mut BTreeMap<(String, String), u64>,
 ) -> Result<(), sqlx::Error> {
-    for counted in Ledger::counts_between(reader, from_ms, to_ms).await? {
-        let (lane, state) = (counted.lane.name(), counted.state.name());
-        facts.lanes.push(LaneFact { part, lane, state, count: counted.count });
-    }
+    let Period { from_ms, to_ms } = of;
+    facts.lanes.extend(lane_facts(reader, part, of).await?);
     for of in Ledger::kinds_between(reader, from_ms, to_ms).await? {
         let state = of.state.name();
         match facts.kinds.iter_mut().find(|known| known.kind == of.kind && known.state == state) {

@@ -224,18 +224,33 @@ async fn contacts(reader: &mut Reader, period: Period) -> Result<BTreeMap<String
 async fn lanes(reader: &mut Reader, period: Period) -> Result<Vec<LaneFact>, sqlx::Error> {
     let Some(oldest_ms) = Ledger::oldest_ms(reader).await? else { return Ok(Vec::new()) };
     let mut found = Vec::new();
-    for (part, of) in period.parts().into_iter().enumerate().filter(|(_, of)| of.to_ms > oldest_ms) {
-        let mut from_ms = of.from_ms;
-        while from_ms < of.to_ms {
-            let to_ms = from_ms.saturating_add(STRETCH_MS).min(of.to_ms);
-            for counted in Ledger::counts_between(reader, from_ms, to_ms).await? {
-                let (lane, state) = (counted.lane.name(), counted.state.name());
-                found.push(LaneFact { part, lane, state, count: counted.count });
-            }
-            from_ms = to_ms;
-        }
+    for (part, stretch) in stretches(period, oldest_ms) {
+        found.extend(lane_facts(reader, part, stretch).await?);
     }
     Ok(found)
+}
+
+/// The stretches of `period` that may have something of `oldest_ms` or later, each with the part of the period that it
+/// lies in.
+pub(super) fn stretches(period: Period, oldest_ms: UnixMs) -> impl Iterator<Item = (usize, Period)> {
+    let parts = period.parts().into_iter().enumerate();
+    let stretches = parts.flat_map(|(part, of)| of.cut(STRETCH_MS).map(move |stretch| (part, stretch)));
+    stretches.filter(move |(_, stretch)| stretch.to_ms > oldest_ms)
+}
+
+/// How much each lane was given in `stretch`, which lies in `part`.
+pub(super) async fn lane_facts(
+    reader: &mut Reader,
+    part: usize,
+    stretch: Period,
+) -> Result<impl Iterator<Item = LaneFact>, sqlx::Error> {
+    let counts = Ledger::counts_between(reader, stretch.from_ms, stretch.to_ms).await?;
+    Ok(counts.into_iter().map(move |counted| LaneFact {
+        part,
+        lane: counted.lane.name(),
+        state: counted.state.name(),
+        count: counted.count,
+    }))
 }
 
 async fn sealing(database: &Database, keys: &KeyRing) -> Result<SealingFacts, sqlx::Error> {

@@ -96,9 +96,8 @@ pub async fn catch_up(
     let mut reader = database.reader(Urgency::General).await?;
     let Some(oldest_ms) = Ledger::oldest_ms(&mut reader).await? else { return Ok(Vec::new()) };
     let mut owed = Vec::new();
-    let mut from_ms = period.from_ms.max(oldest_ms);
-    while from_ms < period.to_ms {
-        let to_ms = from_ms.saturating_add(STRETCH_MS).min(period.to_ms);
+    let known = Period { from_ms: period.from_ms.max(oldest_ms), ..period };
+    for Period { from_ms, to_ms } in known.cut(STRETCH_MS) {
         let mut after = JobId::earliest_at(from_ms);
         loop {
             let page = Ledger::past_of_lane(&mut reader, Lane::Crisis, after, to_ms, JOBS_PER_PAGE).await?;
@@ -115,7 +114,6 @@ pub async fn catch_up(
             let Some(last) = page.last().filter(|_| page.len() == JOBS_PER_PAGE as usize) else { break };
             after = last.id;
         }
-        from_ms = to_ms;
     }
     Ok(owed)
 }
