@@ -1,6 +1,6 @@
 //! Every minute: which grace periods have ended, and which end soon?
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use keepwell_jobs::grace_watch::GraceWatch;
 use keepwell_workers::{
@@ -8,11 +8,12 @@ use keepwell_workers::{
     database::{Database, turn::Urgency},
     engine::Engine,
 };
-use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-/// How often it is looked: what ends is days long.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
+use super::rounds::Rounds;
+
+/// How often it is looked, in milliseconds: what ends is days long.
+const LOOK_EVERY_MS: i64 = 60_000;
 
 /// Has grace periods that end seen to, until `stop`.
 pub(super) async fn watch_graces(
@@ -21,13 +22,9 @@ pub(super) async fn watch_graces(
     clock: SharedClock,
     stop: CancellationToken,
 ) {
-    let (mut watch, mut ticks) = (GraceWatch::default(), interval(LOOK_EVERY));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = ticks.tick() => {}
-        }
+    let mut watch = GraceWatch::default();
+    let mut rounds = Rounds::now_and_every(LOOK_EVERY_MS, Arc::clone(&clock));
+    while rounds.next(&stop).await {
         // Whoever is interrupted here looks again with the next minute, or in the next life.
         let looked = tokio::select! {
             () = stop.cancelled() => return,

@@ -25,6 +25,7 @@ mod emergency;
 mod events;
 mod floor;
 mod lanes;
+mod monitors;
 mod operators;
 mod order;
 mod overload;
