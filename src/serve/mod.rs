@@ -43,6 +43,7 @@ use state_dir::StateDir;
 pub use build::migrations;
 pub(crate) use build::{database_url, drop_paths, key_ring};
 pub use error::ServeError;
+pub(crate) use grace_watch::watch_graces;
 pub(crate) use reporting::{courier, report_settings};
 pub use schedules::SchedulesError;
 pub(crate) use schedules::schedules;

@@ -24,6 +24,7 @@ mod duplicates;
 mod emergency;
 mod events;
 mod floor;
+mod graces;
 mod lanes;
 mod monitors;
 mod operators;

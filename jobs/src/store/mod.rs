@@ -41,6 +41,7 @@ pub use switches::{SwitchMemory, switch, switches};
 pub use violations::{Violation, keep_violation};
 
 pub(crate) use rehearsal::rehearsed;
+pub(crate) use switches::switches_in;
 
 /// Everybody whose events go through the crisis lane at `now_ms`, and until when. Somebody who was marked before
 /// marks had an end stays marked until something is learned about them.

@@ -61,6 +61,7 @@ impl FactsMemory {
     }
 
     fn remember(&self, touched_ms: UnixMs, facts: Facts) {
+        let facts = Facts { waived_until_ms: None, ..facts };
         self.0.insert(facts.customer.clone(), Arc::new((touched_ms, facts)));
     }
 }
@@ -132,7 +133,8 @@ pub async fn taught(
         Some(remembered) => remembered,
         None => read(transaction, customer, &row).await?,
     };
-    let before = Facts { definitions: care.definitions, ..before };
+    let waived_until_ms = care.switches.last().waives_payment(now_ms).map(|switch| switch.until_ms);
+    let before = Facts { definitions: care.definitions, waived_until_ms, ..before };
     let mut after = before.clone();
     teach(&mut after);
     after.close_ended_graces(now_ms);
