@@ -67,7 +67,7 @@ pub(super) async fn run(graces: usize, due: usize, options: &RigOptions) -> Resu
     let care = Care::new(Tiers::from_toml(TIERS_TOML)?, Marks::new(Arc::new(SystemClock)), keys());
     fill(&database, &care, graces, due).await?;
 
-    let (ended, mut crises) = mpsc::unbounded_channel();
+    let (ended, mut answered) = mpsc::unbounded_channel();
     let done = Arc::new(Done { graces: AtomicUsize::new(0), crises: ended });
     let parts = parts(database.clone(), rig.redis_url().to_owned(), handlers(&care), done.clone());
     let options = EngineOptions {
@@ -76,14 +76,14 @@ pub(super) async fn run(graces: usize, due: usize, options: &RigOptions) -> Resu
         ..EngineOptions::default()
     };
     let engine = Engine::start(parts, &options)?;
-    let mut crisis = Crises { engine: engine.clone(), care, sent: 0 };
-    let alone = crisis.send(&mut crises, |sent| sent < CRISES_ALONE).await?;
+    let mut sender = Crises { engine: engine.clone(), care, sent: 0 };
+    let alone = sender.send(&mut answered, |sent| sent < CRISES_ALONE).await?;
 
     let (stopwatch, stop) = (rig.stopwatch(), CancellationToken::new());
     let watch = watch_graces(engine.clone(), database.clone(), Arc::new(SystemClock), stop.clone());
     let mut seconds = None;
     let measured = async {
-        let times = crisis.send(&mut crises, |_| {
+        let times = sender.send(&mut answered, |_| {
             if done.graces.load(Relaxed) >= due {
                 seconds.get_or_insert_with(|| stopwatch.seconds());
             }
