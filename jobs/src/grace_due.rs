@@ -51,8 +51,8 @@ impl Handler for GraceDue {
         {
             return Ok(Outcome::Snooze { after: Duration::from_millis(early_ms) });
         }
-        // While operators do not look at payments, nothing ends. Who runs this may never have been asked what anybody may
-        // use, and so know of no switch.
+        // While operators do not look at payments, nothing ends. Who runs this may never have been asked what anybody
+        // may use, and so know of no switch.
         switches_in(transaction, &self.0.switches).await?;
         let mut soon = None;
         // Whatever is learned about a person sees to the ends that have come, and tells the person.

@@ -158,8 +158,8 @@ struct Crises {
 }
 
 impl Crises {
-    /// Sends one after the other, at even distances, as long as `goes_on` with how many were sent; answers with how long
-    /// each took, in microseconds.
+    /// Sends one after the other, at even distances, as long as `goes_on` with how many were sent; answers with how
+    /// long each took, in microseconds.
     async fn send(
         &mut self,
         ended: &mut mpsc::UnboundedReceiver<(JobId, Instant)>,

@@ -212,9 +212,9 @@ impl Facts {
         self.vulnerable_until_ms(key).max(self.waived_until_ms)
     }
 
-    /// Until when the person is vulnerable: during a crisis and for as long as the grace period lasts that came with it,
-    /// and in a high-risk period. The grace period of the crisis itself covers all of the crisis and is not extended
-    /// because of it.
+    /// Until when the person is vulnerable: during a crisis and for as long as the grace period lasts that came with
+    /// it, and in a high-risk period. The grace period of the crisis itself covers all of the crisis and is not
+    /// extended because of it.
     fn vulnerable_until_ms(&self, key: &GraceKey) -> Option<UnixMs> {
         if key.reason == GraceReason::CrisisDetected {
             return None;
