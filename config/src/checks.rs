@@ -21,6 +21,9 @@ use crate::{
 /// Shorter tokens could be guessed by somebody who has a while to try.
 const TOKEN_CHARACTERS_MIN: usize = 16;
 
+/// Canaries that come faster than this would be a load of their own, in milliseconds.
+const CANARY_EVERY_MS_MIN: u64 = 100;
+
 /// What a Unix socket's path may have, one byte kept for its end (`sockaddr_un`).
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
@@ -142,6 +145,12 @@ pub(crate) fn check_together(config: &Config, merged: &Merged) -> Vec<Problem> {
             config.pool.crisis_slots, config.pool.slots
         );
         problems.push(Problem::of("pool.crisis_slots", what, "choose fewer, or raise pool.slots"));
+    }
+    if (1..CANARY_EVERY_MS_MIN).contains(&config.monitors.canary_every_ms) {
+        let what =
+            format!("a canary every {} ms would be a load of its own", config.monitors.canary_every_ms);
+        let remedy = format!("choose {CANARY_EVERY_MS_MIN} or more, or 0 for none");
+        problems.push(Problem::of("monitors.canary_every_ms", what, remedy));
     }
     if config.environment == Environment::Production {
         problems.extend(check_strength(config));

@@ -61,7 +61,8 @@ pub fn access_without_database(care: &Care, customer: &str, now_ms: UnixMs) -> A
 }
 
 fn document(care: &Care, facts: Facts, emergency: &Emergency, now_ms: UnixMs) -> AccessDocument {
-    let facts = Facts { definitions: care.definitions, ..facts };
+    let waived_until_ms = emergency.switches.waives_payment(now_ms).map(|switch| switch.until_ms);
+    let facts = Facts { definitions: care.definitions, waived_until_ms, ..facts };
     let locale = facts.home.locale();
     let document = access::access_in(&facts, &care.tiers, care.lines.of_locale(locale), emergency, now_ms);
     let message = Message::with(&document, &care.templates, locale);

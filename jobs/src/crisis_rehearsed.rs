@@ -12,18 +12,36 @@ use keepwell_workers::{
 
 use crate::{Care, care::severity::EmergencyLevel, kinds, store::rehearsed};
 
+/// Whom canaries concern: nobody. By it the ledger finds those that it need not keep.
+pub const CANARY_SUBJECT: &str = "keepwell:canary";
+
 /// The job that rehearses a crisis.
 pub fn rehearsal() -> NewJob {
     NewJob::new(kinds::CRISIS_REHEARSED, Lane::Crisis, "{}")
 }
 
+/// The same for whoever rehearses all the time.
+pub fn canary() -> NewJob {
+    NewJob::new(kinds::CRISIS_CANARY, Lane::Crisis, "{}").subject(CANARY_SUBJECT)
+}
+
 /// Rehearses a crisis.
-pub(crate) struct CrisisRehearsed(pub(crate) Care);
+pub(crate) struct CrisisRehearsed {
+    kind: &'static str,
+    care: Care,
+}
+
+impl CrisisRehearsed {
+    /// For jobs of `kind`.
+    pub(crate) fn new(kind: &'static str, care: &Care) -> Self {
+        Self { kind, care: care.clone() }
+    }
+}
 
 #[async_trait]
 impl Handler for CrisisRehearsed {
     fn kind(&self) -> &'static str {
-        kinds::CRISIS_REHEARSED
+        self.kind
     }
 
     fn policy(&self) -> Policy {
@@ -37,10 +55,11 @@ impl Handler for CrisisRehearsed {
         _: &Prepared,
         transaction: &mut Transaction,
     ) -> Result<Outcome, ApplyError> {
-        let document = rehearsed(transaction, &self.0, &format!("keepwell:rehearsal:{}", job.id)).await?;
+        let document = rehearsed(transaction, &self.care, &format!("keepwell:rehearsal:{}", job.id)).await?;
         let full = document.emergency.level == Some(EmergencyLevel::Full.name());
         let has = |feature: &String| document.features.enabled.contains(feature);
-        if full && document.crisis.active && document.grace.active && self.0.tiers.floor().iter().all(has) {
+        if full && document.crisis.active && document.grace.active && self.care.tiers.floor().iter().all(has)
+        {
             Ok(Outcome::Done)
         } else {
             Ok(Outcome::dead("a rehearsed crisis opened too little"))

@@ -11,7 +11,13 @@ use keepwell_workers::{
 };
 use serde::Deserialize;
 
-use crate::{Care, care::occasion::ending_soon, follow_ups::message, kinds, store::taught};
+use crate::{
+    Care,
+    care::occasion::ending_soon,
+    follow_ups::message,
+    kinds,
+    store::{switches_in, taught},
+};
 
 /// Sees to the end of a grace period.
 pub(crate) struct GraceDue(pub(crate) Care);
@@ -45,6 +51,9 @@ impl Handler for GraceDue {
         {
             return Ok(Outcome::Snooze { after: Duration::from_millis(early_ms) });
         }
+        // While operators do not look at payments, nothing ends. Who runs this may never have been asked what anybody
+        // may use, and so know of no switch.
+        switches_in(transaction, &self.0.switches).await?;
         let mut soon = None;
         // Whatever is learned about a person sees to the ends that have come, and tells the person.
         taught(transaction, &due.customer, &self.0, |facts| {

@@ -14,8 +14,12 @@ use crate::{
     store::{DueGrace, graces_ending},
 };
 
-/// Ends of one kind that are seen to at a time; the others come with the next look, which begins behind them.
-pub const DUE_MAX: u32 = 500;
+/// Ends of one kind that are seen to at a time; the others come with the next look, which begins behind them. About as
+/// many jobs as the ledger records in one transaction, so that a crisis waits no longer for these than for others.
+pub const DUE_MAX: u32 = 48;
+
+/// Where ends wait to be seen to.
+pub const GRACE_LANE: Lane = Lane::Therapeutic;
 
 // No grace that begins now, not even the shortest, ends within what was looked at before.
 const _: () = assert!(ENDING_SOON_MS < SYSTEM_ERROR_DAYS * DAY_MS);
@@ -23,7 +27,7 @@ const _: () = assert!(ENDING_SOON_MS < SYSTEM_ERROR_DAYS * DAY_MS);
 /// Looks for ends. Knows how far it has looked.
 #[derive(Debug, Default)]
 pub struct GraceWatch {
-    /// The last end that has come and was seen to; `None` to begin again with the earliest.
+    /// The last end that has come and was seen to since it was begun again; `None` if none was.
     ended: Option<DueGrace>,
     /// The last end that was announced.
     soon: Option<DueGrace>,
@@ -36,6 +40,14 @@ pub struct Looked {
     pub jobs: Vec<NewJob>,
     ended: Option<DueGrace>,
     soon: Option<DueGrace>,
+    full: bool,
+}
+
+impl Looked {
+    /// Whether there may be more that is due now.
+    pub fn is_full(&self) -> bool {
+        self.full
+    }
 }
 
 impl GraceWatch {
@@ -48,13 +60,19 @@ impl GraceWatch {
         let soon = graces_ending(reader, &from, now_ms.saturating_add(ENDING_SOON_MS), DUE_MAX).await?;
         let jobs =
             ended.iter().map(|grace| job(grace, false)).chain(soon.iter().map(|grace| job(grace, true)));
+        let is_full = |page: &[DueGrace]| page.len() >= DUE_MAX as usize;
         Ok(Looked {
             jobs: jobs.collect(),
-            // Behind a full page there may be more. Otherwise the next look begins again: what was seen to is closed
-            // or has another end by then, and what is found a second time is told from new ends by its key.
-            ended: if ended.len() < DUE_MAX as usize { None } else { ended.last().cloned() },
+            full: is_full(&ended) || is_full(&soon),
+            ended: ended.last().cloned().or_else(|| self.ended.clone()),
             soon: soon.last().cloned().or_else(|| self.soon.clone()),
         })
+    }
+
+    /// Begins again with the earliest end that has come: what was seen to is closed or has another end by now, and what
+    /// is found a second time is told from new ends by its key.
+    pub fn begin_again(&mut self) {
+        self.ended = None;
     }
 
     /// Notes that the jobs of `looked` were recorded.
@@ -72,6 +90,6 @@ fn job(grace: &DueGrace, soon: bool) -> NewJob {
     let DueGrace { customer, ends_ms } = grace;
     let payload = json!({ "customer": customer, "ends_ms": ends_ms, "soon": soon });
     let key = format!("grace:{}:{ends_ms}:{customer}", if soon { "soon" } else { "ended" });
-    let job = NewJob::new(kinds::GRACE_DUE, Lane::Therapeutic, payload.to_string());
+    let job = NewJob::new(kinds::GRACE_DUE, GRACE_LANE, payload.to_string());
     job.subject(customer).turn(customer).dedupe_key(key)
 }

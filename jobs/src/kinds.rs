@@ -32,6 +32,8 @@ pub const SIGNAL_RECORDED: &str = "app.signal_recorded";
 pub const CRISIS_ANSWERED_LATE: &str = "care.crisis_answered_late";
 /// A crisis of nobody, to see how fast it is answered.
 pub const CRISIS_REHEARSED: &str = "care.crisis_rehearsed";
+/// The same, sent again and again by whoever watches whether crises are answered.
+pub const CRISIS_CANARY: &str = "care.crisis_canary";
 /// A grace period ends, or is about to.
 pub const GRACE_DUE: &str = "care.grace_due";
 /// Words for a person.
@@ -46,7 +48,7 @@ pub const REPORT_DUE: &str = "report.due";
 pub const REPORT_DELIVERED: &str = "report.delivered";
 
 /// All of them: [`handlers`](crate::handlers) has one for each.
-pub const ALL: [&str; 22] = [
+pub const ALL: [&str; 23] = [
     SUBSCRIPTION_CHANGED,
     SUBSCRIPTION_ENDED,
     CONFIRM_SUBSCRIPTION,
@@ -63,6 +65,7 @@ pub const ALL: [&str; 22] = [
     SIGNAL_RECORDED,
     CRISIS_ANSWERED_LATE,
     CRISIS_REHEARSED,
+    CRISIS_CANARY,
     GRACE_DUE,
     MESSAGE,
     CONTACTS_DUE,

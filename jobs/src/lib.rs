@@ -43,12 +43,13 @@ mod report_due;
 mod safety_event;
 mod subscription_changed;
 
+pub mod access_held;
 pub mod access_query;
 pub mod grace_watch;
 pub mod store;
 
 pub use crisis_answered_late::violation;
-pub use crisis_rehearsed::rehearsal;
+pub use crisis_rehearsed::{CANARY_SUBJECT, canary, rehearsal};
 
 use std::sync::Arc;
 
@@ -192,7 +193,8 @@ pub fn handlers(care: &Care) -> Vec<Arc<dyn Handler>> {
         Arc::new(safety_event::SafetyEvent(care.clone())),
         Arc::new(event_recorded::Recorded(kinds::SIGNAL_RECORDED)),
         Arc::new(crisis_answered_late::CrisisAnsweredLate(care.clone())),
-        Arc::new(crisis_rehearsed::CrisisRehearsed(care.clone())),
+        Arc::new(crisis_rehearsed::CrisisRehearsed::new(kinds::CRISIS_REHEARSED, care)),
+        Arc::new(crisis_rehearsed::CrisisRehearsed::new(kinds::CRISIS_CANARY, care)),
         Arc::new(grace_due::GraceDue(care.clone())),
         Arc::new(message_sent::MessageSent(care.clone())),
         Arc::new(contacts_due::ContactsDue(care.clone())),

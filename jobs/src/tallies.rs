@@ -8,6 +8,9 @@ pub struct Tallies {
     emergencies: AtomicU64,
     missed: AtomicU64,
     granted: AtomicU64,
+    access_checked: AtomicU64,
+    access_missing: AtomicU64,
+    access_mended: AtomicU64,
 }
 
 impl Tallies {
@@ -24,6 +27,23 @@ impl Tallies {
     /// Somebody was granted the basic set from memory.
     pub fn granted_from_memory(&self) {
         self.granted.fetch_add(1, Relaxed);
+    }
+
+    /// It was looked whether somebody has what a crisis calls for.
+    pub fn access_checked(&self) {
+        self.access_checked.fetch_add(1, Relaxed);
+    }
+
+    /// Somebody lacked something of it, and has it now if that is `mended`.
+    pub fn access_missing(&self, mended: bool) {
+        self.access_missing.fetch_add(1, Relaxed);
+        self.access_mended.fetch_add(u64::from(mended), Relaxed);
+    }
+
+    /// How often it was looked whether somebody has what a crisis calls for, how often something was missing, and how
+    /// often that could be mended.
+    pub fn access(&self) -> [u64; 3] {
+        [&self.access_checked, &self.access_missing, &self.access_mended].map(|count| count.load(Relaxed))
     }
 
     /// How often emergency access was activated.

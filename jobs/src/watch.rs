@@ -64,8 +64,8 @@ pub(crate) fn urgency_of<'j>(
         kinds::ASSESSMENT_COMPLETED => {
             data().and_then(|data| assessment(data).crisis()).unwrap_or(Severity::High)
         }
-        // Whoever says that it is over waits for nothing, and nobody watches the watch.
-        kinds::CRISIS_RESOLVED | kinds::CRISIS_ANSWERED_LATE => return None,
+        // Whoever says that it is over waits for nothing, nobody watches the watch, and a canary is watched elsewhere.
+        kinds::CRISIS_RESOLVED | kinds::CRISIS_ANSWERED_LATE | kinds::CRISIS_CANARY => return None,
         _ => Severity::High,
     };
     Some((customer, severity))

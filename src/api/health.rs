@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::{emergency::view, instant::rfc3339, state::ApiState};
 use crate::{
     receiver::stats::ReceiverStats,
-    telemetry::{CrisisSummary, ProcessUsage, VERSION},
+    telemetry::{CanaryStanding, CrisisSummary, Metrics, ProcessUsage, VERSION, WindowSummary, milliseconds},
 };
 
 /// A share of memory from which on it counts as used up.
@@ -42,6 +42,7 @@ struct Report {
     maintenance: Maintenance,
     dependencies: Dependencies,
     schedules: Schedules,
+    monitors: Monitors,
     /// What is wrong with the database, in words for an operator.
     #[serde(skip_serializing_if = "Option::is_none")]
     database_trouble: Option<String>,
@@ -97,6 +98,74 @@ struct Schedules {
     late: Vec<String>,
 }
 
+/// What keepwell has seen of itself.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct Monitors {
+    /// Crises of nobody; `null` if none are sent.
+    canary: Option<CanaryCheck>,
+    /// How crises were answered of late.
+    responses: Vec<ResponseWindow>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CanaryCheck {
+    /// Several in a row were not answered, or not in time.
+    failing: bool,
+    last_result: Option<&'static str>,
+    last_at: Option<String>,
+    last_duration: Option<f64>,
+    because: Option<String>,
+}
+
+impl CanaryCheck {
+    fn of(standing: CanaryStanding) -> Self {
+        Self {
+            failing: standing.is_failing(),
+            last_result: standing.last.map(|(result, _)| result.name()),
+            last_at: standing.last.map(|(_, at_ms)| rfc3339(at_ms)),
+            last_duration: standing.last_took.map(milliseconds),
+            because: standing.because,
+        }
+    }
+}
+
+/// Percentiles are at most 15 % too long; `null` where nothing was answered.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ResponseWindow {
+    window: &'static str,
+    answered: u64,
+    in_time: u64,
+    failed: u64,
+    in_time_share: f64,
+    p50: Option<f64>,
+    p95: Option<f64>,
+    p99: Option<f64>,
+    max: Option<f64>,
+}
+
+impl ResponseWindow {
+    fn all(metrics: &Metrics) -> Vec<Self> {
+        let window = |summary: WindowSummary| {
+            let [p50, p95, p99] =
+                summary.quantiles.map_or([None; 3], |times| times.map(|time| Some(milliseconds(time))));
+            Self {
+                window: summary.window,
+                answered: summary.answered,
+                in_time: summary.in_time,
+                failed: summary.failed,
+                in_time_share: summary.in_time_share(),
+                p50,
+                p95,
+                p99,
+                max: summary.max.map(milliseconds),
+            }
+        };
+        metrics.windows().summaries().into_iter().map(window).collect()
+    }
+}
+
 /// `true` or `false` where it is known; a word where there is nothing to know.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -116,6 +185,7 @@ struct Seen<'s> {
     success_rate: f64,
     stripe_configured: bool,
     late_schedules: Vec<String>,
+    canary: Option<CanaryStanding>,
 }
 
 impl Seen<'_> {
@@ -132,6 +202,7 @@ impl Seen<'_> {
             && self.success_rate > SHARE_MIN
             && self.process.memory_share().is_none_or(|share| share < MEMORY_SHARE_MAX)
             && self.late_schedules.is_empty()
+            && !self.canary.as_ref().is_some_and(CanaryStanding::is_failing)
     }
 }
 
@@ -148,6 +219,7 @@ pub(super) async fn full(State(state): State<Arc<ApiState>>) -> Response {
         success_rate: metrics.webhook_success_recent(),
         stripe_configured: state.stripe_configured,
         late_schedules: state.board.late(now_ms).into_iter().map(|standing| standing.row.name).collect(),
+        canary: metrics.canary().standing(),
     };
     let switches = state.desk.switches().await;
     let switch = |name| view(switches.get(name), now_ms);
@@ -194,6 +266,10 @@ pub(super) async fn full(State(state): State<Arc<ApiState>>) -> Response {
         },
         database_trouble: database_trouble(seen.engine),
         schedules: Schedules { late: seen.late_schedules },
+        monitors: Monitors {
+            canary: seen.canary.map(CanaryCheck::of),
+            responses: ResponseWindow::all(metrics),
+        },
     };
     respond(healthy, Json(report))
 }
@@ -239,11 +315,11 @@ mod tests {
         EngineHealth { ledger_ok: true, trouble: None, lanes_ok: true, lanes_behind: false, draining: false };
 
     fn is_healthy(engine: EngineHealth, compliance: f64, success_rate: f64, memory_used: u64) -> bool {
-        is_healthy_with(&[], engine, (compliance, success_rate), memory_used)
+        is_healthy_with((&[], 0), engine, (compliance, success_rate), memory_used)
     }
 
     fn is_healthy_with(
-        late: &[&str],
+        (late, bad_canaries): (&[&str], u32),
         engine: EngineHealth,
         (compliance, success_rate): (f64, f64),
         memory_used: u64,
@@ -256,7 +332,9 @@ mod tests {
         let crises = CrisisSummary { compliance, last: None, sorted_ms: vec![] };
         let webhooks = &ReceiverStats::new();
         let late_schedules = late.iter().map(|name| (*name).to_owned()).collect();
-        Seen { engine, process, crises, webhooks, success_rate, stripe_configured: false, late_schedules }
+        let canary = Some(CanaryStanding { bad_in_a_row: bad_canaries, ..CanaryStanding::default() });
+        let stripe_configured = false;
+        Seen { engine, process, crises, webhooks, success_rate, stripe_configured, late_schedules, canary }
             .is_healthy()
     }
 
@@ -270,6 +348,8 @@ mod tests {
         assert!(!is_healthy(WELL, 0.95, 1.0, 1));
         assert!(!is_healthy(WELL, 1.0, 0.95, 1));
         assert!(!is_healthy(WELL, 1.0, 1.0, 90));
-        assert!(!is_healthy_with(&["nightly"], WELL, (1.0, 1.0), 1));
+        assert!(!is_healthy_with((&["nightly"], 0), WELL, (1.0, 1.0), 1));
+        assert!(is_healthy_with((&[], 2), WELL, (1.0, 1.0), 1));
+        assert!(!is_healthy_with((&[], 3), WELL, (1.0, 1.0), 1));
     }
 }

@@ -24,10 +24,36 @@ pub struct BenchLine {
     pub p99_ms: Option<f64>,
     /// The slowest.
     pub max_ms: Option<f64>,
+    /// The times of the same without what they were measured beside.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alone: Option<Times>,
     /// Memory of Redis per waiting job.
     pub redis_bytes_per_job: Option<f64>,
     /// The databases, the commit mode, the shares of processor time.
     pub notes: String,
+}
+
+/// How long something took.
+#[derive(Debug, Clone, Serialize)]
+pub struct Times {
+    /// Half were faster than this.
+    pub p50_ms: f64,
+    /// One in a hundred was slower than this.
+    pub p99_ms: f64,
+    /// The slowest.
+    pub max_ms: f64,
+}
+
+impl Times {
+    /// The percentiles of `times`, which are in microseconds.
+    pub(super) fn of(times: &Histogram<u64>) -> Self {
+        let milliseconds = |microseconds: u64| microseconds as f64 / 1_000.0;
+        Self {
+            p50_ms: milliseconds(times.value_at_quantile(0.50)),
+            p99_ms: milliseconds(times.value_at_quantile(0.99)),
+            max_ms: milliseconds(times.max()),
+        }
+    }
 }
 
 impl BenchLine {
@@ -51,9 +77,7 @@ impl BenchLine {
 
     /// Notes the percentiles of `times`, which are in microseconds.
     pub(super) fn set_times(&mut self, times: &Histogram<u64>) {
-        let milliseconds = |microseconds: u64| Some(microseconds as f64 / 1_000.0);
-        self.p50_ms = milliseconds(times.value_at_quantile(0.50));
-        self.p99_ms = milliseconds(times.value_at_quantile(0.99));
-        self.max_ms = milliseconds(times.max());
+        let Times { p50_ms, p99_ms, max_ms } = Times::of(times);
+        (self.p50_ms, self.p99_ms, self.max_ms) = (Some(p50_ms), Some(p99_ms), Some(max_ms));
     }
 }

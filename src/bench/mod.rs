@@ -7,6 +7,7 @@ mod crash;
 mod crisis;
 mod drain;
 mod enqueue;
+mod grace;
 mod handlers;
 mod ingest;
 mod line;
@@ -16,7 +17,7 @@ mod usage;
 
 use std::{error::Error, time::Duration};
 
-pub use line::BenchLine;
+pub use line::{BenchLine, Times};
 pub use rig::RigOptions;
 
 /// What can be measured.
@@ -35,19 +36,23 @@ pub enum Workload {
     Memory,
     /// A worker killed in the middle of its work: how long until its jobs run again, and whether each took effect once.
     Crash,
+    /// Grace periods of which many are due at once, and a crisis every 20 ms: how long until all that are due are seen
+    /// to, and how long the crises take beside it and alone.
+    Grace,
     /// Signed events of 2 KiB over HTTP into the daemon, 64 connections: answers per second, each event on disk first.
     Ingest,
 }
 
 impl Workload {
     /// All of them, with the names of the command line.
-    pub const ALL: [(&'static str, Workload); 7] = [
+    pub const ALL: [(&'static str, Workload); 8] = [
         ("drain", Workload::Drain),
         ("enqueue", Workload::Enqueue),
         ("enqueue-bulk", Workload::EnqueueBulk),
         ("crisis", Workload::Crisis),
         ("memory", Workload::Memory),
         ("crash", Workload::Crash),
+        ("grace", Workload::Grace),
         ("ingest", Workload::Ingest),
     ];
 
@@ -62,6 +67,7 @@ impl Workload {
             Workload::Drain | Workload::Crisis | Workload::Memory | Workload::Ingest => 100_000,
             Workload::Enqueue | Workload::EnqueueBulk => 50_000,
             Workload::Crash => 2_000,
+            Workload::Grace => 1_000_000,
         }
     }
 }
@@ -71,6 +77,8 @@ impl Workload {
 pub struct BenchOptions {
     /// How many jobs.
     pub jobs: Option<usize>,
+    /// How many grace periods are due at once.
+    pub due: Option<usize>,
     /// Where.
     pub rig: RigOptions,
 }
@@ -111,6 +119,7 @@ async fn run_once(workload: Workload, options: &BenchOptions) -> Result<BenchLin
             Workload::Crisis => crisis::run(jobs, &options.rig).await,
             Workload::Memory => memory::run(jobs, &options.rig).await,
             Workload::Crash => crash::run(jobs, &options.rig).await,
+            Workload::Grace => grace::run(jobs, options.due.unwrap_or(grace::DUE), &options.rig).await,
             Workload::Ingest => ingest::run(jobs, &options.rig).await,
         }
     };

@@ -223,6 +223,11 @@ impl Rig {
     }
 }
 
+/// What seals what is measured.
+pub(super) fn keys() -> KeyRing {
+    KeyRing::new(SealingKey::new("bench", &Zeroizing::new([7; 32])), [])
+}
+
 /// What every engine of a run is made of.
 pub(super) fn parts(
     database: Database,
@@ -232,7 +237,7 @@ pub(super) fn parts(
 ) -> EngineParts {
     EngineParts {
         database,
-        keys: KeyRing::new(SealingKey::new("bench", &Zeroizing::new([7; 32])), []),
+        keys: keys(),
         clock: Arc::new(SystemClock),
         registry: Registry::new(handlers),
         redis_url,

@@ -11,11 +11,14 @@ use crate::bench::{self, BenchLine, BenchOptions, RigOptions, Workload};
     after_help = "Runs on a Redis and an SQLite database of its own in ./target, and removes them. The last line is JSON."
 )]
 pub(super) struct BenchArgs {
-    /// drain, enqueue, enqueue-bulk, crisis, memory, crash or ingest
+    /// drain, enqueue, enqueue-bulk, crisis, memory, crash, grace or ingest
     workload: Asked,
     /// How many jobs, instead of the workload's own number
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     jobs: Option<u32>,
+    /// Grace periods of `grace` that are due at once, instead of 50000
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    due: Option<u32>,
     /// Jobs that wait already when the measurement begins
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=10_000_000))]
     waiting: Option<u32>,
@@ -69,6 +72,7 @@ impl ValueEnum for Asked {
 pub(super) fn run(context: &Context, args: BenchArgs) -> Result<(), Failure> {
     let options = BenchOptions {
         jobs: args.jobs.map(|jobs| jobs as usize),
+        due: args.due.map(|due| due as usize),
         rig: RigOptions {
             redis_url: args.redis_url,
             database_url: args.database_url,

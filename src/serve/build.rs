@@ -4,16 +4,17 @@ use std::{fs, sync::Arc, time::Duration};
 
 use keepwell_config::{Config, TIERS_TOML, values::Role};
 use keepwell_jobs::{
-    Care,
+    CANARY_SUBJECT, Care,
     care::{definitions::Definitions, lines::CrisisLines, tiers::Tiers},
     intake::privacy::{DropPathError, DropPaths},
+    kinds,
     marks::Marks,
 };
 use keepwell_schedules::{board::Board, schedule::Schedule};
 use keepwell_workers::{
     clock::{SharedClock, SystemClock},
     database::{Database, DatabaseOptions, MigrationFile},
-    engine::{Engine, EngineOptions, EngineParts, Retention},
+    engine::{Engine, EngineOptions, EngineParts, Passing, Retention},
     handler::Registry,
     lanes::LanesOptions,
     ledger,
@@ -22,8 +23,17 @@ use keepwell_workers::{
 };
 
 use super::{
-    access::CareAccess, desk::CareDesk, door::EngineDoor, error::ServeError, keeper::Keeper,
-    reporting::Reporting, responses::Noter, schedules::schedules, state_dir::StateDir, watchers::Watchers,
+    access::CareAccess,
+    desk::CareDesk,
+    door::EngineDoor,
+    error::ServeError,
+    keeper::Keeper,
+    monitors::Monitors,
+    reporting::{Reporting, report_settings},
+    responses::Noter,
+    schedules::schedules,
+    state_dir::StateDir,
+    watchers::Watchers,
     words,
 };
 use crate::{
@@ -43,6 +53,10 @@ const MANAGED_REDIS_BYTES_MAX: u64 = 1 << 30;
 /// holding up all others.
 const POOL_THREADS: usize = 2;
 
+/// Canaries come every few seconds, and what became of them is counted; an hour of them is enough to look at.
+const PASSING: &[Passing] =
+    &[Passing { kind: kinds::CRISIS_CANARY, subject: CANARY_SUBJECT, keep_ms: 60 * 60 * 1_000 }];
+
 /// What stands behind the listeners.
 pub(super) struct Built {
     pub(super) engine: Engine,
@@ -53,6 +67,7 @@ pub(super) struct Built {
     pub(super) door: Arc<dyn Door>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) keeper: Keeper,
+    pub(super) monitors: Monitors,
     pub(super) receiver_stats: Arc<ReceiverStats>,
     pub(super) trail: Trail,
     pub(super) crisis_lines: Arc<CrisisLines>,
@@ -141,7 +156,19 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
     };
     let engine = Engine::start(parts, &engine_options(config, state_dir))?;
     let desk = CareDesk::new(database.clone(), care.clone(), engine.clone(), Arc::clone(&clock));
+    let monitors = Monitors {
+        engine: engine.clone(),
+        database: database.clone(),
+        care: care.clone(),
+        clock: Arc::clone(&clock),
+        metrics: Arc::clone(&metrics),
+        trail: trail.clone(),
+        ear: watchers.canaries.clone(),
+        report_settings: report_settings(config),
+        canary_every_ms: config.monitors.canary_every_ms,
+    };
     Ok(Built {
+        monitors,
         keeper: Keeper::new(watchers.clone(), engine.clone(), desk, Noter::new(&watchers, &database, config)),
         crisis_lines: Arc::clone(&care.lines),
         access: Arc::new(CareAccess { database: database.clone(), care, clock: Arc::clone(&clock) }),
@@ -191,6 +218,7 @@ fn engine_options(config: &Config, state_dir: &StateDir) -> EngineOptions {
         retention: Retention {
             done_ms: i64::from(config.retention.done_days) * DAY_MS,
             dead_ms: i64::from(config.retention.dead_days) * DAY_MS,
+            passing: PASSING,
             ..Retention::default()
         },
     }

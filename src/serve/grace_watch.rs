@@ -1,37 +1,49 @@
-//! Every minute: which grace periods have ended, and which end soon?
+//! Every minute: which grace periods have ended, and which end soon? However many they are, they are handed over a page
+//! at a time, and the next page only when the lane has nearly done the one before: who waits there because of something
+//! else waits for a page of them at most, and nobody for fifty thousand.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use keepwell_jobs::grace_watch::GraceWatch;
+use keepwell_jobs::grace_watch::{GRACE_LANE, GraceWatch};
 use keepwell_workers::{
     clock::SharedClock,
     database::{Database, turn::Urgency},
     engine::Engine,
 };
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-/// How often it is looked: what ends is days long.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
+use super::rounds::Rounds;
+
+/// How often it is looked, in milliseconds: what ends is days long.
+const LOOK_EVERY_MS: i64 = 60_000;
+
+/// Jobs that may wait in the lane when a page is added.
+const WAITING_MAX: u64 = 32;
+
+/// How often it is looked whether there is room.
+const ROOM_EVERY: Duration = Duration::from_millis(20);
+
+/// A page is added after this long even where there is no room: whatever floods the lane must not keep periods from
+/// being seen to for ever.
+const ROOM_WITHIN: Duration = Duration::from_secs(5);
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Has grace periods that end seen to, until `stop`.
-pub(super) async fn watch_graces(
+pub(crate) async fn watch_graces(
     engine: Engine,
     database: Database,
     clock: SharedClock,
     stop: CancellationToken,
 ) {
-    let (mut watch, mut ticks) = (GraceWatch::default(), interval(LOOK_EVERY));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = ticks.tick() => {}
-        }
+    let mut watch = GraceWatch::default();
+    let mut rounds = Rounds::now_and_every(LOOK_EVERY_MS, Arc::clone(&clock));
+    while rounds.next(&stop).await {
         // Whoever is interrupted here looks again with the next minute, or in the next life.
         let looked = tokio::select! {
             () = stop.cancelled() => return,
-            looked = look(&mut watch, &engine, &database, clock.now_ms()) => looked,
+            looked = see_to_all(&mut watch, &engine, &database, &clock) => looked,
         };
         if let Err(error) = looked {
             tracing::warn!(error = %error, "grace periods that end could not be seen to; the next minute tries again");
@@ -39,19 +51,41 @@ pub(super) async fn watch_graces(
     }
 }
 
-async fn look(
+/// Sees to everything that is due, a page at a time.
+async fn see_to_all(
     watch: &mut GraceWatch,
     engine: &Engine,
     database: &Database,
-    now_ms: i64,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let looked = {
-        let mut reader = database.reader(Urgency::General).await?;
-        watch.due(&mut reader, now_ms).await?
-    };
-    if !looked.jobs.is_empty() {
+    clock: &SharedClock,
+) -> Result<(), Failure> {
+    watch.begin_again();
+    loop {
+        let looked = {
+            let mut reader = database.reader(Urgency::General).await?;
+            watch.due(&mut reader, clock.now_ms()).await?
+        };
+        if looked.jobs.is_empty() {
+            return Ok(());
+        }
+        room(engine).await?;
         engine.enqueue_all(looked.jobs.clone()).await?;
+        let is_full = looked.is_full();
+        watch.looked(looked);
+        if !is_full {
+            return Ok(());
+        }
     }
-    watch.looked(looked);
+}
+
+/// Returns once the lane has room for a page, or has had none for long enough.
+async fn room(engine: &Engine) -> Result<(), Failure> {
+    let started = Instant::now();
+    while started.elapsed() < ROOM_WITHIN {
+        let (lanes, _) = engine.lanes().stats().await?;
+        if lanes.iter().all(|lane| lane.lane != GRACE_LANE || lane.waiting <= WAITING_MAX) {
+            return Ok(());
+        }
+        sleep(ROOM_EVERY).await;
+    }
     Ok(())
 }

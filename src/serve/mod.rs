@@ -8,9 +8,11 @@ mod door;
 mod error;
 mod grace_watch;
 mod keeper;
+mod monitors;
 mod reload;
 mod reporting;
 mod responses;
+mod rounds;
 mod schedules;
 mod service_manager;
 pub mod signals;
@@ -41,6 +43,7 @@ use state_dir::StateDir;
 pub use build::migrations;
 pub(crate) use build::{database_url, drop_paths, key_ring};
 pub use error::ServeError;
+pub(crate) use grace_watch::watch_graces;
 pub(crate) use reporting::{courier, report_settings};
 pub use schedules::SchedulesError;
 pub(crate) use schedules::schedules;
@@ -129,7 +132,7 @@ impl Daemon {
             Arc::clone(&built.receiver_stats),
         );
 
-        let works = config.roles.contains(&Role::Workers);
+        let [works, ticks] = [Role::Workers, Role::Schedules].map(|role| config.roles.contains(&role));
         let keeper = Keeper {
             trail: built.trail.clone(),
             refused: Arc::clone(&built.receiver_stats),
@@ -155,7 +158,8 @@ impl Daemon {
             schedules: built.schedules,
             board: built.board,
         };
-        appearing.spawn(config.roles.contains(&Role::Schedules), &mut listeners, &stop);
+        appearing.spawn(ticks, &mut listeners, &stop);
+        built.monitors.spawn(ticks, &mut listeners, &stop);
         let file = loaded.file.clone();
         listeners.spawn(reload::reload_on_hangup(
             hangups,

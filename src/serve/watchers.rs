@@ -21,7 +21,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::responses::Responses;
+use super::{monitors::CanaryEar, responses::Responses};
 
 /// How long nothing is looked at, at most, should the machine's clock jump.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -32,6 +32,7 @@ pub(super) struct Watchers {
     pub(super) care: Care,
     pub(super) clock: SharedClock,
     pub(super) responses: Responses,
+    pub(super) canaries: CanaryEar,
     wake: Arc<Notify>,
     metrics: Arc<dyn Observer>,
 }
@@ -39,8 +40,8 @@ pub(super) struct Watchers {
 impl Watchers {
     /// Watches crises of `care`, and tells `metrics` of every run.
     pub(super) fn new(care: &Care, clock: SharedClock, metrics: Arc<dyn Observer>) -> Self {
-        let (wake, responses) = (Arc::default(), Responses::default());
-        Self { care: care.clone(), clock, responses, wake, metrics }
+        let (wake, responses, canaries) = (Arc::default(), Responses::default(), CanaryEar::default());
+        Self { care: care.clone(), clock, responses, canaries, wake, metrics }
     }
 
     /// Puts the crisis that `job` tells of on the watch, if it does.
@@ -111,6 +112,7 @@ impl Observer for Watchers {
     fn run_ended(&self, ended: &RunEnded<'_>) {
         self.metrics.run_ended(ended);
         self.responses.run_ended(ended, &self.care);
+        self.canaries.run_ended(ended);
         match ended.outcome {
             "done" | "nothing_owed" | "cancel" if ended.job.lane == Lane::Crisis => {
                 self.care.watch.ended(ended.job.id);

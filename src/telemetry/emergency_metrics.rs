@@ -21,6 +21,7 @@ impl Collector for EmergencyMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let Self { care, clock } = self;
         let tallies = &care.tallies;
+        let [checked, missing, mended] = tallies.access();
         let counters = [
             ("emergency_access_activations", "Crises that opened emergency access", tallies.emergencies()),
             (
@@ -29,6 +30,13 @@ impl Collector for EmergencyMetrics {
                 tallies.missed(),
             ),
             ("crisis_granted_from_memory", "Times the basic set was granted from memory", tallies.granted()),
+            (
+                "access_checked",
+                "Times it was looked whether somebody in need has what that calls for",
+                checked,
+            ),
+            ("access_missing", "Times somebody in need lacked something of it", missing),
+            ("access_mended", "Times that could be mended at once", mended),
         ];
         for (name, help, count) in counters {
             let counter = ConstCounter::new(count);

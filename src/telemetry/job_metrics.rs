@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
+use keepwell_jobs::{kinds, store::reports::is_crisis_event};
 use keepwell_workers::{lane::Lane, observer::RunEnded};
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -26,7 +27,7 @@ const RUN_BUCKETS: [f64; 13] =
 
 /// With the limits of the rules among them: 20 and 50 ms (our own), 100, 200 and 300 ms (by severity), in
 /// seconds.
-const CRISIS_BUCKETS: [f64; 14] =
+pub(super) const CRISIS_BUCKETS: [f64; 14] =
     [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 15.0];
 
 /// What is counted of every run of a job.
@@ -95,6 +96,9 @@ impl JobMetrics {
         let kind = self.bounded(&ended.job.kind);
         let labels = EndLabels { kind, lane: lane.name(), outcome: ended.outcome };
         self.ended.get_or_create(&labels).inc();
+        if is_canary(ended) {
+            return;
+        }
         self.waits.get_or_create(&LaneLabels::of(lane)).observe(ended.waited.as_secs_f64());
         self.runs.get_or_create(&LaneLabels::of(lane)).observe(ended.ran.as_secs_f64());
         if is_crisis_response(ended) {
@@ -116,10 +120,24 @@ impl JobMetrics {
     }
 }
 
-/// Whether a crisis was answered by this run. One that was retried first counts with the whole time that went
-/// by; a second delivery that found nothing to do answers nothing.
+/// Whether somebody's crisis was answered by this run. One that was retried first counts with the whole time that went
+/// by; a second delivery that found nothing to do answers nothing, and what we made ourselves nobody waits for.
 pub(crate) fn is_crisis_response(ended: &RunEnded<'_>) -> bool {
-    ended.job.lane == Lane::Crisis && ended.outcome == "done"
+    is_somebodys_crisis(ended) && ended.outcome == "done"
+}
+
+/// Whether this run ends what somebody in a crisis waits for, and nothing will answer it.
+pub(crate) fn is_crisis_failure(ended: &RunEnded<'_>) -> bool {
+    is_somebodys_crisis(ended) && ended.outcome == "dead"
+}
+
+fn is_somebodys_crisis(ended: &RunEnded<'_>) -> bool {
+    ended.job.lane == Lane::Crisis && is_crisis_event(&ended.job.kind)
+}
+
+/// Whether it was a canary: those have metrics of their own, and would drown the few that people wait for.
+pub(crate) fn is_canary(ended: &RunEnded<'_>) -> bool {
+    &*ended.job.kind == kinds::CRISIS_CANARY
 }
 
 #[cfg(test)]
@@ -160,12 +178,14 @@ mod tests {
     fn runs_are_counted_by_kind_lane_and_outcome() {
         let mut registry = Registry::default();
         let metrics = JobMetrics::register(&mut registry);
-        end(&metrics, &job("care.signal", Lane::Crisis), "done");
-        end(&metrics, &job("care.signal", Lane::Crisis), "retry");
+        end(&metrics, &job("app.signal", Lane::Crisis), "done");
+        end(&metrics, &job("app.signal", Lane::Crisis), "retry");
+        end(&metrics, &job(kinds::CRISIS_CANARY, Lane::Crisis), "done");
         let text = text(&registry);
         for line in [
-            "jobs_ended_total{kind=\"care.signal\",lane=\"crisis\",outcome=\"done\"} 1\n",
-            "jobs_ended_total{kind=\"care.signal\",lane=\"crisis\",outcome=\"retry\"} 1\n",
+            "jobs_ended_total{kind=\"app.signal\",lane=\"crisis\",outcome=\"done\"} 1\n",
+            "jobs_ended_total{kind=\"care.crisis_canary\",lane=\"crisis\",outcome=\"done\"} 1\n",
+            "jobs_ended_total{kind=\"app.signal\",lane=\"crisis\",outcome=\"retry\"} 1\n",
             "job_wait_seconds_count{lane=\"crisis\"} 2\n",
             "job_run_seconds_bucket{le=\"0.025\",lane=\"crisis\"} 2\n",
             // 40 ms: only the run that was done.

@@ -24,12 +24,16 @@ use prometheus_client::{
 };
 
 use super::{
+    canary::CanaryMetrics,
+    compliance::{Compliance, ComplianceMetrics},
     crisis_times::{CrisisSummary, CrisisTimes},
     emergency_metrics::EmergencyMetrics,
-    job_metrics::{JobMetrics, is_crisis_response},
+    job_metrics::{JobMetrics, is_canary, is_crisis_failure, is_crisis_response},
     lane_metrics::LaneMetrics,
+    monitor_runs::MonitorRuns,
     process::ProcessUsage,
     process_metrics::ProcessMetrics,
+    response_windows::{ResponseWindows, WindowMetrics},
     schedule_metrics::ScheduleMetrics,
     success::{SuccessWindow, Taken},
     webhook_metrics::WebhookMetrics,
@@ -46,6 +50,10 @@ pub struct Metrics {
     webhooks: Arc<ReceiverStats>,
     success: SuccessWindow,
     crises: CrisisTimes,
+    windows: Arc<ResponseWindows>,
+    canary: CanaryMetrics,
+    monitors: MonitorRuns,
+    compliance: Compliance,
     crisis_resources: Counter,
     audit_sealed: Counter,
     audit_broken: Gauge,
@@ -81,6 +89,11 @@ impl Metrics {
         let lanes = LaneMetrics::register(&mut registry);
         registry.register_collector(Box::new(WebhookMetrics(Arc::clone(&webhooks))));
         registry.register_collector(Box::new(ProcessMetrics));
+        let (windows, compliance) = (ResponseWindows::new(Arc::clone(&clock)), Compliance::default());
+        registry.register_collector(Box::new(WindowMetrics(Arc::clone(&windows))));
+        registry.register_collector(Box::new(ComplianceMetrics(compliance.clone())));
+        let canary = CanaryMetrics::register(&mut registry, Arc::clone(&clock));
+        let monitors = MonitorRuns::register(&mut registry, Arc::clone(&clock));
         Self {
             registry,
             jobs,
@@ -89,6 +102,10 @@ impl Metrics {
             webhooks,
             success: SuccessWindow::default(),
             crises: CrisisTimes::default(),
+            windows,
+            canary,
+            monitors,
+            compliance,
             crisis_resources,
             audit_sealed,
             audit_broken,
@@ -177,6 +194,26 @@ impl Metrics {
         self.crises.summary(self.clock.now_ms())
     }
 
+    /// How crises were answered in the last minutes.
+    pub fn windows(&self) -> &ResponseWindows {
+        &self.windows
+    }
+
+    /// What became of canaries.
+    pub fn canary(&self) -> &CanaryMetrics {
+        &self.canary
+    }
+
+    /// Whether the monitors run.
+    pub fn monitors(&self) -> &MonitorRuns {
+        &self.monitors
+    }
+
+    /// The compliance figures of the last hour.
+    pub fn compliance(&self) -> &Compliance {
+        &self.compliance
+    }
+
     /// When a run of a job last ended.
     pub fn last_run_ended_ms(&self) -> Option<UnixMs> {
         Some(self.last_run_ended_ms.load(Relaxed)).filter(|ms| *ms != 0)
@@ -196,11 +233,18 @@ impl Metrics {
 
 impl Observer for Metrics {
     fn run_ended(&self, ended: &RunEnded<'_>) {
+        self.jobs.run_ended(ended);
+        if is_canary(ended) {
+            return;
+        }
         let now_ms = self.clock.now_ms();
         self.last_run_ended_ms.store(now_ms, Relaxed);
-        self.jobs.run_ended(ended);
         if is_crisis_response(ended) {
-            self.crises.remember(now_ms, ended.waited + ended.ran, self.limit_of(ended.job));
+            let (time, limit) = (ended.waited + ended.ran, self.limit_of(ended.job));
+            self.crises.remember(now_ms, time, limit);
+            self.windows.answered(time, limit);
+        } else if is_crisis_failure(ended) {
+            self.windows.failed();
         }
     }
 }

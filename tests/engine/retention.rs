@@ -2,7 +2,8 @@
 
 use keepwell_workers::{
     database::Dialect,
-    engine::{EngineOptions, Retention},
+    engine::{EngineOptions, Passing, Retention},
+    job::NewJob,
     lane::Lane,
     ledger::JobFilter,
     state::State,
@@ -89,6 +90,32 @@ async fn everything_that_is_old_enough_goes_with_all_that_belongs_to_it_and_noth
         let dead = JobFilter { state: Some(State::Dead), ..JobFilter::default() };
         assert_eq!(engine.ledger().list(&dead, None, 1).await.unwrap().total, 10);
         assert_eq!(engine.ledger().show(fresh.id).await.unwrap().unwrap().0.state, State::Done);
+        engine.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn jobs_that_pass_go_after_a_time_of_their_own() {
+    static PASSING: [Passing; 1] = [Passing { kind: "scripted", subject: "nobody", keep_ms: -1 }];
+    for dialect in [Dialect::Sqlite, Dialect::Postgres] {
+        let bench = Bench::new(dialect).await;
+        let engine = bench.engine_with(|options| {
+            impatient(options);
+            options.retention.passing = &PASSING;
+        });
+        let about = |subject: &str, script| scripted(script, Lane::Standard).subject(subject);
+        let kept = [about("somebody", "ok"), scripted("ok", Lane::Standard)];
+        let waits = NewJob { run_at_ms: Some(i64::MAX / 2), ..about("nobody", "ok") };
+        for job in [about("nobody", "ok"), about("nobody", "dead"), waits].into_iter().chain(kept) {
+            engine.enqueue(job).await.unwrap();
+        }
+        eventually("what passes has gone, and what is owed has not", async || {
+            let left = engine.ledger().list(&JobFilter::default(), None, 10).await.unwrap().items;
+            let owed = left.iter().filter(|job| job.state == State::Owed).count();
+            let passing = left.iter().filter(|job| job.subject.as_deref() == Some("nobody")).count();
+            (left.len() == 3 && (owed, passing) == (1, 1)).then_some(())
+        })
+        .await;
         engine.shutdown().await;
     }
 }

@@ -18,7 +18,7 @@ async fn metrics(daemon: &Daemon, accept: &str) -> Answer {
 }
 
 /// The value of the one sample of `name` (with its labels) in `text`.
-fn sample(text: &str, name: &str) -> f64 {
+pub(super) fn sample(text: &str, name: &str) -> f64 {
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().expect("a number")
 }

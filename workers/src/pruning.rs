@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::{
-    ledger::{JOBS_PER_SWEEP, Ledger},
+    ledger::{Expired, JOBS_PER_SWEEP, Ledger},
     state::State,
 };
 
@@ -25,14 +25,27 @@ pub struct Retention {
     pub done_ms: i64,
     /// Jobs that were given up on.
     pub dead_ms: i64,
+    /// Jobs that come again and again and that nobody looks for later.
+    pub passing: &'static [Passing],
     /// Between two looks for something to delete; ten minutes by default.
     pub look_every_ms: u64,
+}
+
+/// Jobs of one kind about one subject that are kept for a time of their own, whatever has become of them.
+#[derive(Debug, Clone, Copy)]
+pub struct Passing {
+    /// What they do.
+    pub kind: &'static str,
+    /// Whom or what they concern: by it they are found among millions of others.
+    pub subject: &'static str,
+    /// For how long they are kept once they are finished, in milliseconds.
+    pub keep_ms: i64,
 }
 
 impl Default for Retention {
     fn default() -> Self {
         const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
-        Self { done_ms: 35 * DAY_MS, dead_ms: 90 * DAY_MS, look_every_ms: 600_000 }
+        Self { done_ms: 35 * DAY_MS, dead_ms: 90 * DAY_MS, passing: &[], look_every_ms: 600_000 }
     }
 }
 
@@ -72,18 +85,21 @@ impl Pruning {
     /// Deletes until there is no more, or until `until`; says whether there may be more.
     async fn some(&self, ledger: &Ledger, until: Instant) -> Result<bool, sqlx::Error> {
         let now_ms = ledger.clock.now_ms();
-        for (state, keep_ms) in [
-            (State::Done, self.retention.done_ms),
-            (State::Cancelled, self.retention.done_ms),
-            (State::Dead, self.retention.dead_ms),
-        ] {
+        let Retention { done_ms, dead_ms, passing, .. } = self.retention;
+        let passing = passing.iter().map(|passing| (Expired::Passing(passing), passing.keep_ms));
+        let finished = [
+            (Expired::In(State::Done), done_ms),
+            (Expired::In(State::Cancelled), done_ms),
+            (Expired::In(State::Dead), dead_ms),
+        ];
+        for (expired, keep_ms) in passing.chain(finished) {
             loop {
                 if Instant::now() >= until {
                     return Ok(true);
                 }
-                let deleted = ledger.prune(state, now_ms - keep_ms).await?;
+                let deleted = ledger.prune(expired, now_ms - keep_ms).await?;
                 if deleted > 0 {
-                    tracing::debug!(deleted, state = %state, "retention");
+                    tracing::debug!(deleted, ?expired, "retention");
                 }
                 if deleted < JOBS_PER_SWEEP {
                     break;

@@ -6,6 +6,7 @@ mod care;
 mod engine;
 mod limits;
 mod listeners;
+mod monitors;
 mod notify;
 mod privacy;
 mod reports;
@@ -20,6 +21,7 @@ pub use care::{Care, CrisisResources};
 pub use engine::{Pool, Retention};
 pub use limits::Limits;
 pub use listeners::{Operators, Server};
+pub use monitors::Monitors;
 pub use notify::Notify;
 pub use privacy::Privacy;
 pub use reports::Reports;
@@ -87,6 +89,7 @@ settings! {
         crisis_resources: CrisisResources,
         notify: Notify,
         reports: Reports,
+        monitors: Monitors,
         log: Log,
     }
 }

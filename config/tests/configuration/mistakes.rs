@@ -116,11 +116,20 @@ fn an_api_key_of_the_other_mode_is_refused() {
 fn what_does_not_go_together_is_told() {
     let place = Place::new().file(
         "roles = []\n[operators]\nlisten = \"0.0.0.0:3000\"\n[pool]\nslots = 4\ncrisis_slots = 4\n\
-         [crisis_resources]\nhotline = \" \"",
+         [crisis_resources]\nhotline = \" \"\n[monitors]\ncanary_every_ms = 99",
     );
     let told = place.problems().join("\n");
-    for part in ["`roles`", "`operators.listen`", "`pool.crisis_slots`", "`crisis_resources.hotline`"] {
+    for part in [
+        "`roles`",
+        "`operators.listen`",
+        "`pool.crisis_slots`",
+        "`crisis_resources.hotline`",
+        "`monitors.canary_every_ms`",
+    ] {
         assert!(told.contains(part), "{part}\nis not in\n{told}");
+    }
+    for well in [0, 100] {
+        assert!(Place::new().file(&format!("[monitors]\ncanary_every_ms = {well}")).problems().is_empty());
     }
     let path = format!("operators.socket = \"/{}\"", "x".repeat(107));
     assert!(Place::new().file(&path).problems()[0].contains("a Unix socket may have 107"));

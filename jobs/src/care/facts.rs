@@ -49,6 +49,8 @@ pub struct Facts {
     pub definitions: Definitions,
     /// In which language and time zone the person lives.
     pub home: Home,
+    /// Until when operators do not look at payments. Nothing about the person either, and never remembered with it.
+    pub waived_until_ms: Option<UnixMs>,
 }
 
 /// A payment that failed.
@@ -137,16 +139,21 @@ impl Facts {
         self.running_grace(GraceReason::SystemError, granted, learned_ms);
     }
 
-    /// The end of a grace period may have come: it is extended for whoever is vulnerable, and closed otherwise.
+    /// The end of a grace period may have come: it is extended for whoever is vulnerable, and for everybody while
+    /// payments are waived, and closed otherwise.
     pub fn grace_ended(&mut self, key: &GraceKey, now_ms: UnixMs) {
-        let protected_until_ms = if self.has_recovered(key) { None } else { self.protected_until_ms(key) };
+        let recovered = self.has_recovered(key);
+        let protections = [self.vulnerable_until_ms(key), self.protected_until_ms(key)];
+        let [vulnerable_until_ms, protected_until_ms] =
+            protections.map(|until_ms| until_ms.filter(|_| !recovered));
         let Some(grace) = self.graces.get_mut(key).filter(|grace| !grace.closed && grace.ends_ms <= now_ms)
         else {
             return;
         };
         let expired_ms = grace.ends_ms;
+        let in_vulnerable_time = grace.ends_ms(vulnerable_until_ms, now_ms) > expired_ms;
         grace.ends_ms = grace.ends_ms(protected_until_ms, now_ms);
-        if grace.ends_ms > expired_ms {
+        if in_vulnerable_time {
             self.expired_in_vulnerable_time(key, expired_ms, now_ms);
         }
         let Some(grace) = self.graces.get_mut(key).filter(|grace| grace.ends_ms <= now_ms) else { return };
@@ -199,10 +206,16 @@ impl Facts {
         }
     }
 
-    /// Until when a grace period that ends is extended: while the person is vulnerable, which is during a crisis and
-    /// for as long as the grace period lasts that came with it, and in a high-risk period. `None` if it is not. The
-    /// grace period of the crisis itself covers all of the crisis and needs no extension.
+    /// Until when a grace period that ends is extended: while the person is vulnerable, and while operators do not look
+    /// at payments, because nobody can set right then what it waits for. `None` if it is not.
     pub fn protected_until_ms(&self, key: &GraceKey) -> Option<UnixMs> {
+        self.vulnerable_until_ms(key).max(self.waived_until_ms)
+    }
+
+    /// Until when the person is vulnerable: during a crisis and for as long as the grace period lasts that came with
+    /// it, and in a high-risk period. The grace period of the crisis itself covers all of the crisis and is not
+    /// extended because of it.
+    fn vulnerable_until_ms(&self, key: &GraceKey) -> Option<UnixMs> {
         if key.reason == GraceReason::CrisisDetected {
             return None;
         }

@@ -20,6 +20,7 @@ pub mod facts;
 pub mod grace;
 #[cfg(test)]
 mod grace_histories;
+pub mod held;
 #[cfg(test)]
 mod histories;
 pub mod home;

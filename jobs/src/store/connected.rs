@@ -3,7 +3,7 @@
 use keepwell_workers::database::{Connection, Reader, Snapshot, SqliteCopy, Transaction};
 
 /// Something with a connection.
-pub(super) trait Connected {
+pub(crate) trait Connected {
     fn connection(&mut self) -> Connection<'_>;
 }
 

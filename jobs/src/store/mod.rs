@@ -23,7 +23,7 @@ mod violations;
 
 use keepwell_workers::{
     clock::UnixMs,
-    database::{Database, turn::Urgency},
+    database::{Database, Reader, turn::Urgency},
     on_connection,
 };
 
@@ -34,13 +34,14 @@ pub use devices::keep_device;
 pub use forgotten::forget;
 pub use graces::{DueGrace, graces_ending};
 pub use notice_audit::NoticeEntry;
-pub use person::{FactsMemory, facts, take, taught};
+pub use person::{FactsMemory, facts, facts_afresh, take, taught};
 pub use person_data::{PersonDataKind, keep_person_data, person_data};
 pub use scores::{keep_scores, scores};
 pub use switches::{SwitchMemory, switch, switches};
 pub use violations::{Violation, keep_violation};
 
 pub(crate) use rehearsal::rehearsed;
+pub(crate) use switches::switches_in;
 
 /// Everybody whose events go through the crisis lane at `now_ms`, and until when. Somebody who was marked before
 /// marks had an end stays marked until something is learned about them.
@@ -51,4 +52,19 @@ pub async fn marked(database: &Database, now_ms: UnixMs) -> Result<Vec<(String, 
     let rows: Vec<(String, Option<UnixMs>)> =
         on_connection!(reader, |connection| sqlx::query_as(SQL).bind(now_ms).fetch_all(connection).await)?;
     Ok(rows.into_iter().map(|(id, until_ms)| (id, until_ms.unwrap_or(UnixMs::MAX))).collect())
+}
+
+/// At most `count_max` of those people behind `after`, by id.
+pub async fn marked_behind(
+    reader: &mut Reader,
+    after: &str,
+    now_ms: UnixMs,
+    count_max: u32,
+) -> Result<Vec<String>, sqlx::Error> {
+    const SQL: &str = "SELECT id FROM customers WHERE marked AND id > $1 \
+         AND (marked_until_ms IS NULL OR marked_until_ms > $2) ORDER BY id LIMIT $3";
+    let rows: Vec<(String,)> = on_connection!(reader, |connection| {
+        sqlx::query_as(SQL).bind(after).bind(now_ms).bind(i64::from(count_max)).fetch_all(connection).await
+    })?;
+    Ok(rows.into_iter().map(|(id,)| id).collect())
 }

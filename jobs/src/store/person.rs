@@ -55,7 +55,13 @@ impl FactsMemory {
         self.0.get(customer).is_some_and(|remembered| knows(&remembered))
     }
 
+    /// Forgets what is remembered about `customer`: it is read again when it is needed.
+    pub fn forget(&self, customer: &str) {
+        self.0.remove(customer);
+    }
+
     fn remember(&self, touched_ms: UnixMs, facts: Facts) {
+        let facts = Facts { waived_until_ms: None, ..facts };
         self.0.insert(facts.customer.clone(), Arc::new((touched_ms, facts)));
     }
 }
@@ -66,12 +72,23 @@ pub async fn facts(reader: &mut Reader, customer: &str, memory: &FactsMemory) ->
     if let Some(remembered) = memory.of(customer, &row) {
         return Ok(remembered);
     }
-    // The other rows, and this one with them, as they were at one moment.
-    let mut snapshot = reader.snapshot().await?;
-    let Some(row) = customer_row(&mut snapshot, customer).await? else { return Ok(Facts::about(customer)) };
-    let facts = read(&mut snapshot, customer, &row).await?;
-    memory.remember(row.touched_ms, facts.clone());
+    let Some((touched_ms, facts)) = whole(reader, customer).await? else { return Ok(Facts::about(customer)) };
+    memory.remember(touched_ms, facts.clone());
     Ok(facts)
+}
+
+/// What the database knows about `customer`, whatever is remembered.
+pub async fn facts_afresh(reader: &mut Reader, customer: &str) -> Result<Facts, sqlx::Error> {
+    let whole = whole(reader, customer).await?;
+    Ok(whole.map_or_else(|| Facts::about(customer), |(_, facts)| facts))
+}
+
+/// All rows about `customer` as they were at one moment, and when they were changed last.
+async fn whole(reader: &mut Reader, customer: &str) -> Result<Option<(UnixMs, Facts)>, sqlx::Error> {
+    let mut snapshot = reader.snapshot().await?;
+    let Some(row) = customer_row(&mut snapshot, customer).await? else { return Ok(None) };
+    let facts = read(&mut snapshot, customer, &row).await?;
+    Ok(Some((row.touched_ms, facts)))
 }
 
 async fn customer_row(
@@ -116,7 +133,8 @@ pub async fn taught(
         Some(remembered) => remembered,
         None => read(transaction, customer, &row).await?,
     };
-    let before = Facts { definitions: care.definitions, ..before };
+    let waived_until_ms = care.switches.last().waives_payment(now_ms).map(|switch| switch.until_ms);
+    let before = Facts { definitions: care.definitions, waived_until_ms, ..before };
     let mut after = before.clone();
     teach(&mut after);
     after.close_ended_graces(now_ms);

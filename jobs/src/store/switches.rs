@@ -13,7 +13,10 @@ use keepwell_workers::{
 };
 use serde_json::{Value, json};
 
-use super::audited::{Audited, Who, audited};
+use super::{
+    audited::{Audited, Who, audited},
+    connected::Connected,
+};
 use crate::care::emergency::{Switch, SwitchName, Switches, Switching};
 
 /// How the switches were seen to stand last, for when the database cannot be asked, and what was switched while it took
@@ -110,8 +113,16 @@ const READ: &str =
 
 /// How the switches stand.
 pub async fn switches(reader: &mut Reader, memory: &SwitchMemory) -> Result<Switches, sqlx::Error> {
+    switches_in(reader, memory).await
+}
+
+/// The same, as a transaction sees them.
+pub(crate) async fn switches_in(
+    connected: &mut impl Connected,
+    memory: &SwitchMemory,
+) -> Result<Switches, sqlx::Error> {
     let rows: Vec<Row> =
-        on_connection!(reader, |connection| sqlx::query_as(READ).fetch_all(connection).await)?;
+        on_connection!(connected, |connection| sqlx::query_as(READ).fetch_all(connection).await)?;
     memory.remember(&read(rows));
     // A database that is read may take nothing: a full disk, a lock.
     Ok(memory.last())

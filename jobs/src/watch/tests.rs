@@ -151,6 +151,7 @@ fn how_urgent_a_job_is_follows_from_what_it_tells() {
     assert_eq!(of(kinds::CRISIS_ANSWERED_LATE, Lane::Crisis, ""), None);
     assert_eq!(of(kinds::CRISIS_RESOLVED, Lane::Crisis, ""), None);
     assert_eq!(urgency(&crate::crisis_rehearsed::rehearsal()), None);
+    assert_eq!(urgency(&crate::crisis_rehearsed::canary()), None);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use keepwell_jobs::{
     access_query::access_without_database,
+    canary,
     care::{
         crisis::Severity,
         emergency::{SwitchName, Switching},
@@ -194,7 +195,9 @@ async fn a_crisis_that_was_answered_late_is_kept_and_opens_therapeutic_access() 
 #[tokio::test]
 async fn a_rehearsal_goes_the_whole_way_and_leaves_nothing_behind() {
     on_each_database(async |room| {
-        assert_eq!(room.run(rehearsal(), NOW_MS).await, Outcome::Done);
+        for job in [rehearsal(), canary()] {
+            assert_eq!(room.run(job, NOW_MS).await, Outcome::Done);
+        }
         let mut reader = room.database.reader(Urgency::General).await.unwrap();
         for table in ["customers", "crisis_signals", "grace_periods", "assessment_scores"] {
             let sql = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}"));

@@ -2,7 +2,15 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use keepwell_jobs::grace_watch::{DUE_MAX, GraceWatch};
+use keepwell_jobs::{
+    Care,
+    care::{
+        crisis::Source,
+        emergency::{SwitchName, Switching},
+    },
+    grace_watch::{DUE_MAX, GraceWatch},
+    store::{SwitchMemory, switch},
+};
 use keepwell_workers::{
     clock::UnixMs,
     database::{Durability, turn::Urgency},
@@ -153,6 +161,34 @@ async fn an_end_in_a_vulnerable_time_becomes_a_longer_period() {
 }
 
 #[tokio::test]
+async fn an_end_while_operators_do_not_look_at_payments_becomes_a_longer_period() {
+    on_each_database(async |room| {
+        room.stripe(&event("evt_1", "invoice.payment_failed", 5, &invoice("cus_1"))).await;
+        let (ends_ms, hour_ms) = (NOW_MS + 7 * DAY_MS, 3_600_000);
+        let on = Switching::On("a rollback".into(), 7_200);
+        // Who switches and who runs the job need not be the same process.
+        let care = Care { switches: SwitchMemory::default(), ..room.beside().care };
+        switch(&room.database, &room.care.switches, SwitchName::Bypass, on, ends_ms - hour_ms).await.unwrap();
+        assert!(room.access("cus_1", ends_ms).await.grace.active, "also before anybody has seen to it");
+        let jobs = due(room, &GraceWatch::default(), ends_ms).await;
+        run(&room.caring(care), jobs, ends_ms).await;
+        let graces = room.facts("cus_1").await.graces;
+        let ends: Vec<_> = graces.values().map(|grace| (grace.ends_ms, grace.closed)).collect();
+        assert_eq!(ends, [(ends_ms + 7 * DAY_MS, false)]);
+        assert!(
+            room.facts("cus_1").await.signals.values().all(|signal| signal.source != Source::GraceExpiry)
+        );
+
+        // Payments are looked at again.
+        let ends_ms = ends_ms + 7 * DAY_MS;
+        run(room, due(room, &GraceWatch::default(), ends_ms).await, ends_ms).await;
+        assert!(room.facts("cus_1").await.graces.values().all(|grace| grace.closed));
+        assert!(!room.access("cus_1", ends_ms).await.grace.active);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_watch_that_was_down_asks_for_what_it_missed() {
     on_each_database(async |room| {
         room.stripe(&event("evt_1", "invoice.payment_failed", 5, &invoice("cus_1"))).await;
@@ -180,6 +216,14 @@ async fn more_ends_than_one_look_takes_are_all_found_by_the_next_ones() {
                 found.extend(jobs.into_iter().filter_map(|job| job.dedupe_key));
             }
             assert_eq!(found.len(), count as usize, "at {now_ms}");
+            assert!(looked(room, &mut watch, now_ms).await.is_empty(), "none is found twice");
+            watch.begin_again();
+            let again = looked(room, &mut watch, now_ms).await.len();
+            assert_eq!(
+                again,
+                if now_ms < ends_ms { 0 } else { DUE_MAX as usize },
+                "the next minute looks again"
+            );
         }
     })
     .await;

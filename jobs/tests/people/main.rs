@@ -9,6 +9,7 @@ mod emergencies;
 mod forgetting;
 mod gateway;
 mod graces;
+mod held;
 mod malformed;
 mod memory;
 mod messages;

@@ -27,7 +27,7 @@ use crate::{
     seal::KeyRing,
 };
 
-pub use crate::pruning::Retention;
+pub use crate::pruning::{Passing, Retention};
 pub use operations::{Step, StepError};
 
 /// How an engine is sized.

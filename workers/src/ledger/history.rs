@@ -52,17 +52,19 @@ impl Ledger {
         Ok(oldest.map(|(id,)| JobId(id).created_ms()))
     }
 
-    /// How many jobs were recorded from `from_ms` up to `to_ms`, by lane and state. Looks at each of them.
+    /// How many jobs were recorded from `from_ms` up to `to_ms`, by lane and state, those of the kind `except` not
+    /// counted. Looks at each of them.
     pub async fn counts_between(
         reader: &mut Reader,
         from_ms: UnixMs,
         to_ms: UnixMs,
+        except: &str,
     ) -> Result<Vec<LaneCount>, sqlx::Error> {
-        const SQL: &str =
-            "SELECT lane, state, COUNT(*) FROM jobs WHERE id >= $1 AND id < $2 GROUP BY lane, state";
+        const SQL: &str = "SELECT lane, state, COUNT(*) FROM jobs \
+             WHERE id >= $1 AND id < $2 AND kind <> $3 GROUP BY lane, state";
         let (from, to) = (JobId::earliest_at(from_ms).0, JobId::earliest_at(to_ms).0);
         let rows: Vec<(String, String, i64)> = on_connection!(reader, |connection| {
-            sqlx::query_as(SQL).bind(from).bind(to).fetch_all(connection).await
+            sqlx::query_as(SQL).bind(from).bind(to).bind(except).fetch_all(connection).await
         })?;
         // The columns' CHECKs allow no other words.
         let count = |(lane, state, count): (String, String, i64)| {

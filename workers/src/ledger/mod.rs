@@ -34,7 +34,7 @@ pub(crate) use recording::Recording;
 pub use reseal::PayloadKey;
 pub use schedules::{FireError, ScheduleMoved, SchedulePause, ScheduleRow, ScheduleStep};
 pub use settle::{Settled, Verdict};
-pub(crate) use upkeep::JOBS_PER_SWEEP;
+pub(crate) use upkeep::{Expired, JOBS_PER_SWEEP};
 pub use waiting::{CRISIS_RECORDING_KEPT_MS, Committer, EnqueueError, RECORDING_TIMEOUT_MS};
 
 use crate::{

@@ -6,15 +6,57 @@ use crate::{
     database::{Dialect, Durability, turn::Urgency},
     id::JobId,
     on_connection,
+    pruning::Passing,
     state::State,
 };
 
 /// Jobs deleted in one transaction. A crisis that is to be recorded waits as long as that takes.
 pub(crate) const JOBS_PER_SWEEP: u64 = 100;
 
-/// What is old enough. Nothing finishes before it is created, so only ids born before then need looking at.
-const DOOMED: &str =
-    "SELECT id FROM jobs WHERE id < $4 AND state = $1 AND finished_at_ms < $2 ORDER BY id LIMIT $3";
+/// Which jobs go once they are old enough.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Expired {
+    /// Those that ended in this state.
+    In(State),
+    /// Those that pass.
+    Passing(&'static Passing),
+}
+
+impl Expired {
+    /// What is old enough. Nothing finishes before it is created, so only ids born before then need looking at.
+    const fn doomed(self) -> &'static str {
+        match self {
+            Expired::In(_) => {
+                "SELECT id FROM jobs WHERE id < $1 AND finished_at_ms < $2 AND state = $4 ORDER BY id LIMIT $3"
+            }
+            Expired::Passing(_) => {
+                "SELECT id FROM jobs WHERE id < $1 AND finished_at_ms < $2 AND subject = $4 AND kind = $5 \
+                 ORDER BY id LIMIT $3"
+            }
+        }
+    }
+
+    /// What is bound to its statement from `$4` on.
+    fn words(self) -> impl Iterator<Item = &'static str> {
+        let (one, other) = match self {
+            Expired::In(state) => (state.name(), None),
+            Expired::Passing(passing) => (passing.subject, Some(passing.kind)),
+        };
+        std::iter::once(one).chain(other)
+    }
+}
+
+/// Binds to `$statement` what [`Expired::doomed`] asks for.
+macro_rules! bind_doomed {
+    ($statement:expr, $expired:expr, $before_ms:expr) => {{
+        let mut statement =
+            $statement.bind(JobId::earliest_at($before_ms).0).bind($before_ms).bind(JOBS_PER_SWEEP as i64);
+        for word in $expired.words() {
+            statement = statement.bind(word);
+        }
+        statement
+    }};
+}
 
 impl Ledger {
     /// What tells the database's present life from every other one. A server that died may have lost its last relaxed
@@ -48,9 +90,9 @@ impl Ledger {
         transaction.commit().await
     }
 
-    /// Deletes a batch of jobs in `state` that finished before `before_ms`, with what was sent with them and their
+    /// Deletes a batch of `expired` jobs that finished before `before_ms`, with what was sent with them and their
     /// attempts; says how many. Fewer than [`JOBS_PER_SWEEP`] mean that none are left.
-    pub(crate) async fn prune(&self, state: State, before_ms: UnixMs) -> Result<u64, sqlx::Error> {
+    pub(crate) async fn prune(&self, expired: Expired, before_ms: UnixMs) -> Result<u64, sqlx::Error> {
         const STATEMENTS: [&str; 3] = [
             "DELETE FROM job_attempts WHERE job_id = $1",
             "DELETE FROM job_payloads WHERE job_id = $1",
@@ -58,20 +100,15 @@ impl Ledger {
         ];
         let dialect = self.database.dialect();
         if dialect == Dialect::Sqlite {
-            self.warm_up(state, before_ms).await?;
+            self.warm_up(expired, before_ms).await?;
         }
         // Whom an operator retries at this moment is owed from then on.
-        let doomed = format!("{DOOMED}{}", dialect.skipping_locked());
+        let doomed = format!("{}{}", expired.doomed(), dialect.skipping_locked());
         let now_ms = self.clock.now_ms();
         let mut transaction = self.database.begin(Urgency::General, Durability::Relaxed, now_ms).await?;
         let doomed: Vec<(uuid::Uuid,)> = on_connection!(transaction, |connection| {
-            sqlx::query_as(sqlx::AssertSqlSafe(doomed))
-                .bind(state.name())
-                .bind(before_ms)
-                .bind(JOBS_PER_SWEEP as i64)
-                .bind(JobId::earliest_at(before_ms).0)
-                .fetch_all(connection)
-                .await
+            let statement = sqlx::query_as(sqlx::AssertSqlSafe(doomed));
+            bind_doomed!(statement, expired, before_ms).fetch_all(connection).await
         })?;
         for (id,) in &doomed {
             for sql in STATEMENTS {
@@ -86,18 +123,14 @@ impl Ledger {
 
     /// Reads what is about to be deleted, as nobody has for weeks: SQLite has one writer, and while that waits for the
     /// disk, so does whoever presses the button.
-    async fn warm_up(&self, state: State, before_ms: UnixMs) -> Result<(), sqlx::Error> {
+    async fn warm_up(&self, expired: Expired, before_ms: UnixMs) -> Result<(), sqlx::Error> {
         // The last byte, because SQLite goes through all pages of a payload to find it, and to free them.
-        let read = format!("SELECT max(substr(sealed, -1)) FROM job_payloads WHERE job_id IN ({DOOMED})");
+        let doomed = expired.doomed();
+        let read = format!("SELECT max(substr(sealed, -1)) FROM job_payloads WHERE job_id IN ({doomed})");
         let mut reader = self.database.reader(Urgency::General).await?;
         let _: (Option<Vec<u8>>,) = on_connection!(reader, |connection| {
-            sqlx::query_as(sqlx::AssertSqlSafe(read))
-                .bind(state.name())
-                .bind(before_ms)
-                .bind(JOBS_PER_SWEEP as i64)
-                .bind(JobId::earliest_at(before_ms).0)
-                .fetch_one(connection)
-                .await
+            let statement = sqlx::query_as(sqlx::AssertSqlSafe(read));
+            bind_doomed!(statement, expired, before_ms).fetch_one(connection).await
         })?;
         Ok(())
     }
@@ -129,6 +162,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_passes_is_found_among_millions_by_whom_it_concerns() {
+        static PASSING: Passing = Passing { kind: "test", subject: "nobody", keep_ms: 0 };
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = ledger(&folder, ManualClock::at(1_000_000)).await;
+        let mut reader = ledger.database.reader(Urgency::General).await.unwrap();
+        let expired = Expired::Passing(&PASSING);
+        let explain = format!("EXPLAIN QUERY PLAN {}", expired.doomed());
+        let plan: Vec<(i64, i64, i64, String)> = on_connection!(reader, |connection| {
+            let statement = sqlx::query_as(sqlx::AssertSqlSafe(explain));
+            bind_doomed!(statement, expired, 1_001_000_i64).fetch_all(connection).await
+        })
+        .unwrap();
+        let [(.., step)] = &plan[..] else { panic!("{plan:?}") };
+        assert!(step.contains("jobs_subject (subject=? AND id<?)"), "{step}");
+    }
+
+    #[tokio::test]
     async fn what_is_finished_is_kept_for_as_long_as_asked_and_no_longer() {
         const FINISH: &str = "UPDATE jobs SET state = $2, finished_at_ms = $3 WHERE id = $1";
         let folder = tempfile::tempdir().unwrap();
@@ -154,8 +204,9 @@ mod tests {
             .unwrap();
             transaction.commit().await.unwrap();
         }
-        assert_eq!(ledger.prune(State::Done, 1_001_000).await.unwrap(), 2);
-        assert_eq!(ledger.prune(State::Done, 1_001_000).await.unwrap(), 0);
+        let done = Expired::In(State::Done);
+        assert_eq!(ledger.prune(done, 1_001_000).await.unwrap(), 2);
+        assert_eq!(ledger.prune(done, 1_001_000).await.unwrap(), 0);
         let left = ledger.list(&JobFilter::default(), None, 10).await.unwrap();
         let mut states: Vec<(&str, Option<i64>)> =
             left.items.iter().map(|job| (job.state.name(), job.finished_at_ms)).collect();

@@ -9,10 +9,13 @@ use keepwell_workers::{
 };
 
 use super::read::{ReportSettings, lane_facts, stretches};
-use crate::care::report::{
-    operations::{DeadJob, ErrorFigures, LISTED_MAX, SlowJob},
-    operations_facts::{KindFact, OperationsFacts, RunFact, ScheduleFact},
-    period::Period,
+use crate::{
+    care::report::{
+        operations::{DeadJob, ErrorFigures, LISTED_MAX, SlowJob},
+        operations_facts::{KindFact, OperationsFacts, RunFact, ScheduleFact},
+        period::Period,
+    },
+    kinds,
 };
 
 /// Different errors of one hour that are counted.
@@ -61,7 +64,11 @@ async fn stretch(
 ) -> Result<(), sqlx::Error> {
     let Period { from_ms, to_ms } = of;
     facts.lanes.extend(lane_facts(reader, part, of).await?);
+    let is_counted = |kind: &str| kind != kinds::CRISIS_CANARY;
     for of in Ledger::kinds_between(reader, from_ms, to_ms).await? {
+        if !is_counted(&of.kind) {
+            continue;
+        }
         let state = of.state.name();
         match facts.kinds.iter_mut().find(|known| known.kind == of.kind && known.state == state) {
             Some(known) => {
@@ -88,7 +95,7 @@ async fn stretch(
         rarest.and_then(|error| errors.remove(&error));
     }
     let slow = Ledger::slowest_between(reader, from_ms, to_ms, LISTED_MAX as u32).await?;
-    facts.slowest.extend(slow.into_iter().map(slow_job));
+    facts.slowest.extend(slow.into_iter().filter(|job| is_counted(&job.kind)).map(slow_job));
     facts.slowest.sort_by_key(|job| std::cmp::Reverse(job.took_ms));
     facts.slowest.truncate(LISTED_MAX);
     Ok(())

@@ -238,13 +238,14 @@ pub(super) fn stretches(period: Period, oldest_ms: UnixMs) -> impl Iterator<Item
     stretches.filter(move |(_, stretch)| stretch.to_ms > oldest_ms)
 }
 
-/// How much each lane was given in `stretch`, which lies in `part`.
+/// How much each lane was given in `stretch`, which lies in `part`. Canaries, which do not stay, count nowhere.
 pub(super) async fn lane_facts(
     reader: &mut Reader,
     part: usize,
     stretch: Period,
 ) -> Result<impl Iterator<Item = LaneFact>, sqlx::Error> {
-    let counts = Ledger::counts_between(reader, stretch.from_ms, stretch.to_ms).await?;
+    let Period { from_ms, to_ms } = stretch;
+    let counts = Ledger::counts_between(reader, from_ms, to_ms, kinds::CRISIS_CANARY).await?;
     Ok(counts.into_iter().map(move |counted| LaneFact {
         part,
         lane: counted.lane.name(),

@@ -1,0 +1,170 @@
+//! What watches by itself: crises of nobody, how crises were answered, and whether all of that is looked at.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+use sqlx::{Connection as _, Executor as _, SqliteConnection};
+
+use super::{app, nothing_owed, on_both, signal, watching::sample};
+use crate::support::{daemon::Daemon, eventually};
+
+const OFTEN: (&str, &str) = ("KEEPWELL_MONITORS__CANARY_EVERY_MS", "100");
+
+async fn metrics(daemon: &Daemon) -> String {
+    daemon.public().get("/metrics").await.text()
+}
+
+/// Canaries that ended like this.
+async fn canaries(daemon: &Daemon, result: &str) -> f64 {
+    sample(&metrics(daemon).await, &format!("keepwell_canary_runs_total{{result=\"{result}\"}}"))
+}
+
+async fn canary_jobs(daemon: &Daemon, state: &str) -> Value {
+    daemon.operator().get(&format!("/api/v1/jobs?kind=care.crisis_canary&state={state}")).await.json()
+}
+
+/// Waits until the daemon says of its canaries that they fail, or that they do not; answers with the whole report.
+async fn failing(daemon: &Daemon, failing: bool) -> Value {
+    eventually("the canaries are seen to fare so", async || {
+        let report = daemon.public().get("/health").await;
+        let body = report.json();
+        let is_so = body["monitors"]["canary"]["failing"] == failing
+            && (report.status == StatusCode::OK) != failing
+            && body["monitors"]["canary"]["lastResult"] != Value::Null;
+        is_so.then_some(body)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn canaries_go_the_real_road_again_and_again_and_count_in_nobodys_figures() {
+    on_both(&[OFTEN], async |daemon| {
+        eventually("canaries were answered", async || (canaries(daemon, "ok").await >= 3.0).then_some(()))
+            .await;
+        let report = failing(daemon, false).await;
+        let canary = &report["monitors"]["canary"];
+        assert_eq!((&canary["lastResult"], &canary["because"]), (&"ok".into(), &Value::Null));
+        assert!(canary["lastDuration"].as_f64().is_some_and(|ms| ms > 0.0), "{canary}");
+        let done = canary_jobs(daemon, "done").await;
+        assert!(done["total"].as_u64() >= Some(3), "{done:#}");
+        assert!(done["items"].as_array().unwrap().iter().all(|job| job["lane"] == "crisis"), "{done:#}");
+
+        // Nobody was in a crisis.
+        let text = metrics(daemon).await;
+        for name in [
+            "keepwell_crisis_response_seconds_count",
+            "keepwell_emergency_access_activations_total",
+            "keepwell_crisis_response_recent_crises{window=\"1h\",result=\"in_time\"}",
+        ] {
+            assert!(sample(&text, name).abs() < f64::EPSILON, "{name} in {text}");
+        }
+        assert!(!text.contains("keepwell_job_wait_seconds_count{lane=\"crisis\"}"), "{text}");
+        assert!(sample(&text, "keepwell_canary_duration_seconds_count") >= 3.0);
+        assert_eq!(report["crisisSafety"]["lastCrisisResponse"], Value::Null);
+        assert_eq!(report["webhookProcessing"]["lastProcessedAt"], Value::Null);
+        let audit = daemon.operator().get("/api/v1/audit").await.json();
+        assert_eq!(audit["items"].as_array().map(Vec::len), Some(0), "{audit:#}");
+        let made = daemon.keepwell(&["report", "crisis", "--from", "1h"]);
+        let made: Value = serde_json::from_slice(&made.stdout).expect("a report");
+        let made = &made["report"];
+        assert_eq!(made["safetyMetrics"]["crisisEventsHandled"], 0, "{made:#}");
+        assert_eq!(made["responseTimeCompliance"]["share"]["of"], 0, "{made:#}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn canaries_that_nobody_answers_make_the_daemon_degraded_and_do_not_pile_up() {
+    let daemon = Daemon::start_with(&[OFTEN]).await;
+    failing(&daemon, false).await;
+    let pause = json!({ "override": true, "reason": "a drill" });
+    let paused = daemon.operator().post("/api/v1/lanes/crisis/pause", &pause).await;
+    assert_eq!(paused.status, StatusCode::OK, "{}", paused.text());
+    let report = failing(&daemon, true).await;
+    let because = report["monitors"]["canary"]["because"].as_str().unwrap();
+    assert!(because.contains("the crisis lane held up"), "{because}");
+    // Many more have been due since then.
+    let failed = canaries(&daemon, "failed").await;
+    eventually("further ones fail", async || {
+        (canaries(&daemon, "failed").await > failed + 5.0).then_some(())
+    })
+    .await;
+    assert_eq!(canary_jobs(&daemon, "owed").await["total"], 1);
+    assert_eq!(daemon.public().get("/health/ready").await.status, StatusCode::OK, "crises are still taken");
+    assert!(daemon.log().contains("crisis_canary"), "{}", daemon.log());
+
+    daemon.operator().post("/api/v1/lanes/crisis/resume", &Value::Null).await;
+    failing(&daemon, false).await;
+    app(&daemon, &signal("crisis.signal", "cus_1", json!({ "severity": "high" }))).await;
+}
+
+#[tokio::test]
+async fn canaries_fail_with_a_reason_while_the_database_takes_nothing_and_not_because_redis_is_away() {
+    let mut daemon = Daemon::start_with(&[OFTEN]).await;
+    failing(&daemon, false).await;
+    let file = daemon.state_dir().join("keepwell.db");
+    let mut stranger = SqliteConnection::connect(&format!("sqlite:{}", file.display())).await.unwrap();
+    stranger.execute("BEGIN IMMEDIATE").await.unwrap();
+    let report = failing(&daemon, true).await;
+    let because = report["monitors"]["canary"]["because"].as_str().unwrap();
+    assert!(because.contains("database") || because.contains("recorded"), "{because}");
+    stranger.execute("ROLLBACK").await.unwrap();
+    failing(&daemon, false).await;
+
+    // As a real crisis would, a canary runs from the ledger.
+    let redis = daemon.private_redis().expect("a private Redis");
+    rustix::process::kill_process(redis, rustix::process::Signal::STOP).unwrap();
+    let before = canaries(&daemon, "ok").await;
+    eventually("canaries are answered all the same", async || {
+        (canaries(&daemon, "ok").await > before + 2.0).then_some(())
+    })
+    .await;
+    rustix::process::kill_process(redis, rustix::process::Signal::CONT).unwrap();
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn how_crises_were_answered_of_late_is_told_and_so_is_whether_anybody_looks() {
+    on_both(&[OFTEN], async |daemon| {
+        app(daemon, &signal("crisis.signal", "cus_1", json!({ "severity": "high" }))).await;
+        let text = eventually("the figures of the last hour are made", async || {
+            let text = metrics(daemon).await;
+            text.contains("keepwell_compliance_ratio{figure=\"response_time\"} 1.0\n").then_some(text)
+        })
+        .await;
+        for window in ["1m", "5m", "1h"] {
+            let recent = |name: &str, label: &str| {
+                sample(
+                    &text,
+                    &format!("keepwell_crisis_response_recent_{name}{{window=\"{window}\"{label}}}"),
+                )
+            };
+            assert!((recent("crises", ",result=\"in_time\"") - 1.0).abs() < f64::EPSILON, "{text}");
+            assert!((recent("in_time_ratio", "") - 1.0).abs() < f64::EPSILON, "{text}");
+            assert!(
+                recent("seconds", ",quantile=\"0.99\"") <= recent("seconds", ",quantile=\"1\""),
+                "{text}"
+            );
+        }
+        let windows = daemon.public().get("/health").await.json()["monitors"]["responses"].clone();
+        assert_eq!(
+            (&windows[0]["window"], &windows[0]["answered"]),
+            (&"1m".into(), &1.into()),
+            "{windows:#}"
+        );
+        assert!(
+            (sample(&text, "keepwell_compliance_target_ratio{figure=\"response_time\"}") - 0.95).abs() < 1e-9
+        );
+        for monitor in ["canary", "responses", "access", "health", "compliance"] {
+            let ran = format!("keepwell_monitor_runs_total{{monitor=\"{monitor}\",result=\"ok\"}}");
+            eventually(&format!("{monitor} has looked"), async || {
+                (sample(&metrics(daemon).await, &ran) >= 1.0).then_some(())
+            })
+            .await;
+            let success = format!("keepwell_monitor_last_success_timestamp_seconds{{monitor=\"{monitor}\"}}");
+            assert!(sample(&text, &success) > 1e9, "{text}");
+        }
+        assert!(sample(&metrics(daemon).await, "keepwell_access_checked_total") >= 1.0);
+        nothing_owed(daemon).await;
+    })
+    .await;
+}
