@@ -12,6 +12,7 @@ mod panics;
 mod process;
 mod process_metrics;
 mod schedule_metrics;
+mod stripe_metrics;
 mod success;
 mod webhook_metrics;
 
