@@ -45,6 +45,7 @@ async fn an_event_that_no_webhook_brought_is_recorded_once() {
     let url = server.url();
     let asking = [("KEEPWELL_STRIPE__API_KEY", API_KEY), ("KEEPWELL_STRIPE__API_BASE", &url)];
     on_both(&asking, async |daemon| {
+        server.lists_nothing();
         let of = |person| made("customer.subscription.created", person, 60);
         let (brought, missed) = (of("brought"), of("missed"));
         let old = made("customer.subscription.created", "old", 3 * 3_600);

@@ -108,6 +108,11 @@ impl FakeStripe {
         self.book.lock().expect("the book").events.insert(0, event);
     }
 
+    /// Has it list no event any more.
+    pub fn lists_nothing(&self) {
+        self.book.lock().expect("the book").events.clear();
+    }
+
     /// Has it treat the next questions so, one after the other.
     pub fn next(&self, manners: impl IntoIterator<Item = Manner>) {
         self.book.lock().expect("the book").manners.extend(manners);

@@ -62,7 +62,11 @@ impl AddressList {
 
     /// The list as it is now.
     pub async fn fetch(&self) -> Result<Vec<IpNet>, NotFetched> {
-        let request = Request::get(&self.url).header(header::ACCEPT, "application/json").body(Bytes::new());
+        // It comes from a web site, and some of those answer nobody who has no name.
+        let request = Request::get(&self.url)
+            .header(header::ACCEPT, "application/json")
+            .header(header::USER_AGENT, concat!("keepwell/", env!("CARGO_PKG_VERSION")))
+            .body(Bytes::new());
         let answer = self.http.send(request.map_err(|_| HttpError::Address)?).await?;
         if answer.status != StatusCode::OK {
             return Err(NotFetched::Status(answer.status.as_u16()));
