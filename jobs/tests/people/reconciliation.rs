@@ -141,6 +141,7 @@ async fn an_end_in_a_crisis_has_the_grace_of_a_crisis() {
         let document = night.room.access("cus_ada", night.clock.now_ms()).await;
         assert_eq!((document.crisis.active, document.grace.active), (true, true));
         assert!(document.grace.remaining_days >= 29, "{:?}", document.grace);
+        assert_eq!(document.subscription.expect("it ended").status, "canceled");
     })
     .await;
 }
