@@ -277,6 +277,10 @@ fn check_strength(config: &Config) -> Vec<Problem> {
         let what = "the API key would travel unencrypted, which production refuses";
         problems.push(Problem::of("stripe.api_base", what, "use an https:// address"));
     }
+    if config.stripe.published_addresses && config.stripe.addresses_url.is_readable_on_the_way() {
+        let what = "the list of addresses could be another one on its way, which production refuses";
+        problems.push(Problem::of("stripe.addresses_url", what, "use an https:// address"));
+    }
     if config.notify.url.as_ref().is_some_and(HttpUrl::is_readable_on_the_way) {
         let what = "what people are told would travel unencrypted, which production refuses";
         problems.push(Problem::of("notify.url", what, "use an https:// address"));

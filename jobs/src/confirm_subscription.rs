@@ -53,6 +53,17 @@ impl ToConfirm {
         Self { customer, subscription, account, livemode: event.livemode }
     }
 
+    /// What Stripe's list has shown of `customer`'s subscription.
+    pub(crate) fn shown(
+        customer: &str,
+        subscription: &str,
+        account: Option<&str>,
+        livemode: Option<bool>,
+    ) -> Self {
+        let (customer, subscription) = (customer.to_owned(), subscription.to_owned());
+        Self { customer, subscription, account: account.map(str::to_owned), livemode }
+    }
+
     /// The job that asks, one at a time for each subscription.
     pub(crate) fn job(&self, now_ms: UnixMs) -> NewJob {
         // Texts and flags are always written.

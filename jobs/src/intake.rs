@@ -12,7 +12,7 @@ use keepwell_workers::{job::NewJob, lane::Lane};
 
 pub use crate::intake_error::IntakeError;
 pub use app::read_app;
-pub use stripe::read_stripe;
+pub use stripe::{HANDLED_TYPES, read_stripe};
 
 use crate::kinds;
 

@@ -6,6 +6,10 @@ pub const SUBSCRIPTION_CHANGED: &str = "stripe.subscription_changed";
 pub const SUBSCRIPTION_ENDED: &str = "stripe.subscription_ended";
 /// Stripe is to be asked how a subscription is.
 pub const CONFIRM_SUBSCRIPTION: &str = "stripe.confirm_subscription";
+/// Events that no webhook has brought are to be fetched.
+pub const STRIPE_BACKFILL: &str = "stripe.backfill";
+/// What is known of subscriptions is to be compared with what Stripe knows.
+pub const STRIPE_RECONCILE: &str = "stripe.reconcile";
 /// An invoice was paid.
 pub const INVOICE_PAID: &str = "stripe.invoice_paid";
 /// The payment of an invoice failed.
@@ -48,10 +52,12 @@ pub const REPORT_DUE: &str = "report.due";
 pub const REPORT_DELIVERED: &str = "report.delivered";
 
 /// All of them: [`handlers`](crate::handlers) has one for each.
-pub const ALL: [&str; 23] = [
+pub const ALL: [&str; 25] = [
     SUBSCRIPTION_CHANGED,
     SUBSCRIPTION_ENDED,
     CONFIRM_SUBSCRIPTION,
+    STRIPE_BACKFILL,
+    STRIPE_RECONCILE,
     INVOICE_PAID,
     INVOICE_PAYMENT_FAILED,
     PAYMENT_METHOD_SAVED,

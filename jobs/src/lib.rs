@@ -6,6 +6,7 @@
 //! [`access_query`] answers what the person may use because of them. What would be taken away is first confirmed with
 //! Stripe, where Stripe can be asked ([`outbound`]).
 
+pub mod backfill;
 pub mod care;
 pub mod intake;
 mod intake_error;
@@ -13,6 +14,7 @@ pub mod json;
 pub mod kinds;
 pub mod marks;
 pub mod outbound;
+pub mod reconcile;
 pub mod reporting;
 pub mod signal;
 pub mod signature;
@@ -22,6 +24,7 @@ pub mod watch;
 
 mod event;
 mod follow_ups;
+mod scheduled;
 
 mod assessment_completed;
 mod confirm_subscription;
@@ -55,6 +58,7 @@ use std::sync::Arc;
 
 use keepwell_workers::{database::MigrationFile, handler::Handler, seal::KeyRing};
 
+use backfill::EventDoor;
 use care::{
     definitions::Definitions,
     lines::CrisisLines,
@@ -100,6 +104,8 @@ pub struct Care {
     pub notifier: Option<Notifier>,
     /// Where reports are made; `None` if this process makes none.
     pub reports: Option<Arc<dyn ReportDesk>>,
+    /// Where events are taken in that no webhook has brought; `None` if this process takes none.
+    pub event_door: Option<Arc<dyn EventDoor>>,
 }
 
 impl Care {
@@ -120,6 +126,7 @@ impl Care {
             templates: Templates::default(),
             notifier: None,
             reports: None,
+            event_door: None,
         }
     }
 
@@ -161,6 +168,12 @@ impl Care {
         Self { reports: Some(desk), ..self }
     }
 
+    /// The same with `door` for events that no webhook has brought.
+    #[must_use]
+    pub fn with_event_door(self, door: Arc<dyn EventDoor>) -> Self {
+        Self { event_door: Some(door), ..self }
+    }
+
     /// The same, with `high_limit_ms` to answer a high crisis, and as much more or less for others as the protocols
     /// give them.
     #[must_use]
@@ -184,6 +197,8 @@ pub fn handlers(care: &Care) -> Vec<Arc<dyn Handler>> {
         Arc::new(invoice_settled::InvoicePaymentFailed(care.clone())),
         Arc::new(payment_method_saved::PaymentMethodSaved(care.clone())),
         Arc::new(confirm_subscription::ConfirmSubscription(care.clone())),
+        Arc::new(backfill::Backfill(care.clone())),
+        Arc::new(reconcile::Reconcile(care.clone())),
         Arc::new(event_recorded::Recorded(kinds::EVENT_RECORDED)),
         Arc::new(crisis_signalled::CrisisSignalled(care.clone())),
         Arc::new(crisis_resolved::CrisisResolved(care.clone())),

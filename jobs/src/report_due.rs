@@ -3,7 +3,6 @@
 //! add by themselves.
 
 use async_trait::async_trait;
-use chrono::DateTime;
 use chrono_tz::Tz;
 use keepwell_workers::{
     clock::UnixMs,
@@ -22,6 +21,7 @@ use crate::{
     care::report::{period::Period, span::Span},
     kinds,
     reporting::ReportKind,
+    scheduled::scheduled_ms,
     store::{
         audit::Actor,
         reports::{NewReport, ReportContent, keep_report_in},
@@ -50,12 +50,7 @@ fn asked(payload: &[u8], created_ms: UnixMs) -> Result<(ReportKind, Period), Str
     let span = Span::from_name(&due.period).ok_or("`period` is hour, day or month")?;
     let zone: Tz =
         due.time_zone.as_deref().unwrap_or("UTC").parse().map_err(|_| "no `time_zone` is called so")?;
-    let at_ms = match due.scheduled_for {
-        Some(text) => DateTime::parse_from_rfc3339(&text)
-            .map_err(|_| "`scheduled_for` is not an instant (RFC 3339)")?
-            .timestamp_millis(),
-        None => created_ms,
-    };
+    let at_ms = scheduled_ms(due.scheduled_for.as_deref())?.unwrap_or(created_ms);
     let period = span.ended_by(at_ms, zone).ok_or("no calendar knows that time")?;
     Ok((kind, period))
 }

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crate::{backfill::Taken, reconcile::Reconciled};
+
 /// What is counted.
 #[derive(Debug, Default)]
 pub struct Tallies {
@@ -11,6 +13,8 @@ pub struct Tallies {
     access_checked: AtomicU64,
     access_missing: AtomicU64,
     access_mended: AtomicU64,
+    backfilled: [AtomicU64; Taken::ALL.len()],
+    reconciled: [AtomicU64; Reconciled::ALL.len()],
 }
 
 impl Tallies {
@@ -44,6 +48,26 @@ impl Tallies {
     /// often that could be mended.
     pub fn access(&self) -> [u64; 3] {
         [&self.access_checked, &self.access_missing, &self.access_mended].map(|count| count.load(Relaxed))
+    }
+
+    /// An event that a back-fill came upon was taken like this.
+    pub fn backfilled(&self, taken: Taken) {
+        self.backfilled[taken as usize].fetch_add(1, Relaxed);
+    }
+
+    /// So many subscriptions were found like this.
+    pub fn reconciled(&self, found: Reconciled, count: u64) {
+        self.reconciled[found as usize].fetch_add(count, Relaxed);
+    }
+
+    /// How many events were taken so by back-fills.
+    pub fn backfills(&self, taken: Taken) -> u64 {
+        self.backfilled[taken as usize].load(Relaxed)
+    }
+
+    /// How many subscriptions were found so.
+    pub fn reconciliations(&self, found: Reconciled) -> u64 {
+        self.reconciled[found as usize].load(Relaxed)
     }
 
     /// How often emergency access was activated.

@@ -24,7 +24,8 @@ use super::{
 use crate::{
     api::BindError,
     serve::{
-        ServeError, courier, crisis_lines, database_url, drop_paths, key_ring, notifier, schedules, templates,
+        ServeError, asked_in_words, courier, crisis_lines, database_url, drop_paths, key_ring, notifier,
+        schedules, templates,
     },
 };
 
@@ -62,6 +63,7 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
         Finding::of("words", words(config)),
         Finding::of("gateway", gateway(config)),
         Finding::of("reports", reports(config)),
+        Finding::of("stripe", Ok(asked_in_words(config).to_owned())),
         Finding::of("database", database(config).await),
         Finding::of("redis", redis(config).await),
     ];

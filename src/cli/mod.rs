@@ -25,6 +25,7 @@ mod samples;
 mod schedule;
 mod sender;
 mod serve;
+mod stripe;
 mod table;
 mod trigger;
 
@@ -88,6 +89,9 @@ enum Command {
     /// Shows, runs, pauses and resumes what appears by itself
     #[command(subcommand)]
     Schedule(schedule::ScheduleCommand),
+    /// Asks Stripe for events that no webhook has brought
+    #[command(subcommand)]
+    Stripe(stripe::StripeCommand),
     /// Reads, verifies and exports the audit trail
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -145,6 +149,7 @@ fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Queue(command) => wait_for(queue::run(context, &command)),
         Command::Job(command) => wait_for(job::run(context, &command)),
         Command::Schedule(command) => wait_for(schedule::run(context, &command)),
+        Command::Stripe(command) => wait_for(stripe::run(context, &command)),
         Command::Audit(command) => wait_for(audit::run(context, &command)),
         Command::Report(command) => wait_for(report::run(context, &command)),
         Command::Key(command) => wait_for(key::run(context, &command)),

@@ -2,8 +2,9 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use ipnet::IpNet;
+use keepwell_workers::clock::UnixMs;
 
 use super::{
     door::Intake,
@@ -34,6 +35,15 @@ impl SourceKind {
     }
 }
 
+/// The networks that a sender says it sends from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishedNetworks {
+    /// When they were fetched.
+    pub fetched_ms: UnixMs,
+    /// They.
+    pub networks: Vec<IpNet>,
+}
+
 /// One configured source.
 #[derive(Debug)]
 pub struct Source {
@@ -49,8 +59,12 @@ pub struct Source {
     pub livemode: Option<bool>,
     /// The account its events must belong to. An event of another account, or of none, is set aside.
     pub account: Option<String>,
+    /// Whether only the networks that the sender publishes may send, beside those that are allowed. Until it is known
+    /// which those are, any may.
+    pub published_only: bool,
     secrets: ArcSwap<SecretSet>,
     allowed_networks: ArcSwap<Vec<IpNet>>,
+    published_networks: ArcSwapOption<PublishedNetworks>,
 }
 
 impl Source {
@@ -73,8 +87,10 @@ impl Source {
             tolerance_s,
             livemode: None,
             account: None,
+            published_only: false,
             secrets: ArcSwap::from_pointee(secrets),
             allowed_networks: ArcSwap::default(),
+            published_networks: ArcSwapOption::empty(),
         }
     }
 
@@ -86,6 +102,16 @@ impl Source {
     /// Replaces the secrets for every request verified from now on.
     pub fn replace_secrets(&self, secrets: SecretSet) {
         self.secrets.store(Arc::new(secrets));
+    }
+
+    /// The networks that the sender publishes are `published` from now on.
+    pub fn replace_published_networks(&self, published: PublishedNetworks) {
+        self.published_networks.store(Some(Arc::new(published)));
+    }
+
+    /// The networks that the sender publishes, as far as they are known.
+    pub fn published_networks(&self) -> Option<Arc<PublishedNetworks>> {
+        self.published_networks.load_full()
     }
 
     /// Takes requests only from `networks` from now on; from anywhere if there are none.
@@ -100,8 +126,13 @@ impl Source {
 
     /// Whether requests from `address` are taken.
     pub fn allows(&self, address: IpAddr) -> bool {
-        let networks = self.allowed_networks.load();
-        networks.is_empty() || networks.iter().any(|network| network.contains(&address))
+        let is_in = |networks: &[IpNet]| networks.iter().any(|network| network.contains(&address));
+        let allowed = self.allowed_networks.load();
+        if !self.published_only {
+            return allowed.is_empty() || is_in(&allowed);
+        }
+        let published = self.published_networks.load();
+        published.as_ref().is_none_or(|published| is_in(&published.networks) || is_in(&allowed))
     }
 
     /// Whether the event is of the mode and the account that this source is for.
@@ -110,5 +141,28 @@ impl Source {
             self.livemode.zip(intake.livemode).is_some_and(|(expected, stated)| expected != stated);
         let other_account = self.account.is_some() && self.account != intake.account;
         !other_mode && !other_account
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_networks_that_a_sender_publishes_count_beside_those_that_are_allowed() {
+        let mut source = Source::stripe("/", SecretSet::new(vec![]).unwrap());
+        let [published, allowed, other] =
+            ["192.0.2.1", "10.0.0.7", "203.0.113.1"].map(|text| text.parse().unwrap());
+        let allows = |source: &Source| [published, allowed, other].map(|address| source.allows(address));
+        assert_eq!(allows(&source), [true; 3]);
+        source.replace_allowed_networks(vec!["10.0.0.0/8".parse().unwrap()]);
+        assert_eq!(allows(&source), [false, true, false]);
+        source.published_only = true;
+        assert_eq!(allows(&source), [true; 3], "nobody is locked out for want of a list");
+        let networks = vec!["192.0.2.0/24".parse().unwrap()];
+        source.replace_published_networks(PublishedNetworks { fetched_ms: 0, networks });
+        assert_eq!(allows(&source), [true, true, false]);
+        source.replace_allowed_networks(vec![]);
+        assert_eq!(allows(&source), [true, false, false], "an empty list of others lets nobody else in");
     }
 }

@@ -24,21 +24,23 @@ use keepwell_workers::{
 
 use super::{
     access::CareAccess,
+    addresses::Addresses,
     desk::CareDesk,
-    door::EngineDoor,
+    door::{BackDoor, EngineDoor},
     error::ServeError,
     keeper::Keeper,
     monitors::Monitors,
     reporting::{Reporting, report_settings},
     responses::Noter,
     schedules::schedules,
+    sources::receiver_options,
     state_dir::StateDir,
     watchers::Watchers,
     words,
 };
 use crate::{
     api::AccessReader,
-    receiver::{door::Door, stats::ReceiverStats},
+    receiver::{door::Door, options::ReceiverOptions, stats::ReceiverStats},
     telemetry::Metrics,
     trail::Trail,
 };
@@ -65,6 +67,8 @@ pub(super) struct Built {
     pub(super) clock: SharedClock,
     pub(super) access: Arc<dyn AccessReader>,
     pub(super) door: Arc<dyn Door>,
+    pub(super) receiver: ReceiverOptions,
+    pub(super) addresses: Option<Addresses>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) keeper: Keeper,
     pub(super) monitors: Monitors,
@@ -141,10 +145,14 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
     let receiver_stats = Arc::new(ReceiverStats::new());
     let trail = Trail::new(database.clone(), keys.clone(), Arc::clone(&clock), state_dir.path());
     let reporting = Arc::new(Reporting::new(trail.clone(), config)?);
-    let care = care.with_stripe(stripe).with_reports(reporting);
+    let (receiver, stripe_source) = receiver_options(config)?;
+    let addresses = Addresses::of(config, state_dir.path(), &stripe_source, (&trail, &clock))?;
+    let back_door = BackDoor::of(Arc::clone(&stripe_source));
+    let care = care.with_stripe(stripe).with_reports(reporting).with_event_door(back_door.clone());
     let crisis_limit = Duration::from_millis(config.care.crisis_response_ms);
     let metrics = Metrics::new(Arc::clone(&receiver_stats), crisis_limit, Arc::clone(&clock));
-    let metrics = Arc::new(metrics.with_care(&care).with_schedules(board.clone()));
+    let metrics = metrics.with_care(&care).with_schedules(board.clone()).with_addresses(stripe_source);
+    let metrics = Arc::new(metrics);
     let watchers = Watchers::new(&care, Arc::clone(&clock), metrics.clone());
     let parts = EngineParts {
         database: database.clone(),
@@ -155,6 +163,8 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
         observer: Arc::new(watchers.clone()),
     };
     let engine = Engine::start(parts, &engine_options(config, state_dir))?;
+    let door = Arc::new(EngineDoor { engine: engine.clone(), marks, drop_paths, watchers: watchers.clone() });
+    back_door.open(&door);
     let desk = CareDesk::new(database.clone(), care.clone(), engine.clone(), Arc::clone(&clock));
     let monitors = Monitors {
         engine: engine.clone(),
@@ -172,7 +182,9 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
         keeper: Keeper::new(watchers.clone(), engine.clone(), desk, Noter::new(&watchers, &database, config)),
         crisis_lines: Arc::clone(&care.lines),
         access: Arc::new(CareAccess { database: database.clone(), care, clock: Arc::clone(&clock) }),
-        door: Arc::new(EngineDoor { engine: engine.clone(), marks, drop_paths, watchers }),
+        door,
+        receiver,
+        addresses,
         engine,
         redis,
         database,

@@ -1,22 +1,30 @@
-//! Between the receiver and the house: how a verified body is read, and how a job is recorded.
+//! Between the receiver and the house: how a verified body is read, and how a job is recorded; and the same for events
+//! that no webhook has brought.
 
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    fmt,
+    sync::{Arc, OnceLock, Weak},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use keepwell_jobs::{
+    backfill::{EventDoor, Taken},
     intake::{self, IntakeError, privacy::DropPaths},
     marks::Marks,
 };
 use keepwell_workers::{
     engine::Engine,
     job::{NewJob, Recorded},
+    outcome::Outcome,
 };
 
 use super::watchers::Watchers;
 use crate::receiver::{
     door::{BadEvent, Door, Intake, RecordError},
-    source::SourceKind,
+    source::{Source, SourceKind},
 };
 
 /// When a sender whose event could not be recorded should try again, in seconds. Short: Stripe waits longer anyway,
@@ -68,6 +76,60 @@ impl Door for EngineDoor {
             watched.recorded(recorded);
         }
         Ok(recorded)
+    }
+}
+
+/// How soon a back-fill comes again that began before the door was open, or after it was shut.
+const OPENING: Duration = Duration::from_millis(250);
+
+/// Takes in events that no webhook has brought, as if one had. It opens once there is an engine, which knows it before
+/// through its handlers; so it does not hold what holds the engine.
+pub(super) struct BackDoor {
+    source: Arc<Source>,
+    door: OnceLock<Weak<EngineDoor>>,
+}
+
+impl BackDoor {
+    /// A door for events that could have come from `source`.
+    pub(super) fn of(source: Arc<Source>) -> Arc<Self> {
+        Arc::new(Self { source, door: OnceLock::new() })
+    }
+
+    /// From now on they go through `door`.
+    pub(super) fn open(&self, door: &Arc<EngineDoor>) {
+        // It is opened once.
+        let _ = self.door.set(Arc::downgrade(door));
+    }
+}
+
+impl fmt::Debug for BackDoor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BackDoor").field("source", &self.source.path).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl EventDoor for BackDoor {
+    async fn take(&self, event: &Bytes) -> Result<Taken, Outcome> {
+        let Some(door) = self.door.get().and_then(Weak::upgrade) else {
+            return Err(Outcome::Snooze { after: OPENING });
+        };
+        let intake = match door.read(self.source.kind, None, event) {
+            Ok(intake) => intake,
+            Err(error) => {
+                tracing::warn!(code = error.code, "what Stripe lists among its events is none");
+                return Ok(Taken::Unreadable);
+            }
+        };
+        let expected = self.source.expects(&intake);
+        let job = if expected { intake.job } else { door.set_aside(intake) };
+        let recorded = door.record(job).await;
+        let recorded = recorded.map_err(|error| Outcome::retry(error.to_string()))?;
+        Ok(match (recorded.duplicate, expected) {
+            (true, _) => Taken::Known,
+            (false, true) => Taken::Recorded,
+            (false, false) => Taken::SetAside,
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use std::{error::Error, io, net::SocketAddr, path::PathBuf};
 use keepwell_jobs::{
     care::{lines::CrisisLinesError, templates::TemplatesError, tiers::TiersError},
     intake::privacy::DropPathError,
-    outbound::{notify::NotifierError, stripe::StripeError},
+    outbound::{http::CertificatesError, notify::NotifierError, stripe::StripeError},
 };
 use keepwell_workers::{
     database::{ConnectError, MigrateError},
@@ -46,6 +46,9 @@ pub enum ServeError {
     /// Stripe's API.
     #[error("Stripe's API (`stripe.api_base`, `stripe.api_key`) cannot be used")]
     Stripe(#[from] StripeError),
+    /// Stripe's list of addresses.
+    #[error("Stripe's list of addresses (`stripe.addresses_url`) cannot be fetched")]
+    Addresses(#[source] CertificatesError),
     /// The fields that are dropped.
     #[error("`privacy.drop_paths` cannot be used")]
     DropPaths(#[from] DropPathError),

@@ -1,6 +1,7 @@
 //! The daemon: everything built from the configuration, started in order, and stopped in the opposite order.
 
 mod access;
+mod addresses;
 mod alert;
 mod build;
 mod desk;
@@ -48,6 +49,7 @@ pub(crate) use reporting::{courier, report_settings};
 pub use schedules::SchedulesError;
 pub(crate) use schedules::schedules;
 pub use sources::{APP_PATH, STRIPE_PATH};
+pub(crate) use stripe::asked_in_words;
 pub(crate) use words::{crisis_lines, notifier, templates};
 
 /// The desk of the emergency endpoints.
@@ -122,10 +124,9 @@ impl Daemon {
             board: built.board.clone(),
         };
         let api = ApiState::new(parts, config);
-        let options = sources::receiver_options(config)?;
-        let event_sources = options.sources.clone();
+        let event_sources = built.receiver.sources.clone();
         let receiver = Receiver::new(
-            options,
+            built.receiver,
             built.door,
             public(api.clone()),
             built.clock.clone(),
@@ -160,10 +161,12 @@ impl Daemon {
         };
         appearing.spawn(ticks, &mut listeners, &stop);
         built.monitors.spawn(ticks, &mut listeners, &stop);
-        let file = loaded.file.clone();
+        if let Some(addresses) = built.addresses {
+            listeners.spawn(addresses.run(stop.clone()));
+        }
         listeners.spawn(reload::reload_on_hangup(
             hangups,
-            file,
+            loaded.file.clone(),
             event_sources,
             notifier.clone(),
             (built.trail.clone(), Arc::clone(&built.clock)),

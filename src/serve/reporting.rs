@@ -21,7 +21,7 @@ use keepwell_workers::{id::JobId, outcome::Outcome};
 use serde_json::json;
 use tokio::{fs, io::AsyncWriteExt as _};
 
-use super::error::ServeError;
+use super::{error::ServeError, schedules::schedule_entries};
 use crate::{
     reports::{Format, render},
     trail::Trail,
@@ -34,7 +34,7 @@ pub(crate) fn report_settings(config: &Config) -> ReportSettings {
         audit_days: i64::from(config.retention.audit_days),
         done_ms: i64::from(config.retention.done_days) * DAY_MS,
         dropped_paths: config.privacy.drop_paths.len() as u64,
-        schedules: config.schedules.iter().map(|schedule| schedule.name.clone()).collect(),
+        schedules: schedule_entries(config).into_iter().map(|schedule| schedule.name).collect(),
     }
 }
 

@@ -1,4 +1,5 @@
-//! What appears by itself: the schedules of the configuration, and what sees to grace periods that end.
+//! What appears by itself: the schedules of the configuration, those that are built in, and what sees to grace periods
+//! that end.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -22,7 +23,7 @@ use keepwell_workers::{
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::grace_watch::watch_graces;
+use super::{grace_watch::watch_graces, stripe::built_in};
 
 /// More schedules than a person can have in mind.
 const SCHEDULES_MAX: usize = 256;
@@ -49,7 +50,15 @@ pub enum SchedulesError {
     TooMany(usize),
 }
 
-/// The schedules that `config` holds, as they make sense at `now_ms`.
+/// What `config` has appear by itself: its own schedules, and behind them those built in that none of its own is called
+/// like.
+pub(crate) fn schedule_entries(config: &Config) -> Vec<ScheduleEntry> {
+    let own = &config.schedules;
+    let built_in = built_in(config).into_iter().filter(|entry| own.iter().all(|own| own.name != entry.name));
+    own.iter().cloned().chain(built_in).collect()
+}
+
+/// The schedules that `config` has, as they make sense at `now_ms`.
 pub(crate) fn schedules(config: &Config, now_ms: UnixMs) -> Result<Arc<[Schedule]>, SchedulesError> {
     if config.schedules.len() > SCHEDULES_MAX {
         return Err(SchedulesError::TooMany(config.schedules.len()));
@@ -63,7 +72,7 @@ pub(crate) fn schedules(config: &Config, now_ms: UnixMs) -> Result<Arc<[Schedule
             SchedulesError::One { number: place + 1, name: entry.name.chars().take(80).collect(), error }
         })
     };
-    config.schedules.iter().enumerate().map(read).collect()
+    schedule_entries(config).iter().enumerate().map(read).collect()
 }
 
 /// What makes jobs appear.

@@ -19,8 +19,8 @@ pub const STRIPE_PATH: &str = "/api/webhooks/stripe";
 /// Where the app posts.
 pub const APP_PATH: &str = "/api/webhooks/app";
 
-/// The receiver's options as `config` says.
-pub(super) fn receiver_options(config: &Config) -> Result<ReceiverOptions, SecretError> {
+/// The receiver's options as `config` says, and which of its sources is Stripe.
+pub(super) fn receiver_options(config: &Config) -> Result<(ReceiverOptions, Arc<Source>), SecretError> {
     let mut stripe = Source::stripe(
         STRIPE_PATH,
         secrets(&config.stripe.webhook_secrets, |id, text| Secret::stripe(id, text))?,
@@ -28,6 +28,7 @@ pub(super) fn receiver_options(config: &Config) -> Result<ReceiverOptions, Secre
     stripe.tolerance_s = config.stripe.tolerance_seconds;
     stripe.livemode = config.stripe.livemode;
     stripe.account.clone_from(&config.stripe.account);
+    stripe.published_only = config.stripe.published_addresses;
     stripe.replace_allowed_networks(networks(&config.stripe.allowed_networks));
     let mut app = Source::app(
         APP_PATH,
@@ -35,16 +36,18 @@ pub(super) fn receiver_options(config: &Config) -> Result<ReceiverOptions, Secre
     );
     app.tolerance_s = config.app.tolerance_seconds;
     app.replace_allowed_networks(networks(&config.app.allowed_networks));
-    Ok(ReceiverOptions {
-        sources: vec![Arc::new(stripe), Arc::new(app)],
+    let stripe = Arc::new(stripe);
+    let options = ReceiverOptions {
+        sources: vec![Arc::clone(&stripe), Arc::new(app)],
         trusted_proxies: networks(&config.server.trusted_proxies),
         limits: limits(config),
-    })
+    };
+    Ok((options, stripe))
 }
 
 /// Gives `sources` the secrets and networks that `config` has now. Either all of them change or none.
 pub(super) fn refresh(config: &Config, sources: &[Arc<Source>]) -> Result<(), SecretError> {
-    let fresh = receiver_options(config)?.sources;
+    let fresh = receiver_options(config)?.0.sources;
     for source in sources {
         if let Some(fresh) = fresh.iter().find(|fresh| fresh.path == source.path) {
             source.replace_secrets(fresh.secrets().as_ref().clone());

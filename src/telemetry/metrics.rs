@@ -35,10 +35,11 @@ use super::{
     process_metrics::ProcessMetrics,
     response_windows::{ResponseWindows, WindowMetrics},
     schedule_metrics::ScheduleMetrics,
+    stripe_metrics::{AddressMetrics, StripeMetrics},
     success::{SuccessWindow, Taken},
     webhook_metrics::WebhookMetrics,
 };
-use crate::receiver::stats::ReceiverStats;
+use crate::receiver::{source::Source, stats::ReceiverStats};
 
 /// Everything that is measured. Shared by whoever measures and whoever asks.
 #[derive(Debug)]
@@ -123,6 +124,7 @@ impl Metrics {
     pub fn with_care(mut self, care: &Care) -> Self {
         let (care, clock) = (care.clone(), Arc::clone(&self.clock));
         self.care = Some(care.clone());
+        self.registry.register_collector(Box::new(StripeMetrics(care.clone())));
         self.registry.register_collector(Box::new(EmergencyMetrics { care, clock }));
         self
     }
@@ -132,6 +134,14 @@ impl Metrics {
     pub fn with_schedules(mut self, board: Board) -> Self {
         let clock = Arc::clone(&self.clock);
         self.registry.register_collector(Box::new(ScheduleMetrics { board, clock }));
+        self
+    }
+
+    /// The same, with how old the addresses are that the sender to `source` publishes.
+    #[must_use]
+    pub fn with_addresses(mut self, source: Arc<Source>) -> Self {
+        let clock = Arc::clone(&self.clock);
+        self.registry.register_collector(Box::new(AddressMetrics { source, clock }));
         self
     }
 

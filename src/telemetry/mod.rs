@@ -16,6 +16,7 @@ mod process;
 mod process_metrics;
 mod response_windows;
 mod schedule_metrics;
+mod stripe_metrics;
 mod success;
 mod webhook_metrics;
 

@@ -4,7 +4,9 @@ mod event;
 mod said;
 mod stream;
 
+mod addresses;
 mod aside;
+mod backfill;
 mod backlog;
 mod backup;
 mod backup_postgres;

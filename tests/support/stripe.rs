@@ -1,5 +1,5 @@
-//! Stripe's API, small and real: it knows subscriptions, checks the key, answers as documented, and misbehaves when it
-//! is told to.
+//! Stripe's API, small and real: it knows subscriptions and events, lists both page by page, checks the key, answers as
+//! documented, and misbehaves when it is told to.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -53,6 +53,8 @@ struct Book {
     manners: VecDeque<Manner>,
     usual: Option<Manner>,
     subscriptions: BTreeMap<String, Value>,
+    /// Newest first.
+    events: Vec<Value>,
     asked: Vec<Asked>,
     date: Option<String>,
     under_way: usize,
@@ -99,6 +101,16 @@ impl FakeStripe {
     pub fn knows(&self, subscription: Value) {
         let id = subscription["id"].as_str().expect("an id").to_owned();
         self.book.lock().expect("the book").subscriptions.insert(id, subscription);
+    }
+
+    /// Has it list `event` in front of those that it lists already.
+    pub fn lists(&self, event: Value) {
+        self.book.lock().expect("the book").events.insert(0, event);
+    }
+
+    /// Has it list no event any more.
+    pub fn lists_nothing(&self) {
+        self.book.lock().expect("the book").events.clear();
     }
 
     /// Has it treat the next questions so, one after the other.
@@ -186,13 +198,60 @@ fn documented(book: &Mutex<Book>, method: &str, path: &str, authorized: bool) ->
     if !authorized {
         return (401, error(invalid, None, "Invalid API Key provided: rk_test_***6789".into()));
     }
-    match path.strip_prefix("/v1/subscriptions/").filter(|_| method == "GET") {
+    let (place, query) = path.split_once('?').unwrap_or((path, ""));
+    let book = book.lock().expect("the book");
+    match (method, place) {
+        ("GET", "/v1/events") => return listed(place, query, &book.events),
+        ("GET", "/v1/subscriptions") => {
+            let newest_first: Vec<Value> = book.subscriptions.values().rev().cloned().collect();
+            return listed(place, query, &newest_first);
+        }
+        _ => {}
+    }
+    match place.strip_prefix("/v1/subscriptions/").filter(|_| method == "GET") {
         None => (404, error(invalid, None, format!("Unrecognized request URL ({method}: {path})."))),
-        Some(id) => match book.lock().expect("the book").subscriptions.get(id) {
+        Some(id) => match book.subscriptions.get(id) {
             Some(subscription) => (200, subscription.clone()),
             None => (404, error(invalid, Some("resource_missing"), format!("No such subscription: '{id}'"))),
         },
     }
+}
+
+/// A page of `items`, as the `query` asks for it.
+fn listed(place: &str, query: &str, items: &[Value]) -> (u16, Value) {
+    let query = query.replace("%5B", "[").replace("%5D", "]");
+    let asked: Vec<(&str, &str)> = query.split('&').filter_map(|pair| pair.split_once('=')).collect();
+    let one = |name: &str| asked.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
+    let second = |name: &str| one(name).map(|text| text.parse::<i64>().expect("a second"));
+    let types: Vec<&str> =
+        asked.iter().filter(|(name, _)| *name == "types[]").map(|(_, value)| *value).collect();
+    let limit: usize = one("limit").map_or(10, |text| text.parse().expect("a number"));
+    let refused =
+        |message: &str| (400, json!({ "error": { "message": message, "type": "invalid_request_error" } }));
+    if !(1..=100).contains(&limit) || types.len() > 20 {
+        return refused("limit is 1 to 100, and there are at most 20 types");
+    }
+    let is_asked = |item: &&Value| {
+        let (created, kind) =
+            (item["created"].as_i64().unwrap_or(0), item["type"].as_str().unwrap_or_default());
+        // `pending_webhooks` is how many endpoints have not taken it yet.
+        let delivered = item["pending_webhooks"] == 0;
+        second("created[gte]").is_none_or(|since_s| created >= since_s)
+            && second("created[lte]").is_none_or(|until_s| created <= until_s)
+            && (types.is_empty() || types.contains(&kind))
+            && (one("delivery_success") != Some("false") || !delivered)
+            && (one("status").is_some() || item["object"] == "event" || item["status"] != "canceled")
+    };
+    let mut found: Vec<&Value> = items.iter().filter(is_asked).collect();
+    if let Some(after) = one("starting_after") {
+        let Some(place) = found.iter().position(|item| item["id"] == after) else {
+            return refused("No such object");
+        };
+        found.drain(..=place);
+    }
+    let has_more = found.len() > limit;
+    found.truncate(limit);
+    (200, json!({ "object": "list", "url": place, "has_more": has_more, "data": found }))
 }
 
 async fn answer(

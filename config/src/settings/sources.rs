@@ -12,9 +12,12 @@ settings! {
             "whsec_new",
             { id = "old", secret = "whsec_old", valid_until = "2027-01-31T00:00:00Z" }
         ],
-        /// The key for Stripe's API; a restricted one that may read subscriptions is enough, of the account and
-        /// the mode of the webhooks. With it, nothing that was bought is taken away (cancelled, overdue, paused,
-        /// moved to a lesser tier) before Stripe has confirmed that it is so; until then access stays as it was.
+        /// The key for Stripe's API; a restricted one that may read subscriptions and events is enough, of the
+        /// account and the mode of the webhooks. With it, nothing that was bought is taken away (cancelled, overdue,
+        /// paused, moved to a lesser tier) before Stripe has confirmed that it is so; until then access stays as it
+        /// was. And what webhooks miss is asked for, in the key's own account or in `stripe.account`: every hour the
+        /// events that were not delivered (the schedule `stripe-backfill`), every night all subscriptions
+        /// (`stripe-reconcile`); a schedule of yours with such a name takes its place.
         /// Without it, of events that contradict each other the newer counts, and of the same second the one
         /// that grants more.
         api_key: Option<Secret> => "rk_live_from_the_dashboard",
@@ -29,6 +32,13 @@ settings! {
         /// The networks that may send events; an empty list lets anybody try. Signatures are checked either
         /// way.
         allowed_networks: Vec<Network>,
+        /// Whether only the addresses that Stripe publishes may send events, and `stripe.allowed_networks` beside
+        /// them. The list is fetched twice a day, without a key; the last good one is kept in the state directory, and
+        /// before there is one anybody may try. Not for a daemon behind a proxy that hides addresses
+        /// (`server.trusted_proxies` names those that do not).
+        published_addresses: bool,
+        /// Where that list is.
+        addresses_url: HttpUrl,
     }
 }
 

@@ -72,12 +72,15 @@ fn weak_tokens_and_open_lines_are_refused() {
     let problems = complete()
         .variable("EMERGENCY_BYPASS_TOKEN", "short")
         .variable("KEEPWELL_STRIPE__API_BASE", "http://stripe.example")
+        .variable("KEEPWELL_STRIPE__PUBLISHED_ADDRESSES", "true")
+        .variable("KEEPWELL_STRIPE__ADDRESSES_URL", "http://stripe.example/list")
         .problems();
-    assert_eq!(problems.len(), 2, "{problems:#?}");
+    assert_eq!(problems.len(), 3, "{problems:#?}");
     assert!(
         problems[0].contains("`emergency.token` (environment variable EMERGENCY_BYPASS_TOKEN)"),
         "{problems:?}"
     );
     assert!(problems[1].contains("https://"), "{problems:?}");
+    assert!(problems[2].contains("`stripe.addresses_url`"), "{problems:?}");
     complete().variable("KEEPWELL_STRIPE__API_BASE", "http://127.0.0.1:12111").load().unwrap();
 }

@@ -157,7 +157,10 @@ impl Facts {
 
     /// Stripe showed the subscription `id` as it is.
     pub fn subscription_confirmed(&mut self, id: &str, shown: Shown, now_ms: UnixMs) -> Confirmed {
-        let Some(known) = self.subscriptions.get(id).cloned() else { return Confirmed::Settled };
+        let Some(known) = self.subscriptions.get(id).cloned() else {
+            self.subscription_found(id, shown, now_ms);
+            return Confirmed::Settled;
+        };
         let confirmation = self.confirmation(id);
         if let Some(told_ms) = confirmation.told_ms.filter(|told_ms| *told_ms >= shown.asked_ms) {
             return Confirmed::AskAgain {
@@ -178,6 +181,15 @@ impl Facts {
         self.subscriptions.remove(id);
         self.subscription_changed(snapshot, now_ms);
         Confirmed::Settled
+    }
+
+    /// Stripe showed a subscription of which nobody has told: nothing stood, so nothing is taken away.
+    fn subscription_found(&mut self, id: &str, shown: Shown, now_ms: UnixMs) {
+        let Some(snapshot) = shown.subscription else { return };
+        // No event has said it, so its own id stands for one.
+        let (event_created_s, event_id) = (shown.from_s, id.to_owned());
+        self.subscription_changed(SubscriptionSnapshot { event_created_s, event_id, ..snapshot }, now_ms);
+        self.confirmation(id).confirmed_s = Some(shown.until_s);
     }
 
     /// Stripe was to be asked about the subscription `id` and can be no longer: what was told is all there is.
@@ -298,6 +310,21 @@ mod tests {
         told(&mut facts, "canceled", 50);
         facts.subscription_confirmed("sub_1", gone, NOW_MS + 2);
         assert_eq!(counts(&facts), "canceled");
+    }
+
+    #[test]
+    fn a_subscription_of_which_nobody_told_is_learned_from_stripe() {
+        let shown = |subscription| Shown { subscription, asked_ms: NOW_MS + 1, from_s: 40, until_s: 41 };
+        let mut facts = Facts::about("cus_1");
+        facts.subscription_confirmed("sub_1", shown(None), NOW_MS + 2);
+        assert!(facts.subscriptions.is_empty());
+        facts.subscription_confirmed("sub_1", shown(Some(snapshot("active", 0))), NOW_MS + 2);
+        assert_eq!(counts(&facts), "active");
+        let learned = &facts.subscriptions["sub_1"];
+        assert_eq!((learned.event_created_s, learned.event_id.as_str()), (40, "sub_1"));
+        // What was told before that is old.
+        assert_eq!(told(&mut facts, "past_due", 30), Told::ToConfirm);
+        assert_eq!(counts(&facts), "active");
     }
 
     #[test]

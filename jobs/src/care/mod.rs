@@ -34,6 +34,7 @@ mod message_rules;
 mod model;
 pub mod occasion;
 pub mod phrases;
+pub mod reconciliation;
 pub mod report;
 pub mod resources;
 pub mod running;

@@ -13,6 +13,16 @@ use crate::{
     },
 };
 
+/// The types of events that change something.
+pub const HANDLED_TYPES: [&str; 6] = [
+    "customer.subscription.created",
+    "customer.subscription.updated",
+    "customer.subscription.deleted",
+    "invoice.payment_failed",
+    "invoice.payment_succeeded",
+    "setup_intent.succeeded",
+];
+
 /// Reads a verified body of Stripe's.
 ///
 /// The dedupe key holds the type beside the id: Stripe's own published examples share one placeholder id among all
@@ -80,6 +90,7 @@ mod tests {
         ] {
             let intake = read(event_type, r#"{"id":"x","customer":"cus_1"}"#, &Marks::default());
             assert_eq!((intake.job.lane, intake.handled), (lane, handled), "{event_type}");
+            assert_eq!(HANDLED_TYPES.contains(&event_type), handled, "{event_type}");
             assert_eq!(intake.job.subject.as_deref(), Some("cus_1"));
             assert_eq!(intake.job.dedupe_key.unwrap(), format!("stripe:-:evt_1:{event_type}"));
         }

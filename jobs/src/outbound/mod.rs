@@ -7,3 +7,4 @@ pub mod notify;
 mod pace;
 mod retry_after;
 pub mod stripe;
+pub mod stripe_addresses;

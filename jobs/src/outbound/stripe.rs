@@ -1,4 +1,4 @@
-//! Stripe's API, as far as it is needed: `GET /v1/subscriptions/{id}`.
+//! Stripe's API, as far as it is needed: `GET /v1/subscriptions/{id}`, and lists ([`list`]).
 //!
 //! At most [`StripeOptions::in_flight_max`] questions are under way and [`QUESTIONS_PER_SECOND_MAX`] are asked in a
 //! second; who is too early comes again. An answer serves every question about the same subscription that was waiting
@@ -6,6 +6,8 @@
 //! permissions, its mode, the address) is [`NotShown::Setup`] and is not tried again by itself.
 //!
 //! The key is in one header value that is marked as sensitive, and in nothing that is shown.
+
+pub mod list;
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
@@ -66,7 +68,10 @@ pub struct StripeOptions<'o> {
     pub api_base: &'o str,
     /// The secret or restricted key.
     pub api_key: &'o str,
-    /// Questions under way at a time: fewer than there are slots, or a Stripe that hangs would hold up everything.
+    /// The connected account whose lists are asked for; `None` is the key's own.
+    pub account: Option<&'o str>,
+    /// Questions under way at a time: fewer than there are slots, or a Stripe that hangs would hold up everything. One
+    /// page of a list may be under way beside them.
     pub in_flight_max: usize,
     /// Says when Stripe was asked.
     pub clock: SharedClock,
@@ -92,7 +97,40 @@ pub enum StripeError {
     Certificates(#[from] CertificatesError),
 }
 
-/// Stripe did not show the subscription.
+/// What Stripe is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// One subscription.
+    Subscription,
+    /// All subscriptions.
+    Subscriptions,
+    /// Events.
+    Events,
+}
+
+impl Wanted {
+    /// Which leave a restricted key needs for it.
+    const fn leave(self) -> &'static str {
+        match self {
+            Self::Subscription | Self::Subscriptions => {
+                "give the key of `stripe.api_key` leave to read subscriptions"
+            }
+            Self::Events => "give the key of `stripe.api_key` leave to read events",
+        }
+    }
+}
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Subscription => "the subscription",
+            Self::Subscriptions => "subscriptions",
+            Self::Events => "events",
+        })
+    }
+}
+
+/// Stripe did not show what it was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotShown {
     /// It did not answer.
@@ -106,21 +144,21 @@ pub enum NotShown {
         /// How long it asks to wait.
         after: Option<Duration>,
     },
-    /// It answered with what is no subscription.
-    #[error("Stripe's answer is not the subscription that was asked for")]
+    /// It answered with something else.
+    #[error("Stripe's answer is not what was asked for")]
     Garbage,
     /// It will not answer us.
-    #[error(
-        "Stripe does not show the subscription ({status}): {advice}, then retry the job; access is as it was"
-    )]
+    #[error("Stripe does not show {wanted} ({status}): {advice}, then retry the job; access is as it was")]
     Setup {
+        /// What it was asked for.
+        wanted: Wanted,
         /// What it answered.
         status: u16,
         /// What to do.
         advice: &'static str,
     },
     /// It is no id of Stripe's.
-    #[error("the subscription's id is none of Stripe's")]
+    #[error("an id or a type is none of Stripe's")]
     Id,
 }
 
@@ -170,6 +208,9 @@ struct Inner {
     /// Whether the key is a live one, if it says so.
     livemode: Option<bool>,
     pace: Pace,
+    /// For lists, so that neither they nor confirmations wait for each other.
+    lists: list::Lists,
+    account: Option<String>,
     answers: Cache<String, Arc<Answer>>,
     clock: SharedClock,
 }
@@ -197,6 +238,8 @@ impl StripeClient {
             authorization,
             livemode: if is("_live_") { Some(true) } else { is("_test_").then_some(false) },
             pace: Pace::new(options.in_flight_max, QUESTIONS_PER_SECOND_MAX),
+            lists: list::Lists::new()?,
+            account: options.account.map(str::to_owned),
             answers: Cache::new(ANSWERS_MAX),
             clock: Arc::clone(&options.clock),
         })))
@@ -209,13 +252,7 @@ impl StripeClient {
         if let Some(answer) = known.filter(|answer| answer.shown.asked_ms > question.since_ms) {
             return Ok(answer);
         }
-        let too_early = |early: TooEarly| {
-            // The end of an id is random; the time makes it another number whenever the job comes again.
-            let [.., high, low] = *question.job.as_bytes();
-            let now_ms = self.0.clock.now_ms().unsigned_abs() as u16;
-            Outcome::Snooze { after: early.wait(u16::from_be_bytes([high, low]) ^ now_ms) }
-        };
-        let _place = self.0.pace.enter().map_err(too_early)?;
+        let _place = self.0.pace.enter().map_err(|early| self.too_early(early, question.job))?;
         let answer = Arc::new(self.ask(question).await.map_err(NotShown::outcome)?);
         answers.insert(question.subscription.to_owned(), Arc::clone(&answer));
         Ok(answer)
@@ -226,12 +263,20 @@ impl StripeClient {
         self.0.answers.remove(subscription);
     }
 
+    /// When the job `id` comes again.
+    fn too_early(&self, early: TooEarly, id: JobId) -> Outcome {
+        // The end of an id is random; the time makes it another number whenever the job comes again.
+        let [.., high, low] = *id.as_bytes();
+        let now_ms = self.0.clock.now_ms().unsigned_abs() as u16;
+        Outcome::Snooze { after: early.wait(u16::from_be_bytes([high, low]) ^ now_ms) }
+    }
+
     async fn ask(&self, question: &Question<'_>) -> Result<Answer, NotShown> {
         if let (Some(of_key), Some(of_event)) = (self.0.livemode, question.livemode)
             && of_key != of_event
         {
             let advice = "`stripe.api_key` is of the other mode, live or test, than the event";
-            return Err(NotShown::Setup { status: 404, advice });
+            return Err(NotShown::Setup { wanted: Wanted::Subscription, status: 404, advice });
         }
         let asked_ms = self.0.clock.now_ms();
         let answer = self.0.http.send(self.request(question)?).await?;
@@ -252,51 +297,56 @@ impl StripeClient {
                 (Some(shown.ok_or(NotShown::Garbage)?), customer)
             }
             StatusCode::NOT_FOUND if is_gone(&answer.body) => (None, None),
-            status => return Err(self.refused(status, &answer)),
+            _ => return Err(self.refused(Wanted::Subscription, &answer)),
         };
         Ok(Answer { shown: Shown { subscription, asked_ms, from_s, until_s }, customer })
     }
 
     fn request(&self, question: &Question<'_>) -> Result<Request<Bytes>, NotShown> {
-        let is_plain = |text: &str| {
-            !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-        };
         if !is_plain(question.subscription) {
             return Err(NotShown::Id);
         }
-        let request = Request::get(format!("{}/v1/subscriptions/{}", self.0.api_base, question.subscription))
+        self.get(&format!("/v1/subscriptions/{}", question.subscription), question.account)
+    }
+
+    /// A question for `path`, asked for `account`.
+    fn get(&self, path: &str, account: Option<&str>) -> Result<Request<Bytes>, NotShown> {
+        let request = Request::get(format!("{}{path}", self.0.api_base))
             .header(header::AUTHORIZATION, self.0.authorization.clone())
             .header(header::ACCEPT, "application/json")
             .header(STRIPE_VERSION, API_VERSION);
-        let request = match question.account.filter(|account| is_plain(account)) {
+        let request = match account.filter(|account| is_plain(account)) {
             Some(account) => request.header(STRIPE_ACCOUNT, account),
             None => request,
         };
         request.body(Bytes::new()).map_err(|_| NotShown::Silent(HttpError::Address))
     }
 
-    fn refused(&self, status: StatusCode, answer: &HttpAnswer) -> NotShown {
-        let advice = match status {
+    fn refused(&self, wanted: Wanted, answer: &HttpAnswer) -> NotShown {
+        let advice = match answer.status {
             StatusCode::REQUEST_TIMEOUT
             | StatusCode::CONFLICT
             | StatusCode::TOO_EARLY
             | StatusCode::TOO_MANY_REQUESTS => None,
             status if status.is_server_error() => None,
             StatusCode::UNAUTHORIZED => Some("check `stripe.api_key`, which Stripe does not know"),
-            StatusCode::FORBIDDEN => Some("give the key of `stripe.api_key` leave to read subscriptions"),
+            StatusCode::FORBIDDEN => Some(wanted.leave()),
             StatusCode::NOT_FOUND => {
                 Some("check `stripe.api_base`, and that `stripe.api_key` is of the events' account and mode")
             }
             _ => Some("check `stripe.api_base` and `stripe.api_key`"),
         };
+        let status = answer.status.as_u16();
         if let Some(advice) = advice {
-            return NotShown::Setup { status: status.as_u16(), advice };
+            return NotShown::Setup { wanted, status, advice };
         }
         let after = retry_after(&answer.headers);
-        if status == StatusCode::TOO_MANY_REQUESTS || after.is_some() {
-            self.0.pace.rest(after.unwrap_or(BUSY_WAIT).min(WAIT_MAX));
+        if answer.status == StatusCode::TOO_MANY_REQUESTS || after.is_some() {
+            let rest = after.unwrap_or(BUSY_WAIT).min(WAIT_MAX);
+            self.0.pace.rest(rest);
+            self.0.lists.rest(rest);
         }
-        NotShown::Busy { status: status.as_u16(), after }
+        NotShown::Busy { status, after }
     }
 }
 
@@ -310,6 +360,11 @@ impl fmt::Debug for StripeClient {
 fn date_s(answer: &HttpAnswer) -> Option<i64> {
     let text = answer.headers.get(header::DATE)?.to_str().ok()?;
     Some(DateTime::parse_from_rfc2822(text).ok()?.timestamp())
+}
+
+/// Whether `text` can be part of a path or a query as it is.
+fn is_plain(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 fn is_subscription(json: Json<'_>) -> bool {

@@ -18,6 +18,7 @@ pub mod rotation;
 mod rows;
 mod scores;
 mod sealed_pairs;
+mod subscriptions;
 mod switches;
 mod violations;
 
@@ -37,6 +38,7 @@ pub use notice_audit::NoticeEntry;
 pub use person::{FactsMemory, facts, facts_afresh, take, taught};
 pub use person_data::{PersonDataKind, keep_person_data, person_data};
 pub use scores::{keep_scores, scores};
+pub use subscriptions::{KnownSubscription, known_subscriptions};
 pub use switches::{SwitchMemory, switch, switches};
 pub use violations::{Violation, keep_violation};
 

@@ -33,7 +33,13 @@ impl House {
         let (stripe, clock) = (FakeStripe::start().await, ManualClock::at(NOW_MS));
         let url = stripe.url();
         let shared: SharedClock = clock.clone();
-        let options = StripeOptions { api_base: &url, api_key: API_KEY, in_flight_max: 4, clock: shared };
+        let options = StripeOptions {
+            api_base: &url,
+            api_key: API_KEY,
+            account: None,
+            in_flight_max: 4,
+            clock: shared,
+        };
         let client = StripeClient::new(&options).expect("a client");
         let room = room.caring(room.care.clone().with_stripe(client));
         let house = Self { room, stripe, clock };

@@ -16,7 +16,9 @@ mod messages;
 mod orders;
 mod payments;
 mod privacy;
+mod reconciliation;
 mod stripe;
+mod stripe_lists;
 #[path = "../support/mod.rs"]
 mod support;
 mod trust;

@@ -19,7 +19,7 @@ use crate::support::{
 fn client(stripe: &FakeStripe, api_key: &str) -> StripeClient {
     let clock: SharedClock = ManualClock::at(NOW_MS);
     let url = stripe.url();
-    let options = StripeOptions { api_base: &url, api_key, in_flight_max: 2, clock };
+    let options = StripeOptions { api_base: &url, api_key, account: None, in_flight_max: 2, clock };
     StripeClient::new(&options).expect("a client")
 }
 
@@ -108,7 +108,7 @@ async fn nobody_there_is_tried_again() {
         stripe.url()
     };
     let clock: SharedClock = ManualClock::at(NOW_MS);
-    let options = StripeOptions { api_base: &url, api_key: API_KEY, in_flight_max: 2, clock };
+    let options = StripeOptions { api_base: &url, api_key: API_KEY, account: None, in_flight_max: 2, clock };
     let outcome = ask(&StripeClient::new(&options).expect("a client")).await.expect_err("no answer");
     assert!(retried(&outcome), "{outcome:?}");
 }
@@ -239,8 +239,13 @@ async fn the_key_is_shown_nowhere() {
         assert!(!text.contains("secret") && !text.contains("rk_test"), "{text}");
     }
     let clock: SharedClock = ManualClock::at(NOW_MS);
-    let options =
-        StripeOptions { api_base: "https://api.stripe.com", api_key: "rk\n1", in_flight_max: 1, clock };
+    let options = StripeOptions {
+        api_base: "https://api.stripe.com",
+        api_key: "rk\n1",
+        account: None,
+        in_flight_max: 1,
+        clock,
+    };
     let error = StripeClient::new(&options).expect_err("no key");
     assert!(matches!(error, StripeError::Key), "{error:?}");
     assert!(!format!("{options:?}").contains("rk\\n1"), "the options hide it too");

@@ -12,6 +12,7 @@ mod operator_log;
 mod rebuild;
 mod reports;
 mod schedules;
+mod stripe;
 mod view;
 mod waiting;
 mod workers;
@@ -51,6 +52,7 @@ pub fn operators(state: Arc<ApiState>) -> Router {
         .route("/api/v1/schedules/{name}/run", post(schedules::run))
         .route("/api/v1/schedules/{name}/pause", post(schedules::pause))
         .route("/api/v1/schedules/{name}/resume", post(schedules::resume))
+        .route("/api/v1/stripe/backfill", post(stripe::backfill))
         .route("/api/v1/workers", get(workers::list))
         .route("/api/v1/audit", get(audit::list))
         .route("/api/v1/audit/verify", get(audit::verify))
