@@ -53,6 +53,8 @@ async fn a_list_is_read_page_by_page_newest_first_and_ends() {
     let asked = stripe.asked();
     assert!(asked[1].path.ends_with("&limit=100&starting_after=evt_30"), "{}", asked[1].path);
     assert_eq!(asked[1].account.as_deref(), Some("acct_1"));
+    stripe.lists_nothing();
+    assert_eq!(events(&client, None).await, Ok(Page { items: vec![], next: None }));
 }
 
 #[tokio::test]
