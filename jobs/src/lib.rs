@@ -6,6 +6,7 @@
 //! [`access_query`] answers what the person may use because of them. What would be taken away is first confirmed with
 //! Stripe, where Stripe can be asked ([`outbound`]).
 
+pub mod alerts;
 pub mod care;
 pub mod intake;
 mod intake_error;
@@ -23,6 +24,7 @@ pub mod watch;
 mod event;
 mod follow_ups;
 
+mod alert_told;
 mod assessment_completed;
 mod confirm_subscription;
 mod contact_told;
@@ -54,6 +56,7 @@ use std::sync::Arc;
 
 use keepwell_workers::{database::MigrationFile, handler::Handler, seal::KeyRing};
 
+use alerts::sink::AlertSink;
 use care::{
     definitions::Definitions,
     lines::CrisisLines,
@@ -62,7 +65,7 @@ use care::{
     tiers::Tiers,
 };
 use marks::Marks;
-use outbound::{notify::Notifier, stripe::StripeClient};
+use outbound::{alerts::AlertDelivery, notify::Notifier, stripe::StripeClient};
 use reporting::ReportDesk;
 use store::{FactsMemory, SwitchMemory};
 use tallies::Tallies;
@@ -99,6 +102,10 @@ pub struct Care {
     pub notifier: Option<Notifier>,
     /// Where reports are made; `None` if this process makes none.
     pub reports: Option<Arc<dyn ReportDesk>>,
+    /// What brings alerts to their receivers; `None` if there are none.
+    pub alerts: Option<AlertDelivery>,
+    /// Where what must not happen is said.
+    pub alert_sink: AlertSink,
 }
 
 impl Care {
@@ -119,6 +126,8 @@ impl Care {
             templates: Templates::default(),
             notifier: None,
             reports: None,
+            alerts: None,
+            alert_sink: AlertSink::default(),
         }
     }
 
@@ -160,6 +169,12 @@ impl Care {
         Self { reports: Some(desk), ..self }
     }
 
+    /// The same with `delivery` to bring alerts to their receivers, and `sink` to say what has happened.
+    #[must_use]
+    pub fn with_alerts(self, delivery: AlertDelivery, sink: AlertSink) -> Self {
+        Self { alerts: Some(delivery), alert_sink: sink, ..self }
+    }
+
     /// The same, with `high_limit_ms` to answer a high crisis, and as much more or less for others as the protocols
     /// give them.
     #[must_use]
@@ -199,6 +214,7 @@ pub fn handlers(care: &Care) -> Vec<Arc<dyn Handler>> {
         Arc::new(contact_told::ContactTold(care.clone())),
         Arc::new(report_due::ReportDue(care.clone())),
         Arc::new(report_delivered::ReportDelivered(care.clone())),
+        Arc::new(alert_told::AlertTold(care.clone())),
     ]
 }
 
@@ -240,6 +256,12 @@ pub fn migrations() -> Vec<MigrationFile> {
             name: "reports",
             sqlite: include_str!("../../migrations/sqlite/0008_reports.sql"),
             postgres: include_str!("../../migrations/postgres/0008_reports.sql"),
+        },
+        MigrationFile {
+            version: 9,
+            name: "alerts",
+            sqlite: include_str!("../../migrations/sqlite/0009_alerts.sql"),
+            postgres: include_str!("../../migrations/postgres/0009_alerts.sql"),
         },
     ]
 }

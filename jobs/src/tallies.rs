@@ -8,6 +8,7 @@ pub struct Tallies {
     emergencies: AtomicU64,
     missed: AtomicU64,
     granted: AtomicU64,
+    graces: AtomicU64,
 }
 
 impl Tallies {
@@ -24,6 +25,16 @@ impl Tallies {
     /// Somebody was granted the basic set from memory.
     pub fn granted_from_memory(&self) {
         self.granted.fetch_add(1, Relaxed);
+    }
+
+    /// So many grace periods have begun.
+    pub fn graces_begun(&self, count: u64) {
+        self.graces.fetch_add(count, Relaxed);
+    }
+
+    /// How many grace periods have begun.
+    pub fn graces(&self) -> u64 {
+        self.graces.load(Relaxed)
     }
 
     /// How often emergency access was activated.
