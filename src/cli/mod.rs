@@ -1,6 +1,7 @@
 //! The command line, one file for each command. Data goes to standard output, talk to standard error; exit
 //! codes are 0 (done), 1 (the thing asked for failed) and 2 (asked for wrongly, or configured wrongly).
 
+mod alert;
 mod audit;
 mod backup;
 mod bench;
@@ -88,6 +89,9 @@ enum Command {
     /// Shows, runs, pauses and resumes what appears by itself
     #[command(subcommand)]
     Schedule(schedule::ScheduleCommand),
+    /// Shows, acknowledges and silences alerts, and tests whether anybody is told
+    #[command(subcommand)]
+    Alert(alert::AlertCommand),
     /// Reads, verifies and exports the audit trail
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -145,6 +149,7 @@ fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Queue(command) => wait_for(queue::run(context, &command)),
         Command::Job(command) => wait_for(job::run(context, &command)),
         Command::Schedule(command) => wait_for(schedule::run(context, &command)),
+        Command::Alert(command) => wait_for(alert::run(context, &command)),
         Command::Audit(command) => wait_for(audit::run(context, &command)),
         Command::Report(command) => wait_for(report::run(context, &command)),
         Command::Key(command) => wait_for(key::run(context, &command)),
@@ -234,6 +239,7 @@ mod tests {
             "queue",
             "job",
             "schedule",
+            "alert",
             "audit",
             "report",
             "key",

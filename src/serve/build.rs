@@ -5,6 +5,7 @@ use std::{fs, sync::Arc, time::Duration};
 use keepwell_config::{Config, TIERS_TOML, values::Role};
 use keepwell_jobs::{
     Care,
+    alerts::sink::AlertSink,
     care::{definitions::Definitions, lines::CrisisLines, tiers::Tiers},
     intake::privacy::{DropPathError, DropPaths},
     marks::Marks,
@@ -27,6 +28,7 @@ use super::{
     words,
 };
 use crate::{
+    alerts::{AlertBoard, AlertDesk, AlertKeeper, alert_options, delivery},
     api::AccessReader,
     receiver::{door::Door, stats::ReceiverStats},
     telemetry::Metrics,
@@ -58,6 +60,9 @@ pub(super) struct Built {
     pub(super) crisis_lines: Arc<CrisisLines>,
     pub(super) schedules: Arc<[Schedule]>,
     pub(super) board: Board,
+    /// What operators ask of alerts, and who keeps them; `None` if nobody can be told.
+    pub(super) alert_desk: Option<AlertDesk>,
+    pub(super) alert_keeper: Option<AlertKeeper>,
 }
 
 /// Every table that keepwell has: the engine's and the rules'.
@@ -127,9 +132,16 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
     let trail = Trail::new(database.clone(), keys.clone(), Arc::clone(&clock), state_dir.path());
     let reporting = Arc::new(Reporting::new(trail.clone(), config)?);
     let care = care.with_stripe(stripe).with_reports(reporting);
+    let (sink, heard) = AlertSink::channel();
+    let care = match delivery(config, &database, &clock)? {
+        Some(delivery) => care.with_alerts(delivery, sink.clone()),
+        None => care,
+    };
     let crisis_limit = Duration::from_millis(config.care.crisis_response_ms);
     let metrics = Metrics::new(Arc::clone(&receiver_stats), crisis_limit, Arc::clone(&clock));
-    let metrics = Arc::new(metrics.with_care(&care).with_schedules(board.clone()));
+    let alert_board = AlertBoard::default();
+    let metrics = metrics.with_care(&care).with_schedules(board.clone());
+    let metrics = Arc::new(metrics.with_alerts(&care, alert_board.clone()));
     let watchers = Watchers::new(&care, Arc::clone(&clock), metrics.clone());
     let parts = EngineParts {
         database: database.clone(),
@@ -140,6 +152,24 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
         observer: Arc::new(watchers.clone()),
     };
     let engine = Engine::start(parts, &engine_options(config, state_dir))?;
+    let (alert_desk, alert_keeper) = if let Some(delivery) = care.alerts.clone() {
+        let options = alert_options(config, &delivery)?;
+        let desk = AlertDesk {
+            engine: engine.clone(),
+            database: database.clone(),
+            clock: Arc::clone(&clock),
+            habits: options.habits.clone(),
+            sink,
+        };
+        let metrics = Arc::clone(&metrics);
+        let keeper = AlertKeeper::new(desk.clone(), options, delivery, metrics, alert_board, heard);
+        (Some(desk), Some(keeper))
+    } else {
+        tracing::warn!(
+            "no receiver of alerts is configured (`alerts`): nobody is told when something is wrong"
+        );
+        (None, None)
+    };
     let desk = CareDesk::new(database.clone(), care.clone(), engine.clone(), Arc::clone(&clock));
     Ok(Built {
         keeper: Keeper::new(watchers.clone(), engine.clone(), desk, Noter::new(&watchers, &database, config)),
@@ -155,6 +185,8 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
         trail,
         schedules,
         board,
+        alert_desk,
+        alert_keeper,
     })
 }
 

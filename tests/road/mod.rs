@@ -4,6 +4,7 @@ mod event;
 mod said;
 mod stream;
 
+mod alerts;
 mod aside;
 mod backlog;
 mod backup;
@@ -28,6 +29,7 @@ mod lanes;
 mod operators;
 mod order;
 mod overload;
+mod prometheus;
 mod redis_away;
 mod reports;
 mod secrets;

@@ -2,6 +2,7 @@
 //! `example.toml`.
 
 mod access;
+mod alerts;
 mod care;
 mod engine;
 mod limits;
@@ -16,6 +17,7 @@ mod telemetry;
 use std::path::PathBuf;
 
 pub use access::{Access, Emergency, Encryption};
+pub use alerts::Alerts;
 pub use care::{Care, CrisisResources};
 pub use engine::{Pool, Retention};
 pub use limits::Limits;
@@ -87,6 +89,7 @@ settings! {
         crisis_resources: CrisisResources,
         notify: Notify,
         reports: Reports,
+        alerts: Alerts,
         log: Log,
     }
 }
