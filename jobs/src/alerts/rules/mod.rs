@@ -3,8 +3,8 @@
 //! here. 004's `high` that escalates at once is critical here, its other `high` and its `medium` are warnings that are
 //! told of within 15 and 30 minutes.
 //!
-//! A rule comes together with the figure that it is about, and a test sees to it that `/metrics` has both: those about a
-//! canary (`keepwell_canary_runs_total`) belong into `critical`, those about monitors
+//! A rule comes together with the figure that it is about, which a test looks for in `/metrics`: those about a canary
+//! (`keepwell_canary_runs_total`) belong into `critical`, those about monitors
 //! (`keepwell_monitor_last_success_timestamp_seconds`) into `warning`.
 
 mod critical;
