@@ -92,7 +92,21 @@ async fn set_aside(database: &Path, now_ms: i64) -> Result<Option<PathBuf>, Fail
         return Ok(None);
     }
     let failed = |error| Failure::because(format!("{} cannot be set aside", database.display()), error);
-    match sqlite_is_alone(database).await {
+    let digits: String = rfc3339(now_ms).chars().filter(char::is_ascii_digit).collect();
+    let aside = with_suffix(database, &format!(".before-{digits}"));
+    let companions = ["-wal", "-shm", "-journal"]
+        .map(|suffix| (with_suffix(database, suffix), with_suffix(&aside, suffix)));
+    // SQLite deletes the log of a database that it cannot open; under a second name it stays.
+    for (companion, kept) in &companions {
+        unless_missing(fs::hard_link(companion, kept)).map_err(failed)?;
+    }
+    let alone = sqlite_is_alone(database).await;
+    for (companion, kept) in &companions {
+        // A log that could not be folded back must never be taken for that of another database.
+        let done_with = if alone.is_ok() { kept } else { companion };
+        unless_missing(fs::remove_file(done_with)).map_err(failed)?;
+    }
+    match alone {
         Ok(true) => {}
         Ok(false) => {
             let what = format!("another process uses {}; stop whatever has it open", database.display());
@@ -101,19 +115,14 @@ async fn set_aside(database: &Path, now_ms: i64) -> Result<Option<PathBuf>, Fail
         // That is why somebody restores a backup.
         Err(error) => say(&format!("the database that is there cannot be opened: {error}")),
     }
-    let digits: String = rfc3339(now_ms).chars().filter(char::is_ascii_digit).collect();
-    let aside = with_suffix(database, &format!(".before-{digits}"));
-    // One that could not be opened still has its log, which must never be taken for that of another database.
-    for companion in ["-wal", "-shm", "-journal"] {
-        match fs::rename(with_suffix(database, companion), with_suffix(&aside, companion)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-            _ => {}
-        }
-    }
     // A second name, so that there is a database at every moment.
     fs::hard_link(database, &aside).map_err(failed)?;
     sync_folder(database).map_err(failed)?;
     Ok(Some(aside))
+}
+
+fn unless_missing(result: io::Result<()>) -> io::Result<()> {
+    result.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }
 
 /// A newer version's tables are not for this one.

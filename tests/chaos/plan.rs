@@ -42,7 +42,7 @@ pub struct Scenario {
 }
 
 /// The daemon's own default.
-const LEASE_MS: u64 = 12_000;
+const LEASE_MS: u64 = 10_000;
 
 /// A hundred events about each, so that there is something to keep in order.
 fn people(rate: u64, faults: usize, pace_ms: u64) -> usize {

@@ -1,6 +1,13 @@
 //! Poison pills: jobs that kill whatever process runs them.
 
-use keepwell_workers::{database::Dialect, engine::Engine, job::NewJob, lane::Lane, state::State};
+use keepwell_workers::{
+    clock::{Clock as _, ManualClock, SystemClock},
+    database::Dialect,
+    engine::Engine,
+    job::NewJob,
+    lane::Lane,
+    state::State,
+};
 use redis::AsyncCommands as _;
 
 use super::{
@@ -72,4 +79,31 @@ async fn a_pill_kills_three_workers_and_no_innocent_job_pays_for_it() {
 #[tokio::test]
 async fn a_pill_in_the_crisis_lane_is_given_up_only_after_nine() {
     a_pill_is_quarantined(Lane::Crisis, 3, 9).await;
+}
+
+#[tokio::test]
+async fn a_suspect_that_has_waited_goes_before_a_backlog() {
+    let bench = Bench::new(Dialect::Sqlite).await;
+    let recorder = bench.engine_with(|options| options.runs_jobs = false);
+    let hour_later_ms = SystemClock.now_ms() + 3_600_000;
+    let later = || scripted("ok", Lane::Standard).run_at_ms(hour_later_ms);
+    let others = recorder.enqueue_all((0..20).map(|_| later()).collect()).await.unwrap();
+    let suspect = recorder.enqueue(later()).await.unwrap().id;
+    let mut redis = bench.redis.connection().await;
+    let key = "{keepwell:0}:later:standard";
+    eventually("all of them wait for their time", async || {
+        let waiting: usize = redis.zcard(key).await.ok()?;
+        (waiting == 21).then_some(())
+    })
+    .await;
+    let _: () = redis.hset("{keepwell:0}:crashes", &suspect.as_bytes()[..], "2").await.unwrap();
+
+    let clock = ManualClock::at(hour_later_ms + 1);
+    let engine = bench.engine_on_clock(clock, |options| (options.slots, options.crisis_slots) = (3, 2));
+    nothing_owed(&engine).await;
+    // Three are claimed at once, and which of them ends first is open.
+    let first: Vec<String> = bench.effects().await.into_iter().take(3).collect();
+    assert!(first.contains(&suspect.to_string()), "{first:?} of {} others and {suspect}", others.len());
+    engine.shutdown().await;
+    recorder.shutdown().await;
 }

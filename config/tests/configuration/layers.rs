@@ -14,7 +14,7 @@ fn with_nothing_set_the_defaults_of_the_manual_apply() {
     assert_eq!(config.environment, Environment::Development);
     assert_eq!(config.server.listen.to_string(), "127.0.0.1:3000");
     assert_eq!(config.operators.listen.to_string(), "127.0.0.1:3001");
-    assert_eq!((config.pool.slots, config.pool.crisis_slots, config.pool.lease_ms), (64, 13, 12_000));
+    assert_eq!((config.pool.slots, config.pool.crisis_slots, config.pool.lease_ms), (64, 13, 10_000));
     assert_eq!((config.limits.body_bytes_max, config.limits.requests_in_flight_max), (1 << 20, 512));
     assert_eq!((config.limits.unverified_requests_max, config.limits.unverified_window_ms), (100, 60_000));
     assert_eq!(

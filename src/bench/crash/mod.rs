@@ -13,6 +13,7 @@ use keepwell_workers::{
     engine::Engine,
     job::NewJob,
     lane::Lane,
+    lanes::LanesOptions,
     ledger::{JobFilter, LedgerTotals},
     state::State,
 };
@@ -46,7 +47,7 @@ pub(super) async fn run(jobs: usize, options: &RigOptions) -> Result<BenchLine, 
     line.seconds = Some(same_host.seconds);
     line.notes = format!(
         "{} lost={} effects_twice={} same_host: in_flight={} started_again={} max_ms={:.0}; other_host: in_flight={} \
-         started_again={} max_ms={:.0} (lease 12 s)",
+         started_again={} max_ms={:.0} (lease {} s)",
         rig.setting(),
         same_host.lost + other_host.lost,
         same_host.twice + other_host.twice,
@@ -56,6 +57,7 @@ pub(super) async fn run(jobs: usize, options: &RigOptions) -> Result<BenchLine, 
         other_host.in_flight,
         other_host.started_again,
         other_host.taken_back_ms,
+        LanesOptions::default().lease_ms / 1_000,
     );
     rig.clear().await?;
     Ok(line)

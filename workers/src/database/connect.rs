@@ -72,9 +72,10 @@ const RELAXED_WRITERS: u32 = 4;
 const LOCK_TIMEOUT_MS: u64 = 2_000;
 
 /// What every session of ours tells PostgreSQL: what to do with it should we be stopped in the middle of something, or
-/// vanish without a goodbye. Nothing of ours holds rows for longer than this.
+/// vanish without a goodbye. Nothing of ours holds rows for longer than this. Whoever stands still in the middle of a
+/// transaction loses it in half a lease, so that whoever takes the lease finds no row locked.
 const SESSION: &str = "SET statement_timeout = '10s'; SET lock_timeout = '4s'; \
-     SET idle_in_transaction_session_timeout = '10s'; SET tcp_user_timeout = '10s'; \
+     SET idle_in_transaction_session_timeout = '5s'; SET tcp_user_timeout = '10s'; \
      SET tcp_keepalives_idle = '10s'; SET tcp_keepalives_interval = '3s'; SET tcp_keepalives_count = 3";
 
 impl Database {

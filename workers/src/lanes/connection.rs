@@ -31,7 +31,7 @@ impl Default for LanesOptions {
     fn default() -> Self {
         Self {
             key_prefix: "keepwell".into(),
-            lease_ms: 12_000,
+            lease_ms: 10_000,
             ageing_ms: 60_000,
             response_timeout_ms: 3_000,
         }

@@ -187,7 +187,7 @@ impl Lanes {
         let mut start = 0;
         loop {
             let page: Vec<Vec<u8>> = redis.zrange(self.keys.parked(), start, start + IDS_AT_ONCE - 1).await?;
-            // Turn (8 bytes), lane digit (1), sequence (16), element.
+            // Turn (8 bytes), lane digit (1), birth (6), sequence (10), element.
             held.extend(page.iter().filter_map(|member| JobId::from_bytes(member.get(25..)?)));
             if page.len() < IDS_AT_ONCE as usize {
                 break;

@@ -25,7 +25,8 @@ const SLACK: usize = 500;
 /// would ever be served again.
 const PLACE_BYTES: usize = 25;
 
-/// Where an element's job id begins in a parked member: after the turn (8 bytes), the lane's digit and the sequence.
+/// Where an element's job id begins in a parked member: after the turn (8 bytes), the lane's digit, the birth and the
+/// sequence.
 const PARKED_ID_AT: usize = 25;
 
 static WITHDRAW: LazyLock<Script> =

@@ -61,11 +61,16 @@ end
 local taken, records = {}, {}
 local unseen = false
 
+-- A suspect comes from a dead worker, and what does goes to the front; whatever else waited for its time takes its place
+-- behind those who were there before.
 local function promote(lane)
   local due = redis.call('ZRANGEBYSCORE', LATER[lane], '-inf', now_ms, 'LIMIT', 0, 64)
   if due[1] then
     redis.call('ZREM', LATER[lane], unpack(due))
-    redis.call('RPUSH', WAITING[lane], unpack(due))
+    for _, element in ipairs(due) do
+      local suspect = crashes_known and redis.call('HEXISTS', CRASHES, id_of(element)) == 1
+      redis.call(suspect and 'LPUSH' or 'RPUSH', WAITING[lane], element)
+    end
   end
 end
 

@@ -6,7 +6,8 @@
 --  4 to  8      list   the waiting jobs of each lane, first in front
 --  9 to 13      zset   the jobs of each lane whose time has not come, scored by run-at ms
 -- 14 turns      hash   turn -> job id that holds it, or the digit of the lane in which it rests
--- 15 parked     zset   turn, lane digit, sequence, element: waiting for a turn, in order
+-- 15 parked     zset   turn, lane digit, birth (6 bytes), sequence (10 hexadecimal digits), element: waiting for a turn,
+--                      the eldest first
 -- 16 crashes    hash   job id -> workers it has seen die, with a trailing b while it runs as a suspect
 -- 17 paused     hash   lane digit -> reason
 -- 18 counters   hash   small numbers: the weights' position, the parked sequence, the parked jobs of each lane, the
@@ -61,9 +62,11 @@ local function put(lane, element, run_at_ms, now_ms)
   end
 end
 
+-- By birth, so that what a dead worker gave back does not go behind what came after it; a job's id begins with it.
 local function park(lane, element)
-  local sequence = redis.call('HINCRBY', COUNTERS, 'sequence', 1)
-  redis.call('ZADD', PARKED, 0, turn_of(element) .. lane .. string.format('%016x', sequence) .. element)
+  local sequence = redis.call('HINCRBY', COUNTERS, 'sequence', 1) % 0x10000000000
+  local place = string.sub(element, 1, 6) .. string.format('%010x', sequence)
+  redis.call('ZADD', PARKED, 0, turn_of(element) .. lane .. place .. element)
   redis.call('HINCRBY', COUNTERS, 'parked:' .. lane, 1)
 end
 
