@@ -273,6 +273,11 @@ fn check_alerts(config: &Config) -> Vec<Problem> {
         let remedy = "set alerts.pagerduty_routing_key, alerts.slack_url or alerts.webhook_url too";
         problems.push(Problem::of("alerts.escalation_routing_key", what, remedy));
     }
+    if alerts.resolve_after_ms / 4 < alerts.look_every_ms {
+        let what = "an alert would be taken for over between two looks (alerts.look_every_ms)";
+        let remedy = "choose at least four times alerts.look_every_ms";
+        problems.push(Problem::of("alerts.resolve_after_ms", what, remedy));
+    }
     // The address is a secret; the error shows nothing of it.
     let slack_url = alerts.slack_url.as_ref().map(|url| HttpUrl::try_from(url.expose().to_owned()));
     if slack_url.is_some_and(|url| url.is_err()) {

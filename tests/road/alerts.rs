@@ -255,7 +255,11 @@ async fn a_test_is_told_acknowledged_and_on_record_and_a_silence_holds_until_it_
 #[tokio::test]
 async fn a_crisis_that_is_late_is_told_of_at_once_though_figures_are_looked_at_seldom() {
     let on_call = OnCall::start().await;
-    let seldom = [("KEEPWELL_ALERTS__LOOK_EVERY_MS", "60000"), ("KEEPWELL_CARE__CRISIS_RESPONSE_MS", "50")];
+    let seldom = [
+        ("KEEPWELL_ALERTS__LOOK_EVERY_MS", "600000"),
+        ("KEEPWELL_ALERTS__RESOLVE_AFTER_MS", "3600000"),
+        ("KEEPWELL_CARE__CRISIS_RESPONSE_MS", "50"),
+    ];
     let mut daemon = on_call.daemon(&seldom).await;
     hold_up_crises(&daemon);
     let signal = super::signal("crisis.signal", "cus_late", serde_json::json!({ "severity": "critical" }));

@@ -55,7 +55,7 @@ fn series(series: &Series, more: Option<&str>, wrong: f64, well: f64) -> Value {
     let labels: Vec<String> = labels.into_iter().chain(more.map(|label| format!("{label}=\"x\""))).collect();
     json!({
         "series": format!("{}{{{}}}", series.name, labels.join(",")),
-        "values": format!("{wrong}x39 {well}x720"),
+        "values": format!("{wrong}x9 {well}x90"),
     })
 }
 
@@ -66,7 +66,7 @@ fn history(figure: &Figure, bound: Bound) -> Vec<Value> {
     for growth in figure.growths() {
         for counter in growth.plus {
             let mut grows = series(counter, Some("other"), 0.0, 0.0);
-            grows["values"] = "0+1000x39 39000x720".into();
+            grows["values"] = "0+4000x9 36000x90".into();
             put(grows);
         }
         for counter in growth.minus {
@@ -106,9 +106,9 @@ fn case(rule: &Rule) -> Option<Value> {
     let test = |time: &str, alerts: Vec<&Value>| json!({ "eval_time": time, "alertname": rule.name, "exp_alerts": alerts });
     Some(json!({
         "name": rule.name,
-        "interval": "15s",
+        "interval": "1m",
         "input_series": history(figure, *bound),
-        "alert_rule_test": [test("585s", vec![&fires]), test(&over, vec![])],
+        "alert_rule_test": [test("9m", vec![&fires]), test(&over, vec![])],
     }))
 }
 
@@ -118,7 +118,7 @@ fn every_rule_fires_and_resolves_in_prometheus_too() {
     let tests: Vec<Value> = RULES.into_iter().filter_map(case).collect();
     assert!(tests.len() > 25, "{}", tests.len());
     let suite = json!({
-        "rule_files": [file("alerts/keepwell.rules.yml")], "evaluation_interval": "15s", "tests": tests,
+        "rule_files": [file("alerts/keepwell.rules.yml")], "evaluation_interval": "1m", "tests": tests,
     });
     // JSON is YAML.
     let path = folder.path().join("suite.yml");

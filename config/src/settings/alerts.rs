@@ -35,8 +35,9 @@ settings! {
         /// After how many minutes an alert that is still open and that nobody has acknowledged is told again.
         repeat_minutes: u32 where 5..=10_080,
         /// How often it is looked whether something is wrong, in milliseconds.
-        look_every_ms: u64 where 100..=60_000,
-        /// An alert is over when no process has seen it for so long, in milliseconds.
+        look_every_ms: u64 where 100..=600_000,
+        /// An alert is over when no process has seen it for so long, in milliseconds; at least four times
+        /// `alerts.look_every_ms`.
         resolve_after_ms: u64 where 1_000..=3_600_000,
         /// The hour of the day, in `alerts.time_zone`, at which the digest is sent to the channel and the webhook.
         digest_hour: u32 where 0..=23,

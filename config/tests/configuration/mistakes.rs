@@ -155,6 +155,7 @@ fn receivers_of_alerts_that_cannot_be_told_are_refused_without_being_shown() {
         (&[("WEBHOOK_URL", "https://alerts.example"), ("WEBHOOK_SECRET", "whsec_hidden")], "base64"),
         (&[("ESCALATION_ROUTING_KEY", "hidden")], "somebody who is told first"),
         (&[("SLACK_URL", "hooks.example/hidden")], "https:// or http://"),
+        (&[("LOOK_EVERY_MS", "20000")], "four times alerts.look_every_ms"),
     ] {
         let place = variables.iter().fold(Place::new(), |place, (name, value)| {
             place.variable(&format!("KEEPWELL_ALERTS__{name}"), value)
