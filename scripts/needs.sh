@@ -37,6 +37,8 @@ need_to_run() {
 
 need_to_test() {
   postgres_is_there || missing+=(postgresql)
+  # The rules in config/alerts are tested with it.
+  command -v promtool >/dev/null || missing+=(prometheus)
 }
 
 case "${1:-}" in

@@ -1,5 +1,6 @@
 //! The daemon: listeners, wiring, the command line. `ARCHITECTURE.md` walks through it.
 
+pub mod alerts;
 pub mod api;
 pub mod bench;
 pub mod cli;

@@ -139,6 +139,7 @@ pub(crate) fn check_together(config: &Config, merged: &Merged) -> Vec<Problem> {
         let key = if config.reports.url.is_some() { "reports.token" } else { "reports.url" };
         problems.push(Problem::of(key, what, "set both, or neither"));
     }
+    problems.extend(check_alerts(config));
     if config.pool.crisis_slots >= config.pool.slots {
         let what = format!(
             "{} of {} slots would leave none for other work",
@@ -263,8 +264,53 @@ fn check_places(config: &Config) -> Vec<Problem> {
     problems
 }
 
+fn check_alerts(config: &Config) -> Vec<Problem> {
+    let (alerts, mut problems) = (&config.alerts, Vec::new());
+    if alerts.webhook_url.is_some() != alerts.webhook_secret.is_some() {
+        let what = "the webhook of alerts needs an address (alerts.webhook_url) and a secret (alerts.webhook_secret), and \
+             one of them is missing";
+        let key = if alerts.webhook_url.is_some() { "alerts.webhook_secret" } else { "alerts.webhook_url" };
+        problems.push(Problem::of(key, what, "set both, or neither"));
+    }
+    if alerts.webhook_secret.as_ref().is_some_and(|secret| secret.standard_webhooks_key().is_none()) {
+        let what = "it is not base64 of 16 to 64 bytes, as Standard Webhooks asks for";
+        let remedy = "make one with `echo whsec_$(openssl rand -base64 24)`";
+        problems.push(Problem::of("alerts.webhook_secret", what, remedy));
+    }
+    if alerts.escalation_routing_key.is_some() && !alerts.has_receiver() {
+        let what = "an escalation needs somebody who is told first";
+        let remedy = "set alerts.pagerduty_routing_key, alerts.slack_url or alerts.webhook_url too";
+        problems.push(Problem::of("alerts.escalation_routing_key", what, remedy));
+    }
+    if alerts.resolve_after_ms / 4 < alerts.look_every_ms {
+        let what = "an alert would be taken for over between two looks (alerts.look_every_ms)";
+        let remedy = "choose at least four times alerts.look_every_ms";
+        problems.push(Problem::of("alerts.resolve_after_ms", what, remedy));
+    }
+    // The address is a secret; the error shows nothing of it.
+    let slack_url = alerts.slack_url.as_ref().map(|url| HttpUrl::try_from(url.expose().to_owned()));
+    if slack_url.is_some_and(|url| url.is_err()) {
+        let what = "it is no address that begins with https:// or http:// and names a host";
+        let remedy = "copy the webhook URL of the app \"Incoming Webhooks\"";
+        problems.push(Problem::of("alerts.slack_url", what, remedy));
+    }
+    problems
+}
+
 fn check_strength(config: &Config) -> Vec<Problem> {
     let mut problems = Vec::new();
+    let slack_url = config.alerts.slack_url.as_ref();
+    let slack_url = slack_url.and_then(|url| HttpUrl::try_from(url.expose().to_owned()).ok());
+    for (key, url) in [
+        ("alerts.pagerduty_url", Some(&config.alerts.pagerduty_url)),
+        ("alerts.slack_url", slack_url.as_ref()),
+        ("alerts.webhook_url", config.alerts.webhook_url.as_ref()),
+    ] {
+        if url.is_some_and(HttpUrl::is_readable_on_the_way) {
+            let what = "alerts would travel unencrypted, which production refuses";
+            problems.push(Problem::of(key, what, "use an https:// address"));
+        }
+    }
     let tokens = config.access.tokens.iter().map(|token| ("access.tokens", token));
     for (key, token) in tokens.chain(config.emergency.token.iter().map(|token| ("emergency.token", token))) {
         if token.expose().chars().count() < TOKEN_CHARACTERS_MIN {

@@ -50,9 +50,11 @@ pub const CONTACT_TOLD: &str = "care.contact_told";
 pub const REPORT_DUE: &str = "report.due";
 /// A report goes where reports go.
 pub const REPORT_DELIVERED: &str = "report.delivered";
+/// A receiver of alerts is told.
+pub const ALERT_TOLD: &str = "alert.told";
 
 /// All of them: [`handlers`](crate::handlers) has one for each.
-pub const ALL: [&str; 25] = [
+pub const ALL: [&str; 26] = [
     SUBSCRIPTION_CHANGED,
     SUBSCRIPTION_ENDED,
     CONFIRM_SUBSCRIPTION,
@@ -78,6 +80,7 @@ pub const ALL: [&str; 25] = [
     CONTACT_TOLD,
     REPORT_DUE,
     REPORT_DELIVERED,
+    ALERT_TOLD,
 ];
 
 #[cfg(test)]

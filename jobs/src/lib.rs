@@ -6,6 +6,7 @@
 //! [`access_query`] answers what the person may use because of them. What would be taken away is first confirmed with
 //! Stripe, where Stripe can be asked ([`outbound`]).
 
+pub mod alerts;
 pub mod backfill;
 pub mod care;
 pub mod intake;
@@ -26,6 +27,7 @@ mod event;
 mod follow_ups;
 mod scheduled;
 
+mod alert_told;
 mod assessment_completed;
 mod confirm_subscription;
 mod contact_told;
@@ -58,6 +60,7 @@ use std::sync::Arc;
 
 use keepwell_workers::{database::MigrationFile, handler::Handler, seal::KeyRing};
 
+use alerts::sink::AlertSink;
 use backfill::EventDoor;
 use care::{
     definitions::Definitions,
@@ -67,7 +70,7 @@ use care::{
     tiers::Tiers,
 };
 use marks::Marks;
-use outbound::{notify::Notifier, stripe::StripeClient};
+use outbound::{alerts::AlertDelivery, notify::Notifier, stripe::StripeClient};
 use reporting::ReportDesk;
 use store::{FactsMemory, SwitchMemory};
 use tallies::Tallies;
@@ -106,6 +109,10 @@ pub struct Care {
     pub reports: Option<Arc<dyn ReportDesk>>,
     /// Where events are taken in that no webhook has brought; `None` if this process takes none.
     pub event_door: Option<Arc<dyn EventDoor>>,
+    /// What brings alerts to their receivers; `None` if there are none.
+    pub alerts: Option<AlertDelivery>,
+    /// Where what must not happen is said.
+    pub alert_sink: AlertSink,
 }
 
 impl Care {
@@ -127,6 +134,8 @@ impl Care {
             notifier: None,
             reports: None,
             event_door: None,
+            alerts: None,
+            alert_sink: AlertSink::default(),
         }
     }
 
@@ -174,6 +183,12 @@ impl Care {
         Self { event_door: Some(door), ..self }
     }
 
+    /// The same with `delivery` to bring alerts to their receivers, and `sink` to say what has happened.
+    #[must_use]
+    pub fn with_alerts(self, delivery: AlertDelivery, sink: AlertSink) -> Self {
+        Self { alerts: Some(delivery), alert_sink: sink, ..self }
+    }
+
     /// The same, with `high_limit_ms` to answer a high crisis, and as much more or less for others as the protocols
     /// give them.
     #[must_use]
@@ -216,6 +231,7 @@ pub fn handlers(care: &Care) -> Vec<Arc<dyn Handler>> {
         Arc::new(contact_told::ContactTold(care.clone())),
         Arc::new(report_due::ReportDue(care.clone())),
         Arc::new(report_delivered::ReportDelivered(care.clone())),
+        Arc::new(alert_told::AlertTold(care.clone())),
     ]
 }
 
@@ -257,6 +273,12 @@ pub fn migrations() -> Vec<MigrationFile> {
             name: "reports",
             sqlite: include_str!("../../migrations/sqlite/0008_reports.sql"),
             postgres: include_str!("../../migrations/postgres/0008_reports.sql"),
+        },
+        MigrationFile {
+            version: 9,
+            name: "alerts",
+            sqlite: include_str!("../../migrations/sqlite/0009_alerts.sql"),
+            postgres: include_str!("../../migrations/postgres/0009_alerts.sql"),
         },
     ]
 }

@@ -15,6 +15,7 @@ pub struct Tallies {
     access_mended: AtomicU64,
     backfilled: [AtomicU64; Taken::ALL.len()],
     reconciled: [AtomicU64; Reconciled::ALL.len()],
+    graces: AtomicU64,
 }
 
 impl Tallies {
@@ -68,6 +69,16 @@ impl Tallies {
     /// How many subscriptions were found so.
     pub fn reconciliations(&self, found: Reconciled) -> u64 {
         self.reconciled[found as usize].load(Relaxed)
+    }
+
+    /// So many grace periods have begun.
+    pub fn graces_begun(&self, count: u64) {
+        self.graces.fetch_add(count, Relaxed);
+    }
+
+    /// How many grace periods have begun.
+    pub fn graces(&self) -> u64 {
+        self.graces.load(Relaxed)
     }
 
     /// How often emergency access was activated.

@@ -26,7 +26,7 @@ pub(super) async fn get(State(state): State<Arc<ApiState>>, headers: HeaderMap) 
         Face::OpenMetrics => OPENMETRICS,
         Face::Prometheus => PROMETHEUS,
     };
-    let text = state.metrics.text(state.engine.lanes(), state.engine.ledger()).await;
+    let text = state.metrics.text(&state.engine).await;
     ([uncached, (header::CONTENT_TYPE, content_type)], text).into_response()
 }
 

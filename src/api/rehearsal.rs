@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use http::{HeaderValue, StatusCode, header};
-use keepwell_jobs::care::severity::Severity;
+use keepwell_jobs::{alerts::rules, care::severity::Severity};
 use serde_json::json;
 
 use super::state::ApiState;
@@ -22,6 +22,9 @@ pub(super) async fn post(State(state): State<Arc<ApiState>>) -> Response {
     let rehearsed = match state.desk.rehearse().await {
         Ok(rehearsed) => rehearsed,
         Err(error) => {
+            if let Some(alerts) = &state.alerts {
+                alerts.sink.tell(&rules::CRISIS_REHEARSAL_FAILED);
+            }
             tracing::error!(
                 alert = "crisis_rehearsal_failed",
                 error = &*error as &(dyn std::error::Error + 'static),

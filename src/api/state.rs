@@ -17,7 +17,7 @@ use keepwell_workers::{clock::SharedClock, engine::Engine};
 use super::{
     EmergencyDesk, bearer::BearerTokens, crisis_resources::CrisisResourcesAnswer, operators::Rebuild,
 };
-use crate::{serve::report_settings, telemetry::Metrics, trail::Trail};
+use crate::{alerts::AlertDesk, serve::report_settings, telemetry::Metrics, trail::Trail};
 
 /// Who knows what a person may use. A trait, because the API answers with the floor when whoever knows is
 /// silent, and a test has to be able to fall silent.
@@ -50,6 +50,8 @@ pub(crate) struct ApiParts<'p> {
     pub(crate) schedules: Arc<[Schedule]>,
     /// How that was last seen to stand.
     pub(crate) board: Board,
+    /// What is wrong; `None` if nobody is told.
+    pub(crate) alerts: Option<AlertDesk>,
 }
 
 /// What every answer of the API is made from.
@@ -76,6 +78,8 @@ pub struct ApiState {
     pub(crate) schedules: Arc<[Schedule]>,
     /// How that was last seen to stand.
     pub(crate) board: Board,
+    /// What is wrong; `None` if nobody is told.
+    pub(crate) alerts: Option<AlertDesk>,
     /// The comparison of lanes and ledger that operators ask for.
     pub(crate) rebuild: Rebuild,
     /// What `/health` calls its environment.
@@ -89,7 +93,7 @@ pub struct ApiState {
 impl ApiState {
     /// The state of an API over `parts`, set up as `config` says.
     pub(crate) fn new(parts: ApiParts<'_>, config: &Config) -> Arc<Self> {
-        let ApiParts { engine, access, desk, metrics, clock, trail, lines, schedules, board } = parts;
+        let ApiParts { engine, access, desk, metrics, clock, trail, lines, schedules, board, alerts } = parts;
         Arc::new(Self {
             engine,
             access,
@@ -102,6 +106,7 @@ impl ApiState {
             crisis_resources: lines.map(CrisisResourcesAnswer::of),
             schedules,
             board,
+            alerts,
             rebuild: Rebuild::default(),
             environment: config.environment_label().to_owned(),
             stripe_configured: config.stripe.api_key.is_some(),

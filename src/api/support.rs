@@ -142,9 +142,19 @@ impl Api {
         let board = Board::default();
         // As in the daemon; nobody ticks here.
         let _ = Watch::new(engine.clone(), Arc::clone(&schedules), board.clone(), clock.clone());
-        let shared = clock.clone();
-        let parts =
-            ApiParts { engine, access, desk, metrics, clock: shared, trail, lines: &lines, schedules, board };
+        let (shared, alerts) = (clock.clone(), None);
+        let parts = ApiParts {
+            engine,
+            access,
+            desk,
+            metrics,
+            clock: shared,
+            trail,
+            lines: &lines,
+            schedules,
+            board,
+            alerts,
+        };
         let state = ApiState::new(parts, &loaded.config);
         Self { state, clock, _directory: directory }
     }

@@ -22,6 +22,7 @@ use super::{
     table::{Align, Table},
 };
 use crate::{
+    alerts::described,
     api::BindError,
     serve::{
         ServeError, asked_in_words, courier, crisis_lines, database_url, drop_paths, key_ring, notifier,
@@ -64,6 +65,7 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
         Finding::of("gateway", gateway(config)),
         Finding::of("reports", reports(config)),
         Finding::of("stripe", Ok(asked_in_words(config).to_owned())),
+        Finding::of("alerts", alerts(config)),
         Finding::of("database", database(config).await),
         Finding::of("redis", redis(config).await),
     ];
@@ -132,6 +134,11 @@ fn schedule_findings(config: &Config) -> Vec<Finding> {
         }
         Err(error) => vec![Finding::of("schedules", Err(chain(&error.to_string(), &error)))],
     }
+}
+
+/// Who is told when something is wrong.
+fn alerts(config: &Config) -> Result<String, String> {
+    described(config).map_err(|error| chain(&error.to_string(), &error))
 }
 
 /// Where reports go that are made on schedule.

@@ -1,6 +1,7 @@
 //! The command line, one file for each command. Data goes to standard output, talk to standard error; exit
 //! codes are 0 (done), 1 (the thing asked for failed) and 2 (asked for wrongly, or configured wrongly).
 
+mod alert;
 mod audit;
 mod backup;
 mod bench;
@@ -92,6 +93,9 @@ enum Command {
     /// Asks Stripe for events that no webhook has brought
     #[command(subcommand)]
     Stripe(stripe::StripeCommand),
+    /// Shows, acknowledges and silences alerts, and tests whether anybody is told
+    #[command(subcommand)]
+    Alert(alert::AlertCommand),
     /// Reads, verifies and exports the audit trail
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -150,6 +154,7 @@ fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Job(command) => wait_for(job::run(context, &command)),
         Command::Schedule(command) => wait_for(schedule::run(context, &command)),
         Command::Stripe(command) => wait_for(stripe::run(context, &command)),
+        Command::Alert(command) => wait_for(alert::run(context, &command)),
         Command::Audit(command) => wait_for(audit::run(context, &command)),
         Command::Report(command) => wait_for(report::run(context, &command)),
         Command::Key(command) => wait_for(key::run(context, &command)),
@@ -239,6 +244,7 @@ mod tests {
             "queue",
             "job",
             "schedule",
+            "alert",
             "audit",
             "report",
             "key",

@@ -5,6 +5,7 @@ use std::{fs, sync::Arc, time::Duration};
 use keepwell_config::{Config, TIERS_TOML, values::Role};
 use keepwell_jobs::{
     CANARY_SUBJECT, Care,
+    alerts::sink::AlertSink,
     care::{definitions::Definitions, lines::CrisisLines, tiers::Tiers},
     intake::privacy::{DropPathError, DropPaths},
     kinds,
@@ -39,6 +40,7 @@ use super::{
     words,
 };
 use crate::{
+    alerts::{AlertBoard, AlertDesk, AlertKeeper, alert_options, delivery},
     api::AccessReader,
     receiver::{door::Door, options::ReceiverOptions, stats::ReceiverStats},
     telemetry::Metrics,
@@ -77,6 +79,9 @@ pub(super) struct Built {
     pub(super) crisis_lines: Arc<CrisisLines>,
     pub(super) schedules: Arc<[Schedule]>,
     pub(super) board: Board,
+    /// What operators ask of alerts, and who keeps them; `None` if nobody can be told.
+    pub(super) alert_desk: Option<AlertDesk>,
+    pub(super) alert_keeper: Option<AlertKeeper>,
 }
 
 /// Every table that keepwell has: the engine's and the rules'.
@@ -149,10 +154,16 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
     let addresses = Addresses::of(config, state_dir.path(), &stripe_source, (&trail, &clock))?;
     let back_door = BackDoor::of(Arc::clone(&stripe_source));
     let care = care.with_stripe(stripe).with_reports(reporting).with_event_door(back_door.clone());
+    let (sink, heard) = AlertSink::channel();
+    let care = match delivery(config, &database, &clock)? {
+        Some(delivery) => care.with_alerts(delivery, sink.clone()),
+        None => care,
+    };
     let crisis_limit = Duration::from_millis(config.care.crisis_response_ms);
     let metrics = Metrics::new(Arc::clone(&receiver_stats), crisis_limit, Arc::clone(&clock));
     let metrics = metrics.with_care(&care).with_schedules(board.clone()).with_addresses(stripe_source);
-    let metrics = Arc::new(metrics);
+    let alert_board = AlertBoard::default();
+    let metrics = Arc::new(metrics.with_alerts(&care, alert_board.clone()));
     let watchers = Watchers::new(&care, Arc::clone(&clock), metrics.clone());
     let parts = EngineParts {
         database: database.clone(),
@@ -165,6 +176,24 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
     let engine = Engine::start(parts, &engine_options(config, state_dir))?;
     let door = Arc::new(EngineDoor { engine: engine.clone(), marks, drop_paths, watchers: watchers.clone() });
     back_door.open(&door);
+    let (alert_desk, alert_keeper) = if let Some(delivery) = care.alerts.clone() {
+        let options = alert_options(config, &delivery)?;
+        let desk = AlertDesk {
+            engine: engine.clone(),
+            database: database.clone(),
+            clock: Arc::clone(&clock),
+            habits: options.habits.clone(),
+            sink,
+        };
+        let metrics = Arc::clone(&metrics);
+        let keeper = AlertKeeper::new(desk.clone(), options, delivery, metrics, alert_board, heard);
+        (Some(desk), Some(keeper))
+    } else {
+        tracing::warn!(
+            "no receiver of alerts is configured (`alerts`): nobody is told when something is wrong"
+        );
+        (None, None)
+    };
     let desk = CareDesk::new(database.clone(), care.clone(), engine.clone(), Arc::clone(&clock));
     let monitors = Monitors {
         engine: engine.clone(),
@@ -194,6 +223,8 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
         trail,
         schedules,
         board,
+        alert_desk,
+        alert_keeper,
     })
 }
 

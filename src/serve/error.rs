@@ -14,7 +14,7 @@ use keepwell_workers::{
 };
 
 use super::{schedules::SchedulesError, state_dir::StateDirError};
-use crate::{api::BindError, receiver::scheme::secret::SecretError};
+use crate::{alerts::AlertsError, api::BindError, receiver::scheme::secret::SecretError};
 
 /// The daemon could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +78,9 @@ pub enum ServeError {
     /// The certificates for it.
     #[error("the file {0} (`notify.authorities_file`) cannot be read")]
     AuthoritiesFile(PathBuf, #[source] io::Error),
+    /// The alerts.
+    #[error("`alerts` cannot be used")]
+    Alerts(#[from] AlertsError),
     /// The schedules.
     #[error("`schedules` cannot be used")]
     Schedules(#[from] SchedulesError),

@@ -122,6 +122,7 @@ impl Daemon {
             lines: &built.crisis_lines,
             schedules: Arc::clone(&built.schedules),
             board: built.board.clone(),
+            alerts: built.alert_desk,
         };
         let api = ApiState::new(parts, config);
         let event_sources = built.receiver.sources.clone();
@@ -164,6 +165,9 @@ impl Daemon {
         if let Some(addresses) = built.addresses {
             listeners.spawn(addresses.run(stop.clone()));
         }
+        if let Some(alerts) = built.alert_keeper {
+            listeners.spawn(alerts.run(stop.clone()));
+        }
         listeners.spawn(reload::reload_on_hangup(
             hangups,
             loaded.file.clone(),
@@ -174,12 +178,7 @@ impl Daemon {
         ));
         listeners.spawn(built.keeper.run(stop.clone()));
         if let Some(listener) = operators_listener {
-            let (router_state, operators_stop) = (Arc::clone(&api), stop.clone());
-            listeners.spawn(async move {
-                if let Err(error) = listener.serve(operators(router_state), operators_stop).await {
-                    tracing::error!(error = %error, "the operators' listener failed");
-                }
-            });
+            listeners.spawn(serve_operators(listener, Arc::clone(&api), stop.clone()));
         }
         notifier.ready(status::READY);
         let operators = operators_address.map(|address| address.to_string());
@@ -211,6 +210,12 @@ impl Daemon {
         }
         self.database.close().await;
         tracing::info!("keepwell has stopped");
+    }
+}
+
+async fn serve_operators(listener: OperatorsListener, api: Arc<ApiState>, stop: CancellationToken) {
+    if let Err(error) = listener.serve(operators(api), stop).await {
+        tracing::error!(error = %error, "the operators' listener failed");
     }
 }
 

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use keepwell_jobs::{
     Care,
+    alerts::rules,
     watch::{ESCALATION_PATH, Missed, Ticket, recorded_urgency, urgency},
 };
 use keepwell_workers::{
@@ -77,6 +78,7 @@ impl Watchers {
     /// Says aloud that a crisis is late (003: `notify_crisis_team`).
     pub(super) fn tell_of(&self, missed: &Missed, took_ms: i64) {
         self.care.tallies.response_missed();
+        self.care.alert_sink.tell(&rules::CRISIS_ANSWERED_LATE);
         tracing::error!(
             alert = "crisis_response_time_violation",
             job.id = missed.job.map(tracing::field::display),
@@ -96,6 +98,7 @@ impl Watchers {
         let granted = self.care.watch.failed(job.id, customer, severity, self.clock.now_ms());
         let Some(granted) = granted else { return };
         self.care.tallies.granted_from_memory();
+        self.care.alert_sink.tell(&rules::CRISIS_GRANTED_FROM_MEMORY);
         tracing::error!(
             alert = "crisis_not_answered",
             job.id = %job.id,
@@ -145,6 +148,7 @@ impl Drop for Watched {
         let Watchers { care, clock, .. } = &self.watchers;
         if let Some(granted) = care.watch.refused(ticket, clock.now_ms()) {
             care.tallies.granted_from_memory();
+            care.alert_sink.tell(&rules::CRISIS_GRANTED_FROM_MEMORY);
             let (level, until_ms) = (granted.level.name(), granted.until_ms);
             tracing::error!(
                 alert = "crisis_not_recorded",

@@ -29,6 +29,7 @@ impl Collector for EmergencyMetrics {
                 "Crises that were not answered within their time",
                 tallies.missed(),
             ),
+            ("grace_period_activations", "Grace periods that have begun", tallies.graces()),
             ("crisis_granted_from_memory", "Times the basic set was granted from memory", tallies.granted()),
             (
                 "access_checked",

@@ -12,18 +12,18 @@ use keepwell_jobs::{Care, watch::recorded_urgency};
 use keepwell_schedules::board::Board;
 use keepwell_workers::{
     clock::{SharedClock, UnixMs},
+    engine::{Engine, EngineHealth},
     job::Job,
-    lanes::Lanes,
-    ledger::Ledger,
     observer::{Observer, RunEnded},
 };
 use prometheus_client::{
-    encoding::text::encode,
-    metrics::{counter::Counter, gauge::Gauge, info::Info},
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, info::Info},
     registry::{Registry, Unit},
 };
 
 use super::{
+    alert_metrics::AlertMetrics,
     canary::CanaryMetrics,
     compliance::{Compliance, ComplianceMetrics},
     crisis_times::{CrisisSummary, CrisisTimes},
@@ -39,7 +39,10 @@ use super::{
     success::{SuccessWindow, Taken},
     webhook_metrics::WebhookMetrics,
 };
-use crate::receiver::{source::Source, stats::ReceiverStats};
+use crate::{
+    alerts::AlertBoard,
+    receiver::{source::Source, stats::ReceiverStats},
+};
 
 /// Everything that is measured. Shared by whoever measures and whoever asks.
 #[derive(Debug)]
@@ -48,6 +51,7 @@ pub struct Metrics {
     jobs: JobMetrics,
     lanes: LaneMetrics,
     uptime: Gauge,
+    dependencies: Family<DependencyLabels, Gauge>,
     webhooks: Arc<ReceiverStats>,
     success: SuccessWindow,
     crises: CrisisTimes,
@@ -67,6 +71,12 @@ pub struct Metrics {
     started_ms: UnixMs,
 }
 
+/// Something that keepwell cannot do without.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DependencyLabels {
+    dependency: &'static str,
+}
+
 impl Metrics {
     /// Nothing measured yet. A crisis of unknown severity that was answered within `crisis_limit` counts as
     /// compliant. Uptime counts from now.
@@ -75,6 +85,9 @@ impl Metrics {
         registry.register("build", "What is running", Info::new([("version", super::VERSION)]));
         let uptime = Gauge::default();
         registry.register_with_unit("uptime", "How long it has been running", Unit::Seconds, uptime.clone());
+        let dependencies = Family::default();
+        let help = "1 if it answers: the database (and takes jobs), Redis";
+        registry.register("dependency_up", help, dependencies.clone());
         let crisis_resources = Counter::default();
         let help = "Times that somebody was told where to find help";
         registry.register("crisis_resources_answered", help, crisis_resources.clone());
@@ -100,6 +113,7 @@ impl Metrics {
             jobs,
             lanes,
             uptime,
+            dependencies,
             webhooks,
             success: SuccessWindow::default(),
             crises: CrisisTimes::default(),
@@ -129,6 +143,13 @@ impl Metrics {
         self
     }
 
+    /// The same, with the alerts on `board` and what `care` tells their receivers.
+    #[must_use]
+    pub(crate) fn with_alerts(mut self, care: &Care, board: AlertBoard) -> Self {
+        self.registry.register_collector(Box::new(AlertMetrics { care: care.clone(), board }));
+        self
+    }
+
     /// The same, with how the schedules on `board` stand.
     #[must_use]
     pub fn with_schedules(mut self, board: Board) -> Self {
@@ -150,15 +171,22 @@ impl Metrics {
         self.care.as_ref().map(|care| care.tallies.emergencies())
     }
 
-    /// Everything, as Prometheus and OpenMetrics read it. Asks `lanes` and `ledger` how they stand, but not
-    /// for long.
-    pub async fn text(&self, lanes: &Lanes, ledger: &Ledger) -> String {
-        self.lanes.read(lanes, ledger).await;
+    /// Everything, as Prometheus and OpenMetrics read it. Asks the lanes and the ledger of `engine` how they
+    /// stand, but not for long.
+    pub async fn text(&self, engine: &Engine) -> String {
+        self.lanes.read(engine.lanes(), engine.ledger()).await;
+        self.set_dependencies(engine.health());
         self.uptime.set(self.uptime().as_secs() as i64);
         let mut text = String::new();
         // Writing to a String cannot fail, and no metric of ours refuses to be written.
         let _ = encode(&mut text, &self.registry);
         text
+    }
+
+    fn set_dependencies(&self, health: EngineHealth) {
+        for (dependency, is_up) in [("database", health.takes_jobs()), ("redis", health.lanes_ok)] {
+            self.dependencies.get_or_create(&DependencyLabels { dependency }).set(i64::from(is_up));
+        }
     }
 
     /// What the receiver has counted.

@@ -1,6 +1,7 @@
 //! What keepwell says about itself: metrics and logs. Neither ever holds a secret or anything personal;
 //! the log names a customer by the id at most, and metrics do not.
 
+mod alert_metrics;
 mod canary;
 mod compliance;
 mod crisis_times;

@@ -27,6 +27,11 @@ impl Collector for ProcessMetrics {
             let gauge = ConstGauge::new(bytes);
             gauge.encode(encoder.encode_descriptor(name, help, Some(&Unit::Bytes), MetricType::Gauge)?)?;
         }
+        if let Ok(processors) = std::thread::available_parallelism() {
+            let (name, help) = ("process_processors", "Processors that may be used");
+            let gauge = ConstGauge::new(processors.get() as u64);
+            gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
+        }
         if let Some(seconds) = usage.cpu_seconds {
             let (name, help) = ("process_cpu", "Processor time taken, over all processors");
             let counter = ConstCounter::new(seconds);

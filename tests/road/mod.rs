@@ -5,6 +5,7 @@ mod said;
 mod stream;
 
 mod addresses;
+mod alerts;
 mod aside;
 mod backfill;
 mod backlog;
@@ -32,6 +33,7 @@ mod monitors;
 mod operators;
 mod order;
 mod overload;
+mod prometheus;
 mod redis_away;
 mod reports;
 mod secrets;

@@ -1,5 +1,6 @@
 //! A notification gateway, small and real: it checks what the documented ones check (the method, the token, the key,
-//! the content), tells nobody twice under one key, and misbehaves when it is told to.
+//! the content), tells nobody twice under one key, and misbehaves when it is told to. In the same way it stands for
+//! PagerDuty, for a channel's incoming webhook and for a signed one (see [`Sort`]).
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -17,6 +18,42 @@ use tokio::{
 
 /// The bearer token that it knows.
 pub const GATEWAY_TOKEN: &str = "gateway-token-for-tests";
+
+/// The routing key that it knows as PagerDuty.
+pub const ROUTING_KEY: &str = "routing-key-for-tests-0123456789";
+
+/// What it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sort {
+    /// A notification gateway.
+    Notices,
+    /// PagerDuty's Events API v2.
+    Pagerduty,
+    /// A channel's incoming webhook.
+    Channel,
+    /// A webhook that is signed as Standard Webhooks says. Whoever looks at what it took checks the signature.
+    Signed,
+}
+
+impl Sort {
+    fn path(self) -> &'static str {
+        match self {
+            Sort::Notices => "/v1/messages",
+            Sort::Pagerduty => "/v2/enqueue",
+            Sort::Channel => "/services/T0/B0/secret",
+            Sort::Signed => "/alerts",
+        }
+    }
+
+    /// The header whose value it takes only once.
+    fn key(self) -> Option<&'static str> {
+        match self {
+            Sort::Notices => Some("idempotency-key"),
+            Sort::Signed => Some("webhook-id"),
+            Sort::Pagerduty | Sort::Channel => None,
+        }
+    }
+}
 
 /// What it does with a request.
 #[derive(Debug, Clone)]
@@ -48,6 +85,10 @@ pub struct Notice {
     pub key: String,
     /// The document.
     pub document: Value,
+    /// The headers.
+    pub headers: Vec<(String, String)>,
+    /// The document as it came.
+    pub body: Vec<u8>,
 }
 
 #[derive(Debug, Default)]
@@ -65,6 +106,7 @@ struct Book {
 /// A running gateway; gone when dropped.
 #[derive(Debug)]
 pub struct Gateway {
+    sort: Sort,
     address: SocketAddr,
     book: Arc<Mutex<Book>>,
     released: Arc<Notify>,
@@ -77,8 +119,22 @@ impl Gateway {
         Self::serve(|stream| async move { Some(stream) }).await
     }
 
+    /// Starts one of another sort that takes everything.
+    pub async fn of(sort: Sort) -> Self {
+        Self::serve_as(sort, |stream| async move { Some(stream) }).await
+    }
+
     /// Starts one whose connections first go through `secure`.
     pub async fn serve<S, F, Fut>(secure: F) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        F: Fn(tokio::net::TcpStream) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Option<S>> + Send + 'static,
+    {
+        Self::serve_as(Sort::Notices, secure).await
+    }
+
+    async fn serve_as<S, F, Fut>(sort: Sort, secure: F) -> Self
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         F: Fn(tokio::net::TcpStream) -> Fut + Send + Sync + 'static,
@@ -96,13 +152,13 @@ impl Gateway {
                 connections.spawn(async move {
                     if let Some(stream) = securing.await {
                         // A client that hangs up is no concern of a gateway's.
-                        let _ = converse(stream, &book, &let_go).await;
+                        let _ = converse(stream, sort, &book, &let_go).await;
                     }
                 });
                 while connections.try_join_next().is_some() {}
             }
         });
-        Self { address, book, released, _tasks: tasks }
+        Self { sort, address, book, released, _tasks: tasks }
     }
 
     /// Where it is.
@@ -112,7 +168,7 @@ impl Gateway {
 
     /// Where documents are posted.
     pub fn url(&self) -> String {
-        format!("http://{}/v1/messages", self.address)
+        format!("http://{}{}", self.address, self.sort.path())
     }
 
     /// Has it treat the next requests so, one after the other.
@@ -160,25 +216,44 @@ impl Asked {
     }
 
     /// The status that a request deserves which is not in order.
-    fn refusal(&self) -> Option<u16> {
+    fn refusal(&self, sort: Sort) -> Option<u16> {
         let authorized = self.header("authorization") == format!("Bearer {GATEWAY_TOKEN}");
+        let document: Value = serde_json::from_slice(&self.body).unwrap_or_default();
         match () {
-            () if !authorized => Some(401),
-            () if !self.line.starts_with("POST /v1/messages ") => Some(404),
+            () if sort == Sort::Notices && !authorized => Some(401),
+            () if !self.line.starts_with(&format!("POST {} ", sort.path())) => Some(404),
             () if self.header("content-type") != "application/json" => Some(415),
-            () if self.header("idempotency-key").len() != 36 || self.header("host").is_empty() => Some(400),
-            () if serde_json::from_slice::<Value>(&self.body).is_err() => Some(400),
+            () if self.header("host").is_empty() || !document.is_object() => Some(400),
+            () if sort.key().is_some_and(|key| self.header(key).len() != 36) => Some(400),
+            () if sort == Sort::Pagerduty && !is_event(&document) => Some(400),
+            () if sort == Sort::Channel && !document["text"].is_string() => Some(400),
             () => None,
         }
     }
 }
 
-async fn converse<S>(mut stream: S, book: &Mutex<Book>, released: &Notify) -> std::io::Result<()>
+/// What the Events API v2 asks of an event.
+fn is_event(document: &Value) -> bool {
+    let payload = &document["payload"];
+    let described = payload["summary"].as_str().is_some_and(|text| (1..=1_024).contains(&text.len()))
+        && payload["source"].is_string()
+        && ["critical", "error", "warning", "info"].iter().any(|word| payload["severity"] == *word);
+    let keyed = document["dedup_key"].as_str().is_some_and(|key| (1..=255).contains(&key.len()));
+    document["routing_key"] == ROUTING_KEY
+        && keyed
+        && match document["event_action"].as_str() {
+            Some("trigger") => described,
+            Some("acknowledge" | "resolve") => true,
+            _ => false,
+        }
+}
+
+async fn converse<S>(mut stream: S, sort: Sort, book: &Mutex<Book>, released: &Notify) -> std::io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let asked = read(&mut stream).await?;
-    let key = asked.header("idempotency-key").to_owned();
+    let key = sort.key().map_or(String::new(), |key| asked.header(key).to_owned());
     let let_go = released.notified();
     let mut let_go = std::pin::pin!(let_go);
     // From here on it hears of being let go.
@@ -190,14 +265,15 @@ where
         book.held += usize::from(matches!(manner, Manner::Hangs));
         manner
     };
-    if let Some(status) = asked.refusal() {
+    if let Some(status) = asked.refusal(sort) {
         return answer(&mut stream, status, &[], "{}").await;
     }
     let take = || {
         let mut book = book.lock().expect("the book");
-        if book.told.insert(key.clone()) {
+        if book.told.insert(key.clone()) || sort.key().is_none() {
             let document = serde_json::from_slice(&asked.body).expect("it was read before");
-            book.taken.push(Notice { key: key.clone(), document });
+            let (headers, body) = (asked.headers.clone(), asked.body.clone());
+            book.taken.push(Notice { key: key.clone(), document, headers, body });
         }
     };
     match manner {

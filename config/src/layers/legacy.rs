@@ -74,6 +74,9 @@ pub const LEGACY_VARIABLES: &[LegacyVariable] = &[
     variable("MAX_CONCURRENT_WEBHOOKS", LegacyEffect::Sets("limits.requests_in_flight_max")),
     variable("RATE_LIMIT_MAX_REQUESTS", LegacyEffect::Sets("limits.unverified_requests_max")),
     variable("RATE_LIMIT_WINDOW_MS", LegacyEffect::Sets("limits.unverified_window_ms")),
+    variable("PAGERDUTY_ROUTING_KEY", LegacyEffect::Sets("alerts.pagerduty_routing_key")),
+    variable("PAGERDUTY_WEBHOOK_URL", LegacyEffect::Sets("alerts.pagerduty_url")),
+    variable("SLACK_WEBHOOK_URL", LegacyEffect::Sets("alerts.slack_url")),
     variable(
         "MONITORING_ENABLED",
         LegacyEffect::AlwaysOn("health and metrics cost nothing and are always served"),

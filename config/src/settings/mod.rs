@@ -2,6 +2,7 @@
 //! `example.toml`.
 
 mod access;
+mod alerts;
 mod care;
 mod engine;
 mod limits;
@@ -17,6 +18,7 @@ mod telemetry;
 use std::path::PathBuf;
 
 pub use access::{Access, Emergency, Encryption};
+pub use alerts::Alerts;
 pub use care::{Care, CrisisResources};
 pub use engine::{Pool, Retention};
 pub use limits::Limits;
@@ -90,6 +92,7 @@ settings! {
         notify: Notify,
         reports: Reports,
         monitors: Monitors,
+        alerts: Alerts,
         log: Log,
     }
 }

@@ -35,22 +35,25 @@ impl fmt::Display for HttpUrl {
     }
 }
 
-impl<'de> Deserialize<'de> for HttpUrl {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
+impl TryFrom<String> for HttpUrl {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, &'static str> {
         let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
         let authority = rest.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
         if authority.is_empty() || text.chars().any(char::is_whitespace) {
-            return Err(de::Error::custom(
-                "it is not an address that begins with https:// or http:// and names a host",
-            ));
+            return Err("it is not an address that begins with https:// or http:// and names a host");
         }
         if authority.contains('@') {
-            return Err(de::Error::custom(
-                "it has a user or a password in it, which would be shown; leave them out",
-            ));
+            return Err("it has a user or a password in it, which would be shown; leave them out");
         }
         Ok(Self(text))
+    }
+}
+
+impl<'de> Deserialize<'de> for HttpUrl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::try_from(String::deserialize(deserializer)?).map_err(de::Error::custom)
     }
 }
 

@@ -155,3 +155,25 @@ fn a_file_with_secrets_that_everybody_can_read_is_warned_about() {
     std::fs::set_permissions(place.file_path(), PermissionsExt::from_mode(0o640)).unwrap();
     assert!(place.load().unwrap().warnings.is_empty());
 }
+
+#[test]
+fn receivers_of_alerts_that_cannot_be_told_are_refused_without_being_shown() {
+    for (variables, said) in [
+        (&[("WEBHOOK_URL", "https://alerts.example")][..], "alerts.webhook_secret"),
+        (&[("WEBHOOK_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")], "alerts.webhook_url"),
+        (&[("WEBHOOK_URL", "https://alerts.example"), ("WEBHOOK_SECRET", "whsec_hidden")], "base64"),
+        (&[("ESCALATION_ROUTING_KEY", "hidden")], "somebody who is told first"),
+        (&[("SLACK_URL", "hooks.example/hidden")], "https:// or http://"),
+        (&[("LOOK_EVERY_MS", "20000")], "four times alerts.look_every_ms"),
+    ] {
+        let place = variables.iter().fold(Place::new(), |place, (name, value)| {
+            place.variable(&format!("KEEPWELL_ALERTS__{name}"), value)
+        });
+        let problems = place.problems();
+        assert_eq!(problems.len(), 1, "{problems:#?}");
+        assert!(problems[0].contains(said) && !problems[0].contains("hidden"), "{problems:#?}");
+    }
+    let place = Place::new().variable("SLACK_WEBHOOK_URL", "https://hooks.example/hidden");
+    let loaded = place.load().unwrap();
+    assert!(loaded.config.alerts.has_receiver() && !format!("{:?}", loaded.config).contains("hidden"));
+}

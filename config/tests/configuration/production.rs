@@ -83,4 +83,13 @@ fn weak_tokens_and_open_lines_are_refused() {
     assert!(problems[1].contains("https://"), "{problems:?}");
     assert!(problems[2].contains("`stripe.addresses_url`"), "{problems:?}");
     complete().variable("KEEPWELL_STRIPE__API_BASE", "http://127.0.0.1:12111").load().unwrap();
+    for key in ["ALERTS__SLACK_URL", "ALERTS__PAGERDUTY_URL"] {
+        let variable = format!("KEEPWELL_{key}");
+        let problems = complete().variable(&variable, "http://elsewhere.example/secret").problems();
+        assert!(
+            problems.len() == 1 && problems[0].contains("alerts would travel unencrypted"),
+            "{problems:?}"
+        );
+        complete().variable(&variable, "http://127.0.0.1:1/secret").load().unwrap();
+    }
 }

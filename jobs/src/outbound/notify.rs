@@ -222,7 +222,8 @@ impl fmt::Debug for Notifier {
     }
 }
 
-fn taken(answer: &Answer) -> Result<(), NotSent> {
+/// Whether an answer says that the message was taken.
+pub(super) fn taken(answer: &Answer) -> Result<(), NotSent> {
     let status = answer.status;
     let number = status.as_u16();
     match status {

@@ -1,5 +1,6 @@
 //! The tables about people: all SQL of the rules is here.
 
+pub mod alerts;
 pub mod audit;
 mod audited;
 mod changes;

@@ -155,9 +155,11 @@ pub async fn taught(
         transaction.when_in_doubt(move || marks.set(&customer, marked_until_ms));
     }
     let opens = before.crisis(now_ms).is_none() && after.crisis(now_ms).is_some();
+    let graces = after.graces.keys().filter(|key| !before.graces.contains_key(*key)).count();
     let care = care.clone();
     transaction.after_commit(move || {
         let Care { marks, memory, tallies, .. } = care;
+        tallies.graces_begun(graces as u64);
         if opens {
             tallies.emergency_activated();
         }

@@ -1,5 +1,6 @@
 //! What operators ask and do, under `/api/v1/`.
 
+mod alerts;
 mod audit;
 mod bulk;
 mod contacts;
@@ -53,6 +54,13 @@ pub fn operators(state: Arc<ApiState>) -> Router {
         .route("/api/v1/schedules/{name}/pause", post(schedules::pause))
         .route("/api/v1/schedules/{name}/resume", post(schedules::resume))
         .route("/api/v1/stripe/backfill", post(stripe::backfill))
+        .route("/api/v1/alerts", get(alerts::list))
+        .route("/api/v1/alerts/rules", get(alerts::rules))
+        .route("/api/v1/alerts/rules/{name}/silence", post(alerts::silence))
+        .route("/api/v1/alerts/rules/{name}/unsilence", post(alerts::unsilence))
+        .route("/api/v1/alerts/test", post(alerts::test))
+        .route("/api/v1/alerts/{id}", get(alerts::show))
+        .route("/api/v1/alerts/{id}/acknowledge", post(alerts::acknowledge))
         .route("/api/v1/workers", get(workers::list))
         .route("/api/v1/audit", get(audit::list))
         .route("/api/v1/audit/verify", get(audit::verify))

@@ -1,0 +1,328 @@
+//! Decides what follows: which alerts open, who is told of which, which are escalated, and which are over.
+//!
+//! Everything in a [`Plan`] happens in one transaction or not at all: no alert is open that nobody will be told of, and
+//! none is told of that is not open. A plan that another node was quicker to carry out fails as a whole
+//! (see `store::alerts`), and the next look makes another one.
+
+use keepwell_workers::{clock::UnixMs, id::JobId, job::NewJob};
+
+use super::{
+    rule::{Severity, When},
+    rules::rule,
+    telling::{Action, Receiver, Telling, ToldAlert},
+    watch::Seen,
+};
+
+/// Alerts that one plan opens, tells of or resolves, each at most: the jobs of a transaction are bounded too.
+const STEPS_MAX: usize = 32;
+
+/// A node that sees an alert says so this many times before it would be taken for over.
+const REFRESHES: i64 = 4;
+
+/// How alerts are told of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Habits {
+    /// Who can be told.
+    pub receivers: Vec<Receiver>,
+    /// After how long an alert that is still open and that nobody has acknowledged is told of again.
+    pub repeat_ms: i64,
+    /// After how long a critical one that nobody has acknowledged is escalated.
+    pub escalate_ms: i64,
+    /// An alert is over when nobody has seen it for so long.
+    pub quiet_ms: i64,
+    /// What this node is called.
+    pub source: String,
+}
+
+impl Habits {
+    /// Who is told of an alert of `severity`: 004 sends what is critical to PagerDuty and Slack and everything else to
+    /// Slack. Where only PagerDuty is configured, it has the warnings too.
+    pub fn told_of(&self, severity: Severity) -> Vec<Receiver> {
+        let listens = |receiver: &Receiver| match (receiver, severity) {
+            (Receiver::Escalation, _) | (Receiver::Pagerduty, Severity::Info) => false,
+            (Receiver::Pagerduty, Severity::Warning) => {
+                !self.receivers.iter().any(|other| matches!(other, Receiver::Slack | Receiver::Webhook))
+            }
+            _ => true,
+        };
+        self.receivers.iter().copied().filter(listens).collect()
+    }
+}
+
+/// An alert that is open.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OpenAlert {
+    /// What is told of it.
+    pub told: ToldAlert,
+    /// When a node saw it last.
+    pub seen_ms: UnixMs,
+    /// When somebody is to be told of it (again); `None` if only the digest tells of it.
+    pub tell_at_ms: Option<UnixMs>,
+    /// How often it was told of.
+    pub times_told: i64,
+    /// When somebody acknowledged it.
+    pub acknowledged_ms: Option<UnixMs>,
+    /// Whether it was escalated.
+    pub escalated: bool,
+}
+
+/// A rule that nobody is told of for a while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Silence {
+    /// The rule.
+    pub rule: String,
+    /// Until when.
+    pub until_ms: UnixMs,
+    /// Why.
+    pub reason: String,
+    /// Who asked for it.
+    pub by: String,
+}
+
+/// A change of an alert, in the table.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Move {
+    /// It opens, unless one of the same rule and cause is open.
+    Open(Box<OpenAlert>),
+    /// It was seen again.
+    Seen {
+        /// Which.
+        id: String,
+        /// The figure.
+        value: Option<f64>,
+        /// When.
+        at_ms: UnixMs,
+    },
+    /// It is told of, unless it was told of more often than `before`, or is over.
+    Told {
+        /// Which.
+        id: String,
+        /// How often it was told of before.
+        before: i64,
+        /// When it is to be told of again.
+        next_ms: UnixMs,
+    },
+    /// It is escalated, unless it was.
+    Escalated {
+        /// Which.
+        id: String,
+    },
+    /// Somebody has acknowledged it, unless somebody had.
+    Acknowledged {
+        /// Which.
+        id: String,
+        /// When.
+        at_ms: UnixMs,
+        /// Who.
+        by: String,
+    },
+    /// It is over, unless it was.
+    Resolved {
+        /// Which.
+        id: String,
+        /// When.
+        at_ms: UnixMs,
+    },
+}
+
+/// What follows.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// The changes of alerts, in order.
+    pub moves: Vec<Move>,
+    /// The jobs that tell of them.
+    pub jobs: Vec<NewJob>,
+}
+
+/// What is known when it is decided.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'v> {
+    /// What this node sees now.
+    pub seen: &'v [Seen],
+    /// What is open.
+    pub open: &'v [OpenAlert],
+    /// Who is not to be told of what.
+    pub silences: &'v [Silence],
+    /// Whether what nobody has seen may be taken for over: not before this node has looked for long enough itself.
+    pub may_resolve: bool,
+    /// When.
+    pub now_ms: UnixMs,
+}
+
+/// What follows from `view`.
+pub fn plan(view: &View<'_>, habits: &Habits) -> Plan {
+    let mut plan = Plan::default();
+    let mut telling = open_and_refresh(view, habits, &mut plan);
+    tell_due(view, habits, &mut plan, &mut telling);
+    tell(&mut plan, habits, Action::Triggered, &telling, view.now_ms);
+    escalate(view, habits, &mut plan);
+    resolve(view, habits, &mut plan);
+    plan
+}
+
+/// An alert of what was `seen`, of which nobody was told yet.
+pub fn opened(seen: &Seen, habits: &Habits, now_ms: UnixMs) -> OpenAlert {
+    let rule = seen.rule;
+    let told = ToldAlert {
+        id: JobId::new(now_ms).to_string(),
+        rule: rule.name.to_owned(),
+        cause: seen.cause.clone(),
+        severity: rule.severity,
+        summary: rule.summary.to_owned(),
+        runbook: rule.runbook.to_owned(),
+        value: seen.value,
+        source: habits.source.clone(),
+        opened_ms: now_ms,
+        resolved_ms: None,
+        acknowledged_by: None,
+    };
+    let wait_ms = i64::from(rule.tell_within_s) * 1_000;
+    OpenAlert {
+        told,
+        seen_ms: now_ms,
+        tell_at_ms: (rule.severity != Severity::Info).then_some(now_ms + wait_ms),
+        times_told: 0,
+        acknowledged_ms: None,
+        escalated: false,
+    }
+}
+
+/// What follows if `by` acknowledges `alert`. What was only told is over with it.
+pub fn acknowledge(alert: &OpenAlert, by: &str, habits: &Habits, now_ms: UnixMs) -> Plan {
+    let mut plan = Plan::default();
+    let id = alert.told.id.clone();
+    plan.moves.push(Move::Acknowledged { id: id.clone(), at_ms: now_ms, by: by.to_owned() });
+    let mut told = ToldAlert { acknowledged_by: Some(by.to_owned()), ..alert.told.clone() };
+    let is_over = matches!(rule(&alert.told.rule).map(|rule| rule.when), Some(When::Told { .. }));
+    let mut action = Action::Acknowledged;
+    if is_over {
+        plan.moves.push(Move::Resolved { id, at_ms: now_ms });
+        told.resolved_ms = Some(now_ms);
+        action = Action::Resolved;
+    }
+    if alert.times_told > 0 {
+        tell(&mut plan, habits, action, &[(told, alert.escalated, 0)], now_ms);
+    }
+    plan
+}
+
+/// An alert that is told of, whether it was escalated, and which time it is.
+type Due = (ToldAlert, bool, i64);
+
+fn is_silent(view: &View<'_>, rule: &str) -> bool {
+    view.silences.iter().any(|silence| silence.rule == rule && silence.until_ms > view.now_ms)
+}
+
+fn open_and_refresh(view: &View<'_>, habits: &Habits, plan: &mut Plan) -> Vec<Due> {
+    let (now_ms, mut telling, mut opened) = (view.now_ms, Vec::new(), 0);
+    for (place, seen) in view.seen.iter().enumerate() {
+        let same = |known: &OpenAlert| known.told.rule == seen.rule.name && known.told.cause == seen.cause;
+        if let Some(known) = view.open.iter().find(|known| same(known)) {
+            if now_ms - known.seen_ms >= habits.quiet_ms / REFRESHES {
+                let id = known.told.id.clone();
+                plan.moves.push(Move::Seen { id, value: seen.value, at_ms: now_ms });
+            }
+            continue;
+        }
+        let is_again = |other: &Seen| other.rule == seen.rule && other.cause == seen.cause;
+        if !seen.is_ripe || opened == STEPS_MAX || view.seen[..place].iter().any(is_again) {
+            continue;
+        }
+        opened += 1;
+        let at_once = seen.rule.severity == Severity::Critical && !is_silent(view, seen.rule.name);
+        let mut alert = self::opened(seen, habits, now_ms);
+        if at_once {
+            (alert.times_told, alert.tell_at_ms) = (1, Some(now_ms + habits.repeat_ms));
+            telling.push((alert.told.clone(), false, 1));
+        }
+        plan.moves.push(Move::Open(Box::new(alert)));
+    }
+    telling
+}
+
+/// Those whose time has come; with the first warning, all that wait to be told of: one message instead of many.
+fn tell_due(view: &View<'_>, habits: &Habits, plan: &mut Plan, telling: &mut Vec<Due>) {
+    let waits = |alert: &&OpenAlert| {
+        alert.tell_at_ms.is_some() && alert.acknowledged_ms.is_none() && !is_silent(view, &alert.told.rule)
+    };
+    let is_due = |alert: &OpenAlert| alert.tell_at_ms.is_some_and(|at_ms| at_ms <= view.now_ms);
+    let waiting: Vec<&OpenAlert> = view.open.iter().filter(waits).collect();
+    let warns = waiting.iter().any(|alert| is_due(alert) && alert.told.severity == Severity::Warning);
+    let due = waiting.into_iter().filter(|alert| is_due(alert) || (warns && alert.times_told == 0));
+    for alert in due.take(STEPS_MAX) {
+        let (before, next_ms) = (alert.times_told, view.now_ms + habits.repeat_ms);
+        plan.moves.push(Move::Told { id: alert.told.id.clone(), before, next_ms });
+        telling.push((alert.told.clone(), alert.escalated, before + 1));
+    }
+}
+
+/// 003 ends its path with `notify_crisis_team` and `audit_incident`; what comes before, the watch has done.
+fn escalate(view: &View<'_>, habits: &Habits, plan: &mut Plan) {
+    let is_ignored = |alert: &&OpenAlert| {
+        alert.told.severity == Severity::Critical
+            && alert.times_told > 0
+            && alert.acknowledged_ms.is_none()
+            && !alert.escalated
+            && !is_silent(view, &alert.told.rule)
+            && view.now_ms - alert.told.opened_ms >= habits.escalate_ms
+    };
+    let ignored: Vec<&OpenAlert> = view.open.iter().filter(is_ignored).take(STEPS_MAX).collect();
+    plan.moves.extend(ignored.iter().map(|alert| Move::Escalated { id: alert.told.id.clone() }));
+    let telling: Vec<Due> = ignored.iter().map(|alert| (alert.told.clone(), true, 0)).collect();
+    tell(plan, habits, Action::Escalated, &telling, view.now_ms);
+}
+
+fn resolve(view: &View<'_>, habits: &Habits, plan: &mut Plan) {
+    let is_over = |alert: &&OpenAlert| {
+        let quiet_ms = match rule(&alert.told.rule).map(|rule| &rule.when) {
+            Some(When::Told { quiet_ms }) => *quiet_ms,
+            _ => habits.quiet_ms,
+        };
+        let is_seen =
+            view.seen.iter().any(|seen| seen.rule.name == alert.told.rule && seen.cause == alert.told.cause);
+        !is_seen && view.now_ms - alert.seen_ms >= quiet_ms
+    };
+    if !view.may_resolve {
+        return;
+    }
+    let over: Vec<&OpenAlert> = view.open.iter().filter(is_over).take(STEPS_MAX).collect();
+    let at_ms = view.now_ms;
+    plan.moves.extend(over.iter().map(|alert| Move::Resolved { id: alert.told.id.clone(), at_ms }));
+    let told = over
+        .into_iter()
+        .filter(|alert| alert.times_told > 0)
+        .map(|alert| (ToldAlert { resolved_ms: Some(at_ms), ..alert.told.clone() }, alert.escalated, 0));
+    tell(plan, habits, Action::Resolved, &told.collect::<Vec<Due>>(), at_ms);
+}
+
+/// Adds the jobs that tell of `due`: one for each alert where incidents are kept, else one for all.
+fn tell(plan: &mut Plan, habits: &Habits, action: Action, due: &[Due], at_ms: UnixMs) {
+    for receiver in &habits.receivers {
+        let receiver = *receiver;
+        let listens = |(alert, escalated, _): &&Due| match (receiver, action) {
+            // One hears only of what is escalated, and the other has that incident already.
+            (Receiver::Escalation, Action::Triggered) | (Receiver::Pagerduty, Action::Escalated) => false,
+            (Receiver::Escalation, _) => *escalated,
+            _ => habits.told_of(alert.severity).contains(&receiver),
+        };
+        let told: Vec<&Due> = due.iter().filter(listens).collect();
+        let telling = |alerts| Telling { receiver, action, alerts, at_ms };
+        if receiver.keeps_incidents() {
+            let each = |(alert, _, time): &&Due| telling(vec![alert.clone()]).job(*time);
+            plan.jobs.extend(told.iter().map(each));
+        } else if let Some((_, _, time)) = told.first() {
+            let alerts = told.iter().map(|(alert, ..)| alert.clone()).collect();
+            plan.jobs.push(telling(alerts).job(*time));
+        }
+    }
+}
+
+/// The digest of `alerts` for those who have no incidents to keep, named after its `day`.
+pub fn digest(alerts: &[ToldAlert], day: &str, habits: &Habits, at_ms: UnixMs) -> Vec<NewJob> {
+    let receivers = habits.told_of(Severity::Info).into_iter();
+    let job = |receiver: Receiver| {
+        let telling = Telling { receiver, action: Action::Digest, alerts: alerts.to_vec(), at_ms };
+        telling.job(0).dedupe_key(format!("alert:digest:{}:{day}", receiver.name()))
+    };
+    receivers.map(job).collect()
+}

@@ -1,0 +1,267 @@
+//! What follows from what, as tables.
+
+use super::{
+    plan::{Habits, Move, OpenAlert, Plan, Silence, View, acknowledge, digest, plan},
+    rule::{Rule, Severity},
+    rules::{self, RULES},
+    telling::{Action, Receiver, Telling},
+    watch::Seen,
+};
+
+const MINUTE_MS: i64 = 60_000;
+
+fn habits(receivers: &[Receiver]) -> Habits {
+    Habits {
+        receivers: receivers.to_vec(),
+        repeat_ms: 240 * MINUTE_MS,
+        escalate_ms: 15 * MINUTE_MS,
+        quiet_ms: MINUTE_MS,
+        source: "blue".to_owned(),
+    }
+}
+
+/// A database of alerts in memory, and everybody who was told of them.
+struct House {
+    habits: Habits,
+    open: Vec<OpenAlert>,
+    silences: Vec<Silence>,
+    told: Vec<Telling>,
+}
+
+impl House {
+    fn new(receivers: &[Receiver]) -> Self {
+        Self { habits: habits(receivers), open: vec![], silences: vec![], told: vec![] }
+    }
+
+    /// Looks at `now_ms` and sees these rules; answers with who was told what about which rules.
+    fn look(&mut self, now_ms: i64, rules: &[&'static Rule]) -> Vec<String> {
+        let seen =
+            |rule: &&'static Rule| Seen { rule, cause: String::new(), value: Some(1.0), is_ripe: true };
+        let seen: Vec<Seen> = rules.iter().map(seen).collect();
+        let (open, silences) = (self.open.clone(), self.silences.clone());
+        let view = View { seen: &seen, open: &open, silences: &silences, may_resolve: true, now_ms };
+        let plan = plan(&view, &self.habits);
+        self.carry_out(plan)
+    }
+
+    fn acknowledge(&mut self, rule: &Rule, now_ms: i64) -> Vec<String> {
+        let alert = self.open.iter().find(|alert| alert.told.rule == rule.name).unwrap();
+        let plan = acknowledge(alert, "kim", &self.habits, now_ms);
+        self.carry_out(plan)
+    }
+
+    fn carry_out(&mut self, plan: Plan) -> Vec<String> {
+        for step in plan.moves {
+            let place = |id: &str| self.open.iter().position(|alert| alert.told.id == id).unwrap();
+            match step {
+                Move::Open(alert) => self.open.push(*alert),
+                Move::Seen { id, at_ms, .. } => {
+                    let place = place(&id);
+                    self.open[place].seen_ms = at_ms;
+                }
+                Move::Told { id, before, next_ms } => {
+                    let place = place(&id);
+                    assert_eq!(self.open[place].times_told, before);
+                    self.open[place].times_told += 1;
+                    self.open[place].tell_at_ms = Some(next_ms);
+                }
+                Move::Escalated { id } => {
+                    let place = place(&id);
+                    self.open[place].escalated = true;
+                }
+                Move::Acknowledged { id, at_ms, .. } => {
+                    let place = place(&id);
+                    self.open[place].acknowledged_ms = Some(at_ms);
+                }
+                Move::Resolved { id, .. } => {
+                    let place = place(&id);
+                    self.open.remove(place);
+                }
+            }
+        }
+        let keys: Vec<_> = plan.jobs.iter().map(|job| job.dedupe_key.clone().unwrap()).collect();
+        let told = plan.jobs.iter().map(|job| serde_json::from_slice(&job.payload).unwrap());
+        let told: Vec<Telling> = told.collect();
+        self.told.extend(told.iter().cloned());
+        let mut unique = keys.clone();
+        unique.sort();
+        unique.dedup();
+        assert_eq!(unique.len(), keys.len(), "{keys:?}");
+        told.iter().map(words).collect()
+    }
+}
+
+fn words(telling: &Telling) -> String {
+    let rules: Vec<&str> = telling.alerts.iter().map(|alert| alert.rule.as_str()).collect();
+    format!("{} {} {}", telling.receiver.name(), telling.action.name(), rules.join("+"))
+}
+
+const ALL: [Receiver; 4] = Receiver::ALL;
+
+#[test]
+fn what_is_critical_is_told_at_once_and_once_and_that_it_is_over_too() {
+    let mut house = House::new(&[Receiver::Pagerduty, Receiver::Slack]);
+    let paused = [&rules::CRISIS_LANE_PAUSED];
+    assert_eq!(
+        house.look(0, &paused),
+        ["pagerduty triggered CrisisLanePaused", "slack triggered CrisisLanePaused"]
+    );
+    for now_ms in [1, 5_000, 59_000] {
+        assert!(house.look(now_ms, &paused).is_empty(), "{now_ms}");
+    }
+    assert!(house.look(60_000, &[]).is_empty(), "somebody saw it a second ago");
+    assert_eq!(
+        house.look(119_000, &[]),
+        ["pagerduty resolved CrisisLanePaused", "slack resolved CrisisLanePaused"]
+    );
+    assert!(house.open.is_empty() && house.look(120_000, &[]).is_empty());
+}
+
+#[test]
+fn warnings_are_told_together_and_within_their_time() {
+    let mut house = House::new(&ALL);
+    let (memory, redis) = (&rules::MEMORY_HIGH, &rules::REDIS_AWAY);
+    assert!(house.look(0, &[memory]).is_empty());
+    assert!(house.look(MINUTE_MS, &[memory, redis]).is_empty());
+    let both = [memory, redis];
+    let told = house.look(16 * MINUTE_MS, &both);
+    // Redis' quarter of an hour is up; the memory's hour is not, and it is told of with it.
+    assert_eq!(told, ["slack triggered MemoryHigh+RedisAway", "webhook triggered MemoryHigh+RedisAway"]);
+    assert!(house.look(17 * MINUTE_MS, &both).is_empty());
+    let over = house.look(18 * MINUTE_MS, &[redis]);
+    assert_eq!(over, ["slack resolved MemoryHigh", "webhook resolved MemoryHigh"]);
+}
+
+#[test]
+fn a_warning_that_is_over_before_its_time_is_left_to_the_digest() {
+    let mut house = House::new(&ALL);
+    house.look(0, &[&rules::MEMORY_HIGH]);
+    assert!(house.look(2 * MINUTE_MS, &[]).is_empty());
+    assert!(house.open.is_empty());
+}
+
+#[test]
+fn who_is_told_depends_on_how_bad_it_is() {
+    use Receiver::{Escalation, Pagerduty, Slack, Webhook};
+    for (receivers, severity, told) in [
+        (&ALL[..], Severity::Critical, &[Pagerduty, Slack, Webhook][..]),
+        (&ALL[..], Severity::Warning, &[Slack, Webhook][..]),
+        (&ALL[..], Severity::Info, &[Slack, Webhook][..]),
+        (&[Pagerduty, Escalation][..], Severity::Warning, &[Pagerduty][..]),
+        (&[Pagerduty][..], Severity::Info, &[][..]),
+    ] {
+        assert_eq!(habits(receivers).told_of(severity), told, "{receivers:?} {severity:?}");
+    }
+}
+
+#[test]
+fn what_nobody_acknowledges_is_escalated_once_and_repeated_at_its_interval() {
+    let mut house = House::new(&ALL);
+    let paused = [&rules::CRISIS_LANE_PAUSED];
+    house.look(0, &paused);
+    assert!(house.look(14 * MINUTE_MS, &paused).is_empty());
+    assert_eq!(
+        house.look(15 * MINUTE_MS, &paused),
+        [
+            "escalation escalated CrisisLanePaused",
+            "slack escalated CrisisLanePaused",
+            "webhook escalated CrisisLanePaused"
+        ]
+    );
+    assert!(house.look(16 * MINUTE_MS, &paused).is_empty());
+    assert_eq!(house.look(240 * MINUTE_MS, &paused).len(), 3, "told again");
+    assert!(house.look(241 * MINUTE_MS, &paused).is_empty());
+    let over = house.look(243 * MINUTE_MS, &[]);
+    assert!(over.contains(&"escalation resolved CrisisLanePaused".to_owned()), "{over:?}");
+}
+
+#[test]
+fn what_somebody_has_acknowledged_is_neither_repeated_nor_escalated() {
+    let mut house = House::new(&ALL);
+    let paused = [&rules::CRISIS_LANE_PAUSED];
+    house.look(0, &paused);
+    assert_eq!(
+        house.acknowledge(&rules::CRISIS_LANE_PAUSED, 1),
+        [
+            "pagerduty acknowledged CrisisLanePaused",
+            "slack acknowledged CrisisLanePaused",
+            "webhook acknowledged CrisisLanePaused"
+        ]
+    );
+    for minutes in [15, 240, 1_000] {
+        assert!(house.look(minutes * MINUTE_MS, &paused).is_empty(), "{minutes}");
+    }
+    assert_eq!(house.look(1_002 * MINUTE_MS, &[]).len(), 3, "that it is over is told");
+}
+
+#[test]
+fn what_was_only_told_is_over_when_it_is_acknowledged_or_quiet() {
+    let mut house = House::new(&[Receiver::Pagerduty]);
+    assert_eq!(house.look(0, &[&rules::ALERT_TEST]), ["pagerduty triggered AlertTest"]);
+    assert_eq!(house.acknowledge(&rules::ALERT_TEST, 1), ["pagerduty resolved AlertTest"]);
+    assert!(house.open.is_empty());
+    house.look(2, &[&rules::CRISIS_REHEARSAL_FAILED]);
+    assert!(house.look(59 * MINUTE_MS, &[]).is_empty());
+    assert_eq!(house.look(61 * MINUTE_MS, &[]), ["pagerduty resolved CrisisRehearsalFailed"]);
+}
+
+#[test]
+fn nobody_is_told_of_what_is_silenced_until_the_silence_ends() {
+    let mut house = House::new(&[Receiver::Slack]);
+    let paused = [&rules::CRISIS_LANE_PAUSED];
+    house.silences.push(Silence {
+        rule: "CrisisLanePaused".to_owned(),
+        until_ms: 30 * MINUTE_MS,
+        reason: String::new(),
+        by: "kim".to_owned(),
+    });
+    for minutes in [0, 10, 20, 29] {
+        assert!(house.look(minutes * MINUTE_MS, &paused).is_empty(), "{minutes}");
+    }
+    assert_eq!(house.open.len(), 1, "it is open all the same");
+    assert_eq!(house.look(30 * MINUTE_MS, &paused), ["slack triggered CrisisLanePaused"]);
+}
+
+#[test]
+fn what_a_young_process_does_not_see_is_not_over_yet() {
+    let mut house = House::new(&[Receiver::Slack]);
+    house.look(0, &[&rules::CRISIS_LANE_PAUSED]);
+    let open = house.open.clone();
+    let view = View { seen: &[], open: &open, silences: &[], may_resolve: false, now_ms: 100 * MINUTE_MS };
+    let resolves = plan(&view, &house.habits).moves;
+    assert!(!resolves.iter().any(|step| matches!(step, Move::Resolved { .. })), "{resolves:?}");
+}
+
+#[test]
+fn what_is_wrong_for_too_short_a_time_opens_nothing_and_keeps_open_what_is() {
+    let mut house = House::new(&[Receiver::Slack]);
+    let unripe = [Seen { rule: &rules::NO_WORKERS, cause: String::new(), value: None, is_ripe: false }];
+    let view = |open, now_ms| View { seen: &unripe, open, silences: &[], may_resolve: true, now_ms };
+    assert!(plan(&view(&[], 0), &house.habits).moves.is_empty());
+    house.look(0, &[&rules::NO_WORKERS]);
+    let moves = plan(&view(&house.open, 10 * MINUTE_MS), &house.habits).moves;
+    assert!(matches!(&moves[..], [Move::Seen { .. }]), "{moves:?}");
+}
+
+#[test]
+fn one_plan_never_asks_for_more_jobs_than_a_transaction_takes() {
+    let house = House::new(&ALL);
+    let seen: Vec<Seen> = RULES
+        .iter()
+        .flat_map(|rule| {
+            (0..64).map(move |cause| Seen { rule, cause: cause.to_string(), value: None, is_ripe: true })
+        })
+        .collect();
+    let view = View { seen: &seen, open: &[], silences: &[], may_resolve: true, now_ms: 0 };
+    let plan = plan(&view, &house.habits);
+    assert!(plan.jobs.len() <= 256 && plan.moves.len() == 32, "{} {}", plan.jobs.len(), plan.moves.len());
+}
+
+#[test]
+fn the_digest_goes_to_channels_once_a_day() {
+    let jobs = digest(&[], "2027-03-28", &habits(&ALL), 5);
+    let keys: Vec<_> = jobs.iter().map(|job| job.dedupe_key.as_deref().unwrap()).collect();
+    assert_eq!(keys, ["alert:digest:slack:2027-03-28", "alert:digest:webhook:2027-03-28"]);
+    let telling: Telling = serde_json::from_slice(&jobs[0].payload).unwrap();
+    assert_eq!(telling.action, Action::Digest);
+}

@@ -1,0 +1,139 @@
+//! What a receiver is told: the payload of the job `alert.told`, complete in itself.
+
+use keepwell_workers::{clock::UnixMs, job::NewJob, lane::Lane};
+use serde::{Deserialize, Serialize};
+
+use super::rule::Severity;
+use crate::kinds;
+
+/// Who is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Receiver {
+    /// PagerDuty, Events API v2.
+    Pagerduty,
+    /// Another service of PagerDuty, for alerts that nobody has acknowledged in time.
+    Escalation,
+    /// An incoming webhook as Slack has them.
+    Slack,
+    /// A signed webhook.
+    Webhook,
+}
+
+impl Receiver {
+    /// All of them.
+    pub const ALL: [Receiver; 4] =
+        [Receiver::Pagerduty, Receiver::Escalation, Receiver::Slack, Receiver::Webhook];
+
+    /// Its name in metrics, payloads and keys.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Receiver::Pagerduty => "pagerduty",
+            Receiver::Escalation => "escalation",
+            Receiver::Slack => "slack",
+            Receiver::Webhook => "webhook",
+        }
+    }
+
+    /// Whether it keeps one incident for each alert, so that each is told by itself.
+    pub const fn keeps_incidents(self) -> bool {
+        matches!(self, Receiver::Pagerduty | Receiver::Escalation)
+    }
+}
+
+/// What became of alerts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// They are open.
+    Triggered,
+    /// They are open, and nobody has acknowledged them in time.
+    Escalated,
+    /// Somebody has taken them on.
+    Acknowledged,
+    /// They are over.
+    Resolved,
+    /// What was open within a day.
+    Digest,
+}
+
+impl Action {
+    /// Its name in payloads and keys.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Action::Triggered => "triggered",
+            Action::Escalated => "escalated",
+            Action::Acknowledged => "acknowledged",
+            Action::Resolved => "resolved",
+            Action::Digest => "digest",
+        }
+    }
+}
+
+/// An alert as it is told.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ToldAlert {
+    /// Its identity; what receivers tell alerts apart by.
+    pub id: String,
+    /// Its rule.
+    pub rule: String,
+    /// What it is about, where a rule has several.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub cause: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What is the matter.
+    pub summary: String,
+    /// What to do first.
+    pub runbook: String,
+    /// The figure when it was last seen.
+    pub value: Option<f64>,
+    /// Which node saw it first.
+    pub source: String,
+    /// Since when.
+    pub opened_ms: UnixMs,
+    /// Until when, if it is over.
+    pub resolved_ms: Option<UnixMs>,
+    /// Who has acknowledged it.
+    pub acknowledged_by: Option<String>,
+}
+
+/// What a receiver is told.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Telling {
+    /// Who is told.
+    pub receiver: Receiver,
+    /// What became of them.
+    pub action: Action,
+    /// The alerts; of one that [keeps incidents](Receiver::keeps_incidents) exactly one.
+    pub alerts: Vec<ToldAlert>,
+    /// When it was decided to tell.
+    pub at_ms: UnixMs,
+}
+
+impl Telling {
+    /// The job that tells it. `time` says which time of telling the same it is, so that it is told once.
+    pub fn job(&self, time: i64) -> NewJob {
+        let (receiver, action) = (self.receiver.name(), self.action.name());
+        let first = self.alerts.first().map_or("none", |alert| alert.id.as_str());
+        let worst = self.alerts.iter().map(|alert| alert.severity).max();
+        let lane = match (self.action, worst) {
+            (Action::Digest, _) => Lane::Background,
+            // Before payments, and never where a crisis waits.
+            (_, Some(Severity::Critical)) => Lane::Therapeutic,
+            _ => Lane::Standard,
+        };
+        // One after the other: what is over must not be told before it is told that it began.
+        let turn = if self.receiver.keeps_incidents() {
+            format!("alert:{receiver}:{first}")
+        } else {
+            format!("alert:{receiver}")
+        };
+        // A struct of texts and numbers always becomes JSON.
+        let payload = serde_json::to_string(self).unwrap_or_default();
+        NewJob::new(kinds::ALERT_TOLD, lane, payload)
+            .subject(format!("alert:{first}"))
+            .turn(turn)
+            .dedupe_key(format!("alert:{action}:{receiver}:{first}:{time}"))
+    }
+}

@@ -1,0 +1,213 @@
+//! Looks again and again whether something is wrong, and carries out what follows. Nothing here is on the way of a
+//! webhook or a crisis.
+
+use std::{sync::Arc, time::Duration};
+
+use keepwell_jobs::{
+    alerts::{
+        day::digest_day,
+        plan::{Move, View, digest, plan},
+        rule::Rule,
+        samples::Samples,
+        watch::{Seen, Watch},
+    },
+    outbound::alerts::AlertDelivery,
+    store::{
+        alerts::{AlertChanges, Which, alerts, forget_alerts, silences},
+        audit::{Actor, AuditEntry},
+    },
+};
+use keepwell_workers::{clock::UnixMs, job::NewJob};
+use tokio::{
+    sync::mpsc,
+    time::{MissedTickBehavior, interval, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{AlertBoard, AlertDesk, AlertOptions, direct::Direct};
+use crate::telemetry::Metrics;
+
+/// How long the database may take to say which alerts are open, and to take what follows.
+const DATABASE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The database is waited for this part of the time after which an alert would be over: a quarter of a minute unless
+/// configured otherwise.
+const PATIENCE: i64 = 4;
+
+/// A day, in milliseconds: what the digest looks back on.
+const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+
+/// Why what is wrong could not be recorded.
+type LookError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Keeps alerts.
+#[derive(Debug)]
+pub(crate) struct AlertKeeper {
+    desk: AlertDesk,
+    options: AlertOptions,
+    metrics: Arc<Metrics>,
+    board: AlertBoard,
+    watch: Watch,
+    heard: mpsc::Receiver<&'static Rule>,
+    /// What was said to have happened and is not recorded yet; each rule once.
+    told: Vec<&'static Rule>,
+    /// Since when the database has answered without a break.
+    well_since_ms: Option<UnixMs>,
+    /// The day whose digest was asked for.
+    digested: Option<String>,
+    /// Since when the database has not taken what is wrong.
+    late_since_ms: Option<UnixMs>,
+    direct: Direct,
+}
+
+impl AlertKeeper {
+    /// One that hears what is said through `heard` and tells `board` what is open.
+    pub(crate) fn new(
+        desk: AlertDesk,
+        options: AlertOptions,
+        delivery: AlertDelivery,
+        metrics: Arc<Metrics>,
+        board: AlertBoard,
+        heard: mpsc::Receiver<&'static Rule>,
+    ) -> Self {
+        let watch = Watch::new(options.rules.iter().copied(), desk.clock.now_ms());
+        let direct = Direct::new(delivery, desk.engine.clone());
+        let (told, well_since_ms, digested, late_since_ms) = (Vec::new(), None, None, None);
+        Self {
+            desk,
+            options,
+            metrics,
+            board,
+            watch,
+            heard,
+            told,
+            well_since_ms,
+            digested,
+            late_since_ms,
+            direct,
+        }
+    }
+
+    /// Looks until `stop`, and at once when something is said.
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        let mut rounds = interval(self.options.look_every);
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                Some(rule) = self.heard.recv() => self.hear(rule),
+                _ = rounds.tick() => {}
+            }
+            while let Ok(rule) = self.heard.try_recv() {
+                self.hear(rule);
+            }
+            // Whoever is interrupted here finds everything as it was, or done.
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.look() => {}
+            }
+        }
+    }
+
+    fn hear(&mut self, rule: &'static Rule) {
+        if self.options.rules.contains(&rule) && !self.told.contains(&rule) {
+            self.told.push(rule);
+        }
+    }
+
+    async fn look(&mut self) {
+        let text = self.metrics.text(&self.desk.engine).await;
+        let now_ms = self.desk.clock.now_ms();
+        let mut seen = self.watch.look(&Samples::read(&text), now_ms);
+        let told =
+            self.told.iter().map(|rule| Seen { rule, cause: String::new(), value: None, is_ripe: true });
+        seen.extend(told);
+        let recorded = timeout(DATABASE_TIMEOUT, self.record(&seen, now_ms)).await;
+        let failed: LookError = match recorded {
+            Ok(Ok(())) => {
+                self.late_since_ms = None;
+                self.direct.tell_without_redis().await;
+                return;
+            }
+            Ok(Err(error)) => error,
+            Err(late) => late.into(),
+        };
+        self.well_since_ms = None;
+        if self.late_since_ms.is_none() {
+            // Said once, not every few seconds.
+            tracing::error!(error = %failed, "alerts cannot be recorded; it is tried again");
+        }
+        let habits = &self.options.habits;
+        if now_ms - *self.late_since_ms.get_or_insert(now_ms) >= habits.quiet_ms / PATIENCE {
+            self.direct.tell_without_database(&seen, habits, now_ms).await;
+        }
+    }
+
+    async fn record(&mut self, seen: &[Seen], now_ms: UnixMs) -> Result<(), LookError> {
+        let (database, habits) = (&self.desk.database, &self.options.habits);
+        let (open, silences) = (alerts(database, &Which::Open).await?, silences(database, now_ms).await?);
+        self.board.write(&open);
+        let well_since_ms = *self.well_since_ms.get_or_insert(now_ms);
+        let may_resolve = now_ms - well_since_ms >= habits.quiet_ms;
+        let (opens, mut jobs) = self.direct.unrecorded(&open);
+        let known = [&open[..], &opens[..]].concat();
+        let planned = plan(&View { seen, open: &known, silences: &silences, may_resolve, now_ms }, habits);
+        let opens = opens.into_iter().map(|alert| Move::Open(Box::new(alert)));
+        let moves: Vec<Move> = opens.chain(planned.moves).collect();
+        jobs.extend(planned.jobs);
+        if moves.is_empty() || self.carry_out(moves, jobs).await? {
+            self.told.clear();
+            self.direct.recorded();
+        }
+        self.digest(now_ms).await
+    }
+
+    async fn carry_out(&mut self, moves: Vec<Move>, jobs: Vec<NewJob>) -> Result<bool, LookError> {
+        let escalated = |step: &Move| match step {
+            Move::Escalated { id } => Some(self.escalation(id)),
+            _ => None,
+        };
+        let entries = moves.iter().filter_map(escalated).collect();
+        for step in &moves {
+            if let Move::Open(alert) = step {
+                let (rule, cause, severity) =
+                    (&alert.told.rule, &alert.told.cause, alert.told.severity.name());
+                tracing::warn!(rule, cause, severity, alert = alert.told.id, "an alert is open");
+            }
+        }
+        let changes = AlertChanges::new(moves).noting(entries);
+        let Some(recorded) = self.desk.carry_out(changes, jobs.clone()).await? else { return Ok(false) };
+        self.direct.remember(&jobs, &recorded);
+        Ok(true)
+    }
+
+    /// 003 ends its path with `audit_incident`.
+    fn escalation(&self, id: &str) -> AuditEntry {
+        AuditEntry {
+            at_ms: self.desk.clock.now_ms(),
+            actor: Actor::System { job: "alerts".to_owned() },
+            action: "alert.escalated",
+            subject: Some(id.to_owned()),
+            reason: "nobody has acknowledged it in time".to_owned(),
+            before: None,
+            after: None,
+        }
+    }
+
+    /// Has the digest sent that is due, and lets go what is long over.
+    async fn digest(&mut self, now_ms: UnixMs) -> Result<(), LookError> {
+        let AlertOptions { habits, digest_hour, time_zone, .. } = &self.options;
+        let day = digest_day(now_ms, *digest_hour, *time_zone);
+        let Some(day) = day.filter(|day| self.digested.as_ref() != Some(day)) else { return Ok(()) };
+        let found = alerts(&self.desk.database, &Which::Since(now_ms - DAY_MS)).await?;
+        let found: Vec<_> = found.into_iter().map(|alert| alert.told).collect();
+        // A second node finds the jobs' keys taken.
+        let jobs = digest(&found, &day, habits, now_ms);
+        if !jobs.is_empty() {
+            self.desk.engine.enqueue_all(jobs).await?;
+        }
+        forget_alerts(&self.desk.database, now_ms).await?;
+        self.digested = Some(day);
+        Ok(())
+    }
+}

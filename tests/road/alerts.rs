@@ -1,0 +1,350 @@
+//! Alerts, as whoever is on call meets them: real receivers, real daemons, real databases.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use sqlx::{Connection as _, Executor as _, SqliteConnection};
+
+use super::{on_both, said::Said};
+use crate::support::{
+    daemon::Daemon,
+    eventually,
+    gateway::{Gateway, Manner, ROUTING_KEY, Sort},
+    postgres::{Postgres, Sync},
+    redis::Redis,
+    sign::standard_webhooks,
+};
+
+/// What the webhook is signed with.
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+/// Looks often, and takes for over what nobody has seen for a second.
+const FAST: [(&str, &str); 2] =
+    [("KEEPWELL_ALERTS__LOOK_EVERY_MS", "100"), ("KEEPWELL_ALERTS__RESOLVE_AFTER_MS", "1000")];
+
+/// Everybody who is on call.
+struct OnCall {
+    pagerduty: Gateway,
+    channel: Gateway,
+    signed: Gateway,
+}
+
+impl OnCall {
+    async fn start() -> Self {
+        let (pagerduty, channel, signed) =
+            tokio::join!(Gateway::of(Sort::Pagerduty), Gateway::of(Sort::Channel), Gateway::of(Sort::Signed));
+        Self { pagerduty, channel, signed }
+    }
+
+    fn settings(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("KEEPWELL_ALERTS__PAGERDUTY_URL", self.pagerduty.url()),
+            ("KEEPWELL_ALERTS__PAGERDUTY_ROUTING_KEY", ROUTING_KEY.to_owned()),
+            ("KEEPWELL_ALERTS__SLACK_URL", self.channel.url()),
+            ("KEEPWELL_ALERTS__WEBHOOK_URL", self.signed.url()),
+            ("KEEPWELL_ALERTS__WEBHOOK_SECRET", SECRET.to_owned()),
+        ]
+    }
+
+    /// A daemon that tells them, with these settings beside.
+    async fn daemon(&self, settings: &[(&str, &str)]) -> Daemon {
+        let told = self.settings();
+        let told = told.iter().map(|(name, value)| (*name, value.as_str()));
+        let all: Vec<(&str, &str)> = told.chain(FAST).chain(settings.iter().copied()).collect();
+        Daemon::start_with(&all).await
+    }
+
+    /// How often PagerDuty was told what of which alert.
+    fn pages(&self) -> BTreeMap<(String, String), usize> {
+        let mut pages = BTreeMap::new();
+        for notice in self.pagerduty.taken() {
+            let text = |name: &str| notice.document[name].as_str().unwrap().to_owned();
+            *pages.entry((text("event_action"), text("dedup_key"))).or_insert(0) += 1;
+        }
+        pages
+    }
+
+    /// How often the channel was told something that begins like this.
+    fn said(&self, beginning: &str) -> usize {
+        let taken = self.channel.taken();
+        taken.iter().filter(|notice| notice.document["text"].as_str().unwrap().starts_with(beginning)).count()
+    }
+
+    /// The documents of this type that the webhook has taken; every one is signed well.
+    fn posted(&self, document_type: &str) -> Vec<Value> {
+        let taken = self.signed.taken();
+        let of_type = taken.iter().filter(|notice| notice.document["type"] == document_type);
+        let signed = of_type.inspect(|notice| {
+            let header = |name: &str| {
+                notice
+                    .headers
+                    .iter()
+                    .find(|(known, _)| known == name)
+                    .map(|(_, value)| value.as_str())
+                    .unwrap()
+            };
+            let at_s = header("webhook-timestamp").parse().unwrap();
+            let headers = standard_webhooks(SECRET, header("webhook-id"), at_s, &notice.body);
+            for (name, value) in headers {
+                assert_eq!(header(name), value, "{name}");
+            }
+        });
+        signed.map(|notice| notice.document.clone()).collect()
+    }
+
+    async fn paged(&self, action: &str, count: usize) {
+        eventually(&format!("PagerDuty was told {count} times: {action}"), async || {
+            let pages = self.pages();
+            let told: usize =
+                pages.iter().filter(|((known, _), _)| known == action).map(|(_, count)| count).sum();
+            (told >= count).then_some(())
+        })
+        .await;
+    }
+}
+
+fn hold_up_crises(daemon: &Daemon) {
+    daemon.says(&["queue", "pause", "crisis", "--override", "--reason", "a drill"]).done();
+}
+
+fn let_crises_go(daemon: &Daemon) {
+    daemon.says(&["queue", "resume", "crisis"]).done();
+}
+
+async fn open(daemon: &Daemon) -> Vec<Value> {
+    daemon.operator().get("/api/v1/alerts").await.json()["items"].as_array().unwrap().clone()
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_told_to_every_receiver_once_and_so_is_that_it_is_over() {
+    let on_call = OnCall::start().await;
+    let daemon = on_call.daemon(&[]).await;
+    assert!(daemon.says(&["check"]).done().contains("told to PagerDuty, a channel, a webhook"));
+    hold_up_crises(&daemon);
+    on_call.paged("trigger", 1).await;
+    let alerts = open(&daemon).await;
+    assert_eq!((&alerts[0]["rule"], &alerts[0]["state"]), (&"CrisisLanePaused".into(), &"firing".into()));
+    let shown = daemon.says(&["alert", "list"]).done();
+    assert!(shown.contains("CrisisLanePaused") && shown.contains("critical"), "{shown}");
+    eventually("all have heard of it", async || {
+        (on_call.said("triggered: CrisisLanePaused") == 1 && on_call.posted("alert.triggered").len() == 1)
+            .then_some(())
+    })
+    .await;
+    let firing = "keepwell_alerts_firing{rule=\"CrisisLanePaused\",severity=\"critical\"} 1";
+    let metrics = eventually("it is measured", async || {
+        Some(daemon.public().get("/metrics").await.text()).filter(|metrics| metrics.contains(firing))
+    })
+    .await;
+    for line in [
+        "keepwell_alerts_firing{rule=\"MemoryHigh\",severity=\"warning\"} ",
+        "keepwell_dependency_up{dependency=\"database\"} 1",
+    ] {
+        assert!(metrics.contains(line), "{line} is not in {metrics}");
+    }
+
+    let_crises_go(&daemon);
+    on_call.paged("resolve", 1).await;
+    eventually("all have heard that it is over", async || {
+        (on_call.said("resolved: CrisisLanePaused") == 1 && on_call.posted("alert.resolved").len() == 1)
+            .then_some(())
+    })
+    .await;
+    let id = alerts[0]["id"].as_str().unwrap();
+    assert_eq!(on_call.posted("alert.resolved")[0]["data"]["alerts"][0]["id"], id);
+    assert_eq!(on_call.said("triggered: CrisisLanePaused"), 1);
+    let pages = on_call.pages();
+    let page = |action: &str| pages.get(&(action.to_owned(), format!("keepwell:{id}"))).copied();
+    assert_eq!((page("trigger"), page("resolve"), pages.len()), (Some(1), Some(1), 2), "{pages:?}");
+    let over = daemon.says(&["alert", "show", id]).done();
+    assert!(over.contains("resolved") && over.contains("keepwell queue resume crisis"), "{over}");
+    assert!(daemon.says(&["alert", "list"]).done().contains("no alerts"));
+    assert!(daemon.says(&["alert", "list", "--all"]).done().contains(id));
+}
+
+#[tokio::test]
+async fn of_two_daemons_that_see_the_same_nobody_is_told_twice() {
+    let (on_call, redis, postgres) =
+        tokio::join!(OnCall::start(), Redis::start(), Postgres::start(Sync::Off));
+    let database = postgres.database("keepwell").await;
+    let redis = redis.url();
+    let shared = [("KEEPWELL_DATABASE__URL", database.as_str()), ("KEEPWELL_REDIS__URL", redis.as_str())];
+    let (one, other) = (on_call.daemon(&shared).await, on_call.daemon(&shared).await);
+    for round in 1..=3 {
+        hold_up_crises(&one);
+        on_call.paged("trigger", round).await;
+        let_crises_go(&other);
+        on_call.paged("resolve", round).await;
+    }
+    eventually("all have heard of all", async || {
+        let channel = (on_call.said("triggered: Crisis"), on_call.said("resolved: Crisis"));
+        let webhook = (on_call.posted("alert.triggered").len(), on_call.posted("alert.resolved").len());
+        (channel == (3, 3) && webhook == (3, 3)).then_some(())
+    })
+    .await;
+    let pages = on_call.pages();
+    assert!(pages.len() == 6 && pages.values().all(|count| *count == 1), "{pages:?}");
+    let digests = eventually("the digest was sent", async || {
+        Some(on_call.said("keepwell: ")).filter(|count| *count > 0)
+    })
+    .await;
+    assert_eq!(digests, 1, "one for both");
+}
+
+#[tokio::test]
+async fn an_alert_that_is_open_when_the_daemon_is_killed_is_told_by_its_next_life_and_once() {
+    let on_call = OnCall::start().await;
+    on_call.pagerduty.always(Manner::Answers(503, vec![]));
+    let mut daemon = on_call.daemon(&[]).await;
+    hold_up_crises(&daemon);
+    eventually("it was tried to tell", async || (!on_call.pagerduty.asked().is_empty()).then_some(())).await;
+    daemon.kill();
+    assert!(on_call.pages().is_empty());
+    on_call.pagerduty.let_go();
+    daemon.start_again().await;
+    on_call.paged("trigger", 1).await;
+    let alerts = open(&daemon).await;
+    assert_eq!(alerts.len(), 1, "{alerts:?}");
+    let_crises_go(&daemon);
+    on_call.paged("resolve", 1).await;
+    let pages = on_call.pages();
+    assert!(pages.len() == 2 && pages.values().all(|count| *count == 1), "{pages:?}");
+    eventually("the webhook has heard of it", async || {
+        (on_call.posted("alert.resolved").len() == 1 && on_call.posted("alert.triggered").len() == 1)
+            .then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_test_is_told_acknowledged_and_on_record_and_a_silence_holds_until_it_ends() {
+    let on_call = OnCall::start().await;
+    let told = on_call.settings();
+    let told = told.iter().map(|(name, value)| (*name, value.as_str()));
+    let settings: Vec<(&str, &str)> = told.chain(FAST).collect();
+    on_both(&settings, async |daemon| {
+        let before = (on_call.pages().len(), on_call.said("triggered: CrisisLanePaused"));
+        daemon.says(&["alert", "test"]).done();
+        let id =
+            eventually("it is open", async || Some(open(daemon).await.first()?["id"].as_str()?.to_owned()))
+                .await;
+        let dedup_key = format!("keepwell:{id}");
+        let page = |action: &str| on_call.pages().get(&(action.to_owned(), dedup_key.clone())).copied();
+        eventually("PagerDuty was told", async || page("trigger")).await;
+        daemon.says(&["alert", "acknowledge", &id]).done();
+        eventually("PagerDuty was told that it is over", async || page("resolve")).await;
+        assert!(daemon.says(&["alert", "acknowledge", &id]).done().contains("already"));
+        daemon.says(&["alert", "acknowledge", "nobody"]).refused(1, &["No alert has this id"]);
+        daemon.says(&["alert", "silence", "Nothing", "--for", "5"]).refused(1, &["No rule", "alert rules"]);
+
+        let silence = ["alert", "silence", "CrisisLanePaused", "--for", "60", "--reason", "a drill"];
+        assert!(daemon.says(&silence).done().contains("nobody is told of CrisisLanePaused until 20"));
+        hold_up_crises(daemon);
+        eventually("it is open", async || (open(daemon).await.first()?["times_told"] == 0).then_some(()))
+            .await;
+        let shown = daemon.says(&["alert", "list"]).done();
+        assert!(shown.contains("CrisisLanePaused is silenced until") && shown.contains("a drill"), "{shown}");
+        assert_eq!(on_call.pages().len(), before.0 + 2, "nobody was told");
+        daemon.says(&["alert", "unsilence", "CrisisLanePaused"]).done();
+        eventually("it is told now", async || {
+            (on_call.said("triggered: CrisisLanePaused") == before.1 + 1).then_some(())
+        })
+        .await;
+        let_crises_go(daemon);
+        eventually("it is over", async || open(daemon).await.is_empty().then_some(())).await;
+
+        for action in ["alert.tested", "alert.acknowledged", "alert.silenced", "alert.unsilenced"] {
+            let page = daemon.operator().get(&format!("/api/v1/audit?action={action}")).await.json();
+            assert_eq!(page["items"].as_array().unwrap().len(), 1, "{action}: {page:#}");
+            assert_eq!(page["items"][0]["actor"]["kind"], "operator");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_crisis_that_is_late_is_told_of_at_once_though_figures_are_looked_at_seldom() {
+    let on_call = OnCall::start().await;
+    let seldom = [
+        ("KEEPWELL_ALERTS__LOOK_EVERY_MS", "600000"),
+        ("KEEPWELL_ALERTS__RESOLVE_AFTER_MS", "3600000"),
+        ("KEEPWELL_CARE__CRISIS_RESPONSE_MS", "50"),
+    ];
+    let mut daemon = on_call.daemon(&seldom).await;
+    hold_up_crises(&daemon);
+    let signal = super::signal("crisis.signal", "cus_late", serde_json::json!({ "severity": "critical" }));
+    super::taken(daemon.app("msg_late", &signal).await);
+    eventually("the channel was told", async || (on_call.said("triggered:") > 0).then_some(())).await;
+    assert!(open(&daemon).await.iter().any(|alert| alert["rule"] == "CrisisAnsweredLate"));
+    assert!(on_call.channel.taken().iter().all(|notice| !notice.document.to_string().contains("cus_late")));
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn without_a_receiver_nothing_is_watched_and_that_is_said() {
+    let daemon = Daemon::start().await;
+    daemon.says(&["alert", "list"]).refused(1, &["No receiver of alerts is configured"]);
+    assert!(daemon.says(&["check"]).done().contains("nobody is told when something is wrong"));
+    assert!(daemon.log().contains("no receiver of alerts is configured"), "{}", daemon.log());
+    let unknown = Said::of(&Daemon::start().await.keepwell(&["alert", "rules"]));
+    assert!(unknown.code == 0 && unknown.data.contains("MemoryHigh"), "{unknown:?}");
+}
+
+#[tokio::test]
+async fn without_redis_alerts_are_told_all_the_same_and_not_again_when_it_is_back() {
+    let on_call = OnCall::start().await;
+    let mut redis = Redis::start().await;
+    let daemon = on_call.daemon(&[("KEEPWELL_REDIS__URL", &redis.url())]).await;
+    redis.kill();
+    eventually("the daemon knows that Redis is away", async || {
+        let metrics = daemon.public().get("/metrics").await.text();
+        metrics.contains("keepwell_dependency_up{dependency=\"redis\"} 0").then_some(())
+    })
+    .await;
+    daemon.says(&["alert", "test"]).done();
+    on_call.paged("trigger", 1).await;
+    eventually("the channel has heard of it", async || {
+        (on_call.said("triggered: AlertTest") == 1).then_some(())
+    })
+    .await;
+    let cancelled = "/api/v1/jobs?kind=alert.told&state=cancelled";
+    eventually("the jobs are cancelled", async || {
+        (daemon.operator().get(cancelled).await.json()["total"].as_u64()? >= 3).then_some(())
+    })
+    .await;
+    redis.start_again().await;
+    let id = open(&daemon).await[0]["id"].as_str().unwrap().to_owned();
+    daemon.says(&["alert", "acknowledge", &id]).done();
+    on_call.paged("resolve", 1).await;
+    let pages = on_call.pages();
+    assert!(pages.len() == 2 && pages.values().all(|count| *count == 1), "{pages:?}");
+    assert_eq!(on_call.said("triggered: AlertTest"), 1);
+}
+
+#[tokio::test]
+async fn without_the_database_what_is_critical_is_told_and_recorded_as_told_when_it_is_back() {
+    let on_call = OnCall::start().await;
+    let daemon = on_call.daemon(&[]).await;
+    let file = format!("sqlite:{}", daemon.state_dir().join("keepwell.db").display());
+    let mut stranger = SqliteConnection::connect(&file).await.unwrap();
+    // The digest of the first start is written before.
+    eventually("the digest was sent", async || (on_call.said("keepwell: ") == 1).then_some(())).await;
+    stranger.execute("BEGIN IMMEDIATE").await.unwrap();
+    let pressed = super::signal("crisis.signal", "cus_1", serde_json::json!({ "severity": "critical" }));
+    let refused = daemon.app("msg_1", &pressed).await.unwrap();
+    assert_eq!(refused.status, http::StatusCode::SERVICE_UNAVAILABLE);
+    let told = "triggered: CrisisGrantedFromMemory";
+    eventually("the channel has heard of it", async || (on_call.said(told) == 1).then_some(())).await;
+    assert!(open(&daemon).await.is_empty(), "nothing is recorded yet");
+    stranger.execute("ROLLBACK").await.unwrap();
+    let alert = eventually("it is recorded", async || {
+        open(&daemon).await.into_iter().find(|alert| alert["rule"] == "CrisisGrantedFromMemory")
+    })
+    .await;
+    let id = alert["id"].as_str().unwrap();
+    daemon.says(&["alert", "acknowledge", id]).done();
+    let dedup_key = format!("keepwell:{id}");
+    let page = |action: &str| on_call.pages().get(&(action.to_owned(), dedup_key.clone())).copied();
+    eventually("PagerDuty was told who has taken it on", async || page("acknowledge")).await;
+    assert_eq!((page("trigger"), on_call.said(told)), (Some(1), 1), "under the identity that it was told by");
+}
