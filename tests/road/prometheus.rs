@@ -139,6 +139,7 @@ async fn every_figure_of_rules_and_dashboards_is_measured() {
     let daemon = Daemon::start_with(&[
         ("KEEPWELL_SCHEDULES", schedules),
         ("KEEPWELL_ALERTS__SLACK_URL", &channel.url()),
+        ("KEEPWELL_MONITORS__CANARY_EVERY_MS", "60000"),
     ])
     .await;
     app(&daemon, &signal("crisis.signal", "cus_1", json!({ "severity": "high" }))).await;

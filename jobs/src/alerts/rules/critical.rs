@@ -97,6 +97,42 @@ pub static CRISIS_REHEARSAL_FAILED: Rule = Rule {
     runbook: "rehearse another one; if that fails too, see `/health` and the log",
 };
 
+/// A canary is sent every five seconds unless configured otherwise. A quarter of those of a minute are the three in a
+/// row by which `/health` goes.
+pub static CANARY_NOT_ANSWERED: Rule = Rule {
+    name: "CanaryNotAnswered",
+    severity: Severity::Critical,
+    when: When::Figure(
+        Figure::Share {
+            part: Growth::of(
+                &[
+                    Series::with("keepwell_canary_runs_total", &[("result", "late")]),
+                    Series::with("keepwell_canary_runs_total", &[("result", "failed")]),
+                ],
+                60,
+            ),
+            of: Growth::of(&[Series::all("keepwell_canary_runs_total")], 60),
+            at_least: 3.0,
+        },
+        Bound::Above(0.24),
+    ),
+    for_s: 0,
+    tell_within_s: 0,
+    summary: "crises of nobody, which go the way of a real one, are late or not answered",
+    runbook: "`monitors` in `/health` says why the last one was not; a real crisis would wait as long",
+};
+
+/// 003: therapeutic access monitoring, 100 %.
+pub static THERAPEUTIC_ACCESS_MISSING: Rule = Rule {
+    name: "TherapeuticAccessMissing",
+    severity: Severity::Critical,
+    when: counted(&[Series::all("keepwell_access_missing_total")]),
+    for_s: 0,
+    tell_within_s: 0,
+    summary: "somebody in a crisis lacked something that it calls for",
+    runbook: "the basic set was granted at once; the log names what was missing (`therapeutic_access`)",
+};
+
 /// 001: "System failure affecting therapeutic access". Five minutes is when a payment that was made does not show yet.
 pub static THERAPEUTIC_WAITING: Rule = Rule {
     name: "TherapeuticWaiting",
@@ -129,7 +165,7 @@ pub static DATABASE_AWAY: Rule = Rule {
     runbook: "`/health` says what it complains of; people have the crisis-safe floor meanwhile",
 };
 
-/// 001: "System failure affecting therapeutic access". A lease is 12 s, so a minute without anybody is no restart.
+/// 001: "System failure affecting therapeutic access". A lease is 10 s, so a minute without anybody is no restart.
 pub static NO_WORKERS: Rule = Rule {
     name: "NoWorkers",
     severity: Severity::Critical,

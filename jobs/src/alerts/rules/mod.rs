@@ -3,9 +3,7 @@
 //! here. 004's `high` that escalates at once is critical here, its other `high` and its `medium` are warnings that are
 //! told of within 15 and 30 minutes.
 //!
-//! A rule comes together with the figure that it is about, which a test looks for in `/metrics`: those about a canary
-//! (`keepwell_canary_runs_total`) belong into `critical`, those about monitors
-//! (`keepwell_monitor_last_success_timestamp_seconds`) into `warning`.
+//! A rule comes together with the figure that it is about, which a test looks for in `/metrics`.
 
 mod critical;
 mod info;
@@ -18,13 +16,15 @@ pub use warning::*;
 use super::rule::Rule;
 
 /// Every rule, the worst first.
-pub static RULES: [&Rule; 31] = [
+pub static RULES: [&Rule; 34] = [
     &CRISIS_ANSWERED_LATE,
     &CRISIS_RESPONSE_SLOW,
     &CRISIS_GRANTED_FROM_MEMORY,
     &CRISIS_WAITING,
     &CRISIS_LANE_PAUSED,
     &CRISIS_REHEARSAL_FAILED,
+    &CANARY_NOT_ANSWERED,
+    &THERAPEUTIC_ACCESS_MISSING,
     &THERAPEUTIC_WAITING,
     &DATABASE_AWAY,
     &NO_WORKERS,
@@ -33,6 +33,7 @@ pub static RULES: [&Rule; 31] = [
     &EMERGENCY_ACCESS_ACTIVATED,
     &EMERGENCY_BYPASS_ACTIVE,
     &ALERT_TEST,
+    &MONITOR_FAILS,
     &WEBHOOK_FAILURE_RATE_HIGH,
     &JOB_FAILURE_RATE_HIGH,
     &WEBHOOK_ANSWERS_SLOW,

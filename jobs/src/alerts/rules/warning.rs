@@ -35,6 +35,23 @@ pub static WEBHOOK_FAILURE_RATE_HIGH: Rule = Rule {
     runbook: "`/health` says what the database complains of; the senders try again",
 };
 
+/// What watches is watched: three looks that came to nothing within five minutes are no accident.
+pub static MONITOR_FAILS: Rule = Rule {
+    name: "MonitorFails",
+    severity: Severity::Warning,
+    when: When::Figure(
+        Figure::Growth(Growth::of(
+            &[Series::with("keepwell_monitor_runs_total", &[("result", "failed")])],
+            RECENT_S,
+        )),
+        Bound::Above(2.0),
+    ),
+    for_s: 0,
+    tell_within_s: 15 * 60,
+    summary: "what watches over crises cannot look",
+    runbook: "`keepwell_monitor_runs_total` names the monitor, and the log why it could not look",
+};
+
 /// 001: "High error rate": as many runs of jobs as 004 allows webhooks.
 pub static JOB_FAILURE_RATE_HIGH: Rule = Rule {
     name: "JobFailureRateHigh",
