@@ -34,9 +34,9 @@ pub(super) enum AlertCommand {
     Silence {
         #[command(flatten)]
         rule: RuleArg,
-        /// For how many minutes, a week at most
-        #[arg(long = "for", value_name = "MINUTES", value_parser = clap::value_parser!(u32).range(1..=10_080))]
-        minutes: u32,
+        /// For how long: 90s, 15m, 36h; 7d at most
+        #[arg(long = "for", value_name = "SPAN")]
+        lasts: String,
         /// Why, for whoever looks next
         #[arg(long)]
         reason: Option<String>,
@@ -95,8 +95,8 @@ pub(super) async fn run(context: &Context, command: &AlertCommand) -> Result<(),
                 format!("{id} {was} acknowledged\n")
             });
         }
-        AlertCommand::Silence { rule: RuleArg { rule }, minutes, reason } => {
-            let body = json!({ "minutes": minutes, "reason": reason.as_deref().unwrap_or_default() });
+        AlertCommand::Silence { rule: RuleArg { rule }, lasts, reason } => {
+            let body = json!({ "for": lasts, "reason": reason.as_deref().unwrap_or_default() });
             let path = format!("/api/v1/alerts/rules/{rule}/silence");
             let silence = operators.post(&path, body.to_string()).await?;
             context.print(&silence, |silence| {

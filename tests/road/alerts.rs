@@ -235,9 +235,11 @@ async fn a_test_is_told_acknowledged_and_on_record_and_a_silence_holds_until_it_
         eventually("PagerDuty was told that it is over", async || page("resolve")).await;
         assert!(daemon.says(&["alert", "acknowledge", &id]).done().contains("already"));
         daemon.says(&["alert", "acknowledge", "nobody"]).refused(1, &["No alert has this id"]);
-        daemon.says(&["alert", "silence", "Nothing", "--for", "5"]).refused(1, &["No rule", "alert rules"]);
+        daemon.says(&["alert", "silence", "Nothing", "--for", "5m"]).refused(1, &["No rule", "alert rules"]);
 
-        let silence = ["alert", "silence", "CrisisLanePaused", "--for", "60", "--reason", "a drill"];
+        let too_long = ["alert", "silence", "CrisisLanePaused", "--for", "8d"];
+        daemon.says(&too_long).refused(1, &["at most 7d"]);
+        let silence = ["alert", "silence", "CrisisLanePaused", "--for", "1h", "--reason", "a drill"];
         assert!(daemon.says(&silence).done().contains("nobody is told of CrisisLanePaused until 20"));
         hold_up_crises(daemon);
         eventually("it is open", async || (open(daemon).await.first()?["times_told"] == 0).then_some(()))

@@ -22,7 +22,9 @@ use serde_json::{Value, json};
 
 use super::{
     super::{instant::rfc3339, operator_name::OperatorName, state::ApiState},
-    bad_request, ledger_away,
+    bad_request,
+    filter::read_span,
+    ledger_away,
     noted::entry,
     operator_log::audit,
     plain_reason, read_body,
@@ -32,8 +34,8 @@ use crate::{
     receiver::problem::Problem,
 };
 
-/// The longest silence, in minutes (a week): one that is forgotten has to end.
-const SILENCE_MINUTES_MAX: u32 = 7 * 24 * 60;
+/// The longest silence, in milliseconds (a week): one that is forgotten has to end.
+const SILENCE_MS_MAX: i64 = 7 * 24 * 60 * 60 * 1_000;
 
 /// An alert.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -96,7 +98,8 @@ pub(super) struct ListQuery {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct SilenceBody {
-    minutes: Option<u32>,
+    #[serde(rename = "for")]
+    lasts: String,
     reason: String,
 }
 
@@ -160,11 +163,10 @@ pub(super) async fn silence(
     body: Bytes,
 ) -> Result<Json<Value>, Problem> {
     let (desk, rule) = (desk(&state)?, named(&name)?);
-    let body: SilenceBody = read_body(&body, r#"{"minutes":60,"reason":"an upgrade"}"#)?;
-    let minutes = body.minutes.filter(|minutes| (1..=SILENCE_MINUTES_MAX).contains(minutes));
-    let wrong =
-        || bad_request("bad_silence", format!("`minutes` is a number from 1 to {SILENCE_MINUTES_MAX}"));
-    let until_ms = state.clock.now_ms() + i64::from(minutes.ok_or_else(wrong)?) * 60_000;
+    let body: SilenceBody = read_body(&body, r#"{"for":"1h","reason":"an upgrade"}"#)?;
+    let lasts_ms = read_span(&body.lasts).filter(|lasts_ms| (1..=SILENCE_MS_MAX).contains(lasts_ms));
+    let wrong = || bad_request("bad_silence", "`for` is a length of time such as 90s, 15m, 36h, at most 7d");
+    let until_ms = state.clock.now_ms() + lasts_ms.ok_or_else(wrong)?;
     let reason = plain_reason(&body.reason);
     let until = json!({ "until": rfc3339(until_ms) });
     let entry = entry(&state, &operator, "alert.silenced", Some(name.clone()), &reason, until);

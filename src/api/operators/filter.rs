@@ -73,12 +73,13 @@ pub(super) fn read_cursor(value: &str) -> Result<JobId, String> {
 
 /// An instant, or how long ago it was: `90s`, `15m`, `36h`, `7d`.
 pub(super) fn read_instant(name: &str, value: &str, now_ms: UnixMs) -> Result<UnixMs, String> {
-    instant::parse(value).or_else(|| ago_ms(value).map(|ago_ms| now_ms.saturating_sub(ago_ms))).ok_or_else(|| {
+    instant::parse(value).or_else(|| read_span(value).map(|ago_ms| now_ms.saturating_sub(ago_ms))).ok_or_else(|| {
         format!("`{name}` is an instant such as 2027-01-31T12:00:00Z, or how long ago it was: 90s, 15m, 36h, 7d")
     })
 }
 
-fn ago_ms(value: &str) -> Option<i64> {
+/// A length of time such as 90s, 15m, 36h or 7d, in milliseconds.
+pub(super) fn read_span(value: &str) -> Option<i64> {
     let unit_ms = match value.chars().next_back()? {
         's' => 1_000,
         'm' => 60_000,
