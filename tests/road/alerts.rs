@@ -238,7 +238,7 @@ async fn a_test_is_told_acknowledged_and_on_record_and_a_silence_holds_until_it_
         daemon.says(&["alert", "silence", "Nothing", "--for", "5m"]).refused(1, &["No rule", "alert rules"]);
 
         let too_long = ["alert", "silence", "CrisisLanePaused", "--for", "8d"];
-        daemon.says(&too_long).refused(1, &["at most 7d"]);
+        daemon.says(&too_long).refused(2, &["at most 7d"]);
         let silence = ["alert", "silence", "CrisisLanePaused", "--for", "1h", "--reason", "a drill"];
         assert!(daemon.says(&silence).done().contains("nobody is told of CrisisLanePaused until 20"));
         hold_up_crises(daemon);
