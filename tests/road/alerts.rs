@@ -168,7 +168,13 @@ async fn of_two_daemons_that_see_the_same_nobody_is_told_twice() {
         tokio::join!(OnCall::start(), Redis::start(), Postgres::start(Sync::Off));
     let database = postgres.database("keepwell").await;
     let redis = redis.url();
-    let shared = [("KEEPWELL_DATABASE__URL", database.as_str()), ("KEEPWELL_REDIS__URL", redis.as_str())];
+    let keys = format!("[\"{}\"]", "5c".repeat(32));
+    let shared = [
+        ("KEEPWELL_DATABASE__URL", database.as_str()),
+        ("KEEPWELL_REDIS__URL", redis.as_str()),
+        // Daemons that share a ledger have to open each other's payloads.
+        ("KEEPWELL_ENCRYPTION__KEYS", keys.as_str()),
+    ];
     let (one, other) = (on_call.daemon(&shared).await, on_call.daemon(&shared).await);
     for round in 1..=3 {
         hold_up_crises(&one);

@@ -29,8 +29,12 @@ fn made(event_type: &str, person: &str, ago_s: i64) -> Event {
     Event::of(SHAPES[0], event_type, person).with("/created", now_s() - ago_s)
 }
 
+/// What the command said; how far it had come in between is left out.
 fn says(daemon: &Daemon, arguments: &[&str]) -> Said {
-    Said::of(&daemon.keepwell(&[&["stripe", "backfill"], arguments].concat()))
+    let said = Said::of(&daemon.keepwell(&[&["stripe", "backfill"], arguments].concat()));
+    let is_progress = |line: &&str| line.starts_with("pages so far");
+    let talk = said.talk.split_inclusive('\n').filter(|line| !is_progress(line)).collect();
+    Said { talk, ..said }
 }
 
 /// The jobs that match `query`.
