@@ -47,6 +47,11 @@ impl AlertDesk {
         Ok((alerts, silences(&self.database, self.clock.now_ms()).await?))
     }
 
+    /// The alert `id`.
+    pub(crate) async fn find(&self, id: &str) -> Result<Option<OpenAlert>, FireError> {
+        Ok(alerts(&self.database, &Which::Id(id.to_owned())).await?.into_iter().next())
+    }
+
     /// `by` takes the alert `id` on; `entry` goes into the audit trail.
     pub(crate) async fn acknowledge(
         &self,
@@ -54,12 +59,11 @@ impl AlertDesk {
         by: &str,
         entry: AuditEntry,
     ) -> Result<Acknowledged, FireError> {
-        let found = alerts(&self.database, &Which::Id(id.to_owned())).await?;
-        let Some(alert) = found.first() else { return Ok(Acknowledged::Unknown) };
+        let Some(alert) = self.find(id).await? else { return Ok(Acknowledged::Unknown) };
         if alert.acknowledged_ms.is_some() || alert.told.resolved_ms.is_some() {
             return Ok(Acknowledged::Before);
         }
-        let Plan { moves, jobs } = acknowledge(alert, by, &self.habits, self.clock.now_ms());
+        let Plan { moves, jobs } = acknowledge(&alert, by, &self.habits, self.clock.now_ms());
         let changes = AlertChanges::new(moves).noting(vec![entry]);
         let done = self.carry_out(changes, jobs).await?;
         Ok(if done.is_some() { Acknowledged::Now } else { Acknowledged::Before })

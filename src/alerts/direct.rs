@@ -80,12 +80,9 @@ impl Direct {
 
     /// Without the database, tells what is critical of what was `seen`.
     pub(super) async fn tell_without_database(&mut self, seen: &[Seen], habits: &Habits, now_ms: UnixMs) {
-        let is_known = |seen: &Seen, known: &OpenAlert| {
-            known.told.rule == seen.rule.name && known.told.cause == seen.cause
-        };
         for seen in seen.iter().filter(|seen| seen.is_ripe && seen.rule.severity == Severity::Critical) {
             if self.unrecorded.len() >= UNRECORDED_MAX
-                || self.unrecorded.iter().any(|(known, _)| is_known(seen, known))
+                || self.unrecorded.iter().any(|(known, _)| seen.is_of(&known.told))
             {
                 continue;
             }

@@ -7,7 +7,7 @@ use super::{
     Context,
     daemon::Operators,
     failure::Failure,
-    table::{Align, Table, text},
+    table::{Align, Table, items, text},
 };
 
 /// The alerts.
@@ -120,10 +120,6 @@ pub(super) async fn run(context: &Context, command: &AlertCommand) -> Result<(),
         }
     }
     Ok(())
-}
-
-fn items(answer: &Value) -> impl Iterator<Item = &Value> {
-    answer["items"].as_array().into_iter().flatten()
 }
 
 fn render(answer: &Value) -> String {

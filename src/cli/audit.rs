@@ -20,7 +20,7 @@ use super::{
     failure::Failure,
     filters::encoded,
     say,
-    table::{Align, Table},
+    table::{Align, Table, items},
 };
 use crate::{api::instant::rfc3339, serve::key_ring};
 
@@ -233,7 +233,7 @@ fn render_list(page: &Value) -> String {
         ("POSITION", Align::Right),
     ]);
     let text = |entry: &Value, name: &str| entry[name].as_str().unwrap_or_default().to_owned();
-    for entry in page["items"].as_array().into_iter().flatten() {
+    for entry in items(page) {
         table.row([
             text(entry, "at"),
             text(entry, "action"),

@@ -20,7 +20,7 @@ use super::{
     failure::Failure,
     filters::{encoded, query},
     say,
-    table::{Align, Table, text},
+    table::{Align, Table, items, text},
     write_stdout,
 };
 use crate::serve::key_ring;
@@ -209,7 +209,7 @@ fn keys(context: &Context) -> Result<(), Failure> {
         .collect();
     context.print(&json!({ "items": keys }), |keys| {
         let mut table = Table::new(&[("KEY", Align::Left), ("PUBLIC KEY", Align::Left)]);
-        for key in keys["items"].as_array().into_iter().flatten() {
+        for key in items(keys) {
             table.row(["key", "public_key"].map(|name| text(key, name)));
         }
         table.text()
@@ -220,7 +220,7 @@ fn keys(context: &Context) -> Result<(), Failure> {
 fn render_list(page: &Value) -> String {
     let columns = ["ID", "KIND", "FROM", "TO", "MADE"].map(|name| (name, Align::Left));
     let mut table = Table::new(&columns);
-    for report in page["items"].as_array().into_iter().flatten() {
+    for report in items(page) {
         table.row(["id", "kind", "from", "to", "made_at"].map(|name| text(report, name)));
     }
     let more = page["next"].as_str().map(|next| format!("more: --cursor {next}\n")).unwrap_or_default();

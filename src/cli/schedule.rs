@@ -11,7 +11,7 @@ use super::{
     daemon::Operators,
     failure::Failure,
     say,
-    table::{Align, Table, one_line, span, text},
+    table::{Align, Table, items, one_line, span, text},
 };
 
 /// The schedules.
@@ -167,7 +167,7 @@ fn render(answer: &Value) -> String {
         ("STANDS", Align::Left),
         ("WHEN", Align::Left),
     ]);
-    for schedule in answer["items"].as_array().into_iter().flatten() {
+    for schedule in items(answer) {
         let stands = match (schedule["paused"] == true, schedule["overdue_ms"].as_u64().unwrap_or(0)) {
             (true, _) => match schedule["paused_because"].as_str() {
                 Some(reason) => format!("paused: {reason}"),

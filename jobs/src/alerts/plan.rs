@@ -216,8 +216,7 @@ fn is_silent(view: &View<'_>, rule: &str) -> bool {
 fn open_and_refresh(view: &View<'_>, habits: &Habits, plan: &mut Plan) -> Vec<Due> {
     let (now_ms, mut telling, mut opened) = (view.now_ms, Vec::new(), 0);
     for (place, seen) in view.seen.iter().enumerate() {
-        let same = |known: &OpenAlert| known.told.rule == seen.rule.name && known.told.cause == seen.cause;
-        if let Some(known) = view.open.iter().find(|known| same(known)) {
+        if let Some(known) = view.open.iter().find(|known| seen.is_of(&known.told)) {
             if now_ms - known.seen_ms >= habits.quiet_ms / REFRESHES {
                 let id = known.told.id.clone();
                 plan.moves.push(Move::Seen { id, value: seen.value, at_ms: now_ms });
@@ -278,8 +277,7 @@ fn resolve(view: &View<'_>, habits: &Habits, plan: &mut Plan) {
             Some(When::Told { quiet_ms }) => *quiet_ms,
             _ => habits.quiet_ms,
         };
-        let is_seen =
-            view.seen.iter().any(|seen| seen.rule.name == alert.told.rule && seen.cause == alert.told.cause);
+        let is_seen = view.seen.iter().any(|seen| seen.is_of(&alert.told));
         !is_seen && view.now_ms - alert.seen_ms >= quiet_ms
     };
     if !view.may_resolve {

@@ -8,6 +8,7 @@ use super::{
     figure::{Figure, Growth, Series},
     rule::{Rule, When},
     samples::Samples,
+    telling::ToldAlert,
 };
 
 /// How often counters are remembered, in milliseconds. Bounds what is remembered: an hour of it is 240 rows.
@@ -27,6 +28,13 @@ pub struct Seen {
     pub value: Option<f64>,
     /// Whether it has been wrong for as long as its rule asks. Until then no alert is opened; one that is open stays.
     pub is_ripe: bool,
+}
+
+impl Seen {
+    /// Whether that is what `alert` tells of.
+    pub fn is_of(&self, alert: &ToldAlert) -> bool {
+        self.rule.name == alert.rule && self.cause == alert.cause
+    }
 }
 
 /// What one process has seen of its figures.

@@ -134,8 +134,8 @@ pub(super) async fn show(
     State(state): State<Arc<ApiState>>,
     Path(id): Path<String>,
 ) -> Result<Json<AlertBody>, Problem> {
-    let (alerts, _) = desk(&state)?.list(&Which::Id(id)).await.map_err(|error| ledger_away(&error))?;
-    alerts.into_iter().next().map(|alert| Json(AlertBody::from(alert))).ok_or_else(no_such_alert)
+    let alert = desk(&state)?.find(&id).await.map_err(|error| ledger_away(&error))?;
+    alert.map(|alert| Json(AlertBody::from(alert))).ok_or_else(no_such_alert)
 }
 
 pub(super) async fn acknowledge(
