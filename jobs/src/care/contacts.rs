@@ -214,6 +214,7 @@ mod tests {
             let told = Some(Told { at_ms: NOW_MS - ago_ms, severity });
             contacts.decide(&contacts.list[0], Severity::Critical, true, told, None, NOW_MS)
         };
+        assert_eq!((TOLD_AGAIN_MS, QUEUED_MS), (43_200_000, 10_800_000));
         assert_eq!(told(Severity::Critical, TOLD_AGAIN_MS - 1), Decision::Skip(Skipped::ToldLately));
         assert_eq!(told(Severity::Critical, TOLD_AGAIN_MS), Decision::Tell(Method::Sms));
         assert_eq!(told(Severity::High, 0), Decision::Tell(Method::Sms));
@@ -225,6 +226,7 @@ mod tests {
             [("minimal", Sharing::Minimal), ("standard", Sharing::Standard), ("detailed", Sharing::Detailed)]
         {
             assert_eq!(read(&format!(r#"{{"context_sharing_level":"{level}"}}"#)).sharing, sharing);
+            assert_eq!(sharing.key(), format!("contact_{level}"));
         }
         assert_eq!(read(r#"{"contextSharingLevel":"everything"}"#).sharing, Sharing::Minimal);
         let named = read(&format!(r#"{{"display_name":" Kim\n{} "}}"#, "x".repeat(80)));
@@ -239,5 +241,19 @@ mod tests {
         for text in ["{}", r#"{"crisis_contact_consent":false}"#, r#"{"crisis_contact_consent":1}"#, "[]"] {
             assert!(!agreed(text), "{text}");
         }
+    }
+
+    #[test]
+    fn why_somebody_is_not_told_keeps_its_word() {
+        let words = [
+            (Skipped::PersonConsent, "person_consent"),
+            (Skipped::ContactConsent, "contact_consent"),
+            (Skipped::NotAutomatic, "not_automatic"),
+            (Skipped::Severity, "severity"),
+            (Skipped::NoAddress, "no_address"),
+            (Skipped::ToldLately, "told_lately"),
+            (Skipped::CrisisOver, "crisis_over"),
+        ];
+        assert!(words.iter().all(|(why, word)| why.name() == *word));
     }
 }

@@ -6,7 +6,7 @@ use super::{
     assessment::{Assessment, Instrument, assessed},
     crisis::{CrisisKind, HIGH_LIMIT_MS, LATE_MS, Severity, Signal, Source},
     facts::{Facts, PaymentFailure},
-    grace::{DAY_MS, GraceKey, GraceReason},
+    grace::{DAY_MS, Grace, GraceKey, GraceReason},
     scores::Scores,
     subscription::{SubscriptionSnapshot, SubscriptionStatus},
 };
@@ -173,7 +173,7 @@ fn a_high_risk_period_that_is_told_late_covers_what_failed_in_it() {
     assert_eq!(person.crisis(), Some((Payment, Moderate)));
     assert!(person.facts.vulnerable, "although the failure was told first");
     assert_eq!(told_late(HOUR_MS).crisis(), None, "the failure came before");
-    assert!(told_late(15 * DAY_MS).facts.signals.keys().all(|id| !id.ends_with(":risk")), "long over");
+    assert!(told_late(14 * DAY_MS).facts.signals.keys().all(|id| !id.ends_with(":risk")), "long over");
 }
 
 #[test]
@@ -192,6 +192,24 @@ fn a_payment_that_fails_again_in_a_crisis_window_opens_the_crisis_again() {
         "same instant"
     );
     assert_eq!(resolved().failed(2).after(MINUTE_MS).resolved().crisis(), None);
+    // The failure that made it one of two is remembered for as long as the other one counts.
+    let twice = resolved().failed(1).after(2 * DAY_MS).failed(1).after(14 * DAY_MS - 1);
+    assert_eq!(twice.crisis(), Some((Payment, Moderate)));
+    assert_eq!(twice.after(1).crisis(), None);
+}
+
+#[test]
+fn the_crisis_window_closes_with_the_grace_that_came_with_the_crisis() {
+    let mut facts = Facts { resolved_ms: Some(NOW_MS), ..Facts::about("cus_1") };
+    let (source, severity) = (Source::RepeatedFailure, High);
+    facts.signals.insert("a".into(), Signal { source, severity, at_ms: NOW_MS + 1, only_in_crisis: true });
+    let key = GraceKey { reason: GraceReason::CrisisDetected, cause: "crisis_detected".into() };
+    facts.graces.insert(key, Grace::starting(NOW_MS, 1));
+    let end_ms = NOW_MS + DAY_MS;
+    assert!(facts.crisis(end_ms - 1).is_some() && facts.crisis(end_ms).is_none());
+    let over = Person::new().pressed(Moderate).facts;
+    let end_ms = NOW_MS + 14 * DAY_MS;
+    assert_eq!((over.marked_until_ms(end_ms - 1), over.marked_until_ms(end_ms)), (Some(end_ms), None));
 }
 
 #[test]
@@ -240,6 +258,21 @@ fn system_triggers_make_an_open_crisis_worse_and_are_none_otherwise() {
     let said = Signal { source: Source::System, severity: High, at_ms: NOW_MS, only_in_crisis: false };
     let person = Person::new().tell(|facts, _, id, now_ms| facts.signalled(id, said, now_ms));
     assert_eq!(person.crisis(), Some((System, High)));
+}
+
+#[test]
+fn the_grace_of_a_crisis_counts_anew_from_whatever_is_a_part_of_it() {
+    let days = |person: Person| person.grace_days(GraceReason::CrisisDetected);
+    let later = || Person::new().pressed(High).after(5 * DAY_MS);
+    assert_eq!(days(later()), Some(16));
+    assert_eq!(days(later().canceled()), Some(21));
+    assert_eq!(days(later().scored(Instrument::Phq9, 15.0)), Some(16), "a high-risk period alone is no part");
+    let threat = |at_ms| {
+        later().tell(|facts, _, id, now_ms| {
+            facts.threatened(id, at_ms, now_ms);
+        })
+    };
+    assert_eq!((days(threat(NOW_MS)), days(threat(NOW_MS - 1))), (Some(21), Some(16)));
 }
 
 #[test]
@@ -299,7 +332,7 @@ fn a_flood_of_signs_is_remembered_as_much_as_it_matters() {
     for _ in 0..200 {
         person = person.after(1_000).pressed(Moderate).failed(1);
     }
-    assert!(person.facts.signals.len() <= 3 * 64, "{}", person.facts.signals.len());
+    assert_eq!(person.facts.signals.len(), 2 * 64 + 1, "the newest of each sort, and the first of all");
     let crisis = person.facts.crisis(person.now_ms).unwrap();
     assert_eq!((crisis.since_ms, crisis.severity), (NOW_MS, Critical));
     let key = GraceKey { reason: GraceReason::CrisisDetected, cause: "crisis_detected".into() };

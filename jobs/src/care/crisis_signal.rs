@@ -230,6 +230,7 @@ mod tests {
 
     #[test]
     fn a_late_signal_counts_as_of_now_and_a_late_resolved_does_not() {
+        assert_eq!(LATE_MS, 900_000);
         assert_eq!(signal_time_ms(Some(1_000), 1_000 + LATE_MS), 1_000);
         assert_eq!(signal_time_ms(Some(1_000), 1_001 + LATE_MS), 1_001 + LATE_MS);
         assert_eq!((signal_time_ms(Some(9), 5), signal_time_ms(None, 5)), (5, 5));
@@ -255,6 +256,8 @@ mod tests {
     #[test]
     fn only_what_the_protocols_call_a_payment_or_system_trigger_is_one() {
         use CrisisKind::{Clinical, Payment, System};
+        let names = [Clinical, Payment, System, CrisisKind::Combined].map(CrisisKind::name);
+        assert_eq!(names, ["clinical", "payment", "system", "combined"]);
         let kinds = Source::ALL.map(Source::kind);
         let of = |kind| kinds.iter().filter(|found| **found == kind).count();
         assert_eq!((of(Clinical), of(Payment), of(System)), (7, 5, 4));

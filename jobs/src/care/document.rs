@@ -210,4 +210,11 @@ mod tests {
             })
         );
     }
+
+    #[test]
+    fn a_document_names_the_lines_of_whoever_asks() {
+        let resources = CrisisResources { hotline: "142".into(), ..CRISIS_RESOURCES };
+        let document = AccessDocument::floor("cus_1", 0).with_resources(resources.clone());
+        assert_eq!(document.crisis_resources, resources);
+    }
 }

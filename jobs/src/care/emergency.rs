@@ -251,4 +251,40 @@ mod tests {
             .map(|name| (name, Switches::default().switched_on(name, String::new(), name.default_s(), 0)));
         assert_eq!(with(&[long.clone(), short]).waives_payment(0), Some(&long.1));
     }
+
+    #[test]
+    fn every_switch_keeps_its_name_and_lasts_as_long_as_the_guide_says() {
+        let of = SwitchName::ALL.map(|name| (name.name(), name.default_s()));
+        assert_eq!(of, [("bypass", 3_600), ("global_bypass", 3_600), ("maintenance", 7_200)]);
+    }
+
+    #[test]
+    fn a_switch_is_known_by_its_last_switching_and_each_is_there_once() {
+        let mut switches = Switches::default();
+        let on = |reason: &str| Switching::On(reason.to_owned(), 10);
+        for name in [SwitchName::Maintenance, SwitchName::Bypass] {
+            let switch = switches.switched(name, &on("a"), 0).unwrap();
+            switches.set(name, switch);
+        }
+        let names = |switches: &Switches| switches.known.iter().map(|(name, _)| *name).collect::<Vec<_>>();
+        assert_eq!(names(&switches), [SwitchName::Bypass, SwitchName::Maintenance]);
+        let known = switches.get(SwitchName::Bypass).unwrap();
+        assert!(known.is_what(&on("a"), 0));
+        assert!(!known.is_what(&on("b"), 0) && !known.is_what(&on("a"), 1));
+        assert!(!known.is_what(&Switching::Off, 0));
+        let off = switches.switched(SwitchName::Bypass, &Switching::Off, 1).unwrap();
+        switches.set(SwitchName::Bypass, off);
+        assert_eq!(names(&switches), [SwitchName::Bypass, SwitchName::Maintenance]);
+        assert_eq!(switches.on(SwitchName::Bypass, 1), None);
+        assert_eq!(switches.switched(SwitchName::Bypass, &Switching::Off, 1), None);
+    }
+
+    #[test]
+    fn what_is_granted_from_memory_lasts_for_a_day_at_most_and_not_a_moment_longer() {
+        assert_eq!(GRANTED_MS, 86_400_000);
+        let granted = Granted { level: EmergencyLevel::CrisisOnly, since_ms: 0, until_ms: 9 };
+        let emergency = Emergency { granted: Some(granted), ..Emergency::default() };
+        assert_eq!((emergency.granted_until_ms(8), emergency.granted_until_ms(9)), (Some(9), None));
+        assert_eq!((emergency.granted_until_ms(10), Emergency::default().granted_until_ms(0)), (None, None));
+    }
 }

@@ -1,6 +1,6 @@
 //! When an emergency contact can be reached: `08:00-22:00` in a time zone, several such, over midnight too.
 
-use chrono::{DateTime, Days, NaiveTime, TimeZone as _, Timelike as _};
+use chrono::{DateTime, Days, NaiveTime, TimeZone as _};
 use chrono_tz::Tz;
 use keepwell_workers::clock::UnixMs;
 
@@ -52,9 +52,7 @@ fn time(text: &str) -> Option<NaiveTime> {
     if text == "24:00" {
         return Some(NaiveTime::MIN);
     }
-    let time =
-        NaiveTime::parse_from_str(text, "%H:%M").or_else(|_| NaiveTime::parse_from_str(text, "%H:%M:%S"));
-    time.ok().filter(|time| time.second() < 60)
+    NaiveTime::parse_from_str(text, "%H:%M").or_else(|_| NaiveTime::parse_from_str(text, "%H:%M:%S")).ok()
 }
 
 #[cfg(test)]

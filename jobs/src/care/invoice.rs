@@ -38,6 +38,7 @@ mod tests {
 
     #[test]
     fn a_failure_told_late_leaves_a_paid_invoice_paid() {
+        assert!(!Invoice { failed_s: Some(9), ..Invoice::default() }.is_paid());
         let mut invoice = Invoice { paid_s: Some(5), ..Invoice::default() };
         invoice.merge(Invoice { failed_s: Some(9), subscription: Some("sub".into()), ..Invoice::default() });
         assert!(invoice.is_paid());

@@ -222,3 +222,23 @@ fn a_contact_is_told_the_line_too_and_no_more_than_was_agreed_to() {
     }
     assert!(KEYS.iter().filter(|key| key.starts_with("contact_")).count() == 3);
 }
+
+#[test]
+fn in_a_crisis_the_line_is_offered_first_and_money_is_the_reason_only_where_it_is() {
+    let offered = |occasion| {
+        let (_, message) = Message::of(occasion, 7, &Templates::default(), None, &CRISIS_RESOURCES);
+        message.actions.iter().map(|action| action.action).collect::<Vec<_>>()
+    };
+    let in_crisis =
+        ["call_hotline", "activate_crisis_button", "navigate_to_safety_plan", "navigate_to_breathing"];
+    assert_eq!(offered(Occasion::CrisisActive), in_crisis);
+    assert_eq!(offered(Occasion::Recovered), ["navigate_to_home", "activate_crisis_button"]);
+    let about_money = occasions().into_iter().filter(|occasion| occasion.is_about_money());
+    assert_eq!(
+        about_money.count(),
+        8,
+        "a payment that failed and a subscription that ended, four times each"
+    );
+    let for_a_crisis = occasions().into_iter().filter(|occasion| occasion.is_for_a_crisis());
+    assert_eq!(for_a_crisis.collect::<Vec<_>>(), [Occasion::CrisisActive]);
+}

@@ -5,8 +5,12 @@
 //! protocols.
 
 pub mod access;
+#[cfg(test)]
+mod access_cases;
 pub mod assessment;
 pub mod confirmation;
+#[cfg(test)]
+mod confirmation_cases;
 mod contact_list;
 pub mod contacts;
 pub mod crisis;
@@ -17,6 +21,8 @@ pub mod definitions;
 pub mod document;
 pub mod emergency;
 pub mod facts;
+#[cfg(test)]
+mod facts_cases;
 pub mod grace;
 #[cfg(test)]
 mod grace_histories;

@@ -214,6 +214,7 @@ mod tests {
         let mut paying = nobody();
         subscribed(&mut paying, "active", NOW_MS);
         assert_eq!(told(&mut paying, NOW_MS, fault), None);
+        assert_eq!(told(&mut paying, NOW_MS + 3 * DAY_MS, |_| {}), None, "nothing was missing");
         // A crisis that was over before it was told of still leaves its grace.
         let mut facts = nobody();
         facts.crisis_resolved(NOW_MS, NOW_MS);
@@ -244,6 +245,7 @@ mod tests {
 
     #[test]
     fn an_extension_is_told_from_three_days_on() {
+        assert_eq!((ENDING_SOON_MS, EXTENSION_TOLD_MS), (172_800_000, 259_200_000));
         for (later_ms, expected) in [
             (EXTENSION_TOLD_MS - 1, None),
             (EXTENSION_TOLD_MS, Some(Occasion::GraceExtended(GraceReason::PaymentFailure))),
@@ -273,6 +275,14 @@ mod tests {
         subscribed(&mut facts, "past_due", NOW_MS);
         facts.system_failed("tool".into(), NOW_MS, NOW_MS);
         assert_eq!(told(&mut facts, NOW_MS, |facts| paid(facts, "in_1")), Some(Occasion::Recovered));
+        // One that has ended and that nobody has seen to yet is missing all the same.
+        let mut facts = Facts::about("cus_1");
+        failed(&mut facts, "in_9", NOW_MS - 8 * DAY_MS);
+        failed(&mut facts, "in_1", NOW_MS);
+        subscribed(&mut facts, "active", NOW_MS);
+        let before = facts.clone();
+        paid(&mut facts, "in_1");
+        assert_eq!(occasion(&before, &facts, NOW_MS), None);
         // Without anything that is paid for, nothing is open as before.
         let mut facts = Facts::about("cus_1");
         failed(&mut facts, "in_1", NOW_MS);
@@ -287,6 +297,7 @@ mod tests {
         let mut facts = Facts::about("cus_1");
         failed(&mut facts, "in_1", NOW_MS);
         assert_eq!(told(&mut facts.clone(), end_ms - 1, |_| {}), None);
+        assert_eq!(occasion(&facts, &facts, end_ms), None, "nobody has seen to it yet");
         let mut trying = facts.clone();
         let ended = told(&mut facts, end_ms, |_| {});
         assert_eq!(ended, Some(Occasion::GraceEnded(GraceReason::PaymentFailure)));

@@ -158,3 +158,23 @@ fn days_left(texts: &Texts, days: i64) -> String {
         texts.word("day_other").replace("{count}", &days.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{resources::CRISIS_RESOURCES, templates::Templates},
+        *,
+    };
+
+    #[test]
+    fn the_line_is_told_as_it_can_be_reached() {
+        let templates = Templates::default();
+        let (_, texts) = templates.of(None);
+        let told =
+            |text: &'static str| reach(texts, &CrisisResources { text: text.into(), ..CRISIS_RESOURCES });
+        assert_eq!(told("988"), "Call or text 988");
+        assert_eq!(told(""), "Call 988");
+        assert!(told("741741").starts_with("Call 988") && told("741741").contains("741741"));
+        assert_eq!(chat(&CRISIS_RESOURCES), "988lifeline.org/chat");
+    }
+}

@@ -106,4 +106,9 @@ mod tests {
         assert!(!Reconciled::Same.is_to_be_asked(&snapshot("active")));
         assert!(Reconciled::Changed.is_to_be_asked(&snapshot("canceled")));
     }
+
+    #[test]
+    fn every_finding_keeps_its_word() {
+        assert_eq!(Reconciled::ALL.map(Reconciled::name), ["same", "changed", "unknown", "failed"]);
+    }
 }

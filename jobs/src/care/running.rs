@@ -39,3 +39,54 @@ pub fn written_end_ms(facts: &Facts) -> Option<UnixMs> {
     let open = facts.graces.iter().filter(|(key, grace)| !grace.closed && !facts.has_recovered(key));
     open.map(|(_, grace)| grace.ends_ms).max()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            facts::PaymentFailure,
+            grace::DAY_MS,
+            subscription::{SubscriptionSnapshot, SubscriptionStatus},
+        },
+        *,
+    };
+
+    fn failed(facts: &mut Facts) {
+        let (invoice, event_id) = ("in_1".to_owned(), "evt_1".to_owned());
+        let (subscription, attempt_count, event_created_s) = (None, 1, 0);
+        let failure = PaymentFailure { invoice, subscription, attempt_count, event_created_s, event_id };
+        facts.payment_failed(failure, 0);
+    }
+
+    #[test]
+    fn the_first_reason_is_told_and_the_latest_end_counts() {
+        let mut facts = Facts::about("cus_1");
+        failed(&mut facts);
+        let canceled = SubscriptionSnapshot {
+            id: "sub_1".into(),
+            status: SubscriptionStatus::Canceled,
+            prices: vec![],
+            period_end_s: None,
+            cancel_at_s: None,
+            latest_invoice: None,
+            event_created_s: 0,
+            event_id: "evt_2".into(),
+        };
+        facts.subscription_changed(canceled, DAY_MS);
+        let (reason, ends_ms) = (GraceReason::PaymentFailure, 8 * DAY_MS);
+        assert_eq!(running_grace(&facts, DAY_MS), Some(RunningGrace { reason, started_ms: 0, ends_ms }));
+        assert_eq!(written_end_ms(&facts), Some(ends_ms));
+    }
+
+    #[test]
+    fn what_is_closed_or_over_has_no_end_that_is_written_down() {
+        let mut facts = Facts::about("cus_1");
+        failed(&mut facts);
+        assert_eq!(written_end_ms(&facts), Some(7 * DAY_MS));
+        let mut paid = facts.clone();
+        paid.invoice_paid("in_1", None, 1, 1);
+        assert_eq!(written_end_ms(&paid), None);
+        facts.close_ended_graces(7 * DAY_MS);
+        assert_eq!(written_end_ms(&facts), None);
+    }
+}

@@ -39,11 +39,10 @@ pub struct Scores(Vec<Score>);
 impl Scores {
     /// Learns of a score; answers with those that it shows to be the end of a rapid deterioration: itself, or later
     /// ones that had been told before. A score that is known already shows nothing new.
-    pub fn learn(&mut self, score: Score, definitions: &Definitions) -> Vec<Score> {
+    pub fn learn(&mut self, mut score: Score, definitions: &Definitions) -> Vec<Score> {
         if self.0.iter().any(|known| known.id == score.id) {
             return Vec::new();
         }
-        let mut score = Score { has_risen: false, ..score };
         score.has_risen = self.0.iter().any(|known| is_rapid_deterioration(known, &score, definitions));
         let mut shown = Vec::from_iter(score.has_risen.then(|| score.clone()));
         for known in self.0.iter_mut().filter(|known| !known.has_risen) {
@@ -155,6 +154,7 @@ mod tests {
         scores.forget_old(&DEFINITIONS(), 28 * DAY_MS);
         assert_eq!(scores.len(), SCORES_MAX);
         scores.forget_old(&DEFINITIONS(), 36 * DAY_MS);
+        assert!(!scores.is_empty());
         assert_eq!(scores.len(), 1, "of the eighth day, which is four weeks ago");
         scores.forget_old(&DEFINITIONS(), 36 * DAY_MS + 1);
         assert!(scores.is_empty());

@@ -283,6 +283,14 @@ mod tests {
     }
 
     #[test]
+    fn only_a_payment_is_missing_where_one_makes_it_active() {
+        use SubscriptionStatus::{Incomplete, PastDue, Unpaid};
+        let waiting = STATUSES.iter().map(|rule| SubscriptionStatus::from_name(rule.name));
+        let waiting: Vec<_> = waiting.filter(SubscriptionStatus::waits_for_payment).collect();
+        assert_eq!(waiting, [PastDue, Unpaid, Incomplete]);
+    }
+
+    #[test]
     fn the_kept_snapshot_does_not_depend_on_the_order() {
         for (left, right, kept) in [
             (snapshot("canceled", 1, "a"), snapshot("active", 9, "b"), "canceled"),

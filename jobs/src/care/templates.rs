@@ -217,6 +217,7 @@ mod tests {
             ("en", template("{days} left. {reach}.")),
             ("en", template(&long)),
             ("en", template(" ")),
+            ("en", template("{reach}").replace("Good", " ")),
             ("en", template("{reach}").replace("Good", &"x".repeat(61))),
             ("en", template("{reach}").replace("recovered", "recoverd")),
             ("en", "[words]\nday_one = \"\"".to_owned()),
@@ -227,5 +228,31 @@ mod tests {
             assert!(Templates::default().with(locale, &text).is_err(), "{locale} {text}");
         }
         assert!(Templates::default().with("en", &template("Good. {reach}.")).is_ok());
+    }
+
+    #[test]
+    fn the_longest_that_is_shown_is_just_short_enough() {
+        let (title, word) = ("x".repeat(TITLE_CHARS_MAX), "x".repeat(TITLE_CHARS_MAX));
+        let message = |title: &str, body_x: usize| {
+            let body = "x".repeat(body_x);
+            format!("[messages.recovered]\ntitle = \"{title}\"\nbody = \"{body} {{reach}}\"")
+        };
+        let with = |text: &str| Templates::default().with("en", text).ok();
+        assert!(with(&message(&title, 1)).is_some());
+        assert!(with(&format!("[actions]\nbreathe = \"{word}\"")).is_some());
+        let longest = (1..BODY_CHARS_MAX).rev().find_map(|body_x| with(&message("Good", body_x))).unwrap();
+        let phrase = Phrase::longest("recovered", longest.of(None).1);
+        assert_eq!(phrase.body.chars().count(), BODY_CHARS_MAX);
+    }
+
+    #[test]
+    fn whoever_writes_a_placeholder_too_many_is_told_which_there_are() {
+        for key in KEYS {
+            for name in ["{reach}", "{chat}", "{days}", "{person}", "{since}", "{severity}"] {
+                let text = format!("[messages.{key}]\ntitle = \"Good\"\nbody = \"{{reach}} {name}\"");
+                let may_be_there = Templates::default().with("en", &text).is_ok();
+                assert_eq!(placeholders_of(key).contains(&format!("`{name}`")), may_be_there, "{key} {name}");
+            }
+        }
     }
 }

@@ -50,20 +50,31 @@ mod tests {
 
     #[test]
     fn whatever_takes_from_the_floor_or_from_a_crisis_is_counted() {
-        let mut checks = AccessChecks::default();
         let short = &FLOOR[1..];
-        for after in [
-            json!({ "features": { "enabled": FLOOR } }),
-            json!({ "tier": "basic" }),
-            json!({ "features": { "enabled": short } }),
-            json!({ "crisis": { "active": true }, "emergency": { "active": true } }),
-            json!({ "crisis": { "active": true }, "emergency": { "active": false } }),
-            json!({ "crisis": { "active": false }, "emergency": { "active": false } }),
+        let state = |crisis: bool, emergency: bool| json!({ "crisis": { "active": crisis }, "emergency": { "active": emergency } });
+        for (after, floor_lost, emergency_lost) in [
+            (json!({ "features": { "enabled": FLOOR } }), 0, 0),
+            (json!({ "tier": "basic" }), 0, 0),
+            (json!({ "features": { "enabled": short } }), 1, 0),
+            (json!({ "features": { "enabled": [] } }), 1, 0),
+            (state(true, true), 0, 0),
+            (state(true, false), 0, 1),
+            (state(false, true), 0, 0),
+            (state(false, false), 0, 0),
         ] {
+            let mut checks = AccessChecks::default();
             checks.look_at(Some(&after));
+            let expected = AccessChecks { checked: 1, unchecked: 0, floor_lost, emergency_lost };
+            assert_eq!((checks, checks.interruptions()), (expected, floor_lost + emergency_lost), "{after}");
+            checks.look_at(Some(&after));
+            assert_eq!(checks.interruptions(), 2 * (floor_lost + emergency_lost), "{after}");
         }
-        checks.look_at(None);
-        let expected = AccessChecks { checked: 6, unchecked: 1, floor_lost: 1, emergency_lost: 1 };
-        assert_eq!((checks, checks.interruptions()), (expected, 2));
+        let mut checks = AccessChecks::default();
+        for unreadable in [None, Some(&json!("active")), None] {
+            checks.look_at(unreadable);
+        }
+        assert_eq!(checks, AccessChecks { unchecked: 3, ..AccessChecks::default() });
+        let both = AccessChecks { floor_lost: 2, emergency_lost: 3, ..checks };
+        assert_eq!(both.interruptions(), 5);
     }
 }

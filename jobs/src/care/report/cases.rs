@@ -35,6 +35,16 @@ fn crisis(number: i64, severity: Severity, answer: Answer) -> CrisisFact {
     }
 }
 
+fn violation(number: i64) -> ViolationFact {
+    ViolationFact {
+        job: format!("job {number}"),
+        severity: Severity::High,
+        at_ms: FROM_MS + number * 60_000 + 300,
+        limit_ms: 200,
+        took_ms: 300,
+    }
+}
+
 fn given(took_us: u64) -> Answer {
     Answer::Given { took_us, measured: true }
 }
@@ -132,6 +142,8 @@ fn a_crisis_that_nothing_answers_is_a_failure_and_something_to_do() {
     let items: Vec<_> = report.action_items.iter().map(|it| (it.code.as_str(), it.job.as_deref())).collect();
     let expected = [("answer_crisis", Some("job 1")), ("answer_crisis", Some("job 0"))];
     assert_eq!(items, expected, "the gravest first");
+    let [owed, failed] = [0, 1].map(|item| report.action_items[item].text.as_str());
+    assert!(owed.contains("still not answered") && failed.contains("keepwell job retry"), "{owed} {failed}");
     assert!(codes(&report).contains(&"crises_unanswered"));
 }
 
@@ -141,6 +153,10 @@ fn one_interruption_of_care_is_one_too_many() {
     facts.audit.access = AccessChecks { checked: 100_000, unchecked: 0, floor_lost: 1, emergency_lost: 0 };
     let access = CrisisReport::of(&facts).therapeutic_access_compliance;
     assert_eq!((access.actual, access.status, access.interruptions), (Some(99.99), Status::NonCompliant, 1));
+    facts.audit.access = AccessChecks { checked: 5, unchecked: 1, floor_lost: 1, emergency_lost: 0 };
+    let report = CrisisReport::of(&facts);
+    assert_eq!(report.therapeutic_access_compliance.status, Status::NonCompliant, "whatever else there was");
+    assert_eq!(codes(&report), ["access_interrupted"]);
     facts.audit.access = AccessChecks { checked: 5, unchecked: 1, floor_lost: 0, emergency_lost: 0 };
     let report = CrisisReport::of(&facts);
     assert_eq!(report.therapeutic_access_compliance.status, Status::NotMeasured, "the sixth may be wrong");
@@ -157,6 +173,10 @@ fn what_is_missing_from_the_trail_or_wrong_with_it_is_said() {
     let audit = &report.audit_compliance;
     assert_eq!((audit.actual, audit.audit_trail_complete), (Some(50.0), Some(false)));
     assert_eq!(report.action_items[0].code, "explain_missing_entry");
+    assert_eq!(codes(&report), ["trail_incomplete"]);
+    facts.violations = vec![violation(0), violation(1)];
+    facts.audit.violations_without_entry = 1;
+    assert_eq!(CrisisReport::of(&facts).audit_compliance.share, Share { kept: 2, of: 4 });
 
     let mut facts = quiet();
     let finding = Some("block 3 is gone".to_owned());
@@ -189,14 +209,7 @@ fn no_safeguard_is_taken_for_granted() {
     facts.crises = vec![crisis(0, Severity::High, given(900_000))];
     assert_eq!(CrisisReport::of(&facts).safeguards.len(), 20);
     assert_eq!(status(&facts, "realTimeMonitoring"), Status::NonCompliant);
-    let violation = ViolationFact {
-        job: "job 0".to_owned(),
-        severity: Severity::High,
-        at_ms: FROM_MS + 300,
-        limit_ms: 200,
-        took_ms: 300,
-    };
-    facts.violations = vec![violation];
+    facts.violations = vec![violation(0)];
     for (name, expected) in [
         ("realTimeMonitoring", Status::Compliant),
         ("retentionPeriod", Status::Compliant),
@@ -235,6 +248,7 @@ fn the_charts_hold_every_crisis_grace_and_job_once() {
     };
     facts.graces = vec![
         grace(GraceReason::PaymentFailure, 7, false),
+        grace(GraceReason::PaymentFailure, 6, false),
         grace(GraceReason::PaymentFailure, 1, false),
         grace(GraceReason::PaymentFailure, 1, true),
         grace(GraceReason::CrisisDetected, 30, false),
@@ -249,7 +263,7 @@ fn the_charts_hold_every_crisis_grace_and_job_once() {
     let missed: Vec<_> = charts.timeline.iter().map(|it| it.violations.values().sum::<u64>()).collect();
     assert_eq!((missed[0], missed[1], missed.iter().sum::<u64>()), (1, 1, 2));
     let payment = charts.grace.iter().find(|it| it.reason == "payment_failure").unwrap();
-    assert_eq!((payment.started, payment.over, payment.closed, payment.running), (3, 2, 1, 1));
+    assert_eq!((payment.started, payment.over, payment.closed, payment.running), (4, 2, 1, 2));
     assert_eq!(payment.longest_days, 7);
     let crisis_lane = &charts.lanes[0];
     assert_eq!((crisis_lane.recorded[0], crisis_lane.recorded[2]), (3, 1));
@@ -271,4 +285,53 @@ fn whatever_one_report_does_not_hold_is_said() {
     }
     assert_eq!(report.not_measured.len(), CrisisReport::of(&quiet()).not_measured.len() + said.len());
     assert_eq!((report.action_items.len(), report.action_items_left_out), (100, 2));
+    let mut facts = quiet();
+    facts.audit.actions.insert("grace.started".to_owned(), 1);
+    let (reason, started_ms, ends_ms) = (GraceReason::SystemError, FROM_MS, TO_MS);
+    facts.graces = vec![GraceFact { reason, started_ms, ends_ms, closed: true }];
+    let said = |facts: &ReportFacts| CrisisReport::of(facts).not_measured.len() - 2;
+    assert_eq!(said(&facts), 0, "all that began is remembered");
+    for (finding, complete, expected) in [(None, false, 1), (Some("gone"), false, 0), (Some("gone"), true, 0)]
+    {
+        let finding = finding.map(str::to_owned);
+        facts.audit.chain = Some(ChainFacts { finding: finding.clone(), complete, ..ChainFacts::default() });
+        assert_eq!(said(&facts), expected, "{finding:?} {complete}");
+    }
+}
+
+#[test]
+fn answers_are_counted_and_timed() {
+    let mut facts = quiet();
+    facts.crises =
+        [100_000, 100_001].into_iter().zip(0..).map(|(us, n)| crisis(n, Severity::High, given(us))).collect();
+    facts.crises[1].answer = Answer::Given { took_us: 100_001, measured: false };
+    facts.violations = vec![violation(0)];
+    facts.audit.access = AccessChecks { checked: 9, unchecked: 0, floor_lost: 1, emergency_lost: 2 };
+    facts.crises.push(crisis(2, Severity::High, given(300_000)));
+    let report = CrisisReport::of(&facts);
+    let response = &report.response_time_compliance;
+    assert_eq!((response.latency.count, response.latency.fastest_ms), (3, Some(100.0)));
+    assert_eq!((response.average_response_time, response.from_ledger), (Some(166.667), 1));
+    let within = report.emergency_access_compliance.within_emergency_limit;
+    assert_eq!(within, Share { kept: 1, of: 3 });
+    let metrics = &report.safety_metrics;
+    assert_eq!(json!(metrics.by_kind), json!({ "app.crisis_signalled": 3 }));
+    assert_eq!((metrics.compliance_violations, metrics.violations_recorded), (4, 1));
+    assert!(codes(&report).contains(&"times_from_ledger"));
+}
+
+#[test]
+fn what_comes_close_to_its_limit_or_is_kept_too_briefly_is_said() {
+    for (took_us, near) in [(80_000, false), (80_001, true), (100_000, true)] {
+        let mut facts = quiet();
+        facts.crises = vec![crisis(0, Severity::Critical, given(took_us))];
+        assert_eq!(codes(&CrisisReport::of(&facts)).contains(&"responses_near_limit"), near, "{took_us}");
+    }
+    let mut facts = quiet();
+    facts.retention.kept_days = facts.retention.required_days - 1;
+    facts.audit.actions.insert("security.blocked".to_owned(), 7);
+    let report = CrisisReport::of(&facts);
+    assert_eq!(codes(&report), ["retention_short"]);
+    let checks = report.safeguards.iter().find(|safeguard| safeguard.name == "integrityChecks").unwrap();
+    assert!(checks.evidence.contains("7 entries tell of refused ones"), "{}", checks.evidence);
 }

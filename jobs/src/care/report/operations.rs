@@ -306,6 +306,11 @@ mod tests {
         assert_eq!(errors, [("b", "away"), ("a", "late"), ("b", "late")], "the most frequent first");
         assert_eq!((report.slowest.len(), report.slowest[0].took_ms), (LISTED_MAX, 29));
         assert_eq!(report.not_measured.len(), 1);
+        let all = OperationsFacts { ledger_since_ms: facts().period.from_ms, ..facts() };
+        assert_eq!(OperationsReport::of(&all).not_measured.len(), 1);
+        let dead = KindFact { kind: "c".to_owned(), state: "dead", count: 20, took_ms: 9 };
+        let report = OperationsReport::of(&OperationsFacts { kinds: vec![dead], ..facts() });
+        assert_eq!((report.kinds[0].recorded, report.kinds[0].average_ms), (20, None), "none was done");
         let short = OperationsFacts { ledger_since_ms: AS_OF_MS - 5, errors_cut: true, ..facts() };
         assert_eq!(OperationsReport::of(&short).not_measured.len(), 3);
     }

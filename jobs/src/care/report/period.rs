@@ -97,6 +97,10 @@ mod tests {
 
     #[test]
     fn the_parts_of_a_period_are_all_of_it_and_few() {
+        for hours in [31, 62, 31 * 24] {
+            let period = Period { from_ms: 0, to_ms: hours * 3_600_000 };
+            assert_eq!(period.parts().len(), 31, "{hours} h");
+        }
         for hours in [1, 5, 24, 31, 32, 24 * 7, 24 * 30, 24 * 366] {
             let period = Period { from_ms: 77, to_ms: 77 + hours * HOUR_MS + 5 };
             let parts = period.parts();

@@ -82,4 +82,10 @@ mod tests {
             assert_eq!((share.percent(), share.status(95), share.status(100)), (percent, at_95, at_100));
         }
     }
+
+    #[test]
+    fn every_status_keeps_its_words() {
+        let all = [Status::Compliant, Status::NonCompliant, Status::NoEvents, Status::NotMeasured];
+        assert_eq!(all.map(Status::words), ["compliant", "not compliant", "no events", "not measured"]);
+    }
 }

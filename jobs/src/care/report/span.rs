@@ -131,4 +131,11 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn every_span_keeps_its_name() {
+        assert_eq!(Span::ALL.map(Span::name), ["hour", "day", "month"]);
+        assert_eq!(Span::ALL.map(|span| Span::from_name(span.name())), Span::ALL.map(Some));
+        assert_eq!(Span::from_name("year"), None);
+    }
 }

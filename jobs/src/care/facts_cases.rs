@@ -1,0 +1,166 @@
+//! What single events teach about grace: when it begins anew, when it is over, and how long it is remembered.
+
+use keepwell_workers::clock::UnixMs;
+
+use super::{
+    crisis::{Severity, Signal, Source},
+    facts::{Facts, PaymentFailure},
+    grace::{Grace, GraceKey, GraceReason},
+    running::running_grace,
+    subscription::{SubscriptionSnapshot, SubscriptionStatus},
+};
+
+const NOW_MS: UnixMs = 1_700_000_000_000;
+const DAY_MS: i64 = 86_400_000;
+
+fn failed(facts: &mut Facts, created_s: i64, learned_ms: UnixMs) {
+    let failure = PaymentFailure {
+        invoice: "in_1".into(),
+        subscription: Some("sub_1".into()),
+        attempt_count: 1,
+        event_created_s: created_s,
+        event_id: format!("evt_{created_s}_{learned_ms}"),
+    };
+    facts.payment_failed(failure, learned_ms);
+}
+
+/// A payment failed at 20.
+fn in_trouble() -> Facts {
+    let mut facts = Facts::about("cus_1");
+    failed(&mut facts, 20, NOW_MS);
+    facts
+}
+
+fn subscribed(facts: &mut Facts, id: &str, status: &str, created_s: i64) {
+    let snapshot = SubscriptionSnapshot {
+        id: id.into(),
+        status: SubscriptionStatus::from_name(status),
+        prices: vec![],
+        period_end_s: None,
+        cancel_at_s: None,
+        latest_invoice: None,
+        event_created_s: created_s,
+        event_id: format!("evt_{id}_{created_s}"),
+    };
+    facts.subscription_changed(snapshot, NOW_MS);
+}
+
+fn pressed(facts: &mut Facts, learned_ms: UnixMs) {
+    let (source, severity) = (Source::Button, Severity::Moderate);
+    let signal = Signal { source, severity, at_ms: learned_ms, only_in_crisis: false };
+    facts.signalled(format!("sig_{learned_ms}"), signal, learned_ms);
+}
+
+fn of_payment() -> GraceKey {
+    GraceKey { reason: GraceReason::PaymentFailure, cause: "in_1".into() }
+}
+
+fn of(facts: &Facts, reason: GraceReason) -> &Grace {
+    facts.graces.iter().find(|(key, _)| key.reason == reason).unwrap().1
+}
+
+#[test]
+fn grace_for_a_payment_is_over_when_the_subscription_runs_again_or_another_one_takes_its_place() {
+    for (status, created_s, other, over) in [
+        ("active", 21, None, true),
+        ("trialing", 21, None, true),
+        // It ran before, or as, the payment failed.
+        ("active", 20, None, false),
+        ("active", 19, None, false),
+        ("past_due", 21, None, false),
+        ("canceled", 21, None, false),
+        ("canceled", 19, Some("active"), true),
+        ("canceled", 21, Some("past_due"), false),
+        ("past_due", 21, Some("active"), false),
+    ] {
+        let mut facts = in_trouble();
+        subscribed(&mut facts, "sub_1", status, created_s);
+        if let Some(other) = other {
+            subscribed(&mut facts, "sub_2", other, 30);
+        }
+        assert_eq!(facts.has_recovered(&of_payment()), over, "{status} {created_s} {other:?}");
+    }
+}
+
+#[test]
+fn a_payment_that_fails_after_it_was_made_up_for_begins_grace_anew_and_no_other_does() {
+    let later_ms = NOW_MS + 3 * DAY_MS;
+    for (paid, failed_again_s, started_ms) in [
+        (true, 30, later_ms),
+        // What had failed before it was paid says nothing new.
+        (true, 20, NOW_MS),
+        (true, 19, NOW_MS),
+        // The tenth reminder of what is not paid grants no more than the first.
+        (false, 30, NOW_MS),
+    ] {
+        let mut facts = in_trouble();
+        if paid {
+            facts.invoice_paid("in_1", None, 21, NOW_MS);
+        }
+        failed(&mut facts, failed_again_s, later_ms);
+        let grace = of(&facts, GraceReason::PaymentFailure);
+        assert_eq!(grace.started_ms, started_ms, "{paid} {failed_again_s}");
+        assert_eq!(grace.ends_ms, started_ms + 7 * DAY_MS, "{paid} {failed_again_s}");
+        assert_eq!(grace.trouble_s, Some(failed_again_s.max(20)), "{paid} {failed_again_s}");
+    }
+}
+
+#[test]
+fn what_may_come_back_for_ever_is_one_grace_period_until_it_has_ended() {
+    for (later_ms, started_ms) in [
+        (DAY_MS, NOW_MS),
+        (3 * DAY_MS - 1, NOW_MS),
+        // It is over then, whether or not somebody has seen to that.
+        (3 * DAY_MS, NOW_MS + 3 * DAY_MS),
+    ] {
+        let again_ms = NOW_MS + later_ms;
+        let mut facts = Facts::about("cus_1");
+        facts.system_failed("a".into(), NOW_MS, NOW_MS);
+        facts.system_failed("b".into(), again_ms, again_ms);
+        let grace = of(&facts, GraceReason::SystemError);
+        assert_eq!((grace.started_ms, grace.ends_ms), (started_ms, again_ms + 3 * DAY_MS), "{later_ms}");
+    }
+}
+
+#[test]
+fn a_grace_period_that_was_closed_is_not_opened_again_by_a_crisis() {
+    let mut facts = in_trouble();
+    let end_ms = NOW_MS + 7 * DAY_MS;
+    facts.close_ended_graces(end_ms);
+    pressed(&mut facts, end_ms);
+    let grace = of(&facts, GraceReason::PaymentFailure);
+    assert_eq!((grace.closed, grace.ends_ms), (true, end_ms));
+}
+
+#[test]
+fn grace_goes_on_while_operators_do_not_look_at_payments_and_while_somebody_is_vulnerable() {
+    let end_ms = NOW_MS + 7 * DAY_MS;
+    let mut facts = in_trouble();
+    assert_eq!(facts.protected_until_ms(&of_payment()), None);
+    assert_eq!(running_grace(&facts, end_ms), None);
+    facts.waived_until_ms = Some(end_ms + 1);
+    assert_eq!(facts.protected_until_ms(&of_payment()), Some(end_ms + 1));
+    assert_eq!(running_grace(&facts, end_ms).unwrap().ends_ms, end_ms + 7 * DAY_MS);
+    pressed(&mut facts, NOW_MS);
+    assert_eq!(facts.protected_until_ms(&of_payment()), Some(NOW_MS + 14 * DAY_MS));
+    let of_crisis = GraceKey { reason: GraceReason::CrisisDetected, cause: String::new() };
+    assert_eq!(facts.protected_until_ms(&of_crisis), Some(end_ms + 1), "not by itself");
+}
+
+#[test]
+fn invoices_and_closed_grace_periods_are_remembered_for_ninety_days() {
+    let days_ms = 90 * DAY_MS;
+    let mut facts = in_trouble();
+    let end_ms = NOW_MS + 7 * DAY_MS;
+    facts.forget_old(NOW_MS + days_ms);
+    assert_eq!((facts.invoices.len(), facts.graces.len()), (1, 1));
+    facts.forget_old(NOW_MS + days_ms + 1);
+    assert_eq!(facts.invoices.len(), 0);
+    facts.forget_old(end_ms + days_ms + 1);
+    assert_eq!(facts.graces.len(), 1, "nobody has seen to its end yet");
+    facts.close_ended_graces(end_ms);
+    facts.forget_old(end_ms + days_ms);
+    assert_eq!(facts.graces.len(), 1);
+    facts.forget_old(end_ms + days_ms + 1);
+    assert_eq!(facts.graces.len(), 0);
+}
