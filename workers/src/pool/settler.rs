@@ -16,6 +16,7 @@ use super::{Member, run::Move};
 use crate::{
     clock::UnixMs,
     database::{Dialect, turn::Urgency},
+    lane::Lane,
     lanes::PlacementQueue,
     ledger::{Ledger, Settled, Verdict},
     observer::{Observer, RunEnded},
@@ -42,6 +43,27 @@ pub(crate) struct Ended {
     pub(crate) claimed_at: Instant,
     /// Told when the ledger has spoken.
     pub(crate) settled: Option<oneshot::Sender<()>>,
+}
+
+/// Where runs that have come to their end wait for a settler. A general slot takes a crisis job too, and that one does
+/// not wait behind the others: with 50 slots busy with grace periods that ended, this was seen to take up to a second.
+#[derive(Debug, Clone)]
+pub(crate) struct Verdicts {
+    /// For those of the crisis lane.
+    pub(crate) crisis: mpsc::Sender<Ended>,
+    /// For all others.
+    pub(crate) general: mpsc::Sender<Ended>,
+}
+
+impl Verdicts {
+    /// Brings `ended` before a settler; `false` if there is none any more.
+    pub(crate) async fn bring(&self, ended: Ended) -> bool {
+        let settlers = match ended.verdict.job.lane {
+            Lane::Crisis => &self.crisis,
+            _ => &self.general,
+        };
+        settlers.send(ended).await.is_ok()
+    }
 }
 
 /// One of a pool's settlers; a run goes to whichever is free.
