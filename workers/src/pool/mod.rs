@@ -12,8 +12,8 @@
 //!
 //! The fetcher claims only for slots that are free, so no prefetch holds jobs while a crisis job waits, and tells the
 //! lanes what has ended in the same round trip in which it claims what is next. The settler takes whatever has come
-//! to an end since its last commit and settles it in one transaction; crisis jobs have a settler of their own, in either
-//! pool: general slots take them too. On a database with many writers there are several settlers.
+//! to an end since its last commit and settles it in one transaction; crisis jobs have a settler of their own, in
+//! either pool: general slots take them too. On a database with many writers there are several settlers.
 //!
 //! apalis-core's `Persisted` does not drain acknowledgements while a fetch is pending and ends the worker for good on
 //! one backend error. Here the backend is a channel: an error from Redis or the database means "try again" to the
