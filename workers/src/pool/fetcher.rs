@@ -350,7 +350,7 @@ impl Fetcher {
             settled: None,
         };
         let sent = match &self.verdicts {
-            Some(verdicts) => verdicts.bring(ended).await,
+            Some(verdicts) => verdicts.bring(ended, false).await,
             None => false,
         };
         if !sent {

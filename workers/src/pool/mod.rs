@@ -12,8 +12,9 @@
 //!
 //! The fetcher claims only for slots that are free, so no prefetch holds jobs while a crisis job waits, and tells the
 //! lanes what has ended in the same round trip in which it claims what is next. The settler takes whatever has come
-//! to an end since its last commit and settles it in one transaction; crisis jobs have a settler of their own, in
-//! either pool: general slots take them too. On a database with many writers there are several settlers.
+//! to an end since its last commit and settles it in one transaction. Crisis jobs have a settler of their own, in
+//! either pool: general slots take them too. So have jobs that have seen a worker die. On a database with many writers
+//! there are several settlers.
 //!
 //! apalis-core's `Persisted` does not drain acknowledgements while a fetch is pending and ends the worker for good on
 //! one backend error. Here the backend is a channel: an error from Redis or the database means "try again" to the
@@ -82,7 +83,7 @@ impl Pool {
         let (runs_in, runs_out) = mpsc::channel(self.slots);
         let (moves_in, moves_out) = mpsc::unbounded_channel();
         let mut settlers = Vec::new();
-        let mut settled_by = |urgency| {
+        let mut settled_by = |urgency, writers: u32| {
             let (verdicts_in, verdicts_out) = mpsc::channel(self.slots);
             let settler = Settler {
                 ledger: self.ledger.clone(),
@@ -93,15 +94,19 @@ impl Pool {
                 placements: self.placements.clone(),
                 observer: Arc::clone(&self.observer),
             };
-            settlers.extend((0..self.ledger.database.writers(urgency)).map(|_| settler.clone()));
+            settlers.extend((0..writers).map(|_| settler.clone()));
             verdicts_in
         };
-        let crisis = settled_by(Urgency::Crisis);
-        let general = match self.scope {
-            ClaimScope::Crisis => crisis.clone(),
-            ClaimScope::General => settled_by(Urgency::General),
+        let writers = |urgency| self.ledger.database.writers(urgency);
+        let crisis = settled_by(Urgency::Crisis, writers(Urgency::Crisis));
+        let verdicts = match self.scope {
+            ClaimScope::Crisis => Verdicts { suspects: crisis.clone(), general: crisis.clone(), crisis },
+            ClaimScope::General => Verdicts {
+                crisis,
+                suspects: settled_by(Urgency::General, 1),
+                general: settled_by(Urgency::General, writers(Urgency::General)),
+            },
         };
-        let verdicts = Verdicts { crisis, general };
         drop(moves_in);
         let fetcher = Fetcher::new(
             self.scope,

@@ -170,7 +170,7 @@ where
                 claimed_at: run.claimed_at,
                 settled: Some(settled_in),
             };
-            if verdicts.bring(ended).await {
+            if verdicts.bring(ended, run.suspicion.is_some()).await {
                 // The slot stays taken until the ledger has spoken; a settler that is gone has nothing more to say.
                 let _ = settled.await;
             }
