@@ -114,13 +114,17 @@ pub(super) fn learn(
     let signal_ms = |ago_s: i64| signal_time_ms(Some((NOW_S - ago_s) * 1_000), learned_ms);
     match *happening {
         Happening::Subscription { id: subscription, status, price, invoice, ago_s } => {
+            let subscription = format!("sub_{subscription}");
             let snapshot = SubscriptionSnapshot {
-                id: format!("sub_{subscription}"),
                 status: SubscriptionStatus::from_name(status),
                 prices: vec![price.to_owned()],
                 period_end_s: None,
                 cancel_at_s: None,
-                latest_invoice: invoice.map(invoice_id),
+                // An invoice is of one subscription at most.
+                latest_invoice: invoice
+                    .filter(|it| of(*it).is_none_or(|of| of == subscription))
+                    .map(invoice_id),
+                id: subscription,
                 event_created_s: NOW_S - ago_s,
                 event_id: id,
             };
