@@ -51,7 +51,10 @@ mod tests {
     #[test]
     fn whatever_takes_from_the_floor_or_from_a_crisis_is_counted() {
         let short = &FLOOR[1..];
-        let state = |crisis: bool, emergency: bool| json!({ "crisis": { "active": crisis }, "emergency": { "active": emergency } });
+        let state = |crisis: bool, emergency: bool| {
+            let [crisis, emergency] = [crisis, emergency].map(|active| json!({ "active": active }));
+            json!({ "crisis": crisis, "emergency": emergency })
+        };
         for (after, floor_lost, emergency_lost) in [
             (json!({ "features": { "enabled": FLOOR } }), 0, 0),
             (json!({ "tier": "basic" }), 0, 0),
