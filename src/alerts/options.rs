@@ -35,7 +35,7 @@ pub enum AlertsError {
 }
 
 /// What brings alerts to their receivers, if `config` names one.
-pub(crate) fn delivery(
+pub fn delivery(
     config: &Config,
     database: &Database,
     clock: &SharedClock,
@@ -105,7 +105,7 @@ pub(crate) struct AlertOptions {
 }
 
 /// The same, as `config` says.
-pub(crate) fn alert_options(config: &Config, delivery: &AlertDelivery) -> Result<AlertOptions, AlertsError> {
+pub(super) fn alert_options(config: &Config, delivery: &AlertDelivery) -> Result<AlertOptions, AlertsError> {
     let alerts = &config.alerts;
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let ms = |minutes: u32| i64::from(minutes) * 60_000;

@@ -1,8 +1,11 @@
 //! The whole road: from what Stripe and the app send to what a person may use, through the daemon as it is shipped.
 
 mod event;
+mod figures;
+mod on_call;
 mod said;
 mod stream;
+mod watchman;
 
 mod addresses;
 mod alerts;
@@ -26,6 +29,7 @@ mod database_start;
 mod duplicates;
 mod emergency;
 mod events;
+mod every_alert;
 mod floor;
 mod graces;
 mod lanes;
