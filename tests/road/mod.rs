@@ -28,6 +28,7 @@ mod database_postgres;
 mod database_start;
 mod duplicates;
 mod emergency;
+mod escalations;
 mod events;
 mod every_alert;
 mod floor;
