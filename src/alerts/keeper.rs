@@ -60,7 +60,7 @@ impl AlertKeeper {
     pub(super) fn new(desk: AlertDesk, options: AlertOptions, parts: AlertParts) -> Self {
         let AlertParts { delivery, figures, board, heard, .. } = parts;
         Self {
-            watch: Watch::new(options.rules.iter().copied(), desk.clock.now_ms()),
+            watch: Watch::new(options.rules.iter().copied(), options.thresholds.clone(), desk.clock.now_ms()),
             direct: Direct::new(delivery, desk.engine.clone()),
             desk,
             options,
@@ -189,7 +189,7 @@ impl AlertKeeper {
         let found = alerts(&self.desk.database, &Which::Undigested).await?;
         let Plan { moves, jobs } = digest(&found, &day, habits, now_ms);
         if !jobs.is_empty() {
-            // Whoever finds the jobs' keys taken comes after another look or another node: its own are for the next day.
+            // Whoever finds the jobs' keys taken comes after another node: what it has is for the next day's.
             self.desk.carry_out(AlertChanges::new(moves), jobs).await?;
         }
         forget_alerts(&self.desk.database, now_ms).await?;

@@ -23,7 +23,7 @@ pub use desk::{Acknowledged, AlertDesk};
 pub use figures::Figures;
 pub(crate) use figures::OwnFigures;
 pub use keeper::AlertKeeper;
-pub(crate) use options::{AlertOptions, described};
+pub(crate) use options::{AlertOptions, described, thresholds};
 pub use options::{AlertsError, delivery};
 
 /// What alerts are kept with.

@@ -45,6 +45,7 @@ mod secrets;
 mod staging;
 mod systemd;
 mod telling;
+mod thresholds;
 mod trail;
 mod watching;
 

@@ -103,13 +103,13 @@ impl OnCall {
         }
         for notice in self.channel.taken() {
             let text = |value: &Value| value.as_str().unwrap().to_owned();
-            let head = text(&notice.document["text"]);
-            let is_digest = head.starts_with("keepwell: ");
+            let headline = text(&notice.document["text"]);
+            let is_digest = headline.starts_with("keepwell: ");
             for block in notice.document["blocks"].as_array().unwrap().iter().skip(1) {
                 let block = text(&block["text"]["text"]);
                 let rule = block.split(' ').nth(1).unwrap().trim_end_matches(':').to_owned();
                 let digested = if block.contains(" until ") { "over" } else { "open" };
-                let action = if is_digest { digested } else { head.split(':').next().unwrap() };
+                let action = if is_digest { digested } else { headline.split(':').next().unwrap() };
                 hear(format!("channel {action} {rule}"));
             }
         }

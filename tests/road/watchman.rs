@@ -1,5 +1,5 @@
-//! A process that keeps alerts and is told by its test what is measured and what time it is, so that it can be killed at
-//! any point and begin again: this test binary once more. Its database, its Redis and whom it calls are real.
+//! A process that keeps alerts and is told by its test what is measured and what time it is, so that it can be killed
+//! at any point and begin again: this test binary once more. Its database, its Redis and whom it calls are real.
 
 use std::{
     fs,
@@ -106,14 +106,15 @@ impl Watchman {
         (self.process, self.line) = begun;
     }
 
-    /// Has it look once, `later_ms` later, when this is measured and these rules are said to be broken. What follows from
-    /// it is committed when this returns.
+    /// Has it look once, `later_ms` later, when this is measured and these rules are said to be broken. What follows
+    /// from it is committed when this returns.
     pub async fn looks(&mut self, later_ms: i64, figures: &str, told: &[&str]) {
         self.now_ms += later_ms;
         self.ask(json!({ "now_ms": self.now_ms, "figures": figures, "told": told })).await;
     }
 
-    /// Lets time pass without a look; answers with how many jobs are owed, and how often a receiver has taken something.
+    /// Lets time pass without a look; answers with how many jobs are owed, and how often a receiver has taken what it
+    /// was told.
     pub async fn waits(&mut self) -> (u64, u64) {
         self.now_ms += WHILE_WAITING_MS;
         let answer = self.ask(json!({ "now_ms": self.now_ms })).await;

@@ -56,8 +56,8 @@ pub struct OpenAlert {
     pub told: ToldAlert,
     /// When a node saw it last.
     pub seen_ms: UnixMs,
-    /// When somebody is to be told of it (again); `None` if only the digest tells of it. Of one that is over: `None` once
-    /// a digest has said so.
+    /// When somebody is to be told of it (again); `None` if only the digest tells of it. Of one that is over: `None`
+    /// once a digest has said so.
     pub tell_at_ms: Option<UnixMs>,
     /// How often it was told of.
     pub times_told: i64,
@@ -329,7 +329,7 @@ fn tell(plan: &mut Plan, habits: &Habits, action: Action, due: &[Due], at_ms: Un
     }
 }
 
-/// The digest of `alerts` for those who have no incidents to keep, named after its `day`. Of what is over it is the last.
+/// The digest of `alerts` for those who have no incidents to keep, named after its `day`. What is over is in no other.
 pub fn digest(alerts: &[OpenAlert], day: &str, habits: &Habits, at_ms: UnixMs) -> Plan {
     let told: Vec<ToldAlert> = alerts.iter().map(|alert| alert.told.clone()).collect();
     let job = |receiver: Receiver| {
