@@ -20,12 +20,13 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Member,
     run::{Move, Run, Suspicion},
-    settler::Ended,
+    settler::{Ended, Verdicts},
 };
 use crate::{
     database::turn::Urgency,
     id::{JobId, NodeId},
     job::Job,
+    lane::Lane,
     lanes::{Behind, Bells, ClaimScope, Claimed, LaneError, Lanes, Moves},
     ledger::{Ledger, Loaded, Verdict},
     outcome::Outcome,
@@ -54,7 +55,7 @@ pub(crate) struct Fetcher {
     member: Arc<Member>,
     slots: Arc<Semaphore>,
     runs: Option<mpsc::Sender<Arc<Run>>>,
-    verdicts: Option<mpsc::Sender<Ended>>,
+    verdicts: Option<Verdicts>,
     ended: mpsc::UnboundedReceiver<Move>,
     behind: Arc<Behind>,
     bells: Arc<Bells>,
@@ -91,7 +92,7 @@ impl Fetcher {
         member: Arc<Member>,
         slots: Arc<Semaphore>,
         runs: mpsc::Sender<Arc<Run>>,
-        verdicts: mpsc::Sender<Ended>,
+        verdicts: Verdicts,
         ended: mpsc::UnboundedReceiver<Move>,
         behind: Arc<Behind>,
         bells: Arc<Bells>,
@@ -242,12 +243,19 @@ impl Fetcher {
     /// Reads the claimed jobs and hands them to the worker.
     async fn deliver(&mut self, claimed: Vec<Claimed>) {
         // A job that lies in its lane twice may be claimed while it runs; its end acknowledges both.
-        let fresh: Vec<Claimed> = claimed.into_iter().filter(|job| self.in_flight.insert(job.id)).collect();
-        if fresh.is_empty() {
-            return;
+        let fresh = claimed.into_iter().filter(|job| self.in_flight.insert(job.id));
+        let (crisis, rest): (Vec<_>, Vec<_>) = fresh.partition(|claimed| claimed.lane == Lane::Crisis);
+        // Those of the crisis lane do not wait until the others are read, nor behind other readers.
+        for (fresh, urgency) in [(crisis, Urgency::Crisis), (rest, Urgency::General)] {
+            if !fresh.is_empty() {
+                self.hand_over(&fresh, urgency).await;
+            }
         }
+    }
+
+    async fn hand_over(&mut self, fresh: &[Claimed], urgency: Urgency) {
         let ids: Vec<JobId> = fresh.iter().map(|claimed| claimed.id).collect();
-        let loaded = match self.ledger.load(&ids, self.urgency()).await {
+        let loaded = match self.ledger.load(&ids, urgency).await {
             Ok(loaded) => {
                 self.unread = false;
                 loaded
@@ -342,19 +350,12 @@ impl Fetcher {
             settled: None,
         };
         let sent = match &self.verdicts {
-            Some(verdicts) => verdicts.send(ended).await.is_ok(),
+            Some(verdicts) => verdicts.bring(ended, false).await,
             None => false,
         };
         if !sent {
             self.in_flight.remove(&id);
             self.moves.returns.push(id);
-        }
-    }
-
-    fn urgency(&self) -> Urgency {
-        match self.scope {
-            ClaimScope::Crisis => Urgency::Crisis,
-            ClaimScope::General => Urgency::General,
         }
     }
 }

@@ -12,8 +12,9 @@
 //!
 //! The fetcher claims only for slots that are free, so no prefetch holds jobs while a crisis job waits, and tells the
 //! lanes what has ended in the same round trip in which it claims what is next. The settler takes whatever has come
-//! to an end since its last commit and settles it in one transaction; crisis jobs have one of their own. On a database
-//! with many writers there are several settlers.
+//! to an end since its last commit and settles it in one transaction. Crisis jobs have a settler of their own, in
+//! either pool: general slots take them too. So have jobs that have seen a worker die. On a database with many writers
+//! there are several settlers.
 //!
 //! apalis-core's `Persisted` does not drain acknowledgements while a fetch is pending and ends the worker for good on
 //! one backend error. Here the backend is a channel: an error from Redis or the database means "try again" to the
@@ -54,7 +55,7 @@ pub(crate) use member::{Keeper, Member};
 use backend::LaneBackend;
 use fetcher::Fetcher;
 use service::{RunTimeoutLayer, SettleLayer, panicked, prepare, span};
-use settler::Settler;
+use settler::{Settler, Verdicts};
 
 /// What a pool is made of.
 pub(crate) struct Pool {
@@ -79,23 +80,34 @@ impl Pool {
     /// Runs until `drain` is cancelled and every run has ended, or `drain_timeout` later at the latest; whatever the
     /// pool still holds then goes back to the front of its lane.
     pub(crate) async fn run(self, drain_timeout: Duration) {
-        let urgency = match self.scope {
-            ClaimScope::Crisis => Urgency::Crisis,
-            ClaimScope::General => Urgency::General,
-        };
         let (runs_in, runs_out) = mpsc::channel(self.slots);
-        let (verdicts_in, verdicts_out) = mpsc::channel(self.slots);
         let (moves_in, moves_out) = mpsc::unbounded_channel();
-        let settlers = self.ledger.database.writers(urgency);
-        let settler = Settler {
-            ledger: self.ledger.clone(),
-            urgency,
-            member: Arc::clone(&self.member),
-            verdicts: Arc::new(Mutex::new(verdicts_out)),
-            moves: moves_in,
-            placements: self.placements,
-            observer: self.observer,
+        let mut settlers = Vec::new();
+        let mut settled_by = |urgency, writers: u32| {
+            let (verdicts_in, verdicts_out) = mpsc::channel(self.slots);
+            let settler = Settler {
+                ledger: self.ledger.clone(),
+                urgency,
+                member: Arc::clone(&self.member),
+                verdicts: Arc::new(Mutex::new(verdicts_out)),
+                moves: moves_in.clone(),
+                placements: self.placements.clone(),
+                observer: Arc::clone(&self.observer),
+            };
+            settlers.extend((0..writers).map(|_| settler.clone()));
+            verdicts_in
         };
+        let writers = |urgency| self.ledger.database.writers(urgency);
+        let crisis = settled_by(Urgency::Crisis, writers(Urgency::Crisis));
+        let verdicts = match self.scope {
+            ClaimScope::Crisis => Verdicts { suspects: crisis.clone(), general: crisis.clone(), crisis },
+            ClaimScope::General => Verdicts {
+                crisis,
+                suspects: settled_by(Urgency::General, 1),
+                general: settled_by(Urgency::General, writers(Urgency::General)),
+            },
+        };
+        drop(moves_in);
         let fetcher = Fetcher::new(
             self.scope,
             self.lanes.clone(),
@@ -103,7 +115,7 @@ impl Pool {
             Arc::clone(&self.member),
             Arc::new(Semaphore::new(self.slots)),
             runs_in,
-            verdicts_in.clone(),
+            verdicts.clone(),
             moves_out,
             self.behind,
             self.bells,
@@ -114,7 +126,7 @@ impl Pool {
         let worker = WorkerBuilder::new(&context)
             .backend(LaneBackend::new(runs_out))
             .parallelize(runtime::start_run)
-            .layer(SettleLayer::new(verdicts_in))
+            .layer(SettleLayer::new(verdicts))
             .layer(CatchPanicLayer::<_, service::Panicked>::with_panic_handler(panicked))
             .layer(RunTimeoutLayer)
             .layer(
@@ -128,10 +140,9 @@ impl Pool {
 
         let mut loops = JoinSet::new();
         runtime::start(&mut loops, fetcher.run());
-        for _ in 1..settlers {
-            runtime::start(&mut loops, settler.clone().run());
+        for settler in settlers {
+            runtime::start(&mut loops, settler.run());
         }
-        runtime::start(&mut loops, settler.run());
         runtime::start(&mut loops, async move {
             if let Err(error) = worker.run().await {
                 tracing::error!(error = %error, "a worker ended before its time");

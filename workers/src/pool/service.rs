@@ -10,11 +10,14 @@ use std::{
 };
 
 use apalis_core::{error::BoxDynError, task::Task};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tower::{Layer, Service};
 use tracing::Span;
 
-use super::{run::Run, settler::Ended};
+use super::{
+    run::Run,
+    settler::{Ended, Verdicts},
+};
 use crate::{
     handler::Prepared,
     ledger::{Verdict, fit},
@@ -103,11 +106,11 @@ where
 /// Brings a run before the settler and waits until the ledger has settled it.
 #[derive(Debug, Clone)]
 pub(crate) struct SettleLayer {
-    verdicts: mpsc::Sender<Ended>,
+    verdicts: Verdicts,
 }
 
 impl SettleLayer {
-    pub(crate) fn new(verdicts: mpsc::Sender<Ended>) -> Self {
+    pub(crate) fn new(verdicts: Verdicts) -> Self {
         Self { verdicts }
     }
 }
@@ -116,7 +119,7 @@ impl SettleLayer {
 #[derive(Debug, Clone)]
 pub(crate) struct Settle<S> {
     inner: S,
-    verdicts: mpsc::Sender<Ended>,
+    verdicts: Verdicts,
 }
 
 impl<S> Layer<S> for SettleLayer {
@@ -167,7 +170,7 @@ where
                 claimed_at: run.claimed_at,
                 settled: Some(settled_in),
             };
-            if verdicts.send(ended).await.is_ok() {
+            if verdicts.bring(ended, run.suspicion.is_some()).await {
                 // The slot stays taken until the ledger has spoken; a settler that is gone has nothing more to say.
                 let _ = settled.await;
             }
