@@ -9,7 +9,7 @@ use keepwell_jobs::alerts::plan::OpenAlert;
 
 /// How many alerts of each rule are open. Cheap to clone; clones share it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct AlertBoard(Arc<Mutex<BTreeMap<String, u64>>>);
+pub struct AlertBoard(Arc<Mutex<BTreeMap<String, u64>>>);
 
 impl AlertBoard {
     /// These are open.

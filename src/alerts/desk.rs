@@ -21,7 +21,7 @@ use keepwell_workers::{
 
 /// The alerts in one database. Cheap enough to clone.
 #[derive(Debug, Clone)]
-pub(crate) struct AlertDesk {
+pub struct AlertDesk {
     pub(crate) engine: Engine,
     pub(crate) database: Database,
     pub(crate) clock: SharedClock,
@@ -31,7 +31,7 @@ pub(crate) struct AlertDesk {
 
 /// What became of an acknowledgement.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Acknowledged {
+pub enum Acknowledged {
     /// It is acknowledged.
     Now,
     /// It was before, or is over.
@@ -53,7 +53,7 @@ impl AlertDesk {
     }
 
     /// `by` takes the alert `id` on; `entry` goes into the audit trail.
-    pub(crate) async fn acknowledge(
+    pub async fn acknowledge(
         &self,
         id: &str,
         by: &str,

@@ -6,12 +6,11 @@ use std::{sync::Arc, time::Duration};
 use keepwell_jobs::{
     alerts::{
         day::digest_day,
-        plan::{Move, View, digest, plan},
+        plan::{Move, Plan, View, digest, plan},
         rule::Rule,
         samples::Samples,
         watch::{Seen, Watch},
     },
-    outbound::alerts::AlertDelivery,
     store::{
         alerts::{AlertChanges, Which, alerts, forget_alerts, silences},
         audit::{Actor, AuditEntry},
@@ -24,8 +23,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{AlertBoard, AlertDesk, AlertOptions, direct::Direct};
-use crate::telemetry::Metrics;
+use super::{AlertBoard, AlertDesk, AlertOptions, AlertParts, Figures, direct::Direct};
 
 /// How long the database may take to say which alerts are open, and to take what follows.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -34,18 +32,15 @@ const DATABASE_TIMEOUT: Duration = Duration::from_secs(5);
 /// configured otherwise.
 const PATIENCE: i64 = 4;
 
-/// A day, in milliseconds: what the digest looks back on.
-const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
-
 /// Why what is wrong could not be recorded.
 type LookError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Keeps alerts.
 #[derive(Debug)]
-pub(crate) struct AlertKeeper {
+pub struct AlertKeeper {
     desk: AlertDesk,
     options: AlertOptions,
-    metrics: Arc<Metrics>,
+    figures: Arc<dyn Figures>,
     board: AlertBoard,
     watch: Watch,
     heard: mpsc::Receiver<&'static Rule>,
@@ -61,35 +56,26 @@ pub(crate) struct AlertKeeper {
 }
 
 impl AlertKeeper {
-    /// One that hears what is said through `heard` and tells `board` what is open.
-    pub(crate) fn new(
-        desk: AlertDesk,
-        options: AlertOptions,
-        delivery: AlertDelivery,
-        metrics: Arc<Metrics>,
-        board: AlertBoard,
-        heard: mpsc::Receiver<&'static Rule>,
-    ) -> Self {
-        let watch = Watch::new(options.rules.iter().copied(), desk.clock.now_ms());
-        let direct = Direct::new(delivery, desk.engine.clone());
-        let (told, well_since_ms, digested, late_since_ms) = (Vec::new(), None, None, None);
+    /// One that does what follows at `desk`.
+    pub(super) fn new(desk: AlertDesk, options: AlertOptions, parts: AlertParts) -> Self {
+        let AlertParts { delivery, figures, board, heard, .. } = parts;
         Self {
+            watch: Watch::new(options.rules.iter().copied(), options.thresholds.clone(), desk.clock.now_ms()),
+            direct: Direct::new(delivery, desk.engine.clone()),
             desk,
             options,
-            metrics,
+            figures,
             board,
-            watch,
             heard,
-            told,
-            well_since_ms,
-            digested,
-            late_since_ms,
-            direct,
+            told: Vec::new(),
+            well_since_ms: None,
+            digested: None,
+            late_since_ms: None,
         }
     }
 
     /// Looks until `stop`, and at once when something is said.
-    pub(crate) async fn run(mut self, stop: CancellationToken) {
+    pub async fn run(mut self, stop: CancellationToken) {
         let mut rounds = interval(self.options.look_every);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
@@ -116,12 +102,13 @@ impl AlertKeeper {
     }
 
     async fn look(&mut self) {
-        let text = self.metrics.text(&self.desk.engine).await;
+        let text = self.figures.text().await;
         let now_ms = self.desk.clock.now_ms();
-        let mut seen = self.watch.look(&Samples::read(&text), now_ms);
         let told =
             self.told.iter().map(|rule| Seen { rule, cause: String::new(), value: None, is_ripe: true });
-        seen.extend(told);
+        // First, because it is let go with this look, and one plan opens only so many.
+        let mut seen: Vec<Seen> = told.collect();
+        seen.extend(self.watch.look(&Samples::read(&text), now_ms));
         let recorded = timeout(DATABASE_TIMEOUT, self.record(&seen, now_ms)).await;
         let failed: LookError = match recorded {
             Ok(Ok(())) => {
@@ -199,12 +186,11 @@ impl AlertKeeper {
         let AlertOptions { habits, digest_hour, time_zone, .. } = &self.options;
         let day = digest_day(now_ms, *digest_hour, *time_zone);
         let Some(day) = day.filter(|day| self.digested.as_ref() != Some(day)) else { return Ok(()) };
-        let found = alerts(&self.desk.database, &Which::Since(now_ms - DAY_MS)).await?;
-        let found: Vec<_> = found.into_iter().map(|alert| alert.told).collect();
-        // A second node finds the jobs' keys taken.
-        let jobs = digest(&found, &day, habits, now_ms);
+        let found = alerts(&self.desk.database, &Which::Undigested).await?;
+        let Plan { moves, jobs } = digest(&found, &day, habits, now_ms);
         if !jobs.is_empty() {
-            self.desk.engine.enqueue_all(jobs).await?;
+            // Whoever finds the jobs' keys taken comes after another node: what it has is for the next day's.
+            self.desk.carry_out(AlertChanges::new(moves), jobs).await?;
         }
         forget_alerts(&self.desk.database, now_ms).await?;
         self.digested = Some(day);

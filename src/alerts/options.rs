@@ -12,6 +12,7 @@ use keepwell_jobs::{
         plan::Habits,
         rule::Rule,
         rules::{self, RULES},
+        threshold::{ThresholdError, Thresholds},
     },
     outbound::alerts::{AlertDelivery, ReceiverError, ReceiverOptions},
 };
@@ -32,14 +33,19 @@ pub enum AlertsError {
     /// A rule that is not watched.
     #[error("no rule is called `{0}` (`alerts.disabled`); `keepwell alert rules` lists all")]
     Rule(String),
+    /// A bound that no rule can go by.
+    #[error("`alerts.thresholds` cannot be used")]
+    Thresholds(#[from] ThresholdError),
 }
 
-/// What brings alerts to their receivers, if `config` names one.
-pub(crate) fn delivery(
+/// What brings alerts to their receivers, if `config` names one. Bounds that no rule can go by are refused even if not:
+/// operators are shown them.
+pub fn delivery(
     config: &Config,
     database: &Database,
     clock: &SharedClock,
 ) -> Result<Option<AlertDelivery>, AlertsError> {
+    thresholds(config)?;
     let alerts = &config.alerts;
     if !alerts.has_receiver() {
         return Ok(None);
@@ -64,7 +70,7 @@ pub(crate) fn delivery(
 /// What `config` says about alerts, in words, if it can be used.
 pub(crate) fn described(config: &Config) -> Result<String, AlertsError> {
     let alerts = &config.alerts;
-    let rules = watched(config)?;
+    let (rules, thresholds) = (watched(config)?, thresholds(config)?);
     if !alerts.has_receiver() {
         return Ok("nobody is told when something is wrong".to_owned());
     }
@@ -76,7 +82,11 @@ pub(crate) fn described(config: &Config) -> Result<String, AlertsError> {
         ("a webhook", alerts.webhook_url.is_some()),
     ];
     let told: Vec<&str> = receivers.iter().filter(|(_, is_told)| *is_told).map(|(name, _)| *name).collect();
-    Ok(format!("{} rules, told to {}; not called now", rules.len(), told.join(", ")))
+    let changed = match RULES.into_iter().filter(|rule| thresholds.is_changed(rule)).count() {
+        0 => String::new(),
+        changed => format!(" ({changed} with bounds of their own)"),
+    };
+    Ok(format!("{} rules{changed}, told to {}; not called now", rules.len(), told.join(", ")))
 }
 
 fn time_zone(config: &Config) -> Result<Tz, AlertsError> {
@@ -94,18 +104,24 @@ fn watched(config: &Config) -> Result<Vec<&'static Rule>, AlertsError> {
     Ok(RULES.into_iter().filter(is_watched).collect())
 }
 
+/// The bounds that the rules go by.
+pub(crate) fn thresholds(config: &Config) -> Result<Thresholds, AlertsError> {
+    Ok(Thresholds::new(config.alerts.thresholds.iter())?)
+}
+
 /// How it is watched, and how alerts are told of.
 #[derive(Debug, Clone)]
 pub(crate) struct AlertOptions {
     pub(crate) habits: Habits,
     pub(super) rules: Vec<&'static Rule>,
+    pub(super) thresholds: Thresholds,
     pub(super) look_every: Duration,
     pub(super) digest_hour: u32,
     pub(super) time_zone: Tz,
 }
 
 /// The same, as `config` says.
-pub(crate) fn alert_options(config: &Config, delivery: &AlertDelivery) -> Result<AlertOptions, AlertsError> {
+pub(super) fn alert_options(config: &Config, delivery: &AlertDelivery) -> Result<AlertOptions, AlertsError> {
     let alerts = &config.alerts;
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let ms = |minutes: u32| i64::from(minutes) * 60_000;
@@ -119,6 +135,7 @@ pub(crate) fn alert_options(config: &Config, delivery: &AlertDelivery) -> Result
     Ok(AlertOptions {
         habits,
         rules: watched(config)?,
+        thresholds: thresholds(config)?,
         look_every: Duration::from_millis(alerts.look_every_ms),
         digest_hour: alerts.digest_hour,
         time_zone: time_zone(config)?,

@@ -5,6 +5,7 @@ use std::{error::Error, fmt, sync::Arc};
 use async_trait::async_trait;
 use keepwell_config::{Config, values::Secret};
 use keepwell_jobs::{
+    alerts::threshold::Thresholds,
     care::{
         document::AccessDocument,
         lines::{ByCountry, CrisisLines},
@@ -17,7 +18,12 @@ use keepwell_workers::{clock::SharedClock, engine::Engine};
 use super::{
     EmergencyDesk, bearer::BearerTokens, crisis_resources::CrisisResourcesAnswer, operators::Rebuild,
 };
-use crate::{alerts::AlertDesk, serve::report_settings, telemetry::Metrics, trail::Trail};
+use crate::{
+    alerts::{AlertDesk, thresholds},
+    serve::report_settings,
+    telemetry::Metrics,
+    trail::Trail,
+};
 
 /// Who knows what a person may use. A trait, because the API answers with the floor when whoever knows is
 /// silent, and a test has to be able to fall silent.
@@ -80,6 +86,8 @@ pub struct ApiState {
     pub(crate) board: Board,
     /// What is wrong; `None` if nobody is told.
     pub(crate) alerts: Option<AlertDesk>,
+    /// From where on something is wrong.
+    pub(crate) thresholds: Thresholds,
     /// The comparison of lanes and ledger that operators ask for.
     pub(crate) rebuild: Rebuild,
     /// What `/health` calls its environment.
@@ -107,6 +115,8 @@ impl ApiState {
             schedules,
             board,
             alerts,
+            // The daemon was built with them.
+            thresholds: thresholds(config).unwrap_or_default(),
             rebuild: Rebuild::default(),
             environment: config.environment_label().to_owned(),
             stripe_configured: config.stripe.api_key.is_some(),

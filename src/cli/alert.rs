@@ -1,6 +1,7 @@
 //! `keepwell alert`: what is wrong, who was told, and taking it on.
 
 use clap::{Args, Subcommand};
+use keepwell_jobs::alerts::{prometheus::rules_yaml, threshold::Thresholds};
 use serde_json::{Value, json};
 
 use super::{
@@ -46,8 +47,12 @@ pub(super) enum AlertCommand {
         #[command(flatten)]
         rule: RuleArg,
     },
-    /// Shows every rule: what it looks at, and how soon somebody is told
-    Rules,
+    /// Shows every rule: its bound, and how soon somebody is told
+    Rules {
+        /// Prints them for Prometheus instead, with the bounds that the daemon goes by
+        #[arg(long)]
+        prometheus: bool,
+    },
     /// Opens a critical alert that says it is a test, to see whether anybody is told
     Test,
 }
@@ -108,9 +113,13 @@ pub(super) async fn run(context: &Context, command: &AlertCommand) -> Result<(),
             let done = operators.post(&path, String::new()).await?;
             context.print(&done, |_| format!("{rule} is told of again\n"));
         }
-        AlertCommand::Rules => {
+        AlertCommand::Rules { prometheus } => {
             let rules = operators.get("/api/v1/alerts/rules").await?;
-            context.print(&rules, render_rules);
+            if *prometheus {
+                context.print(&rules_yaml(&in_force(&rules)?), Clone::clone);
+            } else {
+                context.print(&rules, render_rules);
+            }
         }
         AlertCommand::Test => {
             let test = operators.post("/api/v1/alerts/test", String::new()).await?;
@@ -175,10 +184,25 @@ fn render_one(alert: &Value) -> String {
     table.text().trim_start().to_owned()
 }
 
+/// The bounds that the daemon goes by, as it tells them.
+fn in_force(answer: &Value) -> Result<Thresholds, Failure> {
+    let bounds = items(answer).filter_map(|rule| Some((rule["rule"].as_str()?, rule["bound"].as_f64()?)));
+    Thresholds::new(bounds)
+        .map_err(|error| Failure::Failed(format!("the daemon is of another version: {error}")))
+}
+
+/// A rule's bound, and what it would be if nobody had chosen another.
+fn bound(rule: &Value) -> String {
+    let number = |name: &str| rule[name].as_f64().map_or_else(|| "-".to_owned(), |number| number.to_string());
+    let (bound, table) = (number("bound"), number("default_bound"));
+    if bound == table { bound } else { format!("{bound} (changed from {table})") }
+}
+
 fn render_rules(answer: &Value) -> String {
     let mut table = Table::new(&[
         ("RULE", Align::Left),
         ("SEVERITY", Align::Left),
+        ("BOUND", Align::Left),
         ("FOR", Align::Right),
         ("TOLD WITHIN", Align::Right),
         ("SUMMARY", Align::Left),
@@ -188,6 +212,7 @@ fn render_rules(answer: &Value) -> String {
         table.row([
             text(rule, "rule"),
             text(rule, "severity"),
+            bound(rule),
             seconds("for_s"),
             seconds("tell_within_s"),
             text(rule, "summary"),
@@ -199,6 +224,23 @@ fn render_rules(answer: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bound_that_was_chosen_is_told_from_the_tables() {
+        let rule = |bound, table| {
+            json!({ "rule": "MemoryHigh", "severity": "warning", "bound": bound, "default_bound": table,
+                    "for_s": 60, "tell_within_s": 3_600, "summary": "words" })
+        };
+        let (changed, same) = (rule(json!(0.9), json!(0.8)), rule(json!(0.8), json!(0.8)));
+        let answer = json!({ "items": [changed, same, rule(Value::Null, Value::Null)] });
+        let shown = render_rules(&answer);
+        let cells = |line: &str| -> Vec<String> {
+            line.split("  ").filter(|cell| !cell.is_empty()).map(|cell| cell.trim().to_owned()).collect()
+        };
+        let bounds: Vec<String> = shown.lines().skip(1).map(|line| cells(line).remove(2)).collect();
+        assert_eq!(bounds, ["0.9 (changed from 0.8)", "0.8", "-"], "{shown}");
+        assert!(rules_yaml(&in_force(&answer).unwrap()).contains("> 0.8'"));
+    }
 
     #[test]
     fn alerts_are_shown_with_what_they_are_about_and_silences_below() {

@@ -40,7 +40,7 @@ use super::{
     words,
 };
 use crate::{
-    alerts::{AlertBoard, AlertDesk, AlertKeeper, alert_options, delivery},
+    alerts::{AlertBoard, AlertDesk, AlertKeeper, AlertParts, OwnFigures, delivery, kept},
     api::AccessReader,
     receiver::{door::Door, options::ReceiverOptions, stats::ReceiverStats},
     telemetry::Metrics,
@@ -177,16 +177,18 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
     let door = Arc::new(EngineDoor { engine: engine.clone(), marks, drop_paths, watchers: watchers.clone() });
     back_door.open(&door);
     let (alert_desk, alert_keeper) = if let Some(delivery) = care.alerts.clone() {
-        let options = alert_options(config, &delivery)?;
-        let desk = AlertDesk {
+        let figures = Arc::new(OwnFigures { metrics: Arc::clone(&metrics), engine: engine.clone() });
+        let parts = AlertParts {
             engine: engine.clone(),
             database: database.clone(),
             clock: Arc::clone(&clock),
-            habits: options.habits.clone(),
+            delivery,
+            figures,
+            board: alert_board,
             sink,
+            heard,
         };
-        let metrics = Arc::clone(&metrics);
-        let keeper = AlertKeeper::new(desk.clone(), options, delivery, metrics, alert_board, heard);
+        let (desk, keeper) = kept(config, parts)?;
         (Some(desk), Some(keeper))
     } else {
         tracing::warn!(

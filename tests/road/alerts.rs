@@ -1,95 +1,28 @@
 //! Alerts, as whoever is on call meets them: real receivers, real daemons, real databases.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
 use sqlx::{Connection as _, Executor as _, SqliteConnection};
 
-use super::{on_both, said::Said};
+use super::{on_both, on_call::OnCall, said::Said};
 use crate::support::{
     daemon::Daemon,
     eventually,
-    gateway::{Gateway, Manner, ROUTING_KEY, Sort},
+    gateway::Manner,
     postgres::{Postgres, Sync},
     redis::Redis,
-    sign::standard_webhooks,
 };
-
-/// What the webhook is signed with.
-const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 /// Looks often, and takes for over what nobody has seen for a second.
 const FAST: [(&str, &str); 2] =
     [("KEEPWELL_ALERTS__LOOK_EVERY_MS", "100"), ("KEEPWELL_ALERTS__RESOLVE_AFTER_MS", "1000")];
 
-/// Everybody who is on call.
-struct OnCall {
-    pagerduty: Gateway,
-    channel: Gateway,
-    signed: Gateway,
-}
-
 impl OnCall {
-    async fn start() -> Self {
-        let (pagerduty, channel, signed) =
-            tokio::join!(Gateway::of(Sort::Pagerduty), Gateway::of(Sort::Channel), Gateway::of(Sort::Signed));
-        Self { pagerduty, channel, signed }
-    }
-
-    fn settings(&self) -> Vec<(&'static str, String)> {
-        vec![
-            ("KEEPWELL_ALERTS__PAGERDUTY_URL", self.pagerduty.url()),
-            ("KEEPWELL_ALERTS__PAGERDUTY_ROUTING_KEY", ROUTING_KEY.to_owned()),
-            ("KEEPWELL_ALERTS__SLACK_URL", self.channel.url()),
-            ("KEEPWELL_ALERTS__WEBHOOK_URL", self.signed.url()),
-            ("KEEPWELL_ALERTS__WEBHOOK_SECRET", SECRET.to_owned()),
-        ]
-    }
-
     /// A daemon that tells them, with these settings beside.
     async fn daemon(&self, settings: &[(&str, &str)]) -> Daemon {
         let told = self.settings();
         let told = told.iter().map(|(name, value)| (*name, value.as_str()));
         let all: Vec<(&str, &str)> = told.chain(FAST).chain(settings.iter().copied()).collect();
         Daemon::start_with(&all).await
-    }
-
-    /// How often PagerDuty was told what of which alert.
-    fn pages(&self) -> BTreeMap<(String, String), usize> {
-        let mut pages = BTreeMap::new();
-        for notice in self.pagerduty.taken() {
-            let text = |name: &str| notice.document[name].as_str().unwrap().to_owned();
-            *pages.entry((text("event_action"), text("dedup_key"))).or_insert(0) += 1;
-        }
-        pages
-    }
-
-    /// How often the channel was told something that begins like this.
-    fn said(&self, beginning: &str) -> usize {
-        let taken = self.channel.taken();
-        taken.iter().filter(|notice| notice.document["text"].as_str().unwrap().starts_with(beginning)).count()
-    }
-
-    /// The documents of this type that the webhook has taken; every one is signed well.
-    fn posted(&self, document_type: &str) -> Vec<Value> {
-        let taken = self.signed.taken();
-        let of_type = taken.iter().filter(|notice| notice.document["type"] == document_type);
-        let signed = of_type.inspect(|notice| {
-            let header = |name: &str| {
-                notice
-                    .headers
-                    .iter()
-                    .find(|(known, _)| known == name)
-                    .map(|(_, value)| value.as_str())
-                    .unwrap()
-            };
-            let at_s = header("webhook-timestamp").parse().unwrap();
-            let headers = standard_webhooks(SECRET, header("webhook-id"), at_s, &notice.body);
-            for (name, value) in headers {
-                assert_eq!(header(name), value, "{name}");
-            }
-        });
-        signed.map(|notice| notice.document.clone()).collect()
     }
 
     async fn paged(&self, action: &str, count: usize) {

@@ -1,8 +1,11 @@
 //! The whole road: from what Stripe and the app send to what a person may use, through the daemon as it is shipped.
 
 mod event;
+mod figures;
+mod on_call;
 mod said;
 mod stream;
+mod watchman;
 
 mod addresses;
 mod alerts;
@@ -25,7 +28,9 @@ mod database_postgres;
 mod database_start;
 mod duplicates;
 mod emergency;
+mod escalations;
 mod events;
+mod every_alert;
 mod floor;
 mod graces;
 mod lanes;
@@ -40,6 +45,7 @@ mod secrets;
 mod staging;
 mod systemd;
 mod telling;
+mod thresholds;
 mod trail;
 mod watching;
 

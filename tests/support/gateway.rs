@@ -22,6 +22,9 @@ pub const GATEWAY_TOKEN: &str = "gateway-token-for-tests";
 /// The routing key that it knows as PagerDuty.
 pub const ROUTING_KEY: &str = "routing-key-for-tests-0123456789";
 
+/// The routing key of another service that it knows as PagerDuty.
+pub const ESCALATION_KEY: &str = "escalation-key-for-tests-0123456789";
+
 /// What it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sort {
@@ -239,7 +242,8 @@ fn is_event(document: &Value) -> bool {
         && payload["source"].is_string()
         && ["critical", "error", "warning", "info"].iter().any(|word| payload["severity"] == *word);
     let keyed = document["dedup_key"].as_str().is_some_and(|key| (1..=255).contains(&key.len()));
-    document["routing_key"] == ROUTING_KEY
+    let is_known = [ROUTING_KEY, ESCALATION_KEY].iter().any(|key| document["routing_key"] == *key);
+    is_known
         && keyed
         && match document["event_action"].as_str() {
             Some("trigger") => described,

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     origin::Origin,
     problem::Problem,
-    schema::{Field, fields},
+    schema::{Field, Kind, fields},
     suggest::{did_you_mean, nearest_variable},
 };
 
@@ -52,7 +52,10 @@ pub(crate) fn environment(variables: &BTreeMap<String, String>) -> Read {
         match parse(text, field.kind, Separator::Comma) {
             Ok(value) => layer.set(field, value, origin),
             Err(what) => {
-                let remedy = "separate items by commas, or write a TOML array";
+                let remedy = match field.kind {
+                    Kind::Numbers => "write a TOML table",
+                    _ => "separate items by commas, or write a TOML array",
+                };
                 problems.push(Problem::of(field.key, what, remedy).at(origin));
             }
         }

@@ -15,12 +15,13 @@ pub(super) enum Separator {
 
 /// Reads `text` as a value of `kind`. What does not fit stays a text; the check of the setting will say so.
 ///
-/// The error says what is wrong with a TOML array without quoting it.
+/// The error says what is wrong with a TOML array or table without quoting it.
 pub(super) fn parse(text: &str, kind: Kind, separator: Separator) -> Result<Value, String> {
     Ok(match kind {
         Kind::Integer => number(text).map_or_else(|| text.into(), Value::from),
         Kind::Boolean => boolean(text).map_or_else(|| text.into(), Value::from),
-        Kind::List(_) if text.trim_start().starts_with('[') => toml_array(text)?,
+        Kind::List(_) if text.trim_start().starts_with('[') => toml("array", text)?,
+        Kind::Numbers if text.trim_start().starts_with('{') => toml("table", text)?,
         Kind::List(item) => {
             let items = split(text, separator).map(|part| parse(part, *item, separator));
             Value::from(items.collect::<Result<Vec<Value>, String>>()?)
@@ -56,13 +57,14 @@ fn split(text: &str, separator: Separator) -> impl Iterator<Item = &str> {
     parts.filter(|part| !part.is_empty())
 }
 
-fn toml_array(text: &str) -> Result<Value, String> {
-    let document = format!("list = {text}");
+/// `text`, which is to be one `what` of TOML.
+fn toml(what: &str, text: &str) -> Result<Value, String> {
+    let document = format!("value = {text}");
     let table =
-        DeTable::parse(&document).map_err(|error| format!("it is not a TOML array: {}", error.message()))?;
-    match table.get_ref().get("list") {
-        Some(list) if table.get_ref().len() == 1 => Ok(toml_value(list.get_ref())),
-        _ => Err("it is more than one TOML array".to_owned()),
+        DeTable::parse(&document).map_err(|error| format!("it is not a TOML {what}: {}", error.message()))?;
+    match table.get_ref().get("value") {
+        Some(value) if table.get_ref().len() == 1 => Ok(toml_value(value.get_ref())),
+        _ => Err(format!("it is more than one TOML {what}")),
     }
 }
 
@@ -91,6 +93,15 @@ mod tests {
         assert_eq!(items("a\nb,c\r\n\nd", Separator::LineEnd), ["a", "b,c", "d"]);
         assert_eq!(items(r#"["a,b", 'c']"#, Separator::Comma), ["a,b", "c"]);
         assert!(items("", Separator::Comma).is_empty());
+    }
+
+    #[test]
+    fn numbers_by_name_are_a_table_of_toml() {
+        let read = |text| parse(text, Kind::Numbers, Separator::Comma);
+        let table = read(" { a = 1, b = 0.5 }").unwrap();
+        assert_eq!(table.find_ref("b").unwrap().to_num().unwrap().to_f64(), Some(0.5));
+        assert_eq!(read("a = 1").unwrap().as_str(), Some("a = 1"), "its check says what is wrong");
+        assert!(read("{ a = 1 }\nother = 2").unwrap_err().contains("more than one TOML table"));
     }
 
     #[test]

@@ -40,7 +40,7 @@ fn entry(field: &Field) -> String {
     text.push_str(&comment(&format!("Takes: {}.", values(field))));
     text.push_str(&comment(&format!("Environment: {}.", variables(field).join(", "))));
     let default = default_toml(field);
-    let default_is_telling = default.as_deref().is_some_and(|default| default != "[]");
+    let default_is_telling = default.as_deref().is_some_and(|default| !["[]", "{}"].contains(&default));
     let value = match example(field) {
         Some(example) if !default_is_telling => {
             let derived = default.is_none() && !field.optional;

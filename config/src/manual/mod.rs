@@ -28,6 +28,8 @@ fn toml_text(value: &Value) -> String {
             let items: Vec<String> = items.iter().map(toml_text).collect();
             format!("[{}]", items.join(", "))
         }
+        // No table has anything in it by default.
+        Value::Dict(..) => "{}".to_owned(),
         Value::Num(..) => whole_number(value).map_or_else(String::new, |number| number.to_string()),
         Value::Bool(_, truth) => truth.to_string(),
         // JSON's quoting of strings is a part of TOML's.

@@ -31,6 +31,8 @@ pub enum Kind {
     EncryptionKey,
     /// A schedule: a table.
     Schedule,
+    /// Numbers by name: a table.
+    Numbers,
     /// Any number of these.
     List(&'static Kind),
 }
@@ -64,6 +66,7 @@ impl fmt::Display for Kind {
             Kind::Schedule => f.write_str(
                 "{ name, cron and time_zone, or every, kind, lane, payload, overlap, missed, window, jitter }",
             ),
+            Kind::Numbers => f.write_str("{ name = number, ... }"),
             Kind::List(item) => write!(f, "list of: {item}"),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::values::{HttpUrl, Secret, WebhookSecret};
+use crate::values::{HttpUrl, Secret, Thresholds, WebhookSecret};
 
 settings! {
     /// Alerts for those who run keepwell: what is critical at once, warnings within the hour, everything else in a
@@ -46,6 +46,12 @@ settings! {
         /// Rules that are not watched, by name, such as `EmergencyAccessActivated` where crises are many.
         /// `keepwell alert rules` lists all.
         disabled: Vec<String>,
+        /// Bounds other than those of the table of rules, each by its rule's name; the unit is the one of the rule's
+        /// figure: seconds, a count, a share from 0 to 1. In the file also a table `[alerts.thresholds]`, behind
+        /// everything else of `[alerts]`. `keepwell alert rules` shows the bounds that are in force and which of them
+        /// are changed, `keepwell alert rules --prometheus` prints the rules for Prometheus with them. A rule that
+        /// nothing is measured for (`AlertTest`, `CrisisRehearsalFailed`) has none.
+        thresholds: Thresholds => { MemoryHigh = 0.9, LaneWaiting = 1800 },
     }
 }
 

@@ -8,6 +8,7 @@ mod network;
 mod schedule;
 mod secret;
 mod text_or_table;
+mod thresholds;
 mod webhook_secret;
 
 pub use choices::{Environment, LogFormat, MissedTicks, OverlappingTicks, Role};
@@ -17,6 +18,7 @@ pub use http_url::HttpUrl;
 pub use network::Network;
 pub use schedule::ScheduleEntry;
 pub use secret::Secret;
+pub use thresholds::{Thresholds, ThresholdsError};
 pub use webhook_secret::WebhookSecret;
 
 /// What stands for a secret wherever the configuration is shown.

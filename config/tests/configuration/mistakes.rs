@@ -177,3 +177,26 @@ fn receivers_of_alerts_that_cannot_be_told_are_refused_without_being_shown() {
     let loaded = place.load().unwrap();
     assert!(loaded.config.alerts.has_receiver() && !format!("{:?}", loaded.config).contains("hidden"));
 }
+
+#[test]
+fn bounds_that_bound_nothing_are_refused_and_those_of_the_environment_join_those_of_the_file() {
+    let many = (0..101).map(|number| format!("R{number} = 1\n")).collect::<Vec<String>>().concat();
+    for (file, said) in [
+        ("MemoryHigh = -0.5", "`MemoryHigh` has -0.5, which is no bound"),
+        ("MemoryHigh = nan", "`MemoryHigh` has NaN"),
+        ("MemoryHigh = inf", "`MemoryHigh` has inf"),
+        ("MemoryHigh = \"much\"", "alerts.thresholds"),
+        (many.as_str(), "101 numbers are more than the 100"),
+    ] {
+        let problems = Place::new().file(&format!("[alerts.thresholds]\n{file}")).problems();
+        assert!(problems.len() == 1 && problems[0].contains(said), "{problems:#?}");
+    }
+    let variable = "KEEPWELL_ALERTS__THRESHOLDS";
+    let problems = Place::new().variable(variable, "{ MemoryHigh").problems();
+    assert!(problems[0].contains("not a TOML table"), "{problems:#?}");
+
+    let place = Place::new().file("[alerts]\nthresholds = { MemoryHigh = 0.7, LaneWaiting = 60 }");
+    let loaded = place.variable(variable, "{ MemoryHigh = 0.9 }").load().unwrap();
+    let bounds: Vec<(&str, f64)> = loaded.config.alerts.thresholds.iter().collect();
+    assert_eq!(bounds, [("LaneWaiting", 60.0), ("MemoryHigh", 0.9)]);
+}

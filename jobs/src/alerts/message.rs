@@ -60,7 +60,7 @@ pub fn slack(telling: &Telling) -> Value {
         if let Some(by) = &alert.acknowledged_by {
             text.extend([", acknowledged by ", &escaped(by)]);
         }
-        if matches!(telling.action, Action::Triggered | Action::Escalated) {
+        if matches!(telling.action, Action::Triggered | Action::Escalated) && alert.resolved_ms.is_none() {
             text.extend(["\n", &escaped(&alert.runbook), "\n`keepwell alert acknowledge ", &alert.id, "`"]);
         }
         blocks.push(json!({ "type": "section", "text": { "type": "mrkdwn", "text": text } }));
@@ -100,16 +100,20 @@ fn headline(telling: &Telling) -> String {
     let alerts = &telling.alerts;
     if telling.action == Action::Digest {
         if alerts.is_empty() {
-            return "keepwell: nothing went wrong in the last day".to_owned();
+            return "keepwell: nothing has gone wrong since the last digest".to_owned();
         }
         let open = alerts.iter().filter(|alert| alert.resolved_ms.is_none()).count();
         let critical = alerts.iter().filter(|alert| alert.severity == Severity::Critical).count();
         return format!(
-            "keepwell: {} in the last day, {critical} of them critical, {open} still open",
+            "keepwell: {} since the last digest, {critical} of them critical, {open} still open",
             count(alerts.len())
         );
     }
     let action = match telling.action {
+        // Whoever was away when it began must not take it for the news.
+        Action::Triggered | Action::Escalated if alerts.iter().all(|alert| alert.resolved_ms.is_some()) => {
+            "over by now, triggered before"
+        }
         Action::Escalated => "not acknowledged by anybody",
         action => action.name(),
     };

@@ -22,6 +22,7 @@ pub mod rules;
 pub mod samples;
 pub mod sink;
 pub mod telling;
+pub mod threshold;
 pub mod watch;
 #[cfg(test)]
 mod watch_cases;

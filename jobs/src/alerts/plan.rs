@@ -56,7 +56,8 @@ pub struct OpenAlert {
     pub told: ToldAlert,
     /// When a node saw it last.
     pub seen_ms: UnixMs,
-    /// When somebody is to be told of it (again); `None` if only the digest tells of it.
+    /// When somebody is to be told of it (again); `None` if only the digest tells of it. Of one that is over: `None`
+    /// once a digest has said so.
     pub tell_at_ms: Option<UnixMs>,
     /// How often it was told of.
     pub times_told: i64,
@@ -123,6 +124,11 @@ pub enum Move {
         /// When.
         at_ms: UnixMs,
     },
+    /// A digest has told that it is over, unless one had.
+    Digested {
+        /// Which.
+        id: String,
+    },
 }
 
 /// What follows.
@@ -152,11 +158,14 @@ pub struct View<'v> {
 /// What follows from `view`.
 pub fn plan(view: &View<'_>, habits: &Habits) -> Plan {
     let mut plan = Plan::default();
+    // Nobody is told that something is wrong in the moment in which it is over.
+    let (over, wrong): (Vec<&OpenAlert>, _) =
+        view.open.iter().partition(|alert| is_over(alert, view, habits));
     let mut telling = open_and_refresh(view, habits, &mut plan);
-    tell_due(view, habits, &mut plan, &mut telling);
+    tell_due(&wrong, view, habits, &mut plan, &mut telling);
     tell(&mut plan, habits, Action::Triggered, &telling, view.now_ms);
-    escalate(view, habits, &mut plan);
-    resolve(view, habits, &mut plan);
+    escalate(&wrong, view, habits, &mut plan);
+    resolve(&over, habits, &mut plan, view.now_ms);
     plan
 }
 
@@ -240,12 +249,12 @@ fn open_and_refresh(view: &View<'_>, habits: &Habits, plan: &mut Plan) -> Vec<Du
 }
 
 /// Those whose time has come; with the first warning, all that wait to be told of: one message instead of many.
-fn tell_due(view: &View<'_>, habits: &Habits, plan: &mut Plan, telling: &mut Vec<Due>) {
-    let waits = |alert: &&OpenAlert| {
+fn tell_due(wrong: &[&OpenAlert], view: &View<'_>, habits: &Habits, plan: &mut Plan, telling: &mut Vec<Due>) {
+    let waits = |alert: &OpenAlert| {
         alert.tell_at_ms.is_some() && alert.acknowledged_ms.is_none() && !is_silent(view, &alert.told.rule)
     };
     let is_due = |alert: &OpenAlert| alert.tell_at_ms.is_some_and(|at_ms| at_ms <= view.now_ms);
-    let waiting: Vec<&OpenAlert> = view.open.iter().filter(waits).collect();
+    let waiting: Vec<&OpenAlert> = wrong.iter().copied().filter(|alert| waits(alert)).collect();
     let warns = waiting.iter().any(|alert| is_due(alert) && alert.told.severity == Severity::Warning);
     let due = waiting.into_iter().filter(|alert| is_due(alert) || (warns && alert.times_told == 0));
     for alert in due.take(STEPS_MAX) {
@@ -256,38 +265,43 @@ fn tell_due(view: &View<'_>, habits: &Habits, plan: &mut Plan, telling: &mut Vec
 }
 
 /// 003 ends its path with `notify_crisis_team` and `audit_incident`; what comes before, the watch has done.
-fn escalate(view: &View<'_>, habits: &Habits, plan: &mut Plan) {
-    let is_ignored = |alert: &&OpenAlert| {
+fn escalate(wrong: &[&OpenAlert], view: &View<'_>, habits: &Habits, plan: &mut Plan) {
+    let is_ignored = |alert: &OpenAlert| {
         alert.told.severity == Severity::Critical
             && alert.times_told > 0
             && alert.acknowledged_ms.is_none()
             && !alert.escalated
             && !is_silent(view, &alert.told.rule)
-            && view.now_ms - alert.told.opened_ms >= habits.escalate_ms
+            && view.now_ms - told_since_ms(alert, habits) >= habits.escalate_ms
     };
-    let ignored: Vec<&OpenAlert> = view.open.iter().filter(is_ignored).take(STEPS_MAX).collect();
+    let ignored = wrong.iter().copied().filter(|alert| is_ignored(alert));
+    let ignored: Vec<&OpenAlert> = ignored.take(STEPS_MAX).collect();
     plan.moves.extend(ignored.iter().map(|alert| Move::Escalated { id: alert.told.id.clone() }));
     let telling: Vec<Due> = ignored.iter().map(|alert| (alert.told.clone(), true, 0)).collect();
     tell(plan, habits, Action::Escalated, &telling, view.now_ms);
 }
 
-fn resolve(view: &View<'_>, habits: &Habits, plan: &mut Plan) {
-    let is_over = |alert: &&OpenAlert| {
-        let quiet_ms = match rule(&alert.told.rule).map(|rule| &rule.when) {
-            Some(When::Told { quiet_ms }) => *quiet_ms,
-            _ => habits.quiet_ms,
-        };
-        let is_seen = view.seen.iter().any(|seen| seen.is_of(&alert.told));
-        !is_seen && view.now_ms - alert.seen_ms >= quiet_ms
+/// Since when somebody might have acknowledged it: a silence that has ended gives as much time as there is otherwise.
+fn told_since_ms(alert: &OpenAlert, habits: &Habits) -> UnixMs {
+    let told_ms = alert.tell_at_ms.map(|next_ms| next_ms - habits.repeat_ms * alert.times_told);
+    told_ms.map_or(alert.told.opened_ms, |told_ms| told_ms.max(alert.told.opened_ms))
+}
+
+/// Whether nobody has seen it for long enough.
+fn is_over(alert: &OpenAlert, view: &View<'_>, habits: &Habits) -> bool {
+    let quiet_ms = match rule(&alert.told.rule).map(|rule| &rule.when) {
+        Some(When::Told { quiet_ms }) => *quiet_ms,
+        _ => habits.quiet_ms,
     };
-    if !view.may_resolve {
-        return;
-    }
-    let over: Vec<&OpenAlert> = view.open.iter().filter(is_over).take(STEPS_MAX).collect();
-    let at_ms = view.now_ms;
+    let is_seen = view.seen.iter().any(|seen| seen.is_of(&alert.told));
+    view.may_resolve && !is_seen && view.now_ms - alert.seen_ms >= quiet_ms
+}
+
+fn resolve(over: &[&OpenAlert], habits: &Habits, plan: &mut Plan, at_ms: UnixMs) {
+    let over = &over[..over.len().min(STEPS_MAX)];
     plan.moves.extend(over.iter().map(|alert| Move::Resolved { id: alert.told.id.clone(), at_ms }));
     let told = over
-        .into_iter()
+        .iter()
         .filter(|alert| alert.times_told > 0)
         .map(|alert| (ToldAlert { resolved_ms: Some(at_ms), ..alert.told.clone() }, alert.escalated, 0));
     tell(plan, habits, Action::Resolved, &told.collect::<Vec<Due>>(), at_ms);
@@ -315,12 +329,16 @@ fn tell(plan: &mut Plan, habits: &Habits, action: Action, due: &[Due], at_ms: Un
     }
 }
 
-/// The digest of `alerts` for those who have no incidents to keep, named after its `day`.
-pub fn digest(alerts: &[ToldAlert], day: &str, habits: &Habits, at_ms: UnixMs) -> Vec<NewJob> {
-    let receivers = habits.told_of(Severity::Info).into_iter();
+/// The digest of `alerts` for those who have no incidents to keep, named after its `day`. What is over is in no other.
+pub fn digest(alerts: &[OpenAlert], day: &str, habits: &Habits, at_ms: UnixMs) -> Plan {
+    let told: Vec<ToldAlert> = alerts.iter().map(|alert| alert.told.clone()).collect();
     let job = |receiver: Receiver| {
-        let telling = Telling { receiver, action: Action::Digest, alerts: alerts.to_vec(), at_ms };
+        let telling = Telling { receiver, action: Action::Digest, alerts: told.clone(), at_ms };
         telling.job(0).dedupe_key(format!("alert:digest:{}:{day}", receiver.name()))
     };
-    receivers.map(job).collect()
+    let over = told.iter().filter(|alert| alert.resolved_ms.is_some());
+    Plan {
+        moves: over.map(|alert| Move::Digested { id: alert.id.clone() }).collect(),
+        jobs: habits.told_of(Severity::Info).into_iter().map(job).collect(),
+    }
 }

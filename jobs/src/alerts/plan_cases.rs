@@ -77,6 +77,7 @@ impl House {
                     let place = place(&id);
                     self.open.remove(place);
                 }
+                Move::Digested { id } => panic!("no digest was asked for: {id}"),
             }
         }
         let keys: Vec<_> = plan.jobs.iter().map(|job| job.dedupe_key.clone().unwrap()).collect();
@@ -223,6 +224,34 @@ fn nobody_is_told_of_what_is_silenced_until_the_silence_ends() {
 }
 
 #[test]
+fn a_silence_that_has_ended_leaves_as_much_time_to_acknowledge_as_there_is_otherwise() {
+    let mut house = House::new(&[Receiver::Slack]);
+    let paused = [&rules::CRISIS_LANE_PAUSED];
+    let (rule, reason, by) = ("CrisisLanePaused".to_owned(), String::new(), "kim".to_owned());
+    house.silences.push(Silence { rule, until_ms: 30 * MINUTE_MS, reason, by });
+    house.look(0, &paused);
+    assert_eq!(house.look(30 * MINUTE_MS, &paused), ["slack triggered CrisisLanePaused"]);
+    for minutes in [31, 44] {
+        assert!(house.look(minutes * MINUTE_MS, &paused).is_empty(), "{minutes}");
+    }
+    assert_eq!(house.look(45 * MINUTE_MS, &paused), ["slack escalated CrisisLanePaused"]);
+}
+
+#[test]
+fn nobody_is_told_that_something_is_wrong_in_the_moment_in_which_it_is_over() {
+    let mut house = House::new(&ALL);
+    house.look(0, &[&rules::MEMORY_HIGH]);
+    assert!(
+        house.look(60 * MINUTE_MS, &[]).is_empty(),
+        "its hour is up, and nobody would hear that it is over"
+    );
+    assert!(house.open.is_empty());
+    house.look(61 * MINUTE_MS, &[&rules::CRISIS_LANE_PAUSED]);
+    let over = house.look(61 * MINUTE_MS + 240 * MINUTE_MS, &[]);
+    assert_eq!(over.len(), 3, "neither told again nor escalated: {over:?}");
+}
+
+#[test]
 fn what_a_young_process_does_not_see_is_not_over_yet() {
     let mut house = House::new(&[Receiver::Slack]);
     house.look(0, &[&rules::CRISIS_LANE_PAUSED]);
@@ -259,7 +288,8 @@ fn one_plan_never_asks_for_more_jobs_than_a_transaction_takes() {
 
 #[test]
 fn the_digest_goes_to_channels_once_a_day() {
-    let jobs = digest(&[], "2027-03-28", &habits(&ALL), 5);
+    let Plan { moves, jobs } = digest(&[], "2027-03-28", &habits(&ALL), 5);
+    assert!(moves.is_empty());
     let keys: Vec<_> = jobs.iter().map(|job| job.dedupe_key.as_deref().unwrap()).collect();
     assert_eq!(keys, ["alert:digest:slack:2027-03-28", "alert:digest:webhook:2027-03-28"]);
     let telling: Telling = serde_json::from_slice(&jobs[0].payload).unwrap();

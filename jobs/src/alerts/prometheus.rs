@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::{
     rule::{Rule, When},
     rules::RULES,
+    threshold::Thresholds,
 };
 
 const HEAD: &str = "\
@@ -12,18 +13,19 @@ const HEAD: &str = "\
 #
 #     cargo run --package keepwell-jobs --example generate-alert-rules -- config/alerts/keepwell.rules.yml
 #
-# A rule that nothing measures (`keepwell alert test`, a rehearsal that failed) is in the daemon only.
+# A rule that nothing measures (`keepwell alert test`, a rehearsal that failed) is in the daemon only. These are the
+# bounds of the table; `keepwell alert rules --prometheus` prints the rules with those that a daemon goes by.
 groups:
   - name: keepwell
     interval: 15s
     rules:
 ";
 
-/// The file.
-pub fn rules_yaml() -> String {
+/// The file, with these bounds.
+pub fn rules_yaml(thresholds: &Thresholds) -> String {
     let mut text = HEAD.to_owned();
     for rule in RULES {
-        let Some(expression) = expression(rule) else { continue };
+        let Some(expression) = expression(rule, thresholds) else { continue };
         // Writing to a String cannot fail.
         let _ = write!(
             text,
@@ -42,11 +44,9 @@ pub fn rules_yaml() -> String {
 }
 
 /// The rule in PromQL; `None` if nothing is measured for it.
-pub fn expression(rule: &Rule) -> Option<String> {
-    match &rule.when {
-        When::Figure(figure, bound) => Some(format!("{figure} {bound}")),
-        When::Told { .. } => None,
-    }
+pub fn expression(rule: &Rule, thresholds: &Thresholds) -> Option<String> {
+    let When::Figure(figure, _) = &rule.when else { return None };
+    Some(format!("{figure} {}", thresholds.bound(rule)?))
 }
 
 /// `text` between single quotes, as YAML wants it.
@@ -61,6 +61,20 @@ mod tests {
     #[test]
     fn the_rules_for_prometheus_are_those_of_the_daemon() {
         let file = include_str!("../../../config/alerts/keepwell.rules.yml");
-        assert_eq!(file, rules_yaml(), "generate it anew; its head says how");
+        assert_eq!(file, rules_yaml(&Thresholds::default()), "generate it anew; its head says how");
+    }
+
+    #[test]
+    fn a_bound_that_was_chosen_is_in_the_rule_for_prometheus_and_no_other_rule_is_touched() {
+        let (table, chosen) = (Thresholds::default(), Thresholds::new([("MemoryHigh", 0.9)]).unwrap());
+        let (table, chosen) = (rules_yaml(&table), rules_yaml(&chosen));
+        let changed: Vec<(&str, &str)> =
+            table.lines().zip(chosen.lines()).filter(|(one, other)| one != other).collect();
+        assert_eq!(table.lines().count(), chosen.lines().count());
+        let [(was, is)] = changed[..] else { panic!("{changed:?}") };
+        assert!(
+            was.ends_with("> 0.8'") && is.ends_with("> 0.9'") && is.contains("memory_used"),
+            "{was} {is}"
+        );
     }
 }

@@ -54,6 +54,21 @@ impl Bound {
             Bound::Below(bound) => value < bound,
         }
     }
+
+    /// The number.
+    pub fn number(self) -> f64 {
+        let (Bound::Above(number) | Bound::Below(number)) = self;
+        number
+    }
+
+    /// The same with another number.
+    #[must_use]
+    pub fn at(self, number: f64) -> Self {
+        match self {
+            Bound::Above(_) => Bound::Above(number),
+            Bound::Below(_) => Bound::Below(number),
+        }
+    }
 }
 
 /// As PromQL compares.

@@ -53,7 +53,7 @@ pub enum Action {
     Acknowledged,
     /// They are over.
     Resolved,
-    /// What was open within a day.
+    /// What was open since the last digest.
     Digest,
 }
 

@@ -9,6 +9,7 @@ use super::{
     rule::{Rule, When},
     samples::Samples,
     telling::ToldAlert,
+    threshold::Thresholds,
 };
 
 /// How often counters are remembered, in milliseconds. Bounds what is remembered: an hour of it is 240 rows.
@@ -41,6 +42,7 @@ impl Seen {
 #[derive(Debug)]
 pub struct Watch {
     rules: Vec<&'static Rule>,
+    thresholds: Thresholds,
     counters: Vec<Series>,
     window_max_ms: i64,
     /// How the counters stood, the oldest first.
@@ -50,8 +52,13 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// A watch over `rules` that begins at `now_ms`, when every counter is 0: a process counts from its start.
-    pub fn new(rules: impl IntoIterator<Item = &'static Rule>, now_ms: UnixMs) -> Self {
+    /// A watch over `rules`, with these bounds, that begins at `now_ms`, when every counter is 0: a process counts from
+    /// its start.
+    pub fn new(
+        rules: impl IntoIterator<Item = &'static Rule>,
+        thresholds: Thresholds,
+        now_ms: UnixMs,
+    ) -> Self {
         let rules: Vec<&Rule> = rules.into_iter().collect();
         let growths = rules.iter().flat_map(|rule| match &rule.when {
             When::Figure(figure, _) => figure.growths(),
@@ -67,7 +74,7 @@ impl Watch {
         let window_max_ms =
             growths.iter().map(|growth| i64::from(growth.window_s) * 1_000).max().unwrap_or(0);
         let past = VecDeque::from([(now_ms, vec![0.0; counters.len()])]);
-        Self { rules, counters, window_max_ms, past, since: BTreeMap::new() }
+        Self { rules, thresholds, counters, window_max_ms, past, since: BTreeMap::new() }
     }
 
     /// What is wrong at `now_ms`, by these `samples`.
@@ -76,7 +83,9 @@ impl Watch {
         let mut wrong = BTreeMap::new();
         let mut seen = Vec::new();
         for rule in &self.rules {
-            let When::Figure(figure, bound) = &rule.when else { continue };
+            let (When::Figure(figure, _), Some(bound)) = (&rule.when, self.thresholds.bound(rule)) else {
+                continue;
+            };
             for (cause, value) in self.values(figure, samples, &now, now_ms) {
                 if !bound.is_broken_by(value) {
                     continue;

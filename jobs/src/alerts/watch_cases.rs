@@ -7,6 +7,7 @@ use super::{
     rule::{Bound, Rule, When},
     rules::{self, RULES},
     samples::Samples,
+    threshold::Thresholds,
     watch::{Seen, Watch},
 };
 
@@ -53,7 +54,7 @@ fn ripe(watch: &mut Watch, text: &str, now_ms: i64) -> Vec<Seen> {
 
 /// At which looks `rule` is seen.
 fn seen(rule: &'static Rule, wrong_from: u32, wrong_to: u32, looks: u32) -> Vec<u32> {
-    let mut watch = Watch::new([rule], 0);
+    let mut watch = Watch::new([rule], Thresholds::default(), 0);
     let mut seen = Vec::new();
     for look in 1..=looks {
         let is_wrong = (wrong_from..wrong_to).contains(&look);
@@ -89,6 +90,20 @@ fn every_rule_is_seen_when_it_has_held_for_long_enough_and_is_gone_when_it_holds
 }
 
 #[test]
+fn a_bound_that_was_chosen_stands_in_the_place_of_the_tables() {
+    let chosen = Thresholds::new([("LaneWaiting", 60.0), ("NoWorkers", 2.0)]).unwrap();
+    let rules = [&rules::LANE_WAITING, &rules::NO_WORKERS, &rules::CRISIS_WAITING];
+    let (mut chosen, mut table) = (Watch::new(rules, chosen, 0), Watch::new(rules, Thresholds::default(), 0));
+    let text = "keepwell_lane_oldest_waiting_seconds{lane=\"standard\"} 61\nkeepwell_nodes 1\n\
+                keepwell_lane_oldest_waiting_seconds{lane=\"crisis\"} 3\n";
+    let names = |watch: &mut Watch| -> Vec<&str> {
+        watch.look(&Samples::read(text), 1_000).iter().map(|seen| seen.rule.name).collect()
+    };
+    assert_eq!(names(&mut chosen), ["LaneWaiting", "NoWorkers", "CrisisWaiting"]);
+    assert_eq!(names(&mut table), ["CrisisWaiting"]);
+}
+
+#[test]
 fn what_was_wrong_for_a_moment_only_is_not_seen() {
     for rule in [&rules::MEMORY_HIGH, &rules::THERAPEUTIC_WAITING, &rules::AUDIT_TRAIL_BROKEN] {
         let moment = 4 + rule.for_s / STEP_S;
@@ -98,7 +113,7 @@ fn what_was_wrong_for_a_moment_only_is_not_seen() {
 
 #[test]
 fn what_happened_before_the_first_look_counts_and_a_process_that_is_young_knows_all_it_has_seen() {
-    let mut watch = Watch::new([&rules::CRISIS_ANSWERED_LATE], 0);
+    let mut watch = Watch::new([&rules::CRISIS_ANSWERED_LATE], Thresholds::default(), 0);
     let text = "keepwell_crisis_response_violations_total 1\n";
     let found = ripe(&mut watch, text, 1_000);
     assert_eq!(found.iter().map(|seen| seen.value).collect::<Vec<_>>(), [Some(1.0)]);
@@ -106,7 +121,7 @@ fn what_happened_before_the_first_look_counts_and_a_process_that_is_young_knows_
 
 #[test]
 fn a_share_of_hardly_anything_is_no_share() {
-    let mut watch = Watch::new([&rules::WEBHOOK_FAILURE_RATE_HIGH], 0);
+    let mut watch = Watch::new([&rules::WEBHOOK_FAILURE_RATE_HIGH], Thresholds::default(), 0);
     let text = |failed: u32| {
         format!(
             "keepwell_webhook_blocked_total{{reason=\"not_recorded\"}} {failed}\nkeepwell_webhook_recorded_total 0\n"
@@ -120,7 +135,8 @@ fn a_share_of_hardly_anything_is_no_share() {
 
 #[test]
 fn a_clock_that_is_set_back_makes_nothing_wait_for_the_future() {
-    let mut watch = Watch::new([&rules::MEMORY_HIGH, &rules::CRISIS_ANSWERED_LATE], 1_000_000);
+    let rules = [&rules::MEMORY_HIGH, &rules::CRISIS_ANSWERED_LATE];
+    let mut watch = Watch::new(rules, Thresholds::default(), 1_000_000);
     let wrong = "keepwell_process_memory_used_bytes 9\nkeepwell_process_memory_total_bytes 10\n\
                  keepwell_crisis_response_violations_total 0\n";
     assert!(ripe(&mut watch, wrong, 2_000_000).is_empty());

@@ -43,6 +43,7 @@ use super::{
 use crate::{
     alerts::{
         message::{pagerduty, slack, webhook},
+        plan::OpenAlert,
         telling::{Action, Receiver, Telling},
     },
     store::alerts::{Which, alerts},
@@ -128,7 +129,7 @@ struct Place {
 }
 
 impl AlertDelivery {
-    /// One that reaches receivers as `options` say, and looks into `database` whether an alert is over by now.
+    /// One that reaches receivers as `options` say, and looks into `database` what has become of an alert by now.
     pub fn new(
         options: &ReceiverOptions<'_>,
         database: Database,
@@ -169,10 +170,8 @@ impl AlertDelivery {
 
     /// Tells a receiver as the job `id` asks. An `Err` is how the run ends.
     pub async fn deliver(&self, id: JobId, telling: &Telling) -> Result<(), Outcome> {
-        if self.is_over(telling).await? {
-            // PagerDuty would open an incident that nobody closes.
-            let reason = "the alert was over before it could be told of".to_owned();
-            return Err(Outcome::Cancel { reason });
+        if matches!(telling.action, Action::Triggered | Action::Escalated) {
+            return self.deliver_unrecorded(id, &self.as_it_is_now(telling).await?).await;
         }
         self.deliver_unrecorded(id, telling).await
     }
@@ -217,16 +216,24 @@ impl AlertDelivery {
         self.0.places.iter().flat_map(of).collect()
     }
 
-    /// Whether it is to be told that something began that is over by now, to somebody who keeps incidents.
-    async fn is_over(&self, telling: &Telling) -> Result<bool, Outcome> {
-        let begins = matches!(telling.action, Action::Triggered | Action::Escalated);
-        let Some(first) = telling.alerts.first().filter(|_| begins && telling.receiver.keeps_incidents())
-        else {
-            return Ok(false);
-        };
-        let found = alerts(&self.0.database, &Which::Id(first.id.clone())).await;
-        let found = found.map_err(|error| Outcome::retry(format!("the alert cannot be read: {error}")))?;
-        Ok(found.first().is_none_or(|alert| alert.told.resolved_ms.is_some()))
+    /// That something began, with what has become of it meanwhile: an attempt that failed is made again after others.
+    async fn as_it_is_now(&self, telling: &Telling) -> Result<Telling, Outcome> {
+        let mut telling = telling.clone();
+        let mut waits = false;
+        for alert in &mut telling.alerts {
+            let found = alerts(&self.0.database, &Which::Id(alert.id.clone())).await;
+            let found =
+                found.map_err(|error| Outcome::retry(format!("the alert cannot be read: {error}")))?;
+            let Some(OpenAlert { told, .. }) = found.into_iter().next() else { continue };
+            waits |= told.resolved_ms.is_none() && told.acknowledged_by.is_none();
+            (alert.resolved_ms, alert.acknowledged_by) = (told.resolved_ms, told.acknowledged_by);
+        }
+        if telling.receiver.keeps_incidents() && !waits {
+            // PagerDuty would wake somebody, and open an incident that nobody closes.
+            let reason = "the alert was over or taken on before it could be told of".to_owned();
+            return Err(Outcome::Cancel { reason });
+        }
+        Ok(telling)
     }
 
     fn request(&self, place: &Place, id: JobId, telling: &Telling) -> Option<Request<Bytes>> {

@@ -55,6 +55,8 @@ pub enum Which {
     Id(String),
     /// Those that were open at this instant or later.
     Since(UnixMs),
+    /// Those that are open, and those that are over and no digest has said so.
+    Undigested,
 }
 
 /// Alerts, the newest first.
@@ -64,13 +66,14 @@ pub async fn alerts(database: &Database, which: &Which) -> Result<Vec<OpenAlert>
         Which::Open => "resolved_ms IS NULL",
         Which::Id(_) => "id = $2",
         Which::Since(_) => "(resolved_ms IS NULL OR resolved_ms >= $2)",
+        Which::Undigested => "(resolved_ms IS NULL OR tell_at_ms IS NOT NULL)",
     };
     let sql =
         format!("SELECT {COLUMNS} FROM alerts WHERE {condition} ORDER BY opened_ms DESC, id DESC LIMIT $1");
     let rows: Vec<Row> = on_connection!(reader, |connection| {
         let query = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(ALERTS_MAX);
         match which {
-            Which::Open => query.fetch_all(connection).await,
+            Which::Open | Which::Undigested => query.fetch_all(connection).await,
             Which::Id(id) => query.bind(id).fetch_all(connection).await,
             Which::Since(since_ms) => query.bind(since_ms).fetch_all(connection).await,
         }
@@ -192,7 +195,11 @@ async fn make(transaction: &mut Transaction, change: &Move) -> Result<u64, sqlx:
          WHERE id = $1 AND NOT escalated AND acknowledged_ms IS NULL AND resolved_ms IS NULL";
     const ACKNOWLEDGED: &str = "UPDATE alerts SET acknowledged_ms = $2, acknowledged_by = $3 \
          WHERE id = $1 AND acknowledged_ms IS NULL AND resolved_ms IS NULL";
-    const RESOLVED: &str = "UPDATE alerts SET resolved_ms = $2 WHERE id = $1 AND resolved_ms IS NULL";
+    // What is told of it next is the digest.
+    const RESOLVED: &str =
+        "UPDATE alerts SET resolved_ms = $2, tell_at_ms = $2 WHERE id = $1 AND resolved_ms IS NULL";
+    const DIGESTED: &str = "UPDATE alerts SET tell_at_ms = NULL \
+         WHERE id = $1 AND resolved_ms IS NOT NULL AND tell_at_ms IS NOT NULL";
     on_connection!(transaction, |connection| {
         let done = match change {
             Move::Open(alert) => {
@@ -224,6 +231,7 @@ async fn make(transaction: &mut Transaction, change: &Move) -> Result<u64, sqlx:
                 sqlx::query(ACKNOWLEDGED).bind(id).bind(at_ms).bind(by).execute(connection)
             }
             Move::Resolved { id, at_ms } => sqlx::query(RESOLVED).bind(id).bind(at_ms).execute(connection),
+            Move::Digested { id } => sqlx::query(DIGESTED).bind(id).execute(connection),
         };
         done.await.map(|done| done.rows_affected())
     })

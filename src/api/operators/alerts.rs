@@ -12,8 +12,9 @@ use keepwell_jobs::{
     alerts::{
         plan::{OpenAlert, Silence},
         prometheus::expression,
-        rule::Rule,
+        rule::{Bound, Rule},
         rules::{RULES, rule},
+        threshold::Thresholds,
     },
     store::alerts::Which,
 };
@@ -115,12 +116,15 @@ pub(super) async fn list(
     Ok(Json(json!({ "total": items.len(), "items": items, "silences": silences })))
 }
 
-pub(super) async fn rules() -> Json<Value> {
+pub(super) async fn rules(State(state): State<Arc<ApiState>>) -> Json<Value> {
+    let (thresholds, table) = (&state.thresholds, Thresholds::default());
     let body = |rule: &&'static Rule| {
         json!({
             "rule": rule.name,
             "severity": rule.severity.name(),
-            "when": expression(rule),
+            "when": expression(rule, thresholds),
+            "bound": thresholds.bound(rule).map(Bound::number),
+            "default_bound": table.bound(rule).map(Bound::number),
             "for_s": rule.for_s,
             "tell_within_s": rule.tell_within_s,
             "summary": rule.summary,
