@@ -96,6 +96,8 @@ impl Handler for ContactsDue {
                     transaction.enqueue(due.later(number, begin_ms));
                     NoticeResult::Later
                 }
+                // Somebody would have been told: whoever looks into it later has to find why they were not.
+                Decision::Tell(_) if self.0.notifier.is_none() => NoticeResult::Skipped(Skipped::NoGateway),
                 Decision::Tell(method) => {
                     if let Some(crisis) = crisis {
                         transaction

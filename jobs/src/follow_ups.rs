@@ -1,5 +1,5 @@
 //! What follows when something is learned about a person: words for them, and a look at whom else to tell. Without a
-//! gateway nothing does.
+//! gateway there are no words, and the look only records who would have been told.
 
 use keepwell_workers::{clock::UnixMs, job::NewJob, lane::Lane};
 use serde_json::json;
@@ -18,9 +18,6 @@ use crate::{
 
 /// The jobs that follow when what is known became `after`.
 pub(crate) fn follow_ups(care: &Care, before: &Facts, after: &Facts, now_ms: UnixMs) -> Vec<NewJob> {
-    if care.notifier.is_none() {
-        return Vec::new();
-    }
     let contacts =
         call_for_contacts(before, after, now_ms).map(|(cause, _)| contacts_due(&after.customer, &cause));
     let told = occasion(before, after, now_ms).and_then(|occasion| message(care, after, occasion, now_ms));

@@ -45,6 +45,8 @@ pub enum Skipped {
     ToldLately,
     /// The crisis was over before they could be told.
     CrisisOver,
+    /// No notification gateway is configured that could tell them.
+    NoGateway,
 }
 
 impl Skipped {
@@ -58,6 +60,7 @@ impl Skipped {
             Skipped::NoAddress => "no_address",
             Skipped::ToldLately => "told_lately",
             Skipped::CrisisOver => "crisis_over",
+            Skipped::NoGateway => "no_gateway",
         }
     }
 }
@@ -253,6 +256,7 @@ mod tests {
             (Skipped::NoAddress, "no_address"),
             (Skipped::ToldLately, "told_lately"),
             (Skipped::CrisisOver, "crisis_over"),
+            (Skipped::NoGateway, "no_gateway"),
         ];
         assert!(words.iter().all(|(why, word)| why.name() == *word));
     }

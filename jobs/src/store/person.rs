@@ -18,6 +18,7 @@ use super::{
     audit::{PersonChange, append_change},
     changes::keep,
     connected::Connected,
+    person_data::{PersonDataKind, is_stated},
     rows::{self, CustomerRow, GraceRow, InvoiceRow, SignalRow, SubscriptionRow},
 };
 use crate::{Care, care::facts::Facts, follow_ups::follow_ups};
@@ -147,7 +148,12 @@ pub async fn taught(
     keep(transaction, &before, &after, marked_until_ms).await?;
     append_change(transaction, care, &PersonChange { before: &before, after: &after }).await?;
     for job in follow_ups(care, &before, &after, now_ms) {
-        transaction.enqueue(job);
+        // Without a gateway there is something to record only about those who have named somebody.
+        if care.notifier.is_some()
+            || is_stated(transaction, &after.customer, PersonDataKind::Contacts).await?
+        {
+            transaction.enqueue(job);
+        }
     }
     if marked_until_ms.is_some() {
         // Wrongly marked costs a place in the crisis lane; wrongly unmarked could cost the person one.

@@ -71,6 +71,19 @@ pub async fn keep_person_data(
     append_data_change(transaction, keys, customer, kind.name(), stated_ms).await
 }
 
+/// Whether `customer` has stated anything of this kind; whether it can be opened is another matter.
+pub(super) async fn is_stated(
+    transaction: &mut Transaction,
+    customer: &str,
+    kind: PersonDataKind,
+) -> Result<bool, sqlx::Error> {
+    const SQL: &str = "SELECT 1 FROM person_data WHERE customer = $1 AND kind = $2";
+    let found: Option<(i32,)> = on_connection!(transaction, |connection| {
+        sqlx::query_as(SQL).bind(customer).bind(kind.name()).fetch_optional(connection).await
+    })?;
+    Ok(found.is_some())
+}
+
 /// The newest value of `kind` about `customer`.
 pub async fn person_data(
     transaction: &mut Transaction,

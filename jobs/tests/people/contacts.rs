@@ -96,6 +96,23 @@ async fn whoever_has_agreed_is_told_their_way_and_the_others_are_recorded_as_ski
 }
 
 #[tokio::test]
+async fn without_a_gateway_it_is_recorded_who_would_have_been_told() {
+    on_each_database(async |room| {
+        agree(&room, "cus_1", CONTACTS).await;
+        press(&room, "cus_1", "high", NOW_MS).await;
+        room.follow(NOW_MS).await;
+        is(&recorded(&room).await, &[("skipped/contact_consent", 1), ("skipped/no_gateway", 2)]);
+        // With the next sign, once there is a gateway, they are told: nobody was.
+        let gateway = Gateway::start().await;
+        let room = room.telling(&gateway, PATIENT_MS);
+        press(&room, "cus_1", "high", NOW_MS + 1_000).await;
+        room.follow(NOW_MS + 1_000).await;
+        assert_eq!(told(&gateway).len(), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn each_contact_is_a_job_of_the_crisis_lane_that_waits_for_nobody() {
     on_each_database(async |room| {
         let room = room.telling(&Gateway::start().await, PATIENT_MS);
