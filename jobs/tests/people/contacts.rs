@@ -98,10 +98,10 @@ async fn whoever_has_agreed_is_told_their_way_and_the_others_are_recorded_as_ski
 #[tokio::test]
 async fn without_a_gateway_it_is_recorded_who_would_have_been_told() {
     on_each_database(async |room| {
-        agree(&room, "cus_1", CONTACTS).await;
-        press(&room, "cus_1", "high", NOW_MS).await;
+        agree(room, "cus_1", CONTACTS).await;
+        press(room, "cus_1", "high", NOW_MS).await;
         room.follow(NOW_MS).await;
-        is(&recorded(&room).await, &[("skipped/contact_consent", 1), ("skipped/no_gateway", 2)]);
+        is(&recorded(room).await, &[("skipped/contact_consent", 1), ("skipped/no_gateway", 2)]);
         // With the next sign, once there is a gateway, they are told: nobody was.
         let gateway = Gateway::start().await;
         let room = room.telling(&gateway, PATIENT_MS);
