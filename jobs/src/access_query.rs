@@ -51,12 +51,17 @@ pub async fn access(
 /// what was known last, and has the basic set at least.
 pub fn access_without_database(care: &Care, customer: &str, now_ms: UnixMs) -> AccessDocument {
     let marked_until_ms = care.marks.until_ms(customer);
-    let known = marked_until_ms.and_then(|_| care.memory.last(customer));
+    let last = care.memory.last(customer).map(|facts| Facts { definitions: care.definitions, ..facts });
+    // Where somebody lives does not change with the database: the lines are to be those of their country.
+    let home = last.as_ref().map(|facts| facts.home.clone()).unwrap_or_default();
+    let known = last.filter(|_| marked_until_ms.is_some());
     let granted = care.watch.granted(customer, now_ms).or_else(|| {
-        let until_ms = marked_until_ms.filter(|_| known.is_none())?;
+        // What is remembered may be older than the crisis that the mark tells of.
+        let knows_it = known.as_ref().is_some_and(|facts| facts.crisis(now_ms).is_some());
+        let until_ms = marked_until_ms.filter(|_| !knows_it)?;
         Some(Granted { level: EmergencyLevel::CrisisOnly, since_ms: now_ms, until_ms })
     });
-    let facts = known.unwrap_or_else(|| Facts::about(customer));
+    let facts = known.unwrap_or_else(|| Facts { home, ..Facts::about(customer) });
     document(care, facts, &Emergency { switches: care.switches.last(), granted }, now_ms)
 }
 

@@ -65,7 +65,12 @@ pub(crate) fn urgency_of<'j>(
             data().and_then(|data| assessment(data).crisis()).unwrap_or(Severity::High)
         }
         // Whoever says that it is over waits for nothing, nobody watches the watch, and a canary is watched elsewhere.
-        kinds::CRISIS_RESOLVED | kinds::CRISIS_ANSWERED_LATE | kinds::CRISIS_CANARY => return None,
+        // What is done for the person's contacts answers nothing: a number that leads nowhere is no crisis of theirs.
+        kinds::CRISIS_RESOLVED
+        | kinds::CRISIS_ANSWERED_LATE
+        | kinds::CRISIS_CANARY
+        | kinds::CONTACTS_DUE
+        | kinds::CONTACT_TOLD => return None,
         _ => Severity::High,
     };
     Some((customer, severity))

@@ -198,6 +198,7 @@ mod tests {
         ended(&watchers, kinds::CRISIS_SIGNALLED, Lane::Crisis, "retry");
         ended(&watchers, kinds::INVOICE_PAYMENT_FAILED, Lane::Standard, "dead");
         ended(&watchers, kinds::CRISIS_ANSWERED_LATE, Lane::Crisis, "dead");
+        ended(&watchers, kinds::CONTACT_TOLD, Lane::Crisis, "dead");
         assert_eq!(care.watch.granted("cus_1", 1), None);
         ended(&watchers, kinds::CRISIS_SIGNALLED, Lane::Crisis, "dead");
         assert!(care.watch.granted("cus_1", 1).is_some());

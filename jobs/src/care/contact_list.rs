@@ -4,11 +4,22 @@ use std::borrow::Cow;
 
 use chrono_tz::Tz;
 
-use super::{crisis::Severity, home::time_zone_named, hours::Hours, phrases::PERSON_CHARS_MAX};
+use super::{
+    crisis::Severity,
+    home::{locale_tag, time_zone_named},
+    hours::Hours,
+    phrases::PERSON_CHARS_MAX,
+};
 use crate::json::{Json, is_id};
 
 /// Contacts that are told; 003 has three (primary, secondary, therapeutic).
 pub const CONTACTS_MAX: usize = 10;
+
+/// Contacts that are looked at for the most important [`CONTACTS_MAX`] of them.
+const CONTACTS_READ_MAX: usize = 100;
+
+/// Triggers that are looked at, with those that mean nothing to us.
+const TRIGGERS_READ_MAX: usize = 20;
 
 /// How somebody can be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,14 +133,15 @@ impl Contacts {
         let [sharing, sharing_camel, person, person_camel] =
             data.fields(["context_sharing_level", "contextSharingLevel", "display_name", "displayName"]);
         let mut list: Vec<Contact> = list
-            .map_or_else(Vec::new, |list| list.items(CONTACTS_MAX))
+            .map_or_else(Vec::new, |list| list.items(CONTACTS_READ_MAX))
             .into_iter()
             .enumerate()
             .map(|(number, contact)| Contact::read(contact, number))
             .collect();
         list.sort_by_key(|contact| contact.priority);
+        list.truncate(CONTACTS_MAX);
         let triggers = triggers.or(triggers_camel).map(|triggers| {
-            let names = triggers.items(Severity::ALL.len()).into_iter().filter_map(Json::text);
+            let names = triggers.items(TRIGGERS_READ_MAX).into_iter().filter_map(Json::text);
             names.filter_map(|name| Severity::from_name(&name)).collect()
         });
         let sharing = sharing.or(sharing_camel).and_then(Json::text);
@@ -201,7 +213,7 @@ impl Contact {
             priority: priority.and_then(Json::integer).unwrap_or(i64::MAX),
             hours: Hours::read(&text(hours, hours_camel).unwrap_or_default()),
             time_zone: text(zone, zone_camel).and_then(|name| time_zone_named(&name)),
-            locale: text(locale, None),
+            locale: text(locale, None).and_then(|tag| locale_tag(&tag)),
             preferred: text(preferred, preferred_camel).and_then(|name| Method::from_name(&name)),
             phone: address(phone),
             email: address(email),

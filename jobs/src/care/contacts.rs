@@ -179,6 +179,15 @@ mod tests {
         assert_eq!(of(r#""crisis_level_triggers":["critical","moderate"],"#), [true, true, true]);
         assert_eq!(of(r#""crisis_level_triggers":[],"#), [false, false, false]);
         assert_eq!(of(r#""crisis_level_triggers":["catastrophic"],"#), [false, false, false]);
+        let others = r#""crisis_level_triggers":["low","mild","elevated","critical"],"#;
+        assert_eq!(of(others), [false, false, true]);
+    }
+
+    #[test]
+    fn a_contacts_language_is_understood_as_phones_write_it() {
+        let contacts = read(r#"{"contacts":[{"locale":"de_DE"},{"locale":"pt-BR"},{"locale":""}]}"#);
+        let locales: Vec<_> = contacts.list.iter().map(|contact| contact.locale.as_deref()).collect();
+        assert_eq!(locales, [Some("de-DE"), Some("pt-BR"), None]);
     }
 
     #[test]
@@ -187,7 +196,7 @@ mod tests {
             (0..12).map(|number| format!(r#"{{"id":"c{number}","priority":{}}}"#, 20 - number)).collect();
         let contacts = read(&format!(r#"{{"contacts":[{{"id":"last"}},{}]}}"#, list.join(",")));
         let ids: Vec<&str> = contacts.list.iter().map(|contact| contact.id.as_str()).collect();
-        assert_eq!(ids, ["c8", "c7", "c6", "c5", "c4", "c3", "c2", "c1", "c0", "last"]);
+        assert_eq!(ids, ["c11", "c10", "c9", "c8", "c7", "c6", "c5", "c4", "c3", "c2"]);
         assert_eq!(read(r#"{"contacts":[{},{}]}"#).list[1].id, "number 1");
     }
 

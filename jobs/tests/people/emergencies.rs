@@ -241,6 +241,9 @@ async fn what_is_switched_while_the_database_takes_nothing_counts_although_it_ca
 #[tokio::test]
 async fn without_the_database_whoever_is_in_a_crisis_keeps_what_it_opened() {
     on_each_database(async |room| {
+        room.app(&signal("device.registered", "cus_1", 60, r#","device":"dev_1","locale":"en-US""#)).await;
+        let asked_before = room.beside();
+        assert!(!asked_before.access("cus_1", NOW_MS).await.emergency.active);
         room.app(&signal("crisis.signal", "cus_1", 5, r#","severity":"critical""#)).await;
         let with = room.access("cus_1", NOW_MS).await;
         assert_eq!(access_without_database(&room.care, "cus_1", NOW_MS), with);
@@ -250,6 +253,12 @@ async fn without_the_database_whoever_is_in_a_crisis_keeps_what_it_opened() {
         let document = access_without_database(&beside.care, "cus_1", NOW_MS);
         assert_eq!((document.emergency.level, &*document.tier), (Some("crisis_only"), FLOOR_TIER));
         assert!(!access_without_database(&beside.care, "cus_2", NOW_MS).emergency.active);
+        // One that has asked before the crisis, and remembers that there was none, too.
+        asked_before.care.marks.refresh(&room.database).await.unwrap();
+        assert_eq!(
+            access_without_database(&asked_before.care, "cus_1", NOW_MS).emergency.level,
+            Some("crisis_only")
+        );
     })
     .await;
 }

@@ -2,7 +2,10 @@
 
 use std::collections::HashSet;
 
-use keepwell_jobs::care::lines::{CRISIS_LINES_TOML, CrisisLines};
+use keepwell_jobs::{
+    access_query::access_without_database,
+    care::lines::{CRISIS_LINES_TOML, CrisisLines},
+};
 use keepwell_workers::{lane::Lane, outcome::Outcome};
 
 use crate::support::{
@@ -132,6 +135,9 @@ async fn words_come_in_the_persons_language_with_the_line_of_their_country() {
         let access = room.access("cus_1", NOW_MS).await;
         assert_eq!(access.message.unwrap().body, body);
         assert_eq!(access.crisis_resources.hotline, "142");
+        // With the database away too.
+        let without = access_without_database(&room.care, "cus_1", NOW_MS);
+        assert_eq!(without.crisis_resources, access.crisis_resources);
         // It is the evening of the 14th in Vienna, and a quarter of an hour later the 15th.
         assert_eq!(access.grace.remaining_days, 7);
         assert_eq!(room.access("cus_1", NOW_MS + 3 * 60 * 60 * 1_000).await.grace.remaining_days, 6);
