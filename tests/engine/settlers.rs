@@ -36,10 +36,6 @@ impl Handler for Beside {
         Policy { attempts_max: 1, ..Policy::default() }
     }
 
-    async fn prepare(&self, _: &Job) -> Result<Prepared, Outcome> {
-        Ok(Box::new(()))
-    }
-
     async fn apply(&self, _: &Job, _: &Prepared, _: &mut Transaction) -> Result<Outcome, sqlx::Error> {
         self.0.wait().await;
         Ok(Outcome::Done)
@@ -77,10 +73,6 @@ struct Stuck {
 impl Handler for Stuck {
     fn kind(&self) -> &'static str {
         "stuck"
-    }
-
-    async fn prepare(&self, _: &Job) -> Result<Prepared, Outcome> {
-        Ok(Box::new(()))
     }
 
     async fn apply(&self, _: &Job, _: &Prepared, _: &mut Transaction) -> Result<Outcome, sqlx::Error> {
