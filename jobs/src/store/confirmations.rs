@@ -4,7 +4,7 @@ use keepwell_workers::{database::Transaction, on_connection};
 use serde::{Deserialize, Serialize};
 
 use crate::care::{
-    facts::Facts,
+    confirmation::Confirmation,
     subscription::{SubscriptionSnapshot, SubscriptionStatus},
 };
 
@@ -20,33 +20,28 @@ struct ClaimRow {
     event_id: String,
 }
 
-/// Writes what has changed between `before` and `after`. The subscriptions' own rows are there.
-pub(super) async fn keep_confirmations(
+/// Writes `confirmation` into the row of the subscription `id`, which is there.
+pub(super) async fn keep_confirmation(
     transaction: &mut Transaction,
-    before: &Facts,
-    after: &Facts,
+    customer: &str,
+    id: &str,
+    confirmation: &Confirmation,
 ) -> Result<(), sqlx::Error> {
     const SQL: &str = "UPDATE subscriptions SET confirmed_s = $3, told_ms = $4, claim = $5 \
          WHERE customer = $1 AND id = $2";
-    for (id, confirmation) in &after.confirmations {
-        if before.confirmations.get(id) == Some(confirmation) {
-            continue;
-        }
-        let claim = confirmation.claim.as_ref().map(write_claim).transpose();
-        let claim = claim.map_err(|error| sqlx::Error::Encode(error.into()))?;
-        on_connection!(transaction, |connection| {
-            sqlx::query(SQL)
-                .bind(&after.customer)
-                .bind(id)
-                .bind(confirmation.confirmed_s)
-                .bind(confirmation.told_ms)
-                .bind(claim.as_deref())
-                .execute(connection)
-                .await
-                .map(|_| ())
-        })?;
-    }
-    Ok(())
+    let claim = confirmation.claim.as_ref().map(write_claim).transpose();
+    let claim = claim.map_err(|error| sqlx::Error::Encode(error.into()))?;
+    on_connection!(transaction, |connection| {
+        sqlx::query(SQL)
+            .bind(customer)
+            .bind(id)
+            .bind(confirmation.confirmed_s)
+            .bind(confirmation.told_ms)
+            .bind(claim.as_deref())
+            .execute(connection)
+            .await
+            .map(|_| ())
+    })
 }
 
 fn write_claim(claim: &SubscriptionSnapshot) -> Result<String, serde_json::Error> {

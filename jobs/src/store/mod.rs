@@ -13,6 +13,7 @@ mod graces;
 mod notice_audit;
 mod person;
 mod person_data;
+mod person_rows;
 mod rehearsal;
 pub mod reports;
 pub mod rotation;

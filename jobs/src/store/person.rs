@@ -19,6 +19,7 @@ use super::{
     changes::keep,
     connected::Connected,
     person_data::{PersonDataKind, is_stated},
+    person_rows::PersonRows,
     rows::{self, CustomerRow, GraceRow, InvoiceRow, SignalRow, SubscriptionRow},
 };
 use crate::{Care, care::facts::Facts, follow_ups::follow_ups};
@@ -115,6 +116,9 @@ async fn row(transaction: &mut Transaction, customer: &str) -> Result<CustomerRo
          RETURNING version, touched_ms, payment_method_on_file, vulnerable, resolved_ms, \
          locale, locale_stated_ms, time_zone, time_zone_stated_ms";
     let now_ms = transaction.now_ms();
+    if transaction.together::<PersonRows>().are_about(customer) {
+        transaction.write_together().await?;
+    }
     on_connection!(transaction, |connection| {
         sqlx::query_as(SQL).bind(customer).bind(false).bind(now_ms).fetch_one(connection).await
     })
@@ -145,8 +149,8 @@ pub async fn taught(
     }
     after.version = before.version + 1;
     let marked_until_ms = after.marked_until_ms(now_ms);
-    keep(transaction, &before, &after, marked_until_ms).await?;
-    append_change(transaction, care, &PersonChange { before: &before, after: &after }).await?;
+    keep(transaction.together(), &before, &after, marked_until_ms);
+    append_change(transaction, care, &PersonChange { before: &before, after: &after })?;
     for job in follow_ups(care, &before, &after, now_ms) {
         // Without a gateway there is something to record only about those who have named somebody.
         if care.notifier.is_some()

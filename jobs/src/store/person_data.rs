@@ -68,7 +68,7 @@ pub async fn keep_person_data(
     if kept == 0 {
         return Ok(());
     }
-    append_data_change(transaction, keys, customer, kind.name(), stated_ms).await
+    append_data_change(transaction, keys, customer, kind.name(), stated_ms)
 }
 
 /// Whether `customer` has stated anything of this kind; whether it can be opened is another matter.

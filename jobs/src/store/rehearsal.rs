@@ -27,7 +27,7 @@ pub(crate) async fn rehearsed(
     let signal =
         Signal { source: Source::Button, severity: Severity::Critical, at_ms: now_ms, only_in_crisis: false };
     after.signalled(customer.to_owned(), signal, now_ms);
-    keep(transaction, &before, &after, after.marked_until_ms(now_ms)).await?;
+    keep(transaction.together(), &before, &after, after.marked_until_ms(now_ms));
     let kept = person::kept(transaction, customer).await?;
     for sql in [
         "DELETE FROM crisis_signals WHERE customer = $1",

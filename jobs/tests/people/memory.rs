@@ -2,13 +2,13 @@
 //! meanwhile.
 
 use bytes::Bytes;
-use keepwell_jobs::{intake::read_app, store};
+use keepwell_jobs::{care::facts::PaymentFailure, intake::read_app, store};
 use keepwell_workers::{
     database::{Durability, turn::Urgency},
     on_connection,
 };
 
-use crate::support::{NOW_MS, Room, on_each_database, signal};
+use crate::support::{NOW_MS, NOW_S, Room, on_each_database, signal};
 
 /// Signals that come while somebody asks.
 const SIGNALS: i64 = 60;
@@ -59,6 +59,39 @@ async fn what_is_read_while_it_changes_is_of_one_moment() {
             }
         };
         tokio::join!(changes, questions);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn runs_of_one_transaction_know_what_those_before_them_taught() {
+    on_each_database(async |room| {
+        let database = &room.database;
+        let begun = database.begin(Urgency::General, Durability::Relaxed, NOW_MS).await;
+        let mut transaction = begun.expect("a transaction");
+        // In turns, so that somebody's rows are waiting among another's when they are asked for.
+        for round in 1..=3 {
+            for customer in ["cus_1", "cus_2"] {
+                let taught = store::taught(&mut transaction, customer, &room.care, |facts| {
+                    assert_eq!(facts.version, round - 1, "everything before this was learned");
+                    let failure = PaymentFailure {
+                        invoice: format!("in_{round}"),
+                        subscription: None,
+                        attempt_count: 1,
+                        event_created_s: NOW_S,
+                        event_id: format!("evt_{round}"),
+                    };
+                    facts.payment_failed(failure, NOW_MS);
+                });
+                taught.await.expect("a database");
+            }
+        }
+        transaction.take_follow_ups();
+        transaction.commit().await.expect("a commit");
+        for customer in ["cus_1", "cus_2"] {
+            let facts = room.facts(customer).await;
+            assert_eq!((facts.version, facts.invoices.len(), facts.graces.len()), (3, 3, 3));
+        }
     })
     .await;
 }

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use super::{
     Connection, Database, Pools, bounded,
     log_sync::LogSync,
+    together::Pending,
     turn::{Urgency, WriteTurn, WriteTurns},
 };
 use crate::{
@@ -49,6 +50,8 @@ pub trait Note: Send + Sync {
 /// An open transaction. Dropped without [`Transaction::commit`], it is rolled back.
 pub struct Transaction {
     inner: Inner,
+    /// What is written before the commit.
+    pub(super) pending: Pending,
     follow_ups: Vec<NewJob>,
     /// What the present run may still ask for, in jobs and in bytes of payload; `None` once it asked for more.
     allowance: Option<(usize, usize)>,
@@ -97,6 +100,7 @@ impl Database {
         };
         Ok(Transaction {
             inner,
+            pending: Pending::default(),
             follow_ups: Vec::new(),
             allowance: Some((FOLLOW_UPS_MAX, FOLLOW_UP_BYTES_MAX)),
             after_commit: Vec::new(),
@@ -188,9 +192,9 @@ impl Transaction {
         std::mem::take(&mut self.follow_ups)
     }
 
-    /// Makes everything permanent, then runs the [`Transaction::after_commit`] actions. After an error, or if this is
-    /// dropped before it has answered, the transaction may have committed all the same, and the
-    /// [`Transaction::when_in_doubt`] actions are run.
+    /// Writes what was gathered ([`Transaction::together`]), makes everything permanent, then runs the
+    /// [`Transaction::after_commit`] actions. After an error, or if this is dropped before it has answered, the
+    /// transaction may have committed all the same, and the [`Transaction::when_in_doubt`] actions are run.
     ///
     /// Jobs handed to [`Transaction::enqueue`] must have been recorded (the engine's settling does).
     pub async fn commit(self) -> Result<(), sqlx::Error> {
@@ -199,8 +203,10 @@ impl Transaction {
 
     /// The first step of [`Transaction::commit`]: everybody sees it now, and the next writer has its turn. Nothing may
     /// be said about it to anybody before [`Committed::on_disk`] has returned.
-    pub(crate) async fn commit_step(self) -> Result<Committed, sqlx::Error> {
+    pub(crate) async fn commit_step(mut self) -> Result<Committed, sqlx::Error> {
         debug_assert!(self.follow_ups.is_empty(), "follow-up jobs would be lost");
+        // While this fails nothing was committed, so nothing is in doubt.
+        self.write_together().await?;
         // First, so that it goes last however this ends.
         let turn = self.turn;
         let mut doubt = Doubt(self.when_in_doubt);

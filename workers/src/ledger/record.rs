@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::turn_number;
 use crate::{
     clock::UnixMs,
-    database::Transaction,
+    database::{Transaction, pieces},
     id::JobId,
     job::{NewJob, Recorded},
     lane::Lane,
@@ -16,20 +16,6 @@ use crate::{
     on_connection,
     seal::{KeyRing, SealError},
 };
-
-/// Jobs written by one statement. Groups are cut into pieces of these sizes so that few distinct statements exist and
-/// each stays prepared.
-const ROWS_PER_STATEMENT: [usize; 7] = [64, 32, 16, 8, 4, 2, 1];
-
-/// `rows` in pieces of [`ROWS_PER_STATEMENT`].
-fn pieces<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
-    std::iter::from_fn(move || {
-        let size = ROWS_PER_STATEMENT.into_iter().find(|size| *size <= rows.len())?;
-        let (piece, rest) = rows.split_at(size);
-        rows = rest;
-        Some(piece)
-    })
-}
 
 /// A job ready to be written: named, sealed, timed.
 #[derive(Debug, Clone)]

@@ -1,7 +1,9 @@
 //! Writing entries, in the transaction of what they tell of.
 
+use async_trait::async_trait;
 use keepwell_workers::{
-    database::Transaction,
+    clock::UnixMs,
+    database::{Together, Transaction, pieces},
     id::JobId,
     on_connection,
     seal::{KeyRing, Sealed},
@@ -21,40 +23,61 @@ use super::{
 pub async fn append(transaction: &mut Transaction, entry: &AuditEntry) -> Result<(), sqlx::Error> {
     let without_keys = || sqlx::Error::Configuration("a database without keys keeps no audit trail".into());
     let keys = transaction.keys().cloned().ok_or_else(without_keys)?;
-    append_all(transaction, &keys, std::slice::from_ref(entry)).await
+    write(transaction, &[prepare(entry, &keys)?]).await
+}
+
+/// Has `entries`, sealed with `keys`, written before the transaction commits.
+pub(super) fn append_together(
+    transaction: &mut Transaction,
+    keys: &KeyRing,
+    entries: &[AuditEntry],
+) -> Result<(), sqlx::Error> {
+    for entry in entries {
+        let ready = prepare(entry, keys)?;
+        transaction.together::<Entries>().0.push(ready);
+    }
+    Ok(())
+}
+
+/// Entries of a transaction that are yet to be written.
+#[derive(Default)]
+struct Entries(Vec<Ready>);
+
+#[async_trait]
+impl Together for Entries {
+    async fn write(self, transaction: &mut Transaction) -> Result<(), sqlx::Error> {
+        for piece in pieces(&self.0) {
+            write(transaction, piece).await?;
+        }
+        Ok(())
+    }
 }
 
 /// An entry ready to be written.
-struct Ready<'e> {
+struct Ready {
     id: JobId,
-    entry: &'e AuditEntry,
+    at_ms: UnixMs,
+    actor_kind: &'static str,
     actor: String,
+    action: &'static str,
     subject: Option<String>,
     details_digest: Digest32,
     sealed: Sealed,
 }
 
-/// Writes `entries` in one statement, sealed with `keys`.
-pub(super) async fn append_all(
-    transaction: &mut Transaction,
-    keys: &KeyRing,
-    entries: &[AuditEntry],
-) -> Result<(), sqlx::Error> {
-    if entries.is_empty() {
-        return Ok(());
-    }
-    let ready: Vec<Ready<'_>> = entries.iter().map(|entry| prepare(entry, keys)).collect::<Result<_, _>>()?;
+/// Writes `entries` in one statement.
+async fn write(transaction: &mut Transaction, entries: &[Ready]) -> Result<(), sqlx::Error> {
     on_connection!(transaction, |connection| {
         let mut statement = QueryBuilder::new(
             "INSERT INTO audit_entries \
              (id, at_ms, actor_kind, actor, action, subject, details_digest, key_id, sealed) ",
         );
-        statement.push_values(&ready, |mut row, ready| {
+        statement.push_values(entries, |mut row, ready| {
             row.push_bind(ready.id.0)
-                .push_bind(ready.entry.at_ms)
-                .push_bind(ready.entry.actor.kind())
+                .push_bind(ready.at_ms)
+                .push_bind(ready.actor_kind)
                 .push_bind(&ready.actor)
-                .push_bind(ready.entry.action)
+                .push_bind(ready.action)
                 .push_bind(ready.subject.as_deref())
                 .push_bind(ready.details_digest.as_slice())
                 .push_bind(&*ready.sealed.key_id)
@@ -64,7 +87,7 @@ pub(super) async fn append_all(
     })
 }
 
-fn prepare<'e>(entry: &'e AuditEntry, keys: &KeyRing) -> Result<Ready<'e>, sqlx::Error> {
+fn prepare(entry: &AuditEntry, keys: &KeyRing) -> Result<Ready, sqlx::Error> {
     let id = JobId::new(entry.at_ms);
     let (actor, subject) = (fit(entry.actor.name()), entry.subject.as_deref().map(fit));
     let mut salt = [0; SALT_BYTES];
@@ -73,5 +96,14 @@ fn prepare<'e>(entry: &'e AuditEntry, keys: &KeyRing) -> Result<Ready<'e>, sqlx:
     let words = [entry.actor.kind(), &actor, entry.action];
     let sealed =
         keys.seal(&context(&id.0, entry.at_ms, words, subject.as_deref()), &salted).map_err(encode)?;
-    Ok(Ready { id, entry, actor, subject, details_digest: Sha256::digest(&salted).into(), sealed })
+    Ok(Ready {
+        id,
+        at_ms: entry.at_ms,
+        actor_kind: entry.actor.kind(),
+        actor,
+        action: entry.action,
+        subject,
+        details_digest: Sha256::digest(&salted).into(),
+        sealed,
+    })
 }

@@ -6,7 +6,7 @@ use keepwell_workers::{clock::UnixMs, database::Transaction, seal::KeyRing};
 use serde_json::{Map, Value, json};
 
 use super::{
-    append::append_all,
+    append::append_together,
     entry::{Actor, AuditEntry},
 };
 use crate::{
@@ -32,7 +32,7 @@ const BESIDE: [&str; 5] = ["customer", "version", "as_of", "crisis_resources", "
 const GRACE_ACTIONS: [&str; 4] = ["grace.changed", "grace.extended", "grace.ended", "grace.started"];
 
 /// Writes what `change` means into the trail.
-pub(in crate::store) async fn append_change(
+pub(in crate::store) fn append_change(
     transaction: &mut Transaction,
     care: &Care,
     change: &PersonChange<'_>,
@@ -50,11 +50,11 @@ pub(in crate::store) async fn append_change(
     };
     let parts = [change.crisis(now_ms), change.grace(), change.access(care, now_ms)];
     let entries: Vec<AuditEntry> = parts.into_iter().flatten().map(entry).collect();
-    append_all(transaction, &care.keys, &entries).await
+    append_together(transaction, &care.keys, &entries)
 }
 
 /// Writes that a person's contacts, safety plan or consent were changed, and nothing of what they are.
-pub(in crate::store) async fn append_data_change(
+pub(in crate::store) fn append_data_change(
     transaction: &mut Transaction,
     keys: &KeyRing,
     customer: &str,
@@ -71,7 +71,7 @@ pub(in crate::store) async fn append_data_change(
         before: None,
         after: Some(json!({ "kind": kind, "stated_at": UtcTime(stated_ms) })),
     };
-    append_all(transaction, keys, &[entry]).await
+    append_together(transaction, keys, &[entry])
 }
 
 /// Whose effect it is, and what that job was recorded for.

@@ -3,10 +3,11 @@
 
 use keepwell_workers::{
     clock::SharedClock,
-    database::{Database, Durability, Transaction, turn::Urgency},
+    database::{Database, Durability, Transaction, pieces, turn::Urgency},
     on_connection,
     seal::KeyRing,
 };
+use sqlx::QueryBuilder;
 
 use super::{
     block::{Block, ChainEnd},
@@ -124,8 +125,9 @@ impl Sealer {
             return Err(AuditError::Tampered);
         }
         let first_position = head.last_position + 1;
-        for (position, entry) in (first_position..).zip(entries) {
-            if !place(&mut transaction, entry, position).await? {
+        let places: Vec<(i64, &EntryRow)> = (first_position..).zip(entries).collect();
+        for piece in pieces(&places) {
+            if !place(&mut transaction, piece).await? {
                 return Ok(None);
             }
         }
@@ -170,17 +172,19 @@ impl Sealer {
     }
 }
 
-async fn place(transaction: &mut Transaction, entry: &EntryRow, position: i64) -> Result<bool, sqlx::Error> {
-    const SQL: &str = "UPDATE audit_entries SET position = $1 WHERE id = $2 AND position IS NULL";
+/// Gives each entry its position; `false` if one of them has another already.
+async fn place(transaction: &mut Transaction, places: &[(i64, &EntryRow)]) -> Result<bool, sqlx::Error> {
     let placed = on_connection!(transaction, |connection| {
-        sqlx::query(SQL)
-            .bind(position)
-            .bind(entry.id)
-            .execute(connection)
-            .await
-            .map(|done| done.rows_affected())
+        let mut statement = QueryBuilder::new("UPDATE audit_entries SET position = places.column1 FROM (");
+        statement.push_values(places, |mut row, (position, entry)| {
+            row.push_bind(*position).push_bind(entry.id);
+        });
+        // Both dialects call the columns of a list of values that.
+        statement
+            .push(") AS places WHERE audit_entries.id = places.column2 AND audit_entries.position IS NULL");
+        statement.build().execute(connection).await.map(|done| done.rows_affected())
     })?;
-    Ok(placed == 1)
+    Ok(placed == places.len() as u64)
 }
 
 async fn insert(transaction: &mut Transaction, block: &Block) -> Result<(), sqlx::Error> {
