@@ -146,7 +146,8 @@ pub async fn taught(
     after.version = before.version + 1;
     let marked_until_ms = after.marked_until_ms(now_ms);
     keep(transaction, &before, &after, marked_until_ms).await?;
-    append_change(transaction, care, &PersonChange { before: &before, after: &after }).await?;
+    let change = PersonChange { before: &before, before_ms: row.touched_ms, after: &after };
+    append_change(transaction, care, &change).await?;
     for job in follow_ups(care, &before, &after, now_ms) {
         // Without a gateway there is something to record only about those who have named somebody.
         if care.notifier.is_some()
