@@ -41,6 +41,13 @@ impl Intake {
         self.job.payload = paths.apply(&self.job.payload);
         self
     }
+
+    /// The same of a signal of the app's, with paths of [`DropPaths::of_signals`](privacy::DropPaths::of_signals).
+    /// Contacts, safety plans and consent are kept as they are: they are what the app wants kept.
+    #[must_use]
+    pub fn signal_without(self, paths: &privacy::DropPaths) -> Self {
+        if &*self.job.kind == kinds::PERSON_DATA_UPDATED { self } else { self.without(paths) }
+    }
 }
 
 /// How an event is recorded.

@@ -1,4 +1,4 @@
-//! Detached signatures of reports: Ed25519, so that whoever has the public key can check one and nobody else can make
+//! Detached signatures of reports and of exports of the audit trail: Ed25519, so that whoever has the public key can check one and nobody else can make
 //! one.
 //!
 //! The signing key is made from the key ring's first key ([`KeyRing::derive`]), so there is no other secret to keep. A
@@ -13,13 +13,33 @@ use serde::{Deserialize, Serialize};
 /// What the signing keys are made for.
 const PURPOSE: &str = "report signature";
 
-/// What is signed stands behind this, so that a signature is good for nothing else.
-const CONTEXT: &[u8] = b"keepwell report 1\0";
+/// What is signed. A signature of the one is none of the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Document {
+    /// A report.
+    Report,
+    /// The manifest of an exported audit trail.
+    AuditExport,
+}
+
+impl Document {
+    /// What the document's bytes stand behind when they are signed.
+    const fn context(self) -> &'static [u8] {
+        match self {
+            Document::Report => b"keepwell report 1\0",
+            Document::AuditExport => b"keepwell audit export 1\0",
+        }
+    }
+
+    fn framed(self, bytes: &[u8]) -> Vec<u8> {
+        [self.context(), bytes].concat()
+    }
+}
 
 /// The name of the algorithm in a signature.
 const ALGORITHM: &str = "ed25519";
 
-/// A signature, as it lies beside a report.
+/// A signature, as it lies beside a report or in the last line of an export.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signature {
     /// `ed25519`.
@@ -28,7 +48,7 @@ pub struct Signature {
     pub key: String,
     /// The public key, in hexadecimal digits. It says nothing about who that is.
     pub public_key: String,
-    /// Over `keepwell report 1`, a NUL and the bytes of the report, in hexadecimal digits.
+    /// Over `keepwell report 1` (or `keepwell audit export 1`), a NUL and the document's bytes, in hexadecimal digits.
     pub signature: String,
 }
 
@@ -46,8 +66,8 @@ pub enum SignatureError {
     /// It was made with another key than the one that counts.
     #[error("the signature was made with another key")]
     OtherKey,
-    /// The report is not the one that was signed.
-    #[error("the report is not the one that was signed")]
+    /// The document is not the one that was signed.
+    #[error("the document is not the one that was signed")]
     Altered,
 }
 
@@ -56,29 +76,34 @@ pub fn public_key(keys: &KeyRing, key_id: &str) -> Option<String> {
     pair(keys, key_id).map(|pair| hex::encode(pair.public_key()))
 }
 
-/// Signs the bytes of a report with the first key of the ring.
-pub fn sign(keys: &KeyRing, report: &[u8]) -> Result<Signature, SignatureError> {
+/// Signs the bytes of a document with the first key of the ring.
+pub fn sign(keys: &KeyRing, document: Document, bytes: &[u8]) -> Result<Signature, SignatureError> {
     let key = keys.active_id().to_owned();
     let pair = pair(keys, &key).ok_or_else(|| SignatureError::UnknownKey(key.clone()))?;
     Ok(Signature {
         algorithm: ALGORITHM.to_owned(),
         key,
         public_key: hex::encode(pair.public_key()),
-        signature: hex::encode(pair.sign(&[CONTEXT, report].concat())),
+        signature: hex::encode(pair.sign(&document.framed(bytes))),
     })
 }
 
 impl Signature {
-    /// Whether it is the signature of `report`, made with a key of the ring.
-    pub fn verify(&self, keys: &KeyRing, report: &[u8]) -> Result<(), SignatureError> {
+    /// Whether it is the signature of a `document` with these `bytes`, made with a key of the ring.
+    pub fn verify(&self, keys: &KeyRing, document: Document, bytes: &[u8]) -> Result<(), SignatureError> {
         let public = public_key(keys, &self.key);
         let public = public.ok_or_else(|| SignatureError::UnknownKey(self.key.clone()))?;
-        self.verify_with(&public, report)
+        self.verify_with(&public, document, bytes)
     }
 
-    /// Whether it is the signature of `report`, made with the key whose public part is `public_key`, in hexadecimal
-    /// digits.
-    pub fn verify_with(&self, public_key: &str, report: &[u8]) -> Result<(), SignatureError> {
+    /// Whether it is the signature of a `document` with these `bytes`, made with the key whose public part is
+    /// `public_key`, in hexadecimal digits.
+    pub fn verify_with(
+        &self,
+        public_key: &str,
+        document: Document,
+        bytes: &[u8],
+    ) -> Result<(), SignatureError> {
         if self.algorithm != ALGORITHM {
             return Err(SignatureError::Unreadable);
         }
@@ -89,7 +114,7 @@ impl Signature {
         }
         let signature = read(&self.signature)?;
         let key = UnparsedPublicKey::new(&ED25519, public);
-        key.verify(&[CONTEXT, report].concat(), &signature).map_err(|_| SignatureError::Altered)
+        key.verify(&document.framed(bytes), &signature).map_err(|_| SignatureError::Altered)
     }
 }
 
@@ -113,34 +138,44 @@ mod tests {
     #[test]
     fn a_report_that_was_changed_by_a_byte_is_not_the_one_that_was_signed() {
         let ring = KeyRing::new(key("a", 1), []);
-        let signature = sign(&ring, b"all is well").unwrap();
-        assert_eq!(signature.verify(&ring, b"all is well"), Ok(()));
-        assert_eq!(signature.verify(&ring, b"all is wel1"), Err(SignatureError::Altered));
+        let signature = sign(&ring, Document::Report, b"all is well").unwrap();
+        assert_eq!(signature.verify(&ring, Document::Report, b"all is well"), Ok(()));
+        assert_eq!(signature.verify(&ring, Document::Report, b"all is wel1"), Err(SignatureError::Altered));
+        assert_eq!(
+            signature.verify(&ring, Document::AuditExport, b"all is well"),
+            Err(SignatureError::Altered)
+        );
         let again: Signature = serde_json::from_str(&serde_json::to_string(&signature).unwrap()).unwrap();
-        assert_eq!(again.verify(&ring, b"all is well"), Ok(()));
+        assert_eq!(again.verify(&ring, Document::Report, b"all is well"), Ok(()));
     }
 
     #[test]
     fn nobody_signs_for_somebody_else() {
         let (ours, theirs) = (KeyRing::new(key("a", 1), []), KeyRing::new(key("a", 2), []));
-        let forged = sign(&theirs, b"x").unwrap();
-        assert_eq!(forged.verify(&ours, b"x"), Err(SignatureError::OtherKey));
-        let public_key = sign(&ours, b"x").unwrap().public_key;
+        let forged = sign(&theirs, Document::Report, b"x").unwrap();
+        assert_eq!(forged.verify(&ours, Document::Report, b"x"), Err(SignatureError::OtherKey));
+        let public_key = sign(&ours, Document::Report, b"x").unwrap().public_key;
         let pretended = Signature { public_key, ..forged };
-        assert_eq!(pretended.verify(&ours, b"x"), Err(SignatureError::Altered));
+        assert_eq!(pretended.verify(&ours, Document::Report, b"x"), Err(SignatureError::Altered));
         let stranger = KeyRing::new(key("b", 1), []);
-        assert_eq!(pretended.verify(&stranger, b"x"), Err(SignatureError::UnknownKey("a".to_owned())));
+        assert_eq!(
+            pretended.verify(&stranger, Document::Report, b"x"),
+            Err(SignatureError::UnknownKey("a".to_owned()))
+        );
     }
 
     #[test]
     fn after_a_rotation_the_public_key_or_the_old_one_still_tells() {
         let before = KeyRing::new(key("a", 1), []);
-        let signature = sign(&before, b"x").unwrap();
+        let signature = sign(&before, Document::Report, b"x").unwrap();
         let after = KeyRing::new(key("b", 2), [key("a", 1)]);
-        assert_eq!(signature.verify(&after, b"x"), Ok(()));
+        assert_eq!(signature.verify(&after, Document::Report, b"x"), Ok(()));
         let filed = public_key(&before, "a").unwrap();
-        assert_eq!(signature.verify_with(&filed, b"x"), Ok(()));
-        assert_eq!(signature.verify_with("not digits", b"x"), Err(SignatureError::Unreadable));
+        assert_eq!(signature.verify_with(&filed, Document::Report, b"x"), Ok(()));
+        assert_eq!(
+            signature.verify_with("not digits", Document::Report, b"x"),
+            Err(SignatureError::Unreadable)
+        );
         assert_ne!(public_key(&after, "b").unwrap(), filed);
     }
 }

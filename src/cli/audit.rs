@@ -1,7 +1,6 @@
 //! `keepwell audit`: read, verify and export the audit trail.
 
 use std::{
-    collections::BTreeMap,
     fs, io,
     io::Write as _,
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
@@ -9,10 +8,8 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-use keepwell_jobs::store::audit::{ChainEnd, Finding, Manifest, SealedKey, verify_file};
-use keepwell_workers::clock::{Clock as _, SystemClock};
+use keepwell_jobs::store::audit::{Finding, Problem, verify_file};
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
 use super::{
     Context,
@@ -22,7 +19,7 @@ use super::{
     say,
     table::{Align, Table, items},
 };
-use crate::{api::instant::rfc3339, serve::key_ring};
+use crate::serve::key_ring;
 
 /// The audit trail.
 #[derive(Debug, Subcommand)]
@@ -33,10 +30,13 @@ pub(super) enum AuditCommand {
         /// daemon it is also certain who made it
         #[arg(long, value_name = "FILE")]
         file: Option<PathBuf>,
+        /// Whose signature the file has to bear, instead of that of `encryption.keys`: as `keepwell report keys` tells
+        #[arg(long, value_name = "DIGITS", requires = "file")]
+        public_key: Option<String>,
     },
     /// Lists entries, newest first
     List(ListArgs),
-    /// Writes the trail as lines of JSON with a manifest at the end, for `verify --file`
+    /// Writes the trail as lines of JSON with a signed manifest at the end, for `verify --file`
     Export {
         #[command(flatten)]
         filter: FilterArgs,
@@ -80,7 +80,7 @@ pub(super) struct ListArgs {
 }
 
 impl FilterArgs {
-    fn asked(&self) -> BTreeMap<String, String> {
+    fn query(&self) -> String {
         let pairs = [
             ("since", &self.since),
             ("until", &self.until),
@@ -88,20 +88,17 @@ impl FilterArgs {
             ("action", &self.action),
             ("q", &self.search),
         ];
-        pairs.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?))).collect()
-    }
-
-    fn query(&self) -> String {
-        let pairs: Vec<String> =
-            self.asked().iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
-        pairs.join("&")
+        let asked = pairs.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        asked.map(|(name, value)| format!("{name}={}", encoded(value))).collect::<Vec<_>>().join("&")
     }
 }
 
 pub(super) async fn run(context: &Context, command: &AuditCommand) -> Result<(), Failure> {
     match command {
-        AuditCommand::Verify { file: Some(file) } => verify_exported(context, file),
-        AuditCommand::Verify { file: None } => verify(context).await,
+        AuditCommand::Verify { file: Some(file), public_key } => {
+            verify_exported(context, file, public_key.as_deref())
+        }
+        AuditCommand::Verify { file: None, .. } => verify(context).await,
         AuditCommand::List(args) => list(context, args).await,
         AuditCommand::Export { filter, output } => export(context, filter, output.as_ref()).await,
     }
@@ -142,14 +139,18 @@ async fn verify(context: &Context) -> Result<(), Failure> {
     }
 }
 
-fn verify_exported(context: &Context, file: &PathBuf) -> Result<(), Failure> {
+fn verify_exported(context: &Context, file: &Path, public_key: Option<&str>) -> Result<(), Failure> {
     let lines = fs::read_to_string(file)
         .map_err(|error| Failure::because(format!("{} cannot be read", file.display()), error))?;
-    // Without a configuration the chain is checked all the same.
-    let keys = context.client_config().ok().and_then(|loaded| key_ring(&loaded.config).ok());
-    let report = verify_file(&lines, keys.as_ref());
+    // Without a configuration the chain is checked all the same; with a public key nothing else is believed.
+    let configured = || context.client_config().ok().and_then(|loaded| key_ring(&loaded.config).ok());
+    let keys = if public_key.is_none() { configured() } else { None };
+    let report = verify_file(&lines, keys.as_ref(), public_key);
     if report.finding.is_none() && !report.authenticated {
         say("hint: configure `encryption.keys` as for the daemon, or nobody can say who made this file");
+    }
+    if report.finding.as_ref().is_some_and(|finding| finding.problem == Problem::KeyUnknown) {
+        say("hint: with the public key that was filed when it was made: --public-key DIGITS");
     }
     let result = json!({
         "whole": report.finding.is_none(), "finding": report.finding, "blocks": report.blocks,
@@ -173,7 +174,11 @@ fn render_verified(result: &Value) -> String {
         }
         place.extend(finding.entry.map(|id| format!("entry {id}")));
         let problem = result["finding"]["problem"].as_str().unwrap_or_default();
-        return format!("the trail is not whole: {problem}, {}: {}\n", place.join(", "), finding.detail);
+        let what = match finding.problem {
+            Problem::KeyUnknown => "the trail cannot be verified here",
+            _ => "the trail is not whole",
+        };
+        return format!("{what}: {problem}, {}: {}\n", place.join(", "), finding.detail);
     }
     format!(
         "{} entries in {} blocks are whole, {} of them wait for a block; the chain ends with block {} ({})\n",
@@ -192,27 +197,16 @@ async fn export(context: &Context, filter: &FilterArgs, output: Option<&PathBuf>
         Some(path) => Box::new(io::BufWriter::new(private(path).map_err(failed)?)),
         None => Box::new(io::stdout().lock()),
     };
-    let (mut digest, mut lines) = (Sha256::new(), 0);
-    let mut from = String::new();
+    let mut cursor = String::new();
     loop {
-        let page = operators.get(&format!("/api/v1/audit/export?{}{from}", filter.query())).await?;
+        let page = operators.get(&format!("/api/v1/audit/export?{}{cursor}", filter.query())).await?;
         for line in page["lines"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-            let line = format!("{line}\n");
-            digest.update(&line);
-            lines += 1;
-            out.write_all(line.as_bytes()).map_err(failed)?;
+            writeln!(out, "{line}").map_err(failed)?;
         }
-        if let Some(next) = page["next"].as_i64() {
-            from = format!("&from={next}");
-            continue;
+        match page["next"].as_str() {
+            Some(next) => cursor = format!("&cursor={}", encoded(next)),
+            None => return out.flush().map_err(failed),
         }
-        let read = |error| Failure::because("the daemon answered something unexpected", error);
-        let end: ChainEnd = serde_json::from_value(page["end"].clone()).map_err(read)?;
-        let keys: Vec<SealedKey> = serde_json::from_value(page["keys"].clone()).map_err(read)?;
-        let exported_at = rfc3339(SystemClock.now_ms());
-        let sha256 = hex::encode(digest.finalize());
-        let manifest = Manifest { format: 1, exported_at, filter: filter.asked(), lines, sha256, end, keys };
-        return writeln!(out, "{}", manifest.line()).and_then(|()| out.flush()).map_err(failed);
     }
 }
 

@@ -17,7 +17,7 @@ use keepwell_workers::{
 use serde_json::{Value, json};
 use tokio::{signal::unix::SignalKind, time::Instant};
 
-use super::{Context, failure::Failure, new_file::NewFile, progress, say};
+use super::{Context, daemon::Operators, failure::Failure, new_file::NewFile, progress, say};
 use crate::{api::instant::rfc3339, serve::database_url};
 
 const MEBIBYTE: u64 = 1 << 20;
@@ -71,6 +71,11 @@ pub(super) async fn run(context: &Context, args: &BackupArgs) -> Result<(), Fail
         "owed": held.ledger.owed, "newest_job_at": held.ledger.newest_ms.map(rfc3339),
         "audit_end": held.trail, "keys": keys,
     });
+    // It can be made without a daemon; then nobody tells the trail of it.
+    let noted = json!({ "file": target, "bytes": bytes, "audit_end": held.trail }).to_string();
+    if let Err(failure) = Operators::of(&config).post("/api/v1/backups", noted).await {
+        say(&format!("warning: the audit trail does not tell of this backup: {failure}"));
+    }
     context.print(&told, render);
     if !context.json {
         say(&keys_hint(&keys));

@@ -18,7 +18,7 @@ use super::{
 };
 
 /// How careful one is.
-#[derive(Debug, Clone, Copy, Default, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(super) struct BulkArgs {
     /// Only says how many jobs match
     #[arg(long)]
@@ -26,6 +26,9 @@ pub(super) struct BulkArgs {
     /// Does it without asking
     #[arg(long, short = 'y')]
     pub(super) yes: bool,
+    /// Why, for the audit trail
+    #[arg(long, value_name = "TEXT")]
+    pub(super) reason: Option<String>,
 }
 
 /// How an action is spoken of.
@@ -73,13 +76,18 @@ impl<'o> Bulk<'o> {
         Self { override_crisis: Some(override_crisis), ..self }
     }
 
-    async fn ask(&self, dry_run: bool, more: &[(&'static str, &str)]) -> Result<Value, Failure> {
+    async fn ask(
+        &self,
+        args: &BulkArgs,
+        dry_run: bool,
+        more: &[(&'static str, &str)],
+    ) -> Result<Value, Failure> {
         let mut pairs = self.filters.clone();
         for (name, value) in more {
             pairs.retain(|(known, _)| known != name);
             pairs.push((name, (*value).to_owned()));
         }
-        let mut body = json!({ "dry_run": dry_run });
+        let mut body = json!({ "dry_run": dry_run, "reason": args.reason.as_deref().unwrap_or_default() });
         if let Some(override_crisis) = self.override_crisis {
             body["override"] = override_crisis.into();
         }
@@ -94,7 +102,7 @@ pub(super) async fn act(
     bulk: &Bulk<'_>,
     args: &BulkArgs,
 ) -> Result<(), Failure> {
-    let counted = bulk.ask(true, &[]).await?;
+    let counted = bulk.ask(args, true, &[]).await?;
     let matching = counted["matching"].as_u64().unwrap_or_default();
     let crisis = counted["crisis_left_alone"].as_u64().unwrap_or_default();
     if args.dry_run {
@@ -112,7 +120,7 @@ pub(super) async fn act(
     let all = async {
         let mut cursor = String::new();
         loop {
-            let step = bulk.ask(false, &[("until", until), ("cursor", &cursor)]).await?;
+            let step = bulk.ask(args, false, &[("until", until), ("cursor", &cursor)]).await?;
             changed.set(changed.get() + step["changed"].as_u64().unwrap_or_default());
             running.set(running.get() + step["running"].as_u64().unwrap_or_default());
             match step["next"].as_str() {

@@ -92,7 +92,7 @@ pub(super) async fn run(context: &Context, command: &JobCommand) -> Result<(), F
         JobCommand::Retry(args) => {
             if let Some(id) = args.one()? {
                 let path = format!("/api/v1/jobs/{}/retry", encoded(id));
-                let retried = operators.post(&path, String::new()).await?;
+                let retried = operators.post(&path, json!({ "reason": why(&args.bulk) }).to_string()).await?;
                 context.print(&retried, |retried| format!("{} is owed again\n", text(retried, "id")));
                 return Ok(());
             }
@@ -102,7 +102,7 @@ pub(super) async fn run(context: &Context, command: &JobCommand) -> Result<(), F
         JobCommand::Cancel(CancelArgs { change, override_crisis }) => {
             if let Some(id) = change.one()? {
                 let path = format!("/api/v1/jobs/{}/cancel", encoded(id));
-                let body = json!({ "override": override_crisis }).to_string();
+                let body = json!({ "reason": why(&change.bulk), "override": override_crisis }).to_string();
                 let cancelled = operators.post(&path, body).await?;
                 context.print(&cancelled, |cancelled| format!("{} is cancelled\n", text(cancelled, "id")));
                 return Ok(());
@@ -111,6 +111,11 @@ pub(super) async fn run(context: &Context, command: &JobCommand) -> Result<(), F
             act(context, &CANCEL, &bulk.with_override(*override_crisis), &change.bulk).await
         }
     }
+}
+
+/// The reason that was given, or none.
+fn why(args: &BulkArgs) -> &str {
+    args.reason.as_deref().unwrap_or_default()
 }
 
 async fn list(context: &Context, operators: &Operators, args: &ListArgs) -> Result<(), Failure> {

@@ -10,7 +10,7 @@ use std::{
 use clap::{Args, Subcommand, ValueEnum};
 use keepwell_jobs::{
     reporting::ReportKind,
-    signature::{Signature, SignatureError, public_key},
+    signature::{Document, Signature, SignatureError, public_key},
 };
 use serde_json::{Value, json};
 
@@ -180,12 +180,12 @@ fn verify(
     let signature: Signature = serde_json::from_slice(&signature)
         .map_err(|error| Failure::because(format!("{} is no signature", beside.display()), error))?;
     let outcome = if let Some(public_key) = public_key {
-        signature.verify_with(public_key, &report)
+        signature.verify_with(public_key, Document::Report, &report)
     } else {
         let loaded = context.client_config()?;
         let keys = key_ring(&loaded.config)
             .map_err(|error| Failure::misconfigured("`encryption.keys` cannot be used", error))?;
-        signature.verify(&keys, &report)
+        signature.verify(&keys, Document::Report, &report)
     };
     if let Err(SignatureError::UnknownKey(_) | SignatureError::OtherKey) = &outcome {
         say("hint: with the public key that was filed when it was made: --public-key DIGITS");

@@ -36,6 +36,8 @@ pub enum Refusal {
     TimestampTooOld,
     /// A good signature lies further ahead than the tolerance.
     TimestampInFuture,
+    /// Not a webhook: somebody asked for a person's access, or pulled an emergency switch, without the right token.
+    TokenInvalid,
     /// The signature is good but the body is no event; the answer's code says more.
     BadEvent,
     /// One failed verification too many from this address.
@@ -48,7 +50,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them, in the order of their discriminants.
-    pub const ALL: [Refusal; 17] = [
+    pub const ALL: [Refusal; 18] = [
         Refusal::MethodNotAllowed,
         Refusal::AddressNotAllowed,
         Refusal::UnsupportedMediaType,
@@ -62,6 +64,7 @@ impl Refusal {
         Refusal::SignatureInvalid,
         Refusal::TimestampTooOld,
         Refusal::TimestampInFuture,
+        Refusal::TokenInvalid,
         Refusal::BadEvent,
         Refusal::RateLimited,
         Refusal::Busy,
@@ -84,6 +87,7 @@ impl Refusal {
             Refusal::SignatureInvalid => "signature_invalid",
             Refusal::TimestampTooOld => "timestamp_too_old",
             Refusal::TimestampInFuture => "timestamp_in_future",
+            Refusal::TokenInvalid => "token_invalid",
             Refusal::BadEvent => "bad_event",
             Refusal::RateLimited => "rate_limited",
             Refusal::Busy => "busy",
@@ -109,6 +113,7 @@ impl Refusal {
             | Refusal::TimestampTooOld
             | Refusal::TimestampInFuture
             | Refusal::BadEvent => StatusCode::BAD_REQUEST,
+            Refusal::TokenInvalid => StatusCode::UNAUTHORIZED,
             Refusal::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Refusal::Busy | Refusal::NotRecorded => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -130,6 +135,7 @@ impl Refusal {
             Refusal::SignatureInvalid => "The request is not signed by this source.",
             Refusal::TimestampTooOld => "The signature is too old; sign every attempt afresh.",
             Refusal::TimestampInFuture => "The signature lies in the future; check the clock.",
+            Refusal::TokenInvalid => "This needs the right bearer token.",
             Refusal::BadEvent => "The body is not an event.",
             Refusal::RateLimited => "Too many requests from this address failed verification.",
             Refusal::Busy => "Too many events at once; nothing was recorded.",
@@ -157,6 +163,7 @@ impl Refusal {
                 | Refusal::SignatureInvalid
                 | Refusal::TimestampTooOld
                 | Refusal::TimestampInFuture
+                | Refusal::TokenInvalid
                 | Refusal::RateLimited
         )
     }

@@ -27,9 +27,6 @@ use super::{
     trace::traceparent,
 };
 
-/// Why a request without the right bearer token was refused, in the audit trail.
-const TOKEN_INVALID: &str = "token_invalid";
-
 /// When a sender that found no place should come again, in seconds.
 const BUSY_RETRY_AFTER_S: u32 = 2;
 
@@ -145,23 +142,29 @@ impl Receiver {
         Ok(Accepted { received: true, id, duplicate, job: job.to_string() })
     }
 
-    /// Notes that `client` sent the fallback service a request that could not be verified, and charges for it; answers
-    /// in its place once the budget is used up.
+    /// Counts and notes that `client` sent the fallback service a request without the right token, and charges for it;
+    /// answers in its place once the budget is used up.
     pub(super) fn charge_unverified(&self, asked: Unverified, client: IpAddr) -> Option<Response> {
-        self.stats.incidents.note(asked.0, TOKEN_INVALID, client, self.clock.now_ms());
-        let refused = Refused::from(self.budget.charge(client).err()?);
-        Some(refused.into_response())
+        let used_up = self.budget.charge(client).err().map(Refused::from);
+        let reason = used_up.as_ref().map_or(Refusal::TokenInvalid, |refused| refused.reason);
+        self.count(asked.0, reason, client);
+        used_up.map(Refused::into_response)
+    }
+
+    /// Counts a refusal, and notes what looks like an attack.
+    fn count(&self, source: &'static str, reason: Refusal, client: IpAddr) {
+        let now_ms = self.clock.now_ms();
+        self.stats.block(reason, now_ms);
+        if reason.is_security_event() {
+            self.stats.incidents.note(source, reason.code(), client, now_ms);
+        }
     }
 
     fn refuse(&self, source: &Source, refused: Refused, client: IpAddr, version: Version) -> Response {
         let charged = self.budget.charge_if(refused.reason.is_unverified(), client);
         let refused = charged.err().map_or(refused, Refused::from);
         let reason = refused.reason;
-        let now_ms = self.clock.now_ms();
-        self.stats.block(reason, now_ms);
-        if reason.is_security_event() {
-            self.stats.incidents.note(source.kind.name(), reason.code(), client, now_ms);
-        }
+        self.count(source.kind.name(), reason, client);
         tracing::debug!(source = source.kind.name(), code = refused.problem.code, "a webhook was refused");
 
         let mut response = refused.into_response();

@@ -174,7 +174,7 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
         observer: Arc::new(watchers.clone()),
     };
     let engine = Engine::start(parts, &engine_options(config, state_dir))?;
-    let door = Arc::new(EngineDoor { engine: engine.clone(), marks, drop_paths, watchers: watchers.clone() });
+    let door = Arc::new(EngineDoor::new(engine.clone(), marks, drop_paths, watchers.clone()));
     back_door.open(&door);
     let (alert_desk, alert_keeper) = if let Some(delivery) = care.alerts.clone() {
         let figures = Arc::new(OwnFigures { metrics: Arc::clone(&metrics), engine: engine.clone() });

@@ -33,11 +33,21 @@ const RETRY_AFTER_S: u32 = 2;
 
 /// The door to the engine.
 pub(super) struct EngineDoor {
-    pub(super) engine: Engine,
-    pub(super) marks: Marks,
+    engine: Engine,
+    marks: Marks,
     /// What is not kept of Stripe's events.
-    pub(super) drop_paths: DropPaths,
-    pub(super) watchers: Watchers,
+    drop_paths: DropPaths,
+    /// What is not kept of the app's signals.
+    signal_drop_paths: DropPaths,
+    watchers: Watchers,
+}
+
+impl EngineDoor {
+    /// A door that keeps nothing of what `drop_paths` name.
+    pub(super) fn new(engine: Engine, marks: Marks, drop_paths: DropPaths, watchers: Watchers) -> Self {
+        let signal_drop_paths = drop_paths.of_signals();
+        Self { engine, marks, drop_paths, signal_drop_paths, watchers }
+    }
 }
 
 #[async_trait]
@@ -47,7 +57,8 @@ impl Door for EngineDoor {
             SourceKind::Stripe => {
                 intake::read_stripe(body, &self.marks).map(|intake| intake.without(&self.drop_paths))
             }
-            SourceKind::App => intake::read_app(webhook_id.unwrap_or_default(), body, &self.marks),
+            SourceKind::App => intake::read_app(webhook_id.unwrap_or_default(), body, &self.marks)
+                .map(|intake| intake.signal_without(&self.signal_drop_paths)),
         };
         let intake = read.map_err(bad_event)?;
         Ok(Intake {

@@ -97,7 +97,8 @@ impl Metrics {
             "Entries of the audit trail bound into a block",
             audit_sealed.clone(),
         );
-        let help = "1 while the audit trail cannot be sealed; `keepwell audit verify` says more";
+        let help =
+            "1 while the audit trail cannot be sealed, or is not whole; `keepwell audit verify` says more";
         registry.register("audit_broken", help, audit_broken.clone());
         let jobs = JobMetrics::register(&mut registry);
         let lanes = LaneMetrics::register(&mut registry);
@@ -205,13 +206,13 @@ impl Metrics {
         self.audit_sealed.inc_by(entries);
     }
 
-    /// The audit trail cannot be sealed; whether that is news.
+    /// The audit trail cannot be sealed, or is not whole; whether that is news.
     pub fn audit_failed(&self) -> bool {
         self.audit_broken.set(1);
         !self.audit_is_broken.swap(true, Relaxed)
     }
 
-    /// The audit trail is sealed, or there was nothing to seal.
+    /// The audit trail is sealed, and as far as it was looked through it is whole.
     pub fn audit_works(&self) {
         self.audit_broken.set(0);
         self.audit_is_broken.store(false, Relaxed);

@@ -1,9 +1,10 @@
-//! What is done for the trail beside the work: sealing, letting go, writing down what was refused, and rotating keys.
+//! What is done for the trail beside the work: sealing, looking through it, letting go, writing down what was refused,
+//! and rotating keys.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use keepwell_jobs::store::{
-    audit::{Actor, AuditEntry, Sealer, prune},
+    audit::{Actor, AuditEntry, AuditError, Sealer, prune},
     forget,
     rotation::Step,
 };
@@ -11,7 +12,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::Trail;
+use super::{Trail, inspection::Inspection};
 use crate::{
     api::instant::rfc3339,
     receiver::{incidents::Incident, stats::ReceiverStats},
@@ -24,11 +25,16 @@ const SEAL_EVERY: Duration = Duration::from_secs(1);
 /// Between two entries about what was refused.
 const INCIDENTS_EVERY: Duration = Duration::from_secs(60);
 
-/// Between two rounds of letting go.
+/// Between two times of letting go.
 const PRUNE_EVERY: Duration = Duration::from_secs(3_600);
 
-/// Blocks that are let go in one round, and batches of what is noted beside the trail.
-const PRUNE_BATCHES_MAX: usize = 200;
+/// Transactions in which something is let go between two rounds of sealing. Each takes eight blocks, so that as many
+/// can leave as a round of sealing makes at most.
+const PRUNE_BATCHES_MAX: usize = 8;
+
+/// For how long a process may be without a key that others have, before that is called a fault: while a new key is
+/// brought to one node after another.
+const KEY_UNKNOWN_MAX: Duration = Duration::from_secs(3_600);
 
 /// Between two looks whether a rotation of keys was asked for, perhaps of another process.
 const ROTATION_EVERY: Duration = Duration::from_secs(1);
@@ -55,8 +61,9 @@ impl Keeper {
         let mut sealer = Sealer::new(trail.database.clone(), trail.keys.clone(), trail.clock.clone());
         let mut rounds = interval(SEAL_EVERY);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut noted, mut pruned) = (Instant::now(), None::<Instant>);
+        let (mut noted, mut prune_at) = (Instant::now(), Instant::now());
         let (mut stopping, mut told) = (false, false);
+        let (mut inspection, mut key_unknown_since) = (Inspection::new(), None);
         while !stopping {
             tokio::select! {
                 _ = rounds.tick() => {}
@@ -79,11 +86,19 @@ impl Keeper {
                     }
                 }
             }
-            self.seal(&mut sealer).await;
-            if pruned.is_none_or(|at| at.elapsed() >= PRUNE_EVERY) {
-                pruned = Some(Instant::now());
-                self.prune().await;
-                self.forget().await;
+            let works = self.seal(&mut sealer, &mut key_unknown_since).await;
+            if stopping {
+                break;
+            }
+            inspection.step(trail).await;
+            if works && inspection.is_whole() {
+                self.metrics.audit_works();
+            } else {
+                self.metrics.audit_failed();
+            }
+            if Instant::now() >= prune_at {
+                let more = self.prune().await | self.forget().await;
+                prune_at = Instant::now() + if more { SEAL_EVERY } else { PRUNE_EVERY };
             }
         }
     }
@@ -109,55 +124,88 @@ impl Keeper {
         }
     }
 
-    async fn seal(&self, sealer: &mut Sealer) {
-        let round = match self.trail.witness.read() {
-            Some(noted) => sealer.round_behind(&noted).await,
+    /// Seals what is there; says whether that is as it should be.
+    async fn seal(&self, sealer: &mut Sealer, key_unknown_since: &mut Option<Instant>) -> bool {
+        let noted = match self.trail.witness.read() {
+            Ok(noted) => noted,
+            Err(error) => {
+                // Sealing could hide that the tail was cut off. The work goes on, and what it writes is sealed later.
+                self.complain(
+                    &error,
+                    "the noted end of the audit trail cannot be read, so nothing is sealed",
+                );
+                return false;
+            }
+        };
+        let round = match &noted {
+            Some(noted) => sealer.round_behind(noted).await,
             None => sealer.round().await,
         };
-        match round {
-            Ok(Some(round)) => {
-                self.metrics.audit_sealed(round.entries as u64);
-                if let Err(error) = self.trail.witness.note(&round.end) {
-                    tracing::warn!(%error, "the end of the audit trail cannot be noted in the state directory");
-                }
-            }
-            Ok(None) => {}
+        let round = match round {
+            Ok(round) => round,
+            Err(AuditError::KeyUnknown(key)) => return is_waiting_for(&key, key_unknown_since),
             Err(error) => {
-                // Said once, not every second.
-                if self.metrics.audit_failed() {
-                    let error: &(dyn std::error::Error + 'static) = &error;
-                    tracing::error!(error, "the audit trail cannot be sealed");
-                }
-                return;
+                self.complain(&error, "the audit trail cannot be sealed");
+                return false;
             }
+        };
+        self.metrics.audit_sealed(round.entries as u64);
+        // Whoever sealed it: each process notes how far it knows the chain.
+        if round.end.block > 0
+            && noted.is_none_or(|noted| noted != round.end)
+            && let Err(error) = self.trail.witness.note(&round.end)
+        {
+            tracing::warn!(%error, "the end of the audit trail cannot be noted in the state directory");
         }
-        self.metrics.audit_works();
+        if let Some(entry) = round.forged {
+            let forged = std::io::Error::other(format!("entry {entry} is not as keepwell wrote it"));
+            self.complain(&forged, "somebody wrote into the audit trail; what is not genuine is not sealed");
+            return false;
+        }
+        let Some(key) = round.key_unknown else {
+            *key_unknown_since = None;
+            return true;
+        };
+        is_waiting_for(&key, key_unknown_since)
     }
 
-    async fn prune(&self) {
+    /// Said once, not every second.
+    fn complain(&self, error: &(dyn std::error::Error + 'static), message: &'static str) {
+        if self.metrics.audit_failed() {
+            tracing::error!(error, "{message}");
+        }
+    }
+
+    /// Lets go what is old enough; says whether there is more of it.
+    async fn prune(&self) -> bool {
         for _ in 0..PRUNE_BATCHES_MAX {
             let Trail { database, keys, clock, .. } = &self.trail;
             match prune(database, keys, self.keep_ms, clock.now_ms()).await {
-                Ok(true) => {}
-                Ok(false) => return,
+                Ok(0) => return false,
+                Ok(_) => {}
                 Err(error) => {
-                    return tracing::warn!(%error, "the audit trail could not let go what is old enough");
+                    tracing::warn!(%error, "the audit trail could not let go what is old enough");
+                    return false;
                 }
             }
         }
+        true
     }
 
-    async fn forget(&self) {
+    /// The same of what is noted beside the trail.
+    async fn forget(&self) -> bool {
         for _ in 0..PRUNE_BATCHES_MAX {
             let now_ms = self.trail.clock.now_ms();
             match forget(&self.trail.database, now_ms - self.keep_ms, now_ms).await {
                 Ok(true) => {}
-                Ok(false) => return,
+                Ok(false) => return false,
                 Err(error) => {
-                    return tracing::warn!(%error, "what is noted of crises long past could not be forgotten");
+                    tracing::warn!(%error, "what is noted of crises long past could not be forgotten");
+                    return false;
                 }
             }
         }
+        true
     }
 
     async fn note_incidents(&self) {
@@ -173,6 +221,17 @@ impl Keeper {
             self.refused.incidents.put_back(taken);
         }
     }
+}
+
+/// Whether it is still in order that this process does not have `key`.
+fn is_waiting_for(key: &str, since: &mut Option<Instant>) -> bool {
+    if since.is_none() {
+        tracing::warn!(
+            key,
+            "a key that the audit trail is sealed with is not in the key ring; others may have it"
+        );
+    }
+    since.get_or_insert_with(Instant::now).elapsed() < KEY_UNKNOWN_MAX
 }
 
 fn entry(source: &str, incident: &Incident, now_ms: i64) -> AuditEntry {

@@ -2,7 +2,9 @@
 //! it, lets go what is old enough, and seals everything again when keys are rotated. What the trail is made of is in
 //! `jobs/src/store/audit/`.
 
+mod inspection;
 pub mod keeper;
+mod readers;
 mod reports;
 pub(crate) mod restoration;
 mod witness;
@@ -15,7 +17,9 @@ use std::{
 
 use async_trait::async_trait;
 use keepwell_jobs::store::{
-    audit::{self, AuditEntry, AuditFilter, AuditPage, ExportPage, Report, Verifier},
+    audit::{
+        self, AuditEntry, AuditFilter, AuditPage, ExportError, ExportPage, Finding, Problem, Report, Verifier,
+    },
     rotation::{KeyUse, Progress, Rotation, key_use},
 };
 use keepwell_workers::{
@@ -27,6 +31,7 @@ use keepwell_workers::{
 };
 use serde_json::json;
 
+use readers::Readers;
 use witness::Witness;
 
 /// Why the trail could not be asked or written.
@@ -39,6 +44,7 @@ pub struct Trail {
     keys: KeyRing,
     clock: SharedClock,
     witness: Arc<Witness>,
+    readers: Arc<Readers>,
     state_dir: PathBuf,
 }
 
@@ -46,7 +52,8 @@ impl Trail {
     /// The trail in `database`, its details sealed with `keys`; the end of its chain is noted in `state_dir`.
     pub fn new(database: Database, keys: KeyRing, clock: SharedClock, state_dir: &Path) -> Self {
         let witness = Arc::new(Witness::in_directory(state_dir));
-        Self { database, keys, clock, witness, state_dir: state_dir.to_owned() }
+        let (readers, state_dir) = (Arc::default(), state_dir.to_owned());
+        Self { database, keys, clock, witness, readers, state_dir }
     }
 
     /// Writes `entry` in a transaction of its own; it is on disk when this returns.
@@ -64,6 +71,16 @@ impl Trail {
         Ok(())
     }
 
+    /// Writes `entry` about somebody who reads what matches `filter`, unless one about the same reading is young.
+    pub async fn record_reading(&self, entry: &AuditEntry, filter: &AuditFilter) -> Result<(), TrailError> {
+        let (name, now_ms) = (entry.actor.name(), self.clock.now_ms());
+        if self.readers.is_news(name, filter, now_ms) {
+            self.record(entry).await?;
+            self.readers.told(name, filter, now_ms);
+        }
+        Ok(())
+    }
+
     /// A page of entries, newest first.
     pub async fn list(
         &self,
@@ -78,12 +95,23 @@ impl Trail {
     pub async fn verify(&self, from: Option<i64>, blocks_max: i64) -> Result<Report, TrailError> {
         let witness = self.witness.read();
         let verifier = Verifier::new(self.database.clone(), self.keys.clone());
-        Ok(verifier.page(from, blocks_max, witness.as_ref(), self.clock.now_ms()).await?)
+        let noted = witness.as_ref().ok().and_then(Option::as_ref);
+        let mut report = verifier.page(from, blocks_max, noted, self.clock.now_ms()).await?;
+        if let Err(error) = witness {
+            let detail = format!("the end of the chain that was noted in the state directory: {error}");
+            let (problem, block, position, entry) = (Problem::NoteUnreadable, None, None, None);
+            report.finding.get_or_insert(Finding { problem, block, position, entry, detail });
+        }
+        Ok(report)
     }
 
-    /// A piece of an export, from block `from` on.
-    pub async fn export(&self, filter: &AuditFilter, from: Option<i64>) -> Result<ExportPage, TrailError> {
-        Ok(audit::export(&self.database, &self.keys, filter, from).await?)
+    /// A piece of an export, behind `cursor`.
+    pub async fn export(
+        &self,
+        filter: &AuditFilter,
+        cursor: Option<&str>,
+    ) -> Result<ExportPage, ExportError> {
+        audit::export(&self.database, &self.keys, filter, cursor, self.clock.now_ms()).await
     }
 
     /// Begins to seal everything with the first key.

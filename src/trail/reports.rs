@@ -3,7 +3,7 @@
 use keepwell_jobs::{
     care::report::{crisis::CrisisReport, operations::OperationsReport, period::Period},
     reporting::ReportKind,
-    signature::{Signature, SignatureError, sign},
+    signature::{Document, Signature, SignatureError, sign},
     store::{
         audit::Actor,
         reports::{self, FoundReport, KeptReport, ReportContent, ReportSettings},
@@ -23,7 +23,7 @@ impl Trail {
         let (database, now_ms) = (&self.database, self.clock.now_ms());
         match kind {
             ReportKind::Crisis => {
-                let witness = self.witness.read();
+                let witness = self.witness.read()?;
                 let facts =
                     reports::read_facts(database, &self.keys, settings, period, witness.as_ref(), now_ms);
                 Ok(ReportContent::Crisis(Box::new(CrisisReport::of(&facts.await?))))
@@ -64,6 +64,6 @@ impl Trail {
 
     /// Signs the bytes of a report.
     pub fn sign(&self, report: &[u8]) -> Result<Signature, SignatureError> {
-        sign(&self.keys, report)
+        sign(&self.keys, Document::Report, report)
     }
 }

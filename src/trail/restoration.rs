@@ -40,7 +40,7 @@ impl Restoration {
         at_ms: i64,
     ) -> io::Result<Option<PathBuf>> {
         let witness = Witness::in_directory(state_dir.path());
-        let note = Self { at: rfc3339(at_ms), operator, before: witness.read(), after };
+        let note = Self { at: rfc3339(at_ms), operator, before: witness.read().ok().flatten(), after };
         let path = path(state_dir.path());
         let beside = path.with_extension("json.new");
         let mut file = fs::File::create(&beside)?;

@@ -20,9 +20,14 @@ impl Witness {
         Self { path: directory.join("audit.end") }
     }
 
-    /// `None` before the first block, and if the file cannot be read.
-    pub(super) fn read(&self) -> Option<ChainEnd> {
-        serde_json::from_slice(&fs::read(&self.path).ok()?).ok()
+    /// `None` if there is none: before the first block, or because somebody who knows why took the file away. An error
+    /// if it cannot be read: then nobody can say whether the chain was cut off since.
+    pub(super) fn read(&self) -> io::Result<Option<ChainEnd>> {
+        match fs::read(&self.path) {
+            Ok(text) => Ok(Some(serde_json::from_slice(&text)?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Notes `end` in the place of the one before.
@@ -30,6 +35,8 @@ impl Witness {
         let beside = self.path.with_extension("end.new");
         let mut file = fs::File::create(&beside)?;
         file.write_all(&serde_json::to_vec(end)?)?;
+        // Or a power cut could leave a file that cannot be read.
+        file.sync_all()?;
         fs::rename(&beside, &self.path)
     }
 
@@ -52,11 +59,13 @@ mod tests {
     fn the_end_that_was_noted_last_is_read_again() {
         let directory = tempfile::tempdir().unwrap();
         let witness = Witness::in_directory(directory.path());
-        assert_eq!(witness.read(), None);
+        assert_eq!(witness.read().unwrap(), None);
         for block in [1, 2] {
             let end = ChainEnd { block, hash: "00".repeat(32) };
             witness.note(&end).unwrap();
-            assert_eq!(witness.read(), Some(end));
+            assert_eq!(witness.read().unwrap(), Some(end));
         }
+        fs::write(directory.path().join("audit.end"), b"").unwrap();
+        assert!(witness.read().is_err(), "what cannot be read is not the same as nothing");
     }
 }

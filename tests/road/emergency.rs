@@ -215,6 +215,7 @@ async fn a_crisis_that_is_not_answered_in_time_opens_the_basic_set_from_memory_u
     ] {
         assert!(log.contains(said), "{said}");
     }
+    assert!(!log.contains("cus_slow"), "whose crisis it was stands in the trail, not in the log: {log}");
     assert!(!metric(&daemon, "keepwell_crisis_response_violations_total 0").await);
 }
 

@@ -74,6 +74,12 @@ impl Event {
     }
 }
 
+impl From<Value> for Event {
+    fn from(event: Value) -> Self {
+        Self(event)
+    }
+}
+
 impl Deref for Event {
     type Target = Value;
 

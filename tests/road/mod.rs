@@ -47,6 +47,7 @@ mod systemd;
 mod telling;
 mod thresholds;
 mod trail;
+mod trail_guards;
 mod watching;
 
 use http::StatusCode;

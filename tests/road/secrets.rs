@@ -14,6 +14,7 @@ use super::{
 use crate::support::{
     daemon::{ACCESS_TOKEN, Daemon, EMERGENCY_TOKEN},
     door::{STRIPE_SECRET, app_secret},
+    personal,
 };
 
 /// Words that only the payloads hold.
@@ -62,7 +63,7 @@ async fn assert_nothing_in_the_clear(daemon: &Daemon) {
     let secret = app_secret();
     let secrets = [STRIPE_SECRET, &secret, ACCESS_TOKEN, EMERGENCY_TOKEN];
     for (path, bytes) in files {
-        for word in PERSONAL.into_iter().chain(secrets) {
+        for word in PERSONAL.into_iter().chain(secrets).chain([personal::PERSONAL]) {
             assert!(!holds(&bytes, word), "`{word}` in {}", path.display());
         }
     }
@@ -118,6 +119,24 @@ async fn nothing_personal_and_no_secret_is_kept_in_the_clear() {
     let recorded = events.len() + signals.len();
     assert_eq!(daemon.operator().get("/api/v1/jobs?state=done").await.json()["total"], recorded);
     assert_nothing_in_the_clear(&daemon).await;
+    assert!(!daemon.log().contains("cus_mina"), "not even the id of anybody: {}", daemon.log());
+}
+
+#[tokio::test]
+async fn nothing_personal_of_any_kind_of_event_is_in_database_redis_log_or_answers() {
+    let daemon = Daemon::start_with(&[("KEEPWELL_LOG__LEVEL", "debug")]).await;
+    let events: Vec<Event> = personal::events().into_iter().map(Event::from).collect();
+    for event in &events {
+        taken(daemon.stripe(event).await);
+    }
+    nothing_owed(&daemon).await;
+    for event in &events {
+        let customer = event["data"]["object"]["customer"].as_str().expect("everybody has an id");
+        let answer = daemon.access(customer).await.to_string();
+        assert!(!answer.contains(personal::PERSONAL), "{answer}");
+    }
+    assert_nothing_in_the_clear(&daemon).await;
+    assert!(!daemon.log().contains("cus_personal"), "not even the id of anybody: {}", daemon.log());
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ use crate::support::{daemon::Daemon, eventually};
 const OLD_KEY: &str = r#"{id="old",key="the first pass phrase of this test"}"#;
 const NEW_KEY: &str = r#"{id="new",key="the second pass phrase of this test"}"#;
 
-fn says(daemon: &Daemon, arguments: &[&str]) -> Said {
+pub(super) fn says(daemon: &Daemon, arguments: &[&str]) -> Said {
     Said::of(&daemon.keepwell(arguments))
 }
 
@@ -49,6 +49,8 @@ async fn what_is_kept_of_an_event_holds_nothing_of_cards_and_addresses() {
         .with("/data/object/customer_email", "mina@example.org")
         .with("/data/object/metadata", json!({ "payment_method_details": card, "plan": "kept" }));
     let refunded = Event::unhandled("card").with("/data/object/billing_details/name", "Mina Achterberg");
+    let personal = json!({ "source": "button", "severity": "high", "email": "mina@example.org" });
+    app(&daemon, &signal("crisis.signal", "cus_card", personal)).await;
     for event in [&failed, &refunded] {
         taken(daemon.stripe(event).await);
         // Seen again in other words it is still the same event.
@@ -56,7 +58,8 @@ async fn what_is_kept_of_an_event_holds_nothing_of_cards_and_addresses() {
     }
     nothing_owed(&daemon).await;
     let payloads = payloads(&daemon).await;
-    assert_eq!(payloads.len(), 2);
+    assert_eq!(payloads.len(), 3);
+    assert!(payloads.iter().any(|payload| payload.contains("button")));
     assert!(payloads.iter().any(|payload| payload.contains("kept")));
     for word in ["4242", "visa", "mina@example.org", "Achterberg", "billing_details"] {
         assert!(!payloads.iter().any(|payload| payload.contains(word)), "{word}");
@@ -64,13 +67,13 @@ async fn what_is_kept_of_an_event_holds_nothing_of_cards_and_addresses() {
 }
 
 /// The entries of the daemon's trail about `action`, newest first.
-async fn entries(daemon: &Daemon, action: &str) -> Vec<Value> {
+pub(super) async fn entries(daemon: &Daemon, action: &str) -> Vec<Value> {
     let page = daemon.operator().get(&format!("/api/v1/audit?action={action}")).await.json();
     page["items"].as_array().expect("a list").clone()
 }
 
 /// Waits until every entry is in a block.
-async fn sealed(daemon: &Daemon) {
+pub(super) async fn sealed(daemon: &Daemon) {
     eventually("every entry is in a block", async || {
         let report = daemon.operator().get("/api/v1/audit/verify").await.json();
         assert_eq!(report["finding"], Value::Null);
@@ -100,7 +103,10 @@ async fn what_happens_to_people_and_what_operators_do_is_in_the_trail() {
             (&paused[0]["reason"], &paused[0]["after"]),
             (&"an upgrade".into(), &json!({ "override": true }))
         );
-        assert_eq!(entries(daemon, "lane.resumed").await.len(), 1);
+        let resumed = entries(daemon, "lane.resumed").await;
+        assert_eq!(resumed.len(), 1);
+        assert_eq!(paused[0]["before"]["paused"], false);
+        assert_eq!(resumed[0]["before"], json!({ "paused": true, "because": "an upgrade" }));
         assert_eq!(entries(daemon, "grace").await.len(), 2);
         let crisis = &entries(daemon, "crisis.signalled").await[0];
         assert_eq!(crisis["after"]["severity"], "high");
@@ -139,7 +145,7 @@ async fn what_operators_do_to_jobs_is_in_the_trail_with_how_many_they_were() {
             assert_eq!(step["changed"], changed, "{path}: {step}");
         }
         for path in [&format!("/api/v1/jobs/{last}/cancel"), &format!("/api/v1/jobs/{last}/retry")] {
-            let answer = operator.post(path, &body).await;
+            let answer = operator.post(path, &json!({ "reason": "a test" })).await;
             assert!(answer.status.is_success(), "{path}: {}", answer.text());
         }
         assert_eq!(
@@ -167,6 +173,13 @@ async fn what_operators_do_to_jobs_is_in_the_trail_with_how_many_they_were() {
             let told = entries(daemon, action).await;
             assert_eq!((told.len(), &told[0]["subject"]), (1, &subject), "{action}");
             assert_eq!(told[0]["actor"]["kind"], "operator", "{action}");
+            if action.starts_with("job.") {
+                let before = if action == "job.retried" { "cancelled" } else { "owed" };
+                assert_eq!(
+                    (&told[0]["before"]["state"], &told[0]["reason"]),
+                    (&before.into(), &"a test".into())
+                );
+            }
         }
         sealed(daemon).await;
     })
@@ -192,7 +205,8 @@ async fn the_trail_is_verified_listed_and_exported_on_the_command_line() {
     let mode = std::fs::metadata(&file).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600, "it tells what the database keeps sealed");
     assert_eq!((&report["whole"], &report["authenticated"]), (&true.into(), &true.into()), "{report}");
-    assert_eq!(report["entries"], verified["entries"]);
+    // The readings of this test may be in it by now.
+    assert!(report["entries"].as_u64() >= verified["entries"].as_u64(), "{report}");
     assert_eq!(entries(&daemon, "audit.exported").await.len(), 1);
     let altered = std::fs::read_to_string(&file).unwrap().replacen("cus_one", "cus_two", 1);
     std::fs::write(&file, altered).unwrap();
@@ -278,6 +292,13 @@ async fn who_asks_without_the_right_token_is_in_the_trail() {
         assert_eq!(stranger.get("/v1/customers/cus_1/access").await.status, 401);
     }
     assert_eq!(stranger.post("/api/emergency/activate-bypass", &json!({})).await.status, 401);
+    let metrics = daemon.public().get("/metrics").await.text();
+    for line in [
+        "keepwell_webhook_blocked_total{reason=\"token_invalid\"} 4\n",
+        "keepwell_security_violations_total 4\n",
+    ] {
+        assert!(metrics.contains(line), "{metrics}");
+    }
     daemon.stop().await;
     daemon.start_again().await;
     let blocked = entries(&daemon, "security.blocked").await;

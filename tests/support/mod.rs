@@ -10,6 +10,7 @@ pub mod door;
 pub mod events;
 pub mod gateway;
 pub mod http;
+pub mod personal;
 pub mod postgres;
 pub mod process;
 pub mod proxy;

@@ -150,7 +150,8 @@ pub async fn taught(
     after.version = before.version + 1;
     let marked_until_ms = after.marked_until_ms(now_ms);
     keep(transaction.together(), &before, &after, marked_until_ms);
-    append_change(transaction, care, &PersonChange { before: &before, after: &after })?;
+    let change = PersonChange { before: &before, before_ms: row.touched_ms, after: &after };
+    append_change(transaction, care, &change)?;
     for job in follow_ups(care, &before, &after, now_ms) {
         // Without a gateway there is something to record only about those who have named somebody.
         if care.notifier.is_some()

@@ -23,7 +23,7 @@ pub async fn scores(
     let opened = keys.open(&context(customer, KIND), &key_id, &sealed).ok();
     let scores = opened.and_then(|plain| serde_json::from_slice(&plain).ok());
     if scores.is_none() {
-        tracing::error!(subject = customer, "remembered scores cannot be opened; they begin anew");
+        tracing::error!("remembered scores cannot be opened; they begin anew");
     }
     Ok(scores.unwrap_or_default())
 }

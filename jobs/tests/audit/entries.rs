@@ -29,9 +29,10 @@ async fn every_change_of_access_grace_and_crisis_is_in_the_trail() {
         for body in told {
             assert_eq!(room.stripe(&body).await, Outcome::Done);
         }
-        for (signal_type, ago_s, more) in
-            [("crisis.signal", 9, r#","source":"button","severity":"critical""#), ("crisis.resolved", 0, "")]
-        {
+        for (signal_type, ago_s, more) in [
+            ("crisis.signal", 9, r#","source":"button","severity":"critical""#),
+            ("crisis.resolved", 0, r#","by":"clinician 7""#),
+        ] {
             assert_eq!(room.app(&signal(signal_type, "cus_1", ago_s, more)).await, Outcome::Done);
         }
         let contacts = signal("contacts.updated", "cus_1", 0, r#","contacts":[{"name":"Mina"}]"#);
@@ -68,9 +69,32 @@ async fn every_change_of_access_grace_and_crisis_is_in_the_trail() {
         assert_eq!(grace.before, Some(json!({ "payment_failure in_1": null })));
         let opened = of("access.changed", kinds::CRISIS_SIGNALLED);
         assert_eq!(opened.after.as_ref().unwrap()["emergency"]["level"], "full");
+        let resolved = of("crisis.resolved", kinds::CRISIS_RESOLVED);
+        assert_eq!(resolved.after.as_ref().unwrap()["by"], "clinician 7");
         let data = entries.iter().find(|entry| entry.action == "person.data_changed").unwrap();
         assert_eq!(data.after.as_ref().unwrap()["kind"], "contacts");
         assert!(!format!("{entries:?}").contains("Mina"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_ends_by_time_alone_is_in_the_trail_with_what_it_was_before() {
+    on_each_database(async |room| {
+        assert_eq!(
+            room.stripe(&event("evt_1", "invoice.payment_failed", 40, &invoice("cus_1"))).await,
+            Outcome::Done
+        );
+        let over_ms = NOW_MS + 8 * DAY_MS;
+        let due = json!({ "customer": "cus_1", "ends_ms": NOW_MS + 7 * DAY_MS, "soon": false }).to_string();
+        let job = NewJob::new(kinds::GRACE_DUE, Lane::Background, due);
+        assert_eq!(room.run(job, over_ms).await, Outcome::Done);
+        let filter = AuditFilter { action: Some("access.changed".to_owned()), ..AuditFilter::default() };
+        let changes = all(room, &filter).await;
+        let ended = changes.last().unwrap();
+        assert!(changes.len() == 2 && ended.actor.starts_with(kinds::GRACE_DUE), "{changes:#?}");
+        let active = |side: &Option<serde_json::Value>| side.as_ref().unwrap()["grace"]["active"].clone();
+        assert_eq!((active(&ended.before), active(&ended.after)), (true.into(), false.into()));
     })
     .await;
 }
@@ -152,8 +176,8 @@ async fn two_sealers_do_not_get_in_each_others_way() {
         // The first key is made once; whoever comes second finds it.
         let (first, second) = tokio::join!(one.round(), other.round());
         assert!(first.is_ok() || second.is_ok());
-        while let Some(_more) = one.round().await.unwrap() {}
-        assert_eq!(other.round().await.unwrap(), None);
+        while one.round().await.unwrap().entries > 0 {}
+        assert_eq!(other.round().await.unwrap().entries, 0);
         let report = report(room, None).await;
         assert_eq!((report.finding, report.entries, report.unsealed), (None, 40, 0));
     })
@@ -167,7 +191,7 @@ async fn a_trail_that_grows_while_it_is_verified_is_whole() {
         let growing = async {
             for _ in 0..40 {
                 write(room, 5).await;
-                while sealer.round().await.unwrap().is_some() {}
+                while sealer.round().await.unwrap().entries > 0 {}
             }
         };
         let watching = async {

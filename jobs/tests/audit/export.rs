@@ -2,55 +2,76 @@
 
 use std::collections::BTreeMap;
 
-use keepwell_jobs::store::audit::{AuditFilter, FileReport, Manifest, Problem, export, verify_file};
+use keepwell_jobs::{
+    signature::{Document, public_key, sign},
+    store::audit::{AuditFilter, ExportError, FileReport, Problem, export, verify_file},
+};
 use keepwell_workers::seal::{KeyRing, SealingKey};
+use serde_json::{Value, value::to_raw_value};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use crate::{
-    support::{Room, on_each_database},
+    support::{NOW_MS, Room, on_each_database},
     trail::{seal, write},
 };
 
 /// The file that `keepwell audit export` writes.
-async fn file(room: &Room, filter: &AuditFilter, asked: &[(&str, &str)]) -> String {
-    let (mut body, mut from) = (String::new(), None);
+async fn file(room: &Room, filter: &AuditFilter) -> String {
+    let (mut text, mut cursor) = (String::new(), None::<String>);
     loop {
-        let page = export(&room.database, &room.care.keys, filter, from).await.unwrap();
+        let page = export(&room.database, &room.care.keys, filter, cursor.as_deref(), NOW_MS).await.unwrap();
         for line in page.lines {
-            body.push_str(&line);
-            body.push('\n');
+            text.push_str(&line);
+            text.push('\n');
         }
-        from = page.next;
-        if from.is_some() {
-            continue;
+        cursor = page.next;
+        if cursor.is_none() {
+            return text;
         }
-        let manifest = Manifest {
-            format: 1,
-            exported_at: "2027-01-31T12:00:00.000Z".to_owned(),
-            filter: asked.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
-            lines: body.lines().count() as u64,
-            sha256: hex::encode(Sha256::digest(&body)),
-            end: page.end,
-            keys: page.keys,
-        };
-        return format!("{body}{}\n", manifest.line());
     }
 }
 
-/// The same file with another body, its manifest made to fit.
-fn patched(file: &str, patch: impl Fn(Vec<&str>) -> Vec<String>) -> String {
+/// The same file with other lines, its manifest made to fit and signed with `keys`, or as well as can be without.
+fn forged(file: &str, keys: Option<&KeyRing>, patch: impl Fn(Vec<&str>) -> Vec<String>) -> String {
     let mut lines: Vec<&str> = file.lines().collect();
-    let manifest = lines.pop().unwrap();
-    let body = patch(lines).join("\n") + "\n";
-    let mut manifest: serde_json::Value = serde_json::from_str(manifest).unwrap();
-    manifest["manifest"]["sha256"] = hex::encode(Sha256::digest(&body)).into();
-    manifest["manifest"]["lines"] = body.lines().count().into();
-    format!("{body}{manifest}\n")
+    let mut last: Value = serde_json::from_str(lines.pop().unwrap()).unwrap();
+    let lines = patch(lines);
+    let digest = lines.iter().fold([0; 32], |digest: [u8; 32], line| {
+        Sha256::new().chain_update(digest).chain_update(line).finalize().into()
+    });
+    let manifest = &mut last["manifest"];
+    manifest["digest"] = hex::encode(digest).into();
+    manifest["lines"] = lines.len().into();
+    if manifest["filter"] == serde_json::json!({}) {
+        let blocks: Vec<Value> = lines.iter().filter_map(|line| block(line)).collect();
+        let (first, last) = (&blocks[0], &blocks[blocks.len() - 1]);
+        manifest["begin"]["block"] = (first["number"].as_i64().unwrap() - 1).into();
+        manifest["begin"]["hash"] = first["previous"].clone();
+        (manifest["end"]["block"], manifest["end"]["hash"]) = (last["number"].clone(), last["hash"].clone());
+    }
+    if let Some(keys) = keys {
+        let bytes = to_raw_value(manifest).unwrap();
+        last["signature"] =
+            serde_json::to_value(sign(keys, Document::AuditExport, bytes.get().as_bytes()).unwrap()).unwrap();
+    }
+    format!("{}\n{last}\n", lines.join("\n"))
+}
+
+fn block(line: &str) -> Option<Value> {
+    serde_json::from_str::<Value>(line).unwrap().get("block").cloned()
+}
+
+fn own(lines: &[&str]) -> Vec<String> {
+    lines.iter().map(|line| (*line).to_owned()).collect()
 }
 
 fn problem(file: &str, keys: Option<&KeyRing>) -> Option<Problem> {
-    verify_file(file, keys).finding.map(|finding| finding.problem)
+    verify_file(file, keys, None).finding.map(|finding| finding.problem)
+}
+
+fn stranger() -> KeyRing {
+    KeyRing::new(SealingKey::new("test", &Zeroizing::new([8; 32])), [])
 }
 
 #[tokio::test]
@@ -59,33 +80,30 @@ async fn an_export_is_whole_until_somebody_touches_it() {
         write(room, 70).await;
         seal(room).await;
         let keys = &room.care.keys;
-        let whole = file(room, &AuditFilter::default(), &[]).await;
-        let FileReport { finding, blocks, entries, authenticated, .. } = verify_file(&whole, Some(keys));
+        let whole = file(room, &AuditFilter::default()).await;
+        let FileReport { finding, blocks, entries, authenticated, .. } =
+            verify_file(&whole, Some(keys), None);
         assert_eq!((finding, blocks, entries, authenticated), (None, 24, 70, true));
-        assert!(!verify_file(&whole, None).authenticated);
+        assert!(!verify_file(&whole, None, None).authenticated);
         assert_eq!(problem(&whole, None), None);
 
         let altered = whole.replacen("because of lane_7\"", "because of lane_8\"", 1);
         assert_ne!(altered, whole);
         assert_eq!(problem(&altered, None), Some(Problem::EntryAltered));
-        let own = |lines: Vec<&str>| lines.into_iter().map(str::to_owned).collect::<Vec<_>>();
         let removed = |at: usize| {
-            patched(&whole, |lines| {
-                let mut lines = own(lines);
+            forged(&whole, None, |mut lines| {
                 lines.remove(at);
-                lines
+                own(&lines)
             })
         };
         // Each block has three entries behind it.
         assert_eq!(problem(&removed(5), None), Some(Problem::EntryRemoved));
         assert_eq!(problem(&removed(4), None), Some(Problem::EntryInserted));
-        let without_block = patched(&whole, |lines| own([&lines[..4], &lines[8..]].concat()));
+        let without_block = forged(&whole, None, |lines| own(&[&lines[..4], &lines[8..]].concat()));
         assert_eq!(problem(&without_block, None), Some(Problem::BlockRemoved));
-        let cut = patched(&whole, |lines| own(lines[..40].to_vec()));
-        assert_eq!(problem(&cut, None), Some(Problem::Truncated));
-        let swapped = patched(&whole, |mut lines| {
+        let swapped = forged(&whole, None, |mut lines| {
             lines.swap(5, 6);
-            own(lines)
+            own(&lines)
         });
         assert_eq!(problem(&swapped, None), Some(Problem::EntryRemoved));
         let without_manifest = whole.lines().take(20).collect::<Vec<_>>().join("\n");
@@ -95,19 +113,93 @@ async fn an_export_is_whole_until_somebody_touches_it() {
 }
 
 #[tokio::test]
+async fn an_export_that_was_cut_in_front_or_at_its_end_is_found_out_by_its_signature() {
+    on_each_database(async |room| {
+        write(room, 70).await;
+        seal(room).await;
+        let keys = &room.care.keys;
+        let whole = file(room, &AuditFilter::default()).await;
+        let filed = public_key(keys, "test").unwrap();
+        for (place, cut) in [
+            ("front", forged(&whole, None, |lines| own(&lines[8..]))),
+            ("end", forged(&whole, None, |lines| own(&lines[..40]))),
+        ] {
+            // Every block and the chain fit, and so does the manifest: only who signed it tells.
+            assert_eq!(problem(&cut, Some(keys)), Some(Problem::ManifestAltered), "{place}");
+            let found = verify_file(&cut, None, Some(&filed)).finding.map(|finding| finding.problem);
+            assert_eq!(found, Some(Problem::ManifestAltered), "{place}");
+            assert_eq!(
+                problem(&cut, None),
+                Some(Problem::ManifestAltered),
+                "{place}, not even without a key"
+            );
+        }
+        // Cut without a thought for the manifest, it is named.
+        let lines: Vec<&str> = whole.lines().collect();
+        let cut = |kept: Vec<&str>| format!("{}\n{}\n", kept.join("\n"), lines[lines.len() - 1]);
+        assert_eq!(problem(&cut(lines[8..lines.len() - 1].to_vec()), None), Some(Problem::BlockRemoved));
+        assert_eq!(problem(&cut(lines[..40].to_vec()), None), Some(Problem::Truncated));
+        // Signed by somebody else it passes before those who know nobody.
+        let foreign = forged(&whole, Some(&stranger()), |lines| own(&lines[..40]));
+        assert_eq!(problem(&foreign, None), None);
+        assert!(!verify_file(&foreign, None, None).authenticated);
+        assert_eq!(problem(&foreign, Some(keys)), Some(Problem::ManifestAltered));
+        let found = verify_file(&foreign, None, Some(&filed)).finding.map(|finding| finding.problem);
+        assert_eq!(found, Some(Problem::ManifestAltered));
+        assert!(verify_file(&whole, None, Some(&filed)).authenticated);
+        let unsigned = whole.replace("\"signature\":{", "\"nothing\":{");
+        assert_ne!(unsigned, whole);
+        assert_eq!(problem(&unsigned, Some(keys)), Some(Problem::ManifestAltered));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_export_of_some_entries_is_checked_against_their_blocks() {
     on_each_database(async |room| {
-        write(room, 10).await;
+        write(room, 70).await;
         seal(room).await;
-        let filter = AuditFilter { subject: Some("lane_4".to_owned()), ..AuditFilter::default() };
-        let some = file(room, &filter, &[("subject", "lane_4")]).await;
-        let report = verify_file(&some, Some(&room.care.keys));
-        assert_eq!((report.finding, report.blocks, report.entries), (None, 1, 1));
-        assert_eq!(report.filter, BTreeMap::from([("subject".to_owned(), "lane_4".to_owned())]));
-        let altered = patched(&some, |lines| {
+        let filter = AuditFilter { text: Some("lane_6".to_owned()), ..AuditFilter::default() };
+        let some = file(room, &filter).await;
+        let keys = &room.care.keys;
+        let report = verify_file(&some, Some(keys), None);
+        // lane_6, lane_60 to lane_69.
+        assert_eq!((report.finding, report.blocks, report.entries), (None, 5, 11));
+        assert_eq!(report.filter, BTreeMap::from([("q".to_owned(), "lane_6".to_owned())]));
+        let altered = forged(&some, None, |lines| {
             lines.iter().map(|line| line.replace("lane.paused", "lane.resumed")).collect()
         });
         assert_eq!(problem(&altered, None), Some(Problem::EntryAltered));
+        // Blocks may be missing between those with a match, so only the signature tells of one that was left out.
+        for cut in [
+            forged(&some, None, |lines| own(&lines[2..])),
+            forged(&some, None, |lines| own(&lines[..lines.len() - 1])),
+            forged(&some, None, |lines| own(&[&lines[..2], &lines[6..]].concat())),
+        ] {
+            assert_eq!(problem(&cut, Some(keys)), Some(Problem::ManifestAltered));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nobody_begins_an_export_in_its_middle() {
+    on_each_database(async |room| {
+        write(room, 70).await;
+        seal(room).await;
+        let keys = &room.care.keys;
+        let everything = AuditFilter::default();
+        let first = export(&room.database, keys, &everything, None, NOW_MS).await.unwrap();
+        let cursor = first.next.expect("there are more blocks");
+        let goes_on = async |filter: &AuditFilter, cursor: &str| {
+            export(&room.database, keys, filter, Some(cursor), NOW_MS).await
+        };
+        assert!(goes_on(&everything, &cursor).await.is_ok());
+        let other = AuditFilter { subject: Some("lane_1".to_owned()), ..AuditFilter::default() };
+        let altered = cursor.replacen(&cursor[60..62], "zz", 1);
+        for (filter, cursor) in [(&other, cursor.as_str()), (&everything, &altered), (&everything, "1")] {
+            assert!(matches!(goes_on(filter, cursor).await, Err(ExportError::Cursor)), "{cursor}");
+        }
     })
     .await;
 }
@@ -117,16 +209,17 @@ async fn a_file_that_somebody_made_up_does_not_pass_before_whoever_has_the_keys(
     on_each_database(async |room| {
         write(room, 3).await;
         seal(room).await;
-        let whole = file(room, &AuditFilter::default(), &[]).await;
-        let forged = patched(&whole, |lines| {
-            let mut block: serde_json::Value = serde_json::from_str(lines[0]).unwrap();
+        let whole = file(room, &AuditFilter::default()).await;
+        let made_up = forged(&whole, Some(&stranger()), |lines| {
+            let mut block: Value = serde_json::from_str(lines[0]).unwrap();
             block["block"]["code"] = "00".repeat(32).into();
-            [vec![block.to_string()], lines[1..].iter().map(|line| (*line).to_owned()).collect()].concat()
+            [vec![block.to_string()], own(&lines[1..])].concat()
         });
-        assert_eq!(problem(&forged, None), None, "without keys nobody can tell");
-        assert_eq!(problem(&forged, Some(&room.care.keys)), Some(Problem::BlockAltered));
-        let stranger = KeyRing::new(SealingKey::new("test", &Zeroizing::new([8; 32])), []);
-        assert_eq!(problem(&whole, Some(&stranger)), Some(Problem::KeyMissing));
+        assert_eq!(problem(&made_up, None), None, "without keys nobody can tell");
+        assert_eq!(problem(&made_up, Some(&room.care.keys)), Some(Problem::BlockAltered));
+        assert_eq!(problem(&whole, Some(&stranger())), Some(Problem::KeyMissing));
+        let newcomer = KeyRing::new(SealingKey::new("new", &Zeroizing::new([8; 32])), []);
+        assert_eq!(problem(&whole, Some(&newcomer)), Some(Problem::KeyUnknown));
     })
     .await;
 }

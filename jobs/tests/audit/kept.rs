@@ -1,7 +1,10 @@
 //! Nothing of the trail is changed, and nothing leaves before its time.
 
 use keepwell_jobs::store::audit::{AUDIT_RETENTION_DAYS, AUDIT_RETENTION_MS, AuditFilter, append, prune};
-use keepwell_workers::clock::{Clock as _, SystemClock};
+use keepwell_workers::{
+    clock::{Clock as _, SystemClock},
+    database::Dialect,
+};
 
 use crate::{
     support::{DAY_MS, on_each_database},
@@ -52,19 +55,17 @@ async fn what_is_older_than_seven_years_may_leave_and_the_rest_stays_whole() {
         sealer(room, 2).round().await.unwrap();
         let keys = &room.care.keys;
         // Asking for less than seven years changes nothing.
-        assert!(!prune(&room.database, keys, 0, now_ms - 5 * DAY_MS).await.unwrap());
-        for _ in 0..2 {
-            assert!(prune(&room.database, keys, 0, now_ms).await.unwrap());
-        }
-        // The next block has something young in it.
-        assert!(!prune(&room.database, keys, 0, now_ms).await.unwrap());
+        assert_eq!(prune(&room.database, keys, 0, now_ms - 5 * DAY_MS).await.unwrap(), 0);
+        // The third block has something young in it.
+        assert_eq!(prune(&room.database, keys, 0, now_ms).await.unwrap(), 2);
+        assert_eq!(prune(&room.database, keys, 0, now_ms).await.unwrap(), 0);
         let left = all(room, &AuditFilter::default()).await;
         assert_eq!(left.len(), 3);
         assert_eq!(report(room, None).await.finding, None);
         // Without telling the head it is no retention.
         for trigger in ["audit_blocks_kept", "audit_entries_kept"] {
             let table = trigger.trim_end_matches("_kept");
-            let on = if room.database.dialect() == keepwell_workers::database::Dialect::Postgres {
+            let on = if room.database.dialect() == Dialect::Postgres {
                 format!(" ON {table}")
             } else {
                 String::new()
@@ -75,6 +76,58 @@ async fn what_is_older_than_seven_years_may_leave_and_the_rest_stays_whole() {
         execute(room, "DELETE FROM audit_blocks WHERE number = 3").await.unwrap();
         let found = report(room, None).await.finding.expect("the block is missed");
         assert_eq!(found.block, Some(3));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn blocks_leave_by_eights_so_that_retention_keeps_up_with_sealing() {
+    on_each_database(async |room| {
+        let now_ms = SystemClock.now_ms();
+        let mut transaction = begin(room).await;
+        for number in 0..21 {
+            let at_ms = now_ms - AUDIT_RETENTION_MS - DAY_MS + number;
+            append(&mut transaction, &entry("old.thing", "a", at_ms)).await.unwrap();
+        }
+        transaction.commit().await.unwrap();
+        sealer(room, 1).round().await.unwrap();
+        let mut left = Vec::new();
+        for _ in 0..4 {
+            left.push(prune(&room.database, &room.care.keys, 0, now_ms).await.unwrap());
+            assert_eq!(finding(room).await, None);
+        }
+        // The last one stays, for the next one to follow.
+        assert_eq!(left, [8, 8, 4, 0]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn no_statement_replaces_anything_of_the_trail() {
+    on_each_database(async |room| {
+        write(room, 3).await;
+        seal(room).await;
+        write(room, 1).await;
+        let columns = "at_ms, actor_kind, actor, action, subject, details_digest, key_id, sealed";
+        let placed = format!(
+            "INSERT INTO audit_entries (id, position, {columns}) SELECT id, 4, {columns} FROM audit_entries \
+             WHERE position IS NULL"
+        );
+        assert!(execute(room, &placed).await.is_err(), "an entry is not added with its position");
+        if room.database.dialect() == Dialect::Sqlite {
+            for (sql, refusal) in [
+                ("UPDATE OR REPLACE audit_entries SET position = 1 WHERE position IS NULL", "never changed"),
+                ("INSERT OR REPLACE INTO audit_entries SELECT * FROM audit_entries", "added once"),
+                ("INSERT OR REPLACE INTO audit_blocks SELECT * FROM audit_blocks", "added once"),
+                ("INSERT OR REPLACE INTO audit_keys SELECT * FROM audit_keys", "added once"),
+                ("INSERT OR REPLACE INTO audit_head SELECT * FROM audit_head", "one head"),
+            ] {
+                let error = execute(room, sql).await.expect_err(sql);
+                assert!(error.contains(refusal), "{sql}: {error}");
+            }
+        }
+        assert_eq!(finding(room).await, None);
+        assert_eq!(all(room, &AuditFilter::default()).await.len(), 4);
     })
     .await;
 }

@@ -6,7 +6,7 @@ use keepwell_jobs::{
     kinds,
     store::{
         PersonDataKind,
-        audit::{AuditFilter, Sealer, Verifier, list},
+        audit::{AuditError, AuditFilter, Problem, Sealer, Verifier, list},
         keep_person_data,
         rotation::{KeyUse, ROWS_MAX, Rotation, Step, key_use, tables},
         taught,
@@ -28,7 +28,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     support::{NOW_MS, Room, on_each_database, signal},
-    trail::{begin, execute, seal, write},
+    trail::{begin, execute, finding, seal, write},
 };
 
 fn new_ring() -> KeyRing {
@@ -117,7 +117,7 @@ async fn after_a_rotation_the_old_key_opens_nothing_that_is_kept() {
         let actions: Vec<&str> = entries.iter().map(|entry| entry.action.as_str()).collect();
         assert!(actions.contains(&"key.rotation_started") && actions.contains(&"key.rotation_finished"));
         let mut sealer = Sealer::new(room.database.clone(), alone.clone(), ManualClock::at(NOW_MS));
-        assert!(sealer.round().await.unwrap().is_some());
+        assert!(sealer.round().await.unwrap().entries > 0);
         assert_eq!(verifier.page(None, 200, None, NOW_MS).await.unwrap().finding, None);
         assert_eq!(rotation.step().await.unwrap(), Step::Idle);
     })
@@ -219,6 +219,69 @@ async fn a_process_that_was_not_restarted_yet_leaves_the_rotation_alone() {
         assert_eq!(rotation(room, &ring).progress().await.unwrap(), begun);
         to_its_end(&rotation(room, &ring)).await;
         assert_eq!(used(room).await.len(), 1);
+    })
+    .await;
+}
+
+/// The rings of two nodes while a key is brought to one after the other.
+fn rings() -> [KeyRing; 3] {
+    let key = |id: &str, byte| SealingKey::new(id, &Zeroizing::new([byte; 32]));
+    let prepared = KeyRing::new(key("test", 7), [key("new", 9)]);
+    [KeyRing::new(key("test", 7), []), prepared, new_ring()]
+}
+
+#[tokio::test]
+async fn a_node_that_has_no_new_key_yet_says_so_and_nothing_of_tampering() {
+    on_each_database(async |room| {
+        let [old, _, new] = rings();
+        let sealer =
+            |ring: &KeyRing| Sealer::new(room.database.clone(), ring.clone(), ManualClock::at(NOW_MS));
+        let mut behind = sealer(&old);
+        write(room, 2).await;
+        assert_eq!(behind.round().await.unwrap().entries, 2);
+        rotation(room, &new).start("uid 0").await.unwrap();
+        assert_eq!(sealer(&new).round().await.unwrap().entries, 1);
+        write(room, 1).await;
+        let error = behind.round().await.unwrap_err();
+        assert!(matches!(&error, AuditError::KeyUnknown(key) if key == "new"), "{error:?}");
+        let verify = async |ring: &KeyRing| {
+            let verifier = Verifier::new(room.database.clone(), ring.clone());
+            verifier.page(None, 200, None, NOW_MS).await.unwrap().finding.map(|finding| finding.problem)
+        };
+        assert_eq!(verify(&old).await, Some(Problem::KeyUnknown));
+        assert_eq!(verify(&new).await, None);
+        assert_eq!(sealer(&new).round().await.unwrap().entries, 1, "others seal meanwhile");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nodes_that_seal_in_turns_while_a_key_is_brought_to_them_make_one_whole_chain() {
+    on_each_database(async |room| {
+        let [old, prepared, new] = rings();
+        let sealer =
+            |ring: &KeyRing| Sealer::new(room.database.clone(), ring.clone(), ManualClock::at(NOW_MS));
+        write(room, 1).await;
+        assert_eq!(sealer(&old).round().await.unwrap().entries, 1);
+        let (mut one, mut other) = (sealer(&prepared), sealer(&new));
+        for _ in 0..3 {
+            for sealer in [&mut one, &mut other] {
+                write(room, 1).await;
+                // The first round after another node made a key only learns of it.
+                let first = sealer.round().await.unwrap().entries;
+                assert!(first == 1 || sealer.round().await.unwrap().entries == 1);
+            }
+        }
+        assert_eq!(finding(room).await.map(|finding| finding.problem), Some(Problem::KeyUnknown));
+        let verifier = Verifier::new(room.database.clone(), prepared);
+        let report = verifier.page(None, 200, None, NOW_MS).await.unwrap();
+        assert_eq!((report.finding, report.blocks), (None, 7));
+        let mut reader = begin(room).await;
+        let (keys,): (i64,) = on_connection!(reader, |connection| {
+            sqlx::query_as("SELECT COUNT(*) FROM audit_keys").fetch_one(connection).await
+        })
+        .unwrap();
+        assert_eq!(keys, 2, "they do not take turns in making keys");
     })
     .await;
 }

@@ -140,8 +140,10 @@ impl Tampering {
     /// Whether the finding names what was done and where.
     fn is_named_by(&self, problem: Problem, block: Option<i64>, position: Option<i64>) -> bool {
         match self {
-            Tampering::Alter { position: at, .. } => {
-                problem == Problem::EntryAltered && position == Some(*at)
+            Tampering::Alter { position: at, column, .. } => {
+                // What names a key that is not there may be somebody else's too.
+                let expected = if *column == "key_id" { Problem::KeyUnknown } else { Problem::EntryAltered };
+                problem == expected && position == Some(*at)
             }
             Tampering::Remove { position: at } => problem == Problem::EntryRemoved && position == Some(*at),
             Tampering::Swap { one, other } => {
@@ -247,7 +249,7 @@ async fn an_older_state_of_the_trail_does_not_pass_for_the_present_one() {
         seal(room).await;
         write(room, 3).await;
         assert!(unwilling().await.contains("nothing more is sealed"));
-        assert!(sealer(room, 3).round_behind(&early).await.unwrap().is_some());
+        assert!(sealer(room, 3).round_behind(&early).await.unwrap().entries > 0);
         let found = report(room, Some(&late)).await.finding.unwrap();
         assert_eq!((found.problem, found.block), (Problem::BlockAltered, Some(3)));
         let forged = ChainEnd { block: 1, hash: "00".repeat(32) };
@@ -282,8 +284,43 @@ async fn an_entry_without_a_block_cannot_be_changed_unnoticed_either() {
             .unwrap();
         let found = finding(room).await.unwrap();
         assert_eq!((found.problem, found.position), (Problem::EntryAltered, None));
+        // It is not sealed, which would vouch for it; everything else is.
+        let round = sealer(room, 3).round().await.unwrap();
+        assert!(round.entries == 1 && round.forged.is_some(), "{round:?}");
+        let found = finding(room).await.unwrap();
+        assert_eq!((found.problem, found.position), (Problem::EntryAltered, None));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn entries_that_somebody_inserted_by_hand_get_no_block_and_hold_up_no_other() {
+    on_each_database(async |room| {
+        write(room, 1).await;
         seal(room).await;
-        assert_eq!(finding(room).await.unwrap().position, Some(2));
+        lay_open(room).await;
+        // The oldest of ids, so that they stand in front of everything.
+        let id = |number: u8| match room.database.dialect() {
+            Dialect::Postgres => format!("CAST('00000000-0000-0000-0000-0000000000{number:02}' AS UUID)"),
+            Dialect::Sqlite => format!("x'000000000000000000000000000000{number:02}'"),
+        };
+        for number in 1..=5 {
+            let columns = "at_ms, actor_kind, actor, action, subject, details_digest, key_id, sealed";
+            let forge = format!(
+                "INSERT INTO audit_entries (id, {columns}) SELECT {}, {columns} FROM audit_entries \
+                 WHERE position = 1",
+                id(number)
+            );
+            execute(room, &forge).await.unwrap();
+        }
+        write(room, 4).await;
+        let round = sealer(room, 3).round().await.unwrap();
+        assert!(round.entries == 4 && round.forged.is_some(), "{round:?}");
+        let found = finding(room).await.unwrap();
+        assert_eq!((found.problem, found.block, found.position), (Problem::EntryAltered, None, None));
+        // What is behind them is still looked at.
+        execute(room, "UPDATE audit_entries SET subject = 'lane_9' WHERE position = 4").await.unwrap();
+        assert_eq!(finding(room).await.unwrap().position, Some(4));
     })
     .await;
 }

@@ -5,12 +5,16 @@ use std::{fs, path::PathBuf};
 use bytes::Bytes;
 use keepwell_jobs::{
     care::facts::Facts,
-    intake::{privacy::DropPaths, read_stripe},
+    intake::{privacy::DropPaths, read_app, read_stripe},
     marks::Marks,
 };
 use serde_json::{Value, json};
 
-use crate::support::{NOW_MS, Room, on_each_database};
+use crate::support::{
+    NOW_MS, Room, on_each_database,
+    personal::{PERSONAL, events},
+    signal,
+};
 
 /// The names in `config/default.toml`.
 fn default_names() -> Vec<String> {
@@ -117,6 +121,50 @@ fn nothing_of_cards_banks_addresses_and_names_is_kept_wherever_it_stands() {
             assert!(event.to_string().contains(value), "{value} is in the event");
             assert!(!kept.contains(value), "{value} of {} in {kept}", event["type"]);
         }
+    }
+}
+
+#[test]
+fn nothing_personal_is_kept_of_any_kind_of_event() {
+    let events = events();
+    assert!(events.len() > 100);
+    for event in events {
+        assert!(event.to_string().contains(PERSONAL));
+        let kept = kept(&event);
+        assert!(!kept.contains(PERSONAL), "{}: {kept}", event["type"]);
+        assert!(kept.contains("\"plan\":\"kept\""), "{}: {kept}", event["type"]);
+    }
+}
+
+#[test]
+fn of_a_signal_is_kept_what_it_is_made_of_and_nothing_personal_beside() {
+    let paths = default_paths().of_signals();
+    let kept = |signal_type: &str, more: &str| {
+        let body = Bytes::from(signal(signal_type, "cus_1", 5, more));
+        let intake = read_app("msg_1", &body, &Marks::default()).unwrap().signal_without(&paths);
+        String::from_utf8(intake.job.payload.to_vec()).unwrap()
+    };
+    let beside = r#","name":"PERSONAL","email":"PERSONAL","ip":"PERSONAL","address":{"city":"PERSONAL"}"#;
+    for (signal_type, made_of) in [
+        ("crisis.signal", r#","source":"button","severity":"high","device":"dev_1""#),
+        ("crisis.resolved", r#","by":"clinician""#),
+        (
+            "assessment.completed",
+            r#","instrument":"phq9","score":21,"suicidal_ideation":true,"emergency":false"#,
+        ),
+        (
+            "device.registered",
+            r#","device":"d","platform":"ios","push":{"kind":"http","url":"https://push.example"},"locale":"nl""#,
+        ),
+        ("security.threat", r#","detail":"signed in from elsewhere""#),
+        ("diary.written", r#","source":"keyboard""#),
+    ] {
+        let kept = kept(signal_type, &format!("{made_of}{beside}"));
+        assert!(kept.contains(made_of) && !kept.contains(PERSONAL), "{signal_type}: {kept}");
+    }
+    // What the app wants kept is kept.
+    for signal_type in ["contacts.updated", "safety_plan.updated", "consent.updated"] {
+        assert!(kept(signal_type, beside).contains(beside), "{signal_type}");
     }
 }
 

@@ -2,6 +2,8 @@
 
 #[path = "../../../tests/support/gateway.rs"]
 pub mod gateway;
+#[path = "../../../tests/support/personal.rs"]
+pub mod personal;
 mod postgres;
 #[path = "../../../tests/support/stripe.rs"]
 pub mod stripe;

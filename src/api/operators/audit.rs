@@ -6,8 +6,8 @@ use axum::{
     Json,
     extract::{Query, State, rejection::QueryRejection},
 };
-use keepwell_jobs::store::audit::{AuditEntry, AuditFilter, EntryView, ExportPage, Report};
-use keepwell_workers::{clock::UnixMs, id::JobId};
+use keepwell_jobs::store::audit::{AuditEntry, AuditFilter, EntryView, ExportError, ExportPage, Report};
+use keepwell_workers::clock::UnixMs;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -19,6 +19,9 @@ use super::{
     view::Page,
 };
 use crate::receiver::problem::Problem;
+
+/// The longest cursor, in bytes: that of an export says how far it has come.
+const CURSOR_BYTES_MAX: usize = 2_048;
 
 /// Blocks that one request verifies.
 const VERIFY_BLOCKS: i64 = 100;
@@ -68,7 +71,7 @@ impl From<EntryView> for EntryBody {
 #[derive(Debug, Default)]
 struct AuditQuery {
     filter: AuditFilter,
-    cursor: Option<JobId>,
+    cursor: Option<String>,
     limit: u32,
     from: Option<i64>,
 }
@@ -82,8 +85,9 @@ impl AuditQuery {
     fn of(pairs: &[(String, String)], now_ms: UnixMs) -> Result<Self, String> {
         let mut query = Self { limit: LIMIT, ..Self::default() };
         for (name, value) in pairs.iter().filter(|(_, value)| !value.is_empty()) {
-            if value.len() > VALUE_BYTES_MAX {
-                return Err(format!("`{name}` is longer than {VALUE_BYTES_MAX} bytes"));
+            let bytes_max = if name == "cursor" { CURSOR_BYTES_MAX } else { VALUE_BYTES_MAX };
+            if value.len() > bytes_max {
+                return Err(format!("`{name}` is longer than {bytes_max} bytes"));
             }
             match name.as_str() {
                 "since" => query.filter.since_ms = Some(read_instant(name, value, now_ms)?),
@@ -92,12 +96,12 @@ impl AuditQuery {
                 "action" | "kind" => query.filter.action = Some(value.clone()),
                 "q" => query.filter.text = Some(value.clone()),
                 "limit" => query.limit = read_limit(value)?,
-                "cursor" => query.cursor = Some(read_cursor(value)?),
+                "cursor" => query.cursor = Some(value.clone()),
                 "from" => query.from = Some(read_block(value)?),
                 _ => {
                     return Err(format!(
                         "there is no filter `{name}`; the filters are since, until, subject, action (or kind), q, \
-                         limit, cursor and, for verify and export, from"
+                         limit, cursor and, for verify, from"
                     ));
                 }
             }
@@ -113,10 +117,17 @@ fn read_block(value: &str) -> Result<i64, String> {
 
 pub(super) async fn list(
     State(state): State<Arc<ApiState>>,
+    operator: OperatorName,
     pairs: Pairs,
 ) -> Result<Json<Page<EntryBody>>, Problem> {
-    let query = AuditQuery::read(pairs, state.clock.now_ms())?;
-    let found = state.trail.list(&query.filter, query.cursor, query.limit).await;
+    let now_ms = state.clock.now_ms();
+    let query = AuditQuery::read(pairs, now_ms)?;
+    let cursor = query.cursor.as_deref().map(read_cursor).transpose();
+    let cursor = cursor.map_err(|detail| bad_request("bad_filter", detail))?;
+    // Without that it is written down nobody reads.
+    let entry = reading(&operator, &query.filter, now_ms, "audit.read", "an operator read the audit trail");
+    state.trail.record_reading(&entry, &query.filter).await.map_err(|error| ledger_away(&*error))?;
+    let found = state.trail.list(&query.filter, cursor, query.limit).await;
     let page = found.map_err(|error| ledger_away(&*error))?;
     Ok(Json(Page {
         items: page.items.into_iter().map(Into::into).collect(),
@@ -144,22 +155,35 @@ pub(super) async fn export(
 ) -> Result<Json<ExportPage>, Problem> {
     let now_ms = state.clock.now_ms();
     let query = AuditQuery::read(pairs, now_ms)?;
-    if query.from.is_none() {
-        let filter = &query.filter;
-        let entry = AuditEntry {
-            at_ms: now_ms,
-            actor: operator.actor(),
-            action: "audit.exported",
-            subject: filter.subject.clone(),
-            reason: "an operator exported the audit trail".to_owned(),
-            before: None,
-            after: Some(json!({
-                "since": filter.since_ms.map(rfc3339), "until": filter.until_ms.map(rfc3339),
-                "action": filter.action, "q": filter.text,
-            })),
-        };
+    // Only a piece before it gives a cursor, and there is an entry of that.
+    if query.cursor.is_none() {
+        let reason = "an operator exported the audit trail";
+        let entry = reading(&operator, &query.filter, now_ms, "audit.exported", reason);
         state.trail.record(&entry).await.map_err(|error| ledger_away(&*error))?;
     }
-    let page = state.trail.export(&query.filter, query.from).await;
-    page.map(Json).map_err(|error| ledger_away(&*error))
+    match state.trail.export(&query.filter, query.cursor.as_deref()).await {
+        Ok(page) => Ok(Json(page)),
+        Err(error @ ExportError::Cursor) => Err(bad_request("bad_filter", error)),
+        Err(error @ ExportError::Database(_)) => Err(ledger_away(&error)),
+    }
+}
+
+/// That somebody reads the trail.
+fn reading(
+    operator: &OperatorName,
+    filter: &AuditFilter,
+    at_ms: UnixMs,
+    action: &'static str,
+    reason: &str,
+) -> AuditEntry {
+    let mut asked = filter.asked();
+    AuditEntry {
+        at_ms,
+        actor: operator.actor(),
+        action,
+        subject: asked.remove("subject"),
+        reason: reason.to_owned(),
+        before: None,
+        after: Some(json!(asked)),
+    }
 }

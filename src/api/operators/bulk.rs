@@ -21,7 +21,7 @@ use super::{
     lanes_away, ledger_away,
     noted::{entry, note},
     operator_log::audit,
-    read_body,
+    plain_reason, read_body,
 };
 use crate::{receiver::problem::Problem, trail::EntryNote};
 
@@ -36,6 +36,8 @@ pub(super) type Pairs = Result<Query<Vec<(String, String)>>, QueryRejection>;
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct BulkBody {
+    /// Why, for the audit trail.
+    reason: String,
     dry_run: bool,
     #[serde(rename = "override")]
     override_crisis: bool,
@@ -117,11 +119,12 @@ async fn cancel_matching(
             return Err(bad_request("bad_filter", detail));
         }
     }
+    let reason = plain_reason(&body.reason);
     if !body.override_crisis {
         if query.filter.lane == Some(Lane::Crisis) {
             audit!("jobs.cancel", "refused: crisis work is not cancelled without an override", lane = %Lane::Crisis);
             let after = asked(&query.filter, false);
-            note(state, &entry(state, operator, "jobs.cancel_refused", None, "", after)).await;
+            note(state, &entry(state, operator, "jobs.cancel_refused", None, &reason, after)).await;
             return Err(crisis_needs_override("cancelled"));
         }
         query.filter.except_lane = Some(Lane::Crisis);
@@ -130,7 +133,8 @@ async fn cancel_matching(
         return count(state, query).await;
     }
     let after = asked(&query.filter, body.override_crisis);
-    let note = EntryNote(entry(state, operator, "jobs.cancelled", query.filter.subject.clone(), "", after));
+    let subject = query.filter.subject.clone();
+    let note = EntryNote(entry(state, operator, "jobs.cancelled", subject, &reason, after));
     let step = state.engine.cancel_matching(&query.filter, query.cursor, Some(&note)).await;
     let step = step.map_err(step_failed)?;
     if step.changed > 0 {
@@ -141,7 +145,7 @@ async fn cancel_matching(
             jobs = step.changed,
             lane = filter.lane.map(Lane::name),
             kind = filter.kind,
-            subject = filter.subject,
+            about_one_subject = filter.subject.is_some(),
             "override" = body.override_crisis
         );
     }
@@ -177,7 +181,8 @@ pub(super) async fn retry(
         return count(&state, query).await;
     }
     let after = asked(&query.filter, false);
-    let entry = entry(&state, &operator, "jobs.retried", query.filter.subject.clone(), "", after);
+    let (subject, reason) = (query.filter.subject.clone(), plain_reason(&body.reason));
+    let entry = entry(&state, &operator, "jobs.retried", subject, &reason, after);
     let note = Arc::new(EntryNote(entry));
     let step = state.engine.retry_matching(&query.filter, query.cursor, Some(note)).await;
     let step = step.map_err(step_failed)?;
@@ -227,7 +232,7 @@ fn read_query(state: &ApiState, pairs: Pairs) -> Result<JobQuery, Problem> {
 }
 
 fn read(body: &Bytes) -> Result<BulkBody, Problem> {
-    read_body(body, r#"{"dry_run":true,"override":false}"#)
+    read_body(body, r#"{"reason":"an upgrade","dry_run":true,"override":false}"#)
 }
 
 fn step_failed(error: StepError) -> Problem {

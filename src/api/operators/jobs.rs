@@ -8,6 +8,7 @@ use axum::{
 };
 use bytes::Bytes;
 use http::StatusCode;
+use keepwell_jobs::store::audit::AuditEntry;
 use keepwell_workers::{id::JobId, lane::Lane, state::State as JobState};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -21,7 +22,7 @@ use super::{
     ledger_away,
     noted::{entry, note},
     operator_log::audit,
-    read_body,
+    plain_reason, read_body,
     view::{JobBody, JobWithHistory, Page},
     waiting::LanesNow,
 };
@@ -66,9 +67,17 @@ pub(super) async fn retry(
     State(state): State<Arc<ApiState>>,
     operator: OperatorName,
     Path(id): Path<String>,
+    body: Bytes,
 ) -> Result<Json<Value>, Problem> {
     let id = read_id(&id)?;
-    let entry = entry(&state, &operator, "job.retried", Some(id.to_string()), "", Value::Null);
+    let body: RetryBody = read_body(&body, r#"{"reason":"the receiver is back"}"#)?;
+    let found = state.engine.ledger().show(id).await.map_err(|error| ledger_away(&error))?;
+    let (before, _) = found.ok_or_else(no_such_job)?;
+    let reason = plain_reason(&body.reason);
+    let entry = AuditEntry {
+        before: Some(json!({ "state": before.state })),
+        ..entry(&state, &operator, "job.retried", Some(id.to_string()), &reason, json!({ "state": "owed" }))
+    };
     let note = Arc::new(EntryNote(entry));
     if state.engine.retry_noting(id, Some(note)).await.map_err(|error| ledger_away(&error))? {
         audit!("job.retry", "an operator retries a job", job.id = %id);
@@ -80,10 +89,18 @@ pub(super) async fn retry(
     Err(Problem::new(StatusCode::CONFLICT, "not_retryable", detail))
 }
 
+/// What may be said of a retry.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RetryBody {
+    reason: String,
+}
+
 /// What may be said of a cancellation.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct CancelBody {
+    reason: String,
     #[serde(rename = "override")]
     override_crisis: bool,
 }
@@ -95,7 +112,8 @@ pub(super) async fn cancel(
     body: Bytes,
 ) -> Result<Json<Value>, Problem> {
     let id = read_id(&id)?;
-    let body: CancelBody = read_body(&body, r#"{"override":false}"#)?;
+    let body: CancelBody = read_body(&body, r#"{"reason":"an upgrade","override":false}"#)?;
+    let reason = plain_reason(&body.reason);
     let found = state.engine.ledger().show(id).await.map_err(|error| ledger_away(&error))?;
     let (job, _) = found.ok_or_else(no_such_job)?;
     if job.state != JobState::Owed {
@@ -104,14 +122,17 @@ pub(super) async fn cancel(
     if job.lane == Lane::Crisis && !body.override_crisis {
         audit!("job.cancel", "refused: crisis work is not cancelled without an override", job.id = %id);
         let subject = Some(id.to_string());
-        note(&state, &entry(&state, &operator, "job.cancel_refused", subject, "", Value::Null)).await;
+        note(&state, &entry(&state, &operator, "job.cancel_refused", subject, &reason, Value::Null)).await;
         return Err(crisis_needs_override("cancelled"));
     }
     if within(state.engine.running()).await?.contains(&id) {
         return Err(not_cancellable("The job is running; what it does cannot be called back.".to_owned()));
     }
     let after = json!({ "lane": job.lane, "kind": job.kind, "override": body.override_crisis });
-    let note = EntryNote(entry(&state, &operator, "job.cancelled", Some(id.to_string()), "", after));
+    let note = EntryNote(AuditEntry {
+        before: Some(json!({ "state": job.state })),
+        ..entry(&state, &operator, "job.cancelled", Some(id.to_string()), &reason, after)
+    });
     if !state.engine.cancel_noting(id, Some(&note)).await.map_err(|error| ledger_away(&error))? {
         return Err(not_cancellable("The job has just been finished.".to_owned()));
     }

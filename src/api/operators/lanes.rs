@@ -97,7 +97,8 @@ pub(super) async fn pause(
     // Redis knows no transactions with the database: what an operator is about to do is written down first, and that it
     // failed afterwards.
     let after = json!({ "override": body.override_crisis });
-    let paused = entry(&state, &operator, "lane.paused", subject, &reason, after);
+    let before = pausing(&state, lane).await;
+    let paused = AuditEntry { before, ..entry(&state, &operator, "lane.paused", subject, &reason, after) };
     state.trail.record(&paused).await.map_err(|error| ledger_away(&*error))?;
     if let Err(problem) = within(state.engine.lanes().pause(lane, &reason, body.override_crisis)).await {
         note(&state, &AuditEntry { action: "lane.pause_failed", ..paused }).await;
@@ -113,10 +114,20 @@ pub(super) async fn resume(
     Path(name): Path<String>,
 ) -> Result<Json<Value>, Problem> {
     let lane = read_lane(&name)?;
+    let before = pausing(&state, lane).await;
     within(state.engine.lanes().resume(lane)).await?;
     audit!("lane.resume", "an operator lets a lane go on", %lane);
-    note(&state, &entry(&state, &operator, "lane.resumed", Some(lane.to_string()), "", Value::Null)).await;
+    let resumed =
+        entry(&state, &operator, "lane.resumed", Some(lane.to_string()), "", json!({ "paused": false }));
+    note(&state, &AuditEntry { before, ..resumed }).await;
     Ok(Json(json!({ "name": lane, "paused": false })))
+}
+
+/// Whether `lane` is held up now, and why; `None` if the lanes cannot be asked.
+async fn pausing(state: &ApiState, lane: Lane) -> Option<Value> {
+    let (lanes, _) = within(state.engine.lanes().stats()).await.ok()?;
+    let because = lanes.into_iter().find(|stats| stats.lane == lane)?.paused;
+    Some(json!({ "paused": because.is_some(), "because": because }))
 }
 
 pub(super) fn read_lane(name: &str) -> Result<Lane, Problem> {

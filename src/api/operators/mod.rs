@@ -2,6 +2,7 @@
 
 mod alerts;
 mod audit;
+mod backups;
 mod bulk;
 mod contacts;
 mod filter;
@@ -65,6 +66,7 @@ pub fn operators(state: Arc<ApiState>) -> Router {
         .route("/api/v1/audit", get(audit::list))
         .route("/api/v1/audit/verify", get(audit::verify))
         .route("/api/v1/audit/export", get(audit::export))
+        .route("/api/v1/backups", post(backups::note_taken))
         .route("/api/v1/keys", get(keys::list))
         .route("/api/v1/keys/rotation", get(keys::rotation))
         .route("/api/v1/keys/rotate", post(keys::rotate))

@@ -87,11 +87,15 @@ impl Monitors {
         let health = HealthMonitor::new(engine, care.clone(), Arc::clone(&clock), Arc::clone(&metrics));
         tasks.spawn(watch(health, every(FIRST_AFTER_MS, HEALTH_EVERY_MS)));
         if watches_all {
-            let compliance =
-                ComplianceMonitor::new(trail, report_settings, Arc::clone(&clock), Arc::clone(&metrics));
+            let compliance = ComplianceMonitor::new(
+                trail.clone(),
+                report_settings,
+                Arc::clone(&clock),
+                Arc::clone(&metrics),
+            );
             tasks.spawn(watch(compliance, every(FIRST_AFTER_MS, COMPLIANCE_EVERY_MS)));
         }
-        let access = AccessMonitor::new(database, care, Arc::clone(&clock));
+        let access = AccessMonitor::new(database, care, Arc::clone(&clock), trail);
         tasks.spawn(watch(access, every(FIRST_AFTER_MS, ACCESS_EVERY_MS)));
     }
 }

@@ -40,7 +40,6 @@ pub(crate) fn span(task: &Task<Arc<Run>>) -> Span {
         job.id = %job.id,
         job.kind = %job.kind,
         lane = %job.lane,
-        subject = job.subject.as_deref(),
         attempt = job.attempts + 1,
         trace = job.trace.as_deref(),
     )

@@ -143,14 +143,14 @@ impl Settler {
         match settled {
             Settled::Done | Settled::NothingOwed => {
                 tracing::debug!(
-                    job.id = %job.id, job.kind = %job.kind, lane = %job.lane, subject = job.subject.as_deref(),
-                    attempt = job.attempts + 1, duration_ms, outcome, "a run ended");
+                    job.id = %job.id, job.kind = %job.kind, lane = %job.lane, attempt = job.attempts + 1,
+                    duration_ms, outcome, "a run ended");
             }
             Settled::Later(_) | Settled::Over | Settled::Unsettled => {
                 let error = verdict.prepared.as_ref().err().map(|outcome| format!("{outcome:?}"));
                 tracing::warn!(
-                    job.id = %job.id, job.kind = %job.kind, lane = %job.lane, subject = job.subject.as_deref(),
-                    attempt = job.attempts + 1, duration_ms, outcome, error, "a run did not end in done");
+                    job.id = %job.id, job.kind = %job.kind, lane = %job.lane, attempt = job.attempts + 1,
+                    duration_ms, outcome, error, "a run did not end in done");
             }
         }
         self.observer.run_ended(&RunEnded { job, outcome, waited, ran });

@@ -14,7 +14,7 @@ use sqlx::QueryBuilder;
 
 use super::{
     super::person_data::encode,
-    entry::{AuditEntry, Details, Digest32, SALT_BYTES, context, fit},
+    entry::{AuditEntry, Digest32, SALT_BYTES, SealedDetails, context, fit},
 };
 
 /// Writes `entry`: it is there exactly if the transaction commits. Its details are sealed with the keys of the
@@ -92,7 +92,7 @@ fn prepare(entry: &AuditEntry, keys: &KeyRing) -> Result<Ready, sqlx::Error> {
     let (actor, subject) = (fit(entry.actor.name()), entry.subject.as_deref().map(fit));
     let mut salt = [0; SALT_BYTES];
     rand::rng().fill_bytes(&mut salt);
-    let salted = Details::salted(entry, salt);
+    let salted = SealedDetails::salted(entry, salt);
     let words = [entry.actor.kind(), &actor, entry.action];
     let sealed =
         keys.seal(&context(&id.0, entry.at_ms, words, subject.as_deref()), &salted).map_err(encode)?;

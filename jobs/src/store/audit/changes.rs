@@ -16,17 +16,24 @@ use crate::{
         document::{AccessDocument, UtcTime},
         facts::Facts,
     },
+    kinds,
+    signal::Signal,
 };
 
 /// A person's facts before and after something was learned.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::store) struct PersonChange<'f> {
     pub(in crate::store) before: &'f Facts,
+    /// When they were changed last: what has ended by time since then is a change too.
+    pub(in crate::store) before_ms: UnixMs,
     pub(in crate::store) after: &'f Facts,
 }
 
 /// Parts of the access document that say nothing about access by themselves: they follow from time or from the rest.
 const BESIDE: [&str; 5] = ["customer", "version", "as_of", "crisis_resources", "message"];
+
+/// Of who said that a crisis is over, so many characters are kept.
+const BY_CHARACTERS_MAX: usize = 255;
 
 /// What can be done with grace, what says most last.
 const GRACE_ACTIONS: [&str; 4] = ["grace.changed", "grace.extended", "grace.ended", "grace.started"];
@@ -48,7 +55,8 @@ pub(in crate::store) fn append_change(
         before: Some(before),
         after: Some(after),
     };
-    let parts = [change.crisis(now_ms), change.grace(), change.access(care, now_ms)];
+    let parts =
+        [change.crisis(now_ms, resolved_by(transaction)), change.grace(), change.access(care, now_ms)];
     let entries: Vec<AuditEntry> = parts.into_iter().flatten().map(entry).collect();
     append_together(transaction, &care.keys, &entries)
 }
@@ -85,13 +93,22 @@ fn cause(transaction: &Transaction) -> (String, String) {
     }
 }
 
+/// Who said that a crisis is over, in the words of the signal that says it.
+fn resolved_by(transaction: &Transaction) -> Option<String> {
+    let job = transaction.job().filter(|job| &*job.kind == kinds::CRISIS_RESOLVED)?;
+    let signal = Signal::parse(&job.payload).ok()?;
+    let [by] = signal.data.fields(["by"]);
+    Some(by?.text()?.chars().take(BY_CHARACTERS_MAX).collect())
+}
+
 /// An action, and what it was before and after.
 type Said = Option<(&'static str, Value, Value)>;
 
 impl PersonChange<'_> {
     fn access(&self, care: &Care, now_ms: i64) -> Said {
-        let document = |facts: &Facts| access_with(facts, &care.tiers, &care.resources, now_ms);
-        let (before, mut after) = (document(self.before), document(self.after));
+        let document = |facts: &Facts, at_ms| access_with(facts, &care.tiers, &care.resources, at_ms);
+        let before = document(self.before, self.before_ms.min(now_ms));
+        let mut after = document(self.after, now_ms);
         after.version = before.version;
         if before == after {
             return None;
@@ -131,7 +148,7 @@ impl PersonChange<'_> {
         (!after.is_empty()).then_some((action, before.into(), after.into()))
     }
 
-    fn crisis(&self, now_ms: UnixMs) -> Said {
+    fn crisis(&self, now_ms: UnixMs, by: Option<String>) -> Said {
         let (before, after) = (self.before, self.after);
         let new = after.signals.iter().filter(|(id, _)| !before.signals.contains_key(*id));
         let signals: Map<String, Value> = new
@@ -159,18 +176,21 @@ impl PersonChange<'_> {
             (false, false) => "crisis.noted",
             (false, true) => "crisis.protection_changed",
         };
-        let state = |facts: &Facts| {
-            let crisis = facts.crisis(now_ms);
+        let state = |facts: &Facts, at_ms: UnixMs| {
+            let crisis = facts.crisis(at_ms);
             json!({
                 "active": crisis.is_some(), "severity": crisis.map(|crisis| crisis.severity.name()),
                 "vulnerable": facts.vulnerable, "resolved_at": facts.resolved_ms.map(UtcTime),
             })
         };
-        let mut now = state(after);
+        let mut now = state(after, now_ms);
         if !signals.is_empty() {
             now["signals"] = signals.into();
         }
-        Some((action, state(before), now))
+        if let Some(by) = by.filter(|_| resolved) {
+            now["by"] = by.into();
+        }
+        Some((action, state(before, self.before_ms.min(now_ms)), now))
     }
 }
 
@@ -179,6 +199,10 @@ fn sections(document: &AccessDocument) -> Map<String, Value> {
     let Ok(Value::Object(mut sections)) = serde_json::to_value(document) else { return Map::new() };
     for name in BESIDE {
         sections.remove(name);
+    }
+    // It says nothing that the end of the grace period does not say.
+    if let Some(grace) = sections.get_mut("grace").and_then(Value::as_object_mut) {
+        grace.remove("remaining_days");
     }
     sections
 }

@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use sqlx::types::Uuid;
 
+use super::finding::Details;
+
 /// The longest name of an actor or a subject that is kept, in characters.
 const NAME_CHARACTERS_MAX: usize = 255;
 
@@ -85,7 +87,7 @@ pub struct AuditEntry {
 
 /// The part of an entry that is sealed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Details {
+pub(super) struct SealedDetails {
     pub(super) reason: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) before: Option<Value>,
@@ -93,10 +95,10 @@ pub(super) struct Details {
     pub(super) after: Option<Value>,
 }
 
-impl Details {
+impl SealedDetails {
     /// The bytes that are sealed and digested: a salt, then JSON.
     pub(super) fn salted(entry: &AuditEntry, salt: [u8; SALT_BYTES]) -> Vec<u8> {
-        let details = Details {
+        let details = SealedDetails {
             reason: entry.reason.chars().take(REASON_CHARACTERS_MAX).collect(),
             before: entry.before.as_ref().map(bounded),
             after: entry.after.as_ref().map(bounded),
@@ -152,6 +154,15 @@ impl EntryRow {
         Sha256::new().chain_update(self.context()).chain_update(&self.details_digest).finalize().into()
     }
 
+    /// Whether its details are those that it was made with.
+    pub(super) fn details(&self, keys: &KeyRing) -> Details {
+        match self.open(keys) {
+            Ok(salted) if self.is_made_of(&salted) => Details::Whole,
+            Err(SealError::UnknownKey(id)) => Details::KeyUnknown(id),
+            _ => Details::Altered,
+        }
+    }
+
     /// The salted details.
     pub(super) fn open(&self, keys: &KeyRing) -> Result<Vec<u8>, SealError> {
         keys.open(&self.context(), &self.key_id, &self.sealed)
@@ -172,9 +183,9 @@ impl EntryRow {
     /// As people see it.
     pub(super) fn view(self, keys: &KeyRing) -> EntryView {
         let details = self.open(keys).ok().filter(|salted| self.is_made_of(salted));
-        let details = details.as_deref().and_then(Details::read);
+        let details = details.as_deref().and_then(SealedDetails::read);
         let readable = details.is_some();
-        let details = details.unwrap_or(Details { reason: String::new(), before: None, after: None });
+        let details = details.unwrap_or(SealedDetails { reason: String::new(), before: None, after: None });
         EntryView {
             id: JobId(self.id),
             position: self.position,
@@ -266,7 +277,7 @@ mod tests {
             before: None,
             after: Some("x".repeat(70_000).into()),
         };
-        let details = Details::read(&Details::salted(&entry, [7; SALT_BYTES])).unwrap();
+        let details = SealedDetails::read(&SealedDetails::salted(&entry, [7; SALT_BYTES])).unwrap();
         assert_eq!(details.after, Some(json!({ "too_large_bytes": 70_002 })));
         assert_eq!(details.reason.chars().count(), 1_000);
         assert_eq!(fit("a\0b\nc"), "abc");

@@ -1,8 +1,10 @@
-//! An exported trail: lines of JSON, and a manifest as the last of them. It can be verified far from the database.
+//! An exported trail: lines of JSON, and a signed manifest as the last of them. It can be verified far from the database.
 //!
-//! Each line is `{"block":{…}}` or, behind its block, `{"entry":{…}}`. The digests and the chain are checked with nothing
-//! but the file; with the key ring, the blocks' authentication codes as well, and only then is it certain that nobody
-//! made the whole file up. An entry's `details` have to stay as they are written, to the byte.
+//! Each line is `{"block":{…}}` or, behind its block, `{"entry":{…}}`; the last one is
+//! `{"manifest":{…},"signature":{…}}`. The digests and the chain are checked with nothing but the file; with the key ring,
+//! the blocks' authentication codes and the signature as well, or the signature alone with the public key that
+//! `keepwell report keys` tells, and only then is it certain that nobody made the whole file up or left out what stood at
+//! its end. An entry's `details` have to stay as they are written, to the byte.
 
 use std::collections::BTreeMap;
 
@@ -12,50 +14,12 @@ use serde_json::value::{RawValue, to_raw_value};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    block::{BEGINNING, Block, ChainEnd},
+    block::{Block, ChainEnd},
     entry::{EntryRow, SALT_BYTES},
-    finding::{Finding, Problem, Seen, check_block, check_entries},
-    keys::{CodeKey, KeyRow},
+    finding::{Before, Details, Finding, Problem, Seen, check_block, check_entries},
+    keys::{CodeKeys, KeyRow},
+    manifest::{Lines, Manifest, SealedKey, SignedManifest},
 };
-
-/// A key of the trail, as the key ring sealed it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SealedKey {
-    id: i64,
-    key_id: String,
-    sealed: String,
-}
-
-impl SealedKey {
-    pub(super) fn of(row: KeyRow) -> Self {
-        Self { id: row.id, key_id: row.key_id, sealed: hex::encode(row.sealed) }
-    }
-
-    fn open(&self, keys: &KeyRing) -> Option<CodeKey> {
-        let sealed = hex::decode(&self.sealed).ok()?;
-        let row = KeyRow { id: self.id, made_under: String::new(), key_id: self.key_id.clone(), sealed };
-        row.open(keys).ok()
-    }
-}
-
-/// The last line of an export.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Manifest {
-    /// The format of the file; 1.
-    pub format: u32,
-    /// When it was exported.
-    pub exported_at: String,
-    /// What was asked for; empty for everything.
-    pub filter: BTreeMap<String, String>,
-    /// Lines in front of this one.
-    pub lines: u64,
-    /// SHA-256 of everything in front of this line, in hexadecimal digits.
-    pub sha256: String,
-    /// Where the chain ended.
-    pub end: ChainEnd,
-    /// What opens the blocks' codes, for whoever has the key ring.
-    pub keys: Vec<SealedKey>,
-}
 
 /// One line.
 #[derive(Serialize, Deserialize)]
@@ -63,7 +27,6 @@ pub struct Manifest {
 pub(super) enum Line {
     Block(BlockLine),
     Entry(EntryLine),
-    Manifest(Manifest),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -127,13 +90,6 @@ impl Line {
     }
 }
 
-impl Manifest {
-    /// The line.
-    pub fn line(self) -> String {
-        text(&Line::Manifest(self))
-    }
-}
-
 fn text(line: &Line) -> String {
     // Texts and numbers can always be written as JSON.
     serde_json::to_string(line).unwrap_or_default()
@@ -160,7 +116,7 @@ impl EntryLine {
     fn seen(self) -> Option<Seen> {
         let id: JobId = self.id.parse().ok()?;
         let mut salted = hex::decode(self.salt).ok()?;
-        let whole = self.details.is_some();
+        let details = if self.details.is_some() { Details::Whole } else { Details::Altered };
         salted.extend(self.details.iter().flat_map(|details| details.get().bytes()));
         let row = EntryRow {
             id: id.0,
@@ -174,7 +130,7 @@ impl EntryLine {
             key_id: String::new(),
             sealed: Vec::new(),
         };
-        Some(Seen { id, position: self.position, digest: row.digest(), whole, authentic: false })
+        Some(Seen { id, position: self.position, digest: row.digest(), details, authentic: false })
     }
 }
 
@@ -187,7 +143,7 @@ pub struct FileReport {
     pub blocks: u64,
     /// Entries that are whole.
     pub entries: u64,
-    /// Whether the blocks' codes were checked: without the key ring somebody could have made the whole file up.
+    /// Whether it is certain who made the file: somebody with the key ring, or with the key that belongs to the public one.
     pub authenticated: bool,
     /// What had been asked for; empty for everything.
     pub filter: BTreeMap<String, String>,
@@ -195,8 +151,9 @@ pub struct FileReport {
     pub end: Option<ChainEnd>,
 }
 
-/// Verifies the exported file with this `content`; with its codes if `keys` are known.
-pub fn verify_file(content: &str, keys: Option<&KeyRing>) -> FileReport {
+/// Verifies the exported file with this `content`: with its codes if `keys` are known, and that it was signed by the
+/// holder of `public_key` if that is known, or else of one of `keys`.
+pub fn verify_file(content: &str, keys: Option<&KeyRing>, public_key: Option<&str>) -> FileReport {
     let mut report = FileReport {
         finding: None,
         blocks: 0,
@@ -205,63 +162,80 @@ pub fn verify_file(content: &str, keys: Option<&KeyRing>) -> FileReport {
         filter: BTreeMap::new(),
         end: None,
     };
-    report.finding = look(content, keys, &mut report).err();
+    report.finding = look(content, keys, public_key, &mut report).err();
     report
 }
 
-fn look(content: &str, keys: Option<&KeyRing>, report: &mut FileReport) -> Result<(), Finding> {
+fn look(
+    content: &str,
+    keys: Option<&KeyRing>,
+    public_key: Option<&str>,
+    report: &mut FileReport,
+) -> Result<(), Finding> {
     let end = content.trim_end();
     let start = end.rfind('\n').map_or(0, |at| at + 1);
     let (body, last) = (&content[..start], &end[start..]);
-    let Ok(Line::Manifest(manifest)) = serde_json::from_str(last) else {
+    let signed: Option<SignedManifest> = serde_json::from_str(last).ok();
+    let Some((signed, manifest)) = signed.and_then(|signed| signed.read().map(|manifest| (signed, manifest)))
+    else {
         return Err(Finding::anywhere(Problem::Truncated, "the file does not end with its manifest"));
     };
-    let opened: Option<Vec<CodeKey>> =
-        keys.map(|keys| manifest.keys.iter().filter_map(|key| key.open(keys)).collect());
-    let complete = manifest.filter.is_empty();
-    let (mut before, mut open): (Option<Block>, Vec<Seen>) = (None, Vec::new());
-    for line in body.lines() {
-        let unreadable = || Finding::anywhere(Problem::BlockAltered, "a line of the file cannot be read");
-        match serde_json::from_str(line).map_err(|_| unreadable())? {
-            Line::Block(line) => {
-                let block = line.block().ok_or_else(unreadable)?;
-                finish(before.as_ref(), &open, complete, report)?;
-                follows(before.as_ref(), &block, complete)?;
-                let adjacent =
-                    before.as_ref().filter(|before| before.number.checked_add(1) == Some(block.number));
-                check_block(&block, adjacent.map(|before| before.hash.as_slice()), opened.as_deref())?;
-                (before, open) = (Some(block), Vec::new());
-            }
-            Line::Entry(line) => open.push(line.seen().ok_or_else(unreadable)?),
-            Line::Manifest(_) => return Err(unreadable()),
-        }
-    }
-    finish(before.as_ref(), &open, complete, report)?;
-    let ended = before.map_or((0, hex::encode(BEGINNING)), |block| (block.number, hex::encode(block.hash)));
-    if complete && ended != (manifest.end.block, manifest.end.hash.clone()) {
-        return Err(Finding::at_block(
-            Problem::Truncated,
-            ended.0.saturating_add(1),
-            "the file ends before the chain did",
-        ));
-    }
+    look_at_blocks(body, keys, &manifest, report)?;
     // Last, because what is said above names the place.
-    if hex::encode(Sha256::digest(body)) != manifest.sha256 || body.lines().count() as u64 != manifest.lines {
-        return Err(Finding::anywhere(
-            Problem::BlockAltered,
-            "the file is not the one its manifest was made for",
-        ));
+    if Lines::default().with(body.lines()) != manifest.lines {
+        let detail = "the file is not the one its manifest was made for";
+        return Err(Finding::anywhere(Problem::ManifestAltered, detail));
     }
-    report.authenticated = opened.is_some();
+    signed.check(keys, public_key)?;
+    report.authenticated = keys.is_some() || public_key.is_some();
     (report.filter, report.end) = (manifest.filter, Some(manifest.end));
     Ok(())
 }
 
-fn follows(before: Option<&Block>, block: &Block, complete: bool) -> Result<(), Finding> {
-    let Some(before) = before else { return Ok(()) };
-    let next = before.number.saturating_add(1);
-    if block.number < next || (complete && block.number != next) {
-        return Err(Finding::at_block(Problem::BlockRemoved, next, "the block is not in the file"));
+fn look_at_blocks(
+    body: &str,
+    keys: Option<&KeyRing>,
+    manifest: &Manifest,
+    report: &mut FileReport,
+) -> Result<(), Finding> {
+    let sealed: Vec<KeyRow> = manifest.keys.iter().filter_map(SealedKey::row).collect();
+    let opened = keys.map(|keys| CodeKeys::open(&sealed, keys));
+    let complete = manifest.filter.is_empty();
+    // What the next block stands behind.
+    let (mut number, mut before) = (manifest.begin.block, Before::default());
+    before.hash = hex::decode(&manifest.begin.hash).ok();
+    let (mut block, mut open): (Option<Block>, Vec<Seen>) = (None, Vec::new());
+    for line in body.lines() {
+        let unreadable = || Finding::anywhere(Problem::BlockAltered, "a line of the file cannot be read");
+        match serde_json::from_str(line).map_err(|_| unreadable())? {
+            Line::Block(line) => {
+                let next = line.block().ok_or_else(unreadable)?;
+                finish(block.as_ref(), &open, complete, report)?;
+                let follows = number.checked_add(1) == Some(next.number);
+                if !follows && (complete || next.number <= number) {
+                    let gone = number.saturating_add(1);
+                    return Err(Finding::at_block(
+                        Problem::BlockRemoved,
+                        gone,
+                        "the block is not in the file",
+                    ));
+                }
+                if !follows {
+                    before.hash = None;
+                }
+                check_block(&next, &before, opened.as_ref())?;
+                (number, before) =
+                    (next.number, Before { hash: Some(next.hash.clone()), audit_key: next.audit_key });
+                (block, open) = (Some(next), Vec::new());
+            }
+            Line::Entry(line) => open.push(line.seen().ok_or_else(unreadable)?),
+        }
+    }
+    finish(block.as_ref(), &open, complete, report)?;
+    let end = ChainEnd { block: number, hash: hex::encode(before.hash.unwrap_or_default()) };
+    if complete && end != manifest.end {
+        let detail = "the file ends before the chain did";
+        return Err(Finding::at_block(Problem::Truncated, number.saturating_add(1), detail));
     }
     Ok(())
 }

@@ -4,12 +4,14 @@
 use keepwell_workers::{
     database::{Database, SqliteCopy, Transaction, turn::Urgency},
     on_connection,
+    seal::KeyRing,
 };
 
 use super::{
     super::connected::Connected,
     block::{BEGINNING, ChainEnd, code, is_code},
-    keys::CodeKey,
+    keys::{CodeKey, KeyRow},
+    sealer::AuditError,
 };
 
 /// Where the chain begins and ends.
@@ -81,17 +83,23 @@ impl Head {
         self
     }
 
-    /// Whether it is as keepwell left it. One that nobody has signed yet says that there is no chain.
-    pub(super) fn is_genuine(&self, keys: &[CodeKey]) -> bool {
-        if self.audit_key == 0 {
-            return keys.is_empty() && self.is_empty();
-        }
-        let key = keys.iter().find(|key| key.id == self.audit_key);
-        key.is_some_and(|key| is_code(key, b"head", &self.canonical(), &self.code))
+    /// Whether it is as keepwell left it: signed with the newest of all `keys` of the trail, whose making signs it anew.
+    /// One that nobody has signed yet says that there is no chain.
+    pub(super) fn prove(&self, keys: &[KeyRow], ring: &KeyRing) -> Result<(), AuditError> {
+        let genuine = match keys.last() {
+            Some(newest) => self.is_signed_by(&newest.open(ring)?),
+            None => self.audit_key == 0 && self.is_empty(),
+        };
+        if genuine { Ok(()) } else { Err(AuditError::Tampered) }
+    }
+
+    /// Whether its code was made by `key`.
+    pub(super) fn is_signed_by(&self, key: &CodeKey) -> bool {
+        self.audit_key == key.id && is_code(key, b"head", &self.canonical(), &self.code)
     }
 
     /// Whether there is no chain yet.
-    pub(super) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         (self.first_block, self.last_block, self.last_position) == (1, 0, 0) && self.hash == BEGINNING
     }
 
@@ -106,5 +114,42 @@ impl Head {
         }
         bytes.extend_from_slice(&self.hash);
         bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keepwell_workers::seal::SealingKey;
+    use zeroize::Zeroizing;
+
+    use super::{super::keys::key_context, *};
+
+    #[test]
+    fn a_head_is_genuine_only_with_the_code_of_the_newest_key() {
+        let ring = KeyRing::new(SealingKey::new("a", &Zeroizing::new([1; 32])), []);
+        let keys = [1, 2].map(|id| CodeKey { id, bytes: vec![id as u8; 32].into() });
+        let rows = keys.clone().map(|key| {
+            let sealed = ring.seal(&key_context(key.id), &key.bytes).unwrap();
+            KeyRow { id: key.id, made_under: "a".to_owned(), key_id: "a".to_owned(), sealed: sealed.bytes }
+        });
+        let empty = Head {
+            first_block: 1,
+            last_block: 0,
+            last_position: 0,
+            hash: BEGINNING.to_vec(),
+            audit_key: 0,
+            code: Vec::new(),
+        };
+        assert!(empty.prove(&[], &ring).is_ok());
+        assert!(empty.prove(&rows, &ring).is_err(), "from the first key on it is signed");
+        let head = Head { last_block: 3, ..empty };
+        assert!(head.prove(&[], &ring).is_err());
+        assert!(head.clone().signed(&keys[1]).prove(&rows, &ring).is_ok());
+        let forged = head.clone().signed(&keys[0]);
+        assert!(forged.prove(&rows[..1], &ring).is_ok(), "as it was before the rotation");
+        assert!(matches!(forged.prove(&rows, &ring), Err(AuditError::Tampered)));
+        let other = KeyRing::new(SealingKey::new("b", &Zeroizing::new([1; 32])), []);
+        let unknown = head.signed(&keys[1]).prove(&rows, &other);
+        assert!(matches!(unknown, Err(AuditError::KeyUnknown(key)) if key == "a"));
     }
 }

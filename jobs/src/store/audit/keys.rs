@@ -14,7 +14,9 @@ use zeroize::Zeroizing;
 
 use super::{
     super::{connected::Connected, person_data::encode},
+    finding::Problem,
     head::Head,
+    sealer::AuditError,
 };
 
 /// A key that makes codes.
@@ -51,31 +53,75 @@ impl KeyRow {
     }
 }
 
+/// The keys of the trail, as far as a key ring opens them.
+#[derive(Debug, Default)]
+pub(super) struct CodeKeys {
+    opened: Vec<CodeKey>,
+    /// Those for which the ring has no key: their ids, and the key that sealed them.
+    unknown: Vec<(i64, String)>,
+}
+
+impl CodeKeys {
+    pub(super) fn open(rows: &[KeyRow], keys: &KeyRing) -> Self {
+        let mut known = Self::default();
+        for row in rows {
+            match row.open(keys) {
+                Ok(key) => known.opened.push(key),
+                Err(SealError::UnknownKey(id)) => known.unknown.push((row.id, id)),
+                Err(_) => {}
+            }
+        }
+        known
+    }
+
+    #[cfg(test)]
+    pub(super) fn of(opened: impl IntoIterator<Item = CodeKey>) -> Self {
+        Self { opened: opened.into_iter().collect(), unknown: Vec::new() }
+    }
+
+    /// The key `id`; what is wrong with it if it is not there.
+    pub(super) fn get(&self, id: i64) -> Result<&CodeKey, (Problem, String)> {
+        if let Some((_, sealed_with)) = self.unknown.iter().find(|(unknown, _)| *unknown == id) {
+            let detail =
+                format!("audit key {id} is sealed with the key `{sealed_with}`, which is not in the ring");
+            return Err((Problem::KeyUnknown, detail));
+        }
+        let missing =
+            || (Problem::KeyMissing, format!("audit key {id} is gone, or is not the one that was sealed"));
+        self.opened.iter().find(|key| key.id == id).ok_or_else(missing)
+    }
+}
+
 /// Every key, the oldest first.
 pub(super) async fn all(connected: &mut impl Connected) -> Result<Vec<KeyRow>, sqlx::Error> {
     const SQL: &str = "SELECT id, made_under, key_id, sealed FROM audit_keys ORDER BY id LIMIT 10000";
     on_connection!(connected, |connection| sqlx::query_as(SQL).fetch_all(connection).await)
 }
 
-/// The key that makes codes now, made if there is none under the first key of the ring. Each rotation of the ring gets
-/// one, so that a ring key that leaked long ago makes no codes of today.
+/// The key that makes codes now: the newest one, made if none was ever made under the first key of the ring. Each
+/// rotation of the ring gets one, so that a ring key that leaked long ago makes no codes of today. A process that was
+/// not restarted yet uses the one that another made, if it can open it, instead of taking turns with it.
 pub(super) async fn current(
     database: &Database,
     keys: &KeyRing,
     now_ms: UnixMs,
-) -> Result<CodeKey, sqlx::Error> {
+) -> Result<CodeKey, AuditError> {
     const SQL: &str = "INSERT INTO audit_keys (id, made_under, created_at_ms, key_id, sealed) \
          VALUES ($1, $2, $3, $4, $5)";
     let mut reader = database.reader(Urgency::General).await?;
     let known = all(&mut reader).await?;
     drop(reader);
-    if let Some(newest) = known.last().filter(|newest| newest.made_under == keys.active_id()) {
-        return newest.open(keys).map_err(encode);
+    if let Some(newest) = known.last()
+        && known.iter().any(|key| key.made_under == keys.active_id())
+    {
+        return Ok(newest.open(keys)?);
     }
     let mut key = CodeKey { id: known.last().map_or(1, |newest| newest.id + 1), bytes: vec![0; 32].into() };
     rand::rng().fill_bytes(&mut key.bytes);
     let sealed = keys.seal(&key_context(key.id), &key.bytes).map_err(encode)?;
     let mut transaction = database.begin(Urgency::General, Durability::Durable, now_ms).await?;
+    let head = Head::take(&mut transaction).await?;
+    head.prove(&known, keys)?;
     // If another process was faster, this fails, and the next round finds its key.
     on_connection!(transaction, |connection| {
         sqlx::query(SQL)
@@ -88,10 +134,8 @@ pub(super) async fn current(
             .await
             .map(|_| ())
     })?;
-    if known.is_empty() {
-        // From the first key on the head is signed: one without a code is a forged one.
-        Head::take(&mut transaction).await?.signed(&key).write(&mut transaction).await?;
-    }
+    // From now on the head is signed with it: one with the code of an older key is a forged one.
+    head.signed(&key).write(&mut transaction).await?;
     transaction.commit().await?;
     Ok(key)
 }

@@ -1,5 +1,7 @@
 //! What operators and compliance officers ask the trail.
 
+use std::collections::BTreeMap;
+
 use keepwell_workers::{
     clock::UnixMs,
     database::{Database, turn::Urgency},
@@ -7,23 +9,13 @@ use keepwell_workers::{
     on_connection,
     seal::KeyRing,
 };
-use serde::Serialize;
 use sqlx::{Database as SqlxDatabase, Encode, QueryBuilder, Type, types::Uuid};
 
-use super::{
-    block::ChainEnd,
-    entry::{COLUMNS, EntryRow, EntryView},
-    file::{self, Line},
-    head::Head,
-    keys,
-    verify::{blocks, entries},
-};
+use super::entry::{COLUMNS, EntryRow, EntryView};
+use crate::care::document::UtcTime;
 
 /// Entries on one page, at most.
 const PAGE_MAX: u32 = 500;
-
-/// Blocks on one page of an export; each has up to 64 entries.
-const BLOCKS_PER_EXPORT_PAGE: i64 = 16;
 
 /// Which entries; what is `None` does not matter.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,7 +33,20 @@ pub struct AuditFilter {
 }
 
 impl AuditFilter {
-    fn takes(&self, entry: &EntryRow) -> bool {
+    /// What is asked for, by name; empty for everything.
+    pub fn asked(&self) -> BTreeMap<String, String> {
+        let instant = |ms: UnixMs| UtcTime(ms).to_rfc3339();
+        let pairs = [
+            ("since", self.since_ms.map(instant)),
+            ("until", self.until_ms.map(instant)),
+            ("subject", self.subject.clone()),
+            ("action", self.action.clone()),
+            ("q", self.text.clone()),
+        ];
+        pairs.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    }
+
+    pub(super) fn takes(&self, entry: &EntryRow) -> bool {
         let action = |wanted: &String| {
             entry
                 .action
@@ -128,46 +133,4 @@ where
         }
         statement.push(")");
     }
-}
-
-/// A piece of an export: lines of JSON, in the order in which they belong into the file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ExportPage {
-    /// Each is one line, without its end.
-    pub lines: Vec<String>,
-    /// The block to go on with; `None` at the end.
-    pub next: Option<i64>,
-    /// Where the chain ends.
-    pub end: ChainEnd,
-    /// The sealed keys of the trail, for the manifest.
-    pub keys: Vec<file::SealedKey>,
-}
-
-/// The blocks from number `from` on (or from the first one), each followed by its entries that match, opened. Entries
-/// that are in no block yet are not exported. A block without a match is left out unless there is no filter at all.
-pub async fn export(
-    database: &Database,
-    keys: &KeyRing,
-    filter: &AuditFilter,
-    from: Option<i64>,
-) -> Result<ExportPage, sqlx::Error> {
-    let everything = *filter == AuditFilter::default();
-    let mut reader = database.reader(Urgency::General).await?;
-    let head = Head::read(&mut reader).await?;
-    let rows = keys::all(&mut reader).await?;
-    let from = from.unwrap_or(head.first_block);
-    let to = head.last_block.min(from.saturating_add(BLOCKS_PER_EXPORT_PAGE) - 1);
-    let mut lines = Vec::new();
-    for block in blocks(&mut reader, from, to).await? {
-        let found = entries(&mut reader, block.first_position, block.last_position).await?;
-        let matching: Vec<EntryRow> = found.into_iter().filter(|entry| filter.takes(entry)).collect();
-        if !everything && matching.is_empty() {
-            continue;
-        }
-        lines.push(Line::of_block(&block));
-        lines.extend(matching.iter().map(|entry| Line::of_entry(entry, keys)));
-    }
-    let next = (to < head.last_block).then_some(to + 1);
-    let keys = rows.into_iter().map(file::SealedKey::of).collect();
-    Ok(ExportPage { lines, next, end: head.end(), keys })
 }

@@ -4,14 +4,16 @@
 use keepwell_workers::{
     clock::SharedClock,
     database::{Database, Durability, Transaction, pieces, turn::Urgency},
+    id::JobId,
     on_connection,
-    seal::KeyRing,
+    seal::{KeyRing, SealError},
 };
-use sqlx::QueryBuilder;
+use sqlx::{QueryBuilder, types::Uuid};
 
 use super::{
     block::{Block, ChainEnd},
     entry::{COLUMNS, EntryRow},
+    finding::Details,
     head::Head,
     keys::{self, CodeKey},
     verify::blocks,
@@ -34,15 +36,33 @@ pub enum AuditError {
         "the audit trail is not as keepwell left it, so nothing more is sealed; `keepwell audit verify` says more"
     )]
     Tampered,
+    /// The chain goes on under a key that this process was not given yet; others may seal meanwhile.
+    #[error(
+        "the audit trail is sealed with the key `{0}`, which is not in the key ring; add it to `encryption.keys`"
+    )]
+    KeyUnknown(String),
+}
+
+impl From<SealError> for AuditError {
+    fn from(error: SealError) -> Self {
+        match error {
+            SealError::UnknownKey(key) => Self::KeyUnknown(key),
+            SealError::Altered(_) | SealError::TooLong => Self::Tampered,
+        }
+    }
 }
 
 /// What a round came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sealed {
+pub struct Round {
     /// Entries that are in a block now and were not before.
     pub entries: usize,
     /// The end of the chain.
     pub end: ChainEnd,
+    /// One of the entries that keepwell did not write, or not so. It gets no block, and holds up no other.
+    pub forged: Option<JobId>,
+    /// A key that is not in the ring and has sealed an entry: whoever has it seals that entry.
+    pub key_unknown: Option<String>,
 }
 
 /// Binds new entries into blocks.
@@ -53,12 +73,14 @@ pub struct Sealer {
     clock: SharedClock,
     entries_per_block: usize,
     key: Option<CodeKey>,
+    /// The entry behind which the next round goes on; nobody's if that is at the beginning.
+    after: Uuid,
 }
 
 impl Sealer {
     /// A sealer of the trail in `database`.
     pub fn new(database: Database, keys: KeyRing, clock: SharedClock) -> Self {
-        Self { database, keys, clock, entries_per_block: ENTRIES_PER_BLOCK, key: None }
+        Self { database, keys, clock, entries_per_block: ENTRIES_PER_BLOCK, key: None, after: Uuid::nil() }
     }
 
     /// The same with blocks of at most `entries`.
@@ -67,24 +89,58 @@ impl Sealer {
         Self { entries_per_block: entries.clamp(1, ENTRIES_PER_BLOCK), ..self }
     }
 
-    /// Seals what is there, but not for ever; `None` if there was nothing to do.
-    pub async fn round(&mut self) -> Result<Option<Sealed>, AuditError> {
-        let mut sealed: Option<Sealed> = None;
+    /// Seals what is there, but not for ever.
+    pub async fn round(&mut self) -> Result<Round, AuditError> {
+        let end = self.proved_end().await?;
+        let mut round = Round { entries: 0, end, forged: None, key_unknown: None };
         for _ in 0..BLOCKS_PER_ROUND {
-            let entries = self.unsealed().await?;
-            if entries.is_empty() {
+            let found = self.unsealed().await?;
+            let Some(last) = found.last().map(|entry| entry.id) else {
+                self.after = Uuid::nil();
                 break;
+            };
+            self.after = last;
+            let entries = self.authentic(found, &mut round);
+            if entries.is_empty() {
+                continue;
             }
-            let Some(block) = self.seal(&entries).await? else { break };
-            let before = sealed.map_or(0, |sealed| sealed.entries);
-            sealed = Some(Sealed { entries: before + entries.len(), end: block.end() });
+            let Some(block) = self.seal(&entries).await? else {
+                self.after = Uuid::nil();
+                break;
+            };
+            round.entries += entries.len();
+            round.end = block.end();
         }
-        Ok(sealed)
+        Ok(round)
+    }
+
+    /// Those of `entries` that keepwell wrote: sealing another one would vouch for it.
+    fn authentic(&self, mut entries: Vec<EntryRow>, round: &mut Round) -> Vec<EntryRow> {
+        entries.retain(|entry| match entry.details(&self.keys) {
+            Details::Whole => true,
+            Details::Altered => {
+                round.forged = Some(JobId(entry.id));
+                false
+            }
+            Details::KeyUnknown(key) => {
+                round.key_unknown = Some(key);
+                false
+            }
+        });
+        entries
+    }
+
+    async fn proved_end(&self) -> Result<ChainEnd, AuditError> {
+        let mut reader = self.database.reader(Urgency::General).await?;
+        let mut snapshot = reader.snapshot().await?;
+        let head = Head::read(&mut snapshot).await?;
+        head.prove(&keys::all(&mut snapshot).await?, &self.keys)?;
+        Ok(head.end())
     }
 
     /// The same behind `noted`, an end of the chain that was noted outside the database. A chain that does not hold it
     /// was cut off or taken back to an earlier state; adding to it would hide that, so nothing is added.
-    pub async fn round_behind(&mut self, noted: &ChainEnd) -> Result<Option<Sealed>, AuditError> {
+    pub async fn round_behind(&mut self, noted: &ChainEnd) -> Result<Round, AuditError> {
         if self.holds(noted).await? { self.round().await } else { Err(AuditError::Tampered) }
     }
 
@@ -101,17 +157,20 @@ impl Sealer {
     }
 
     async fn unsealed(&self) -> Result<Vec<EntryRow>, sqlx::Error> {
-        let sql = format!("SELECT {COLUMNS} FROM audit_entries WHERE position IS NULL ORDER BY id LIMIT $1");
+        let sql = format!(
+            "SELECT {COLUMNS} FROM audit_entries WHERE position IS NULL AND id > $1 ORDER BY id LIMIT $2"
+        );
         let mut reader = self.database.reader(Urgency::General).await?;
         on_connection!(reader, |connection| {
             sqlx::query_as(sqlx::AssertSqlSafe(sql))
+                .bind(self.after)
                 .bind(self.entries_per_block as i64)
                 .fetch_all(connection)
                 .await
         })
     }
 
-    /// `None` if another process was faster.
+    /// `None` if another process was faster, or makes codes with a newer key by now.
     async fn seal(&mut self, entries: &[EntryRow]) -> Result<Option<Block>, AuditError> {
         let now_ms = self.clock.now_ms();
         let key = match &self.key {
@@ -121,8 +180,10 @@ impl Sealer {
         // Durable, or a power cut could take back a block whose number somebody else has noted.
         let mut transaction = self.database.begin(Urgency::General, Durability::Durable, now_ms).await?;
         let head = Head::take(&mut transaction).await?;
-        if !self.is_genuine(&mut transaction, &head, &key).await? {
-            return Err(AuditError::Tampered);
+        if !head.is_signed_by(&key) {
+            head.prove(&keys::all(&mut transaction).await?, &self.keys)?;
+            self.key = None;
+            return Ok(None);
         }
         let first_position = head.last_position + 1;
         let places: Vec<(i64, &EntryRow)> = (first_position..).zip(entries).collect();
@@ -154,21 +215,6 @@ impl Sealer {
         head.signed(&key).write(&mut transaction).await?;
         transaction.commit().await?;
         Ok(Some(block))
-    }
-
-    async fn is_genuine(
-        &self,
-        transaction: &mut Transaction,
-        head: &Head,
-        key: &CodeKey,
-    ) -> Result<bool, AuditError> {
-        if head.is_genuine(std::slice::from_ref(key)) {
-            return Ok(true);
-        }
-        // Signed before the ring was rotated.
-        let rows = keys::all(transaction).await?;
-        let known: Vec<CodeKey> = rows.iter().filter_map(|row| row.open(&self.keys).ok()).collect();
-        Ok(head.is_genuine(&known))
     }
 }
 

@@ -14,9 +14,10 @@ use super::{
     AUDIT_RETENTION_MS,
     block::{BEGINNING, BLOCK_COLUMNS, Block, ChainEnd},
     entry::{COLUMNS, EntryRow},
-    finding::{Finding, Problem, Seen, check_block, check_entries},
+    finding::{Before, Details, Finding, Problem, Seen, check_block, check_entries},
     head::Head,
-    keys::{self, CodeKey},
+    keys::{self, CodeKeys},
+    sealer::AuditError,
 };
 
 /// Blocks that one call looks at, at most.
@@ -70,15 +71,16 @@ impl Verifier {
         let mut reader = reader.snapshot().await?;
         let head = Head::read(&mut reader).await?;
         let rows = keys::all(&mut reader).await?;
-        let code_keys: Vec<CodeKey> = rows.iter().filter_map(|row| row.open(&self.keys).ok()).collect();
+        let code_keys = CodeKeys::open(&rows, &self.keys);
         let mut report =
             Report { finding: None, blocks: 0, entries: 0, unsealed: 0, next: None, end: head.end() };
-        if !head.is_genuine(&code_keys) {
+        if let Err(error) = head.prove(&rows, &self.keys) {
             let detail = "where the chain begins and ends was not written by keepwell";
-            report.finding = Some(if code_keys.len() < rows.len() {
-                Finding::anywhere(Problem::KeyMissing, "an audit key does not open with the key ring")
-            } else {
-                Finding::anywhere(Problem::HeadAltered, detail)
+            let newest = rows.last().map_or(Ok(()), |newest| code_keys.get(newest.id).map(|_| ()));
+            report.finding = Some(match (error, newest) {
+                (AuditError::Database(error), _) => return Err(error),
+                (_, Err((problem, detail))) => Finding::anywhere(problem, detail),
+                (_, Ok(())) => Finding::anywhere(Problem::HeadAltered, detail),
             });
             return Ok(report);
         }
@@ -92,7 +94,7 @@ impl Verifier {
 
 struct Page<'p> {
     keys: &'p KeyRing,
-    code_keys: &'p [CodeKey],
+    code_keys: &'p CodeKeys,
     head: &'p Head,
     witness: Option<&'p ChainEnd>,
     now_ms: UnixMs,
@@ -106,7 +108,7 @@ impl Page<'_> {
         blocks_max: i64,
         report: &mut Report,
     ) -> Result<Result<(), Finding>, sqlx::Error> {
-        let mut previous = self.before(reader, from).await?;
+        let mut before = self.before(reader, from).await?;
         let mut number = from;
         let last =
             self.head.last_block.min(from.saturating_add(blocks_max.clamp(1, BLOCKS_PER_PAGE_MAX)) - 1);
@@ -124,13 +126,13 @@ impl Page<'_> {
             if block.number != number {
                 return Ok(Err(Self::gone(number)));
             }
-            if let Err(finding) = self.check(reader, &block, previous.as_deref(), last_position).await? {
+            if let Err(finding) = self.check(reader, &block, &before, last_position).await? {
                 return Ok(Err(finding));
             }
             report.blocks += 1;
             report.entries += (block.last_position - block.first_position + 1) as u64;
             last_position = Some(block.last_position);
-            previous = Some(block.hash);
+            before = Before { hash: Some(block.hash), audit_key: block.audit_key };
             number += 1;
         }
         if number <= last {
@@ -140,17 +142,17 @@ impl Page<'_> {
             report.next = Some(last + 1);
             return Ok(Ok(()));
         }
-        self.look_at_the_end(reader, previous.as_deref(), report).await
+        self.look_at_the_end(reader, before.hash.as_deref(), report).await
     }
 
     async fn check(
         &self,
         reader: &mut Snapshot<'_>,
         block: &Block,
-        previous: Option<&[u8]>,
+        before: &Before,
         last_position: Option<i64>,
     ) -> Result<Result<(), Finding>, sqlx::Error> {
-        let checked = check_block(block, previous, Some(self.code_keys));
+        let checked = check_block(block, before, Some(self.code_keys));
         if checked.is_err() {
             return Ok(checked);
         }
@@ -170,22 +172,21 @@ impl Page<'_> {
     }
 
     fn seen(&self, row: &EntryRow) -> Option<Seen> {
-        let whole = row.open(self.keys).is_ok_and(|salted| row.is_made_of(&salted));
-        Some(Seen {
-            id: JobId(row.id),
-            position: row.position?,
-            digest: row.digest(),
-            whole,
-            authentic: whole,
-        })
+        let details = row.details(self.keys);
+        let authentic = details == Details::Whole;
+        Some(Seen { id: JobId(row.id), position: row.position?, digest: row.digest(), details, authentic })
     }
 
-    /// What the block `number` has to follow; `None` if retention took that.
-    async fn before(&self, reader: &mut Snapshot<'_>, number: i64) -> Result<Option<Vec<u8>>, sqlx::Error> {
+    /// What the block `number` has to follow; nothing is known of it if retention took that.
+    async fn before(&self, reader: &mut Snapshot<'_>, number: i64) -> Result<Before, sqlx::Error> {
         if number <= 1 {
-            return Ok(Some(BEGINNING.to_vec()));
+            return Ok(Before { hash: Some(BEGINNING.to_vec()), audit_key: 0 });
         }
-        Ok(blocks(reader, number - 1, number - 1).await?.pop().map(|block| block.hash))
+        let found = blocks(reader, number - 1, number - 1).await?.pop();
+        Ok(found.map_or_else(Before::default, |block| Before {
+            hash: Some(block.hash),
+            audit_key: block.audit_key,
+        }))
     }
 
     fn gone(number: i64) -> Finding {
@@ -219,9 +220,8 @@ impl Page<'_> {
         }
         for row in unsealed(reader).await? {
             let at = (None, Some(JobId(row.id)));
-            if !row.open(self.keys).is_ok_and(|salted| row.is_made_of(&salted)) {
-                let detail = "an entry that is in no block yet is not as it was written";
-                return Ok(Err(Finding::at_entry(Problem::EntryAltered, None, at, detail)));
+            if let Err((problem, detail)) = row.details(self.keys).check() {
+                return Ok(Err(Finding::at_entry(problem, None, at, detail)));
             }
             if row.at_ms < self.now_ms - AUDIT_RETENTION_MS {
                 let detail = "an entry of the distant past is in no block";

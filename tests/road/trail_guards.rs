@@ -1,0 +1,89 @@
+//! Who reads the audit trail is in it, and who touches it is found out.
+
+use http::StatusCode;
+use serde_json::json;
+use sqlx::{Connection, SqliteConnection};
+
+use super::{
+    app, assert_problem,
+    event::{Event, SHAPES},
+    on_both, signal, stripe,
+    trail::{entries, says, sealed},
+};
+use crate::support::{daemon::Daemon, eventually};
+
+/// Waits until the metrics say whether the trail is `broken`.
+async fn broken(daemon: &Daemon, broken: bool) {
+    let line = format!("keepwell_audit_broken {}\n", u8::from(broken));
+    eventually(&line, async || daemon.public().get("/metrics").await.text().contains(&line).then_some(()))
+        .await;
+}
+
+#[tokio::test]
+async fn whoever_reads_the_trail_is_in_it_once_and_not_for_every_page() {
+    on_both(&[], async |daemon| {
+        let operator = daemon.operator();
+        for person in ["one", "two"] {
+            stripe(daemon, &Event::of(SHAPES[0], "invoice.payment_failed", person)).await;
+        }
+        let first = operator.get("/api/v1/audit?subject=cus_one&limit=1").await.json();
+        let cursor = first["next"].as_str().expect("there is more");
+        operator.get(&format!("/api/v1/audit?subject=cus_one&limit=1&cursor={cursor}")).await;
+        // Whoever begins behind a page that nobody saw reads all the same.
+        let latest = "ffffffff-ffff-ffff-ffff-ffffffffffff";
+        operator.get(&format!("/api/v1/audit?subject=cus_two&cursor={latest}")).await;
+        let read = entries(daemon, "audit.read").await;
+        let about = |subject: &str| read.iter().filter(|entry| entry["subject"] == subject).count();
+        assert_eq!((about("cus_one"), about("cus_two")), (1, 1), "{read:#?}");
+        assert_eq!(read[0]["actor"]["kind"], "operator");
+        sealed(daemon).await;
+        let page = operator.get("/api/v1/audit/export?from=1").await.json();
+        assert!(page["lines"].as_array().is_some_and(|lines| lines.len() > 4), "{page}");
+        assert_eq!(entries(daemon, "audit.exported").await.len(), 1);
+        let refused = operator.get("/api/v1/audit/export?cursor=2").await;
+        assert_problem(&refused, StatusCode::BAD_REQUEST, "bad_filter");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_trail_that_somebody_changed_is_found_out_without_anybody_asking() {
+    let daemon = Daemon::start().await;
+    stripe(&daemon, &Event::of(SHAPES[0], "invoice.payment_failed", "one")).await;
+    sealed(&daemon).await;
+    let url = format!("sqlite:{}", daemon.state_dir().join("keepwell.db").display());
+    let mut database = SqliteConnection::connect(&url).await.unwrap();
+    for sql in [
+        "DROP TRIGGER audit_entries_unchanged",
+        "UPDATE audit_entries SET subject = 'cus_two' WHERE position = 1",
+    ] {
+        sqlx::query(sql).execute(&mut database).await.unwrap();
+    }
+    broken(&daemon, true).await;
+    let log = daemon.log();
+    assert!(log.contains("the audit trail is not whole") && log.contains("EntryAltered"), "{log}");
+    sqlx::query("UPDATE audit_entries SET subject = 'cus_one' WHERE position = 1")
+        .execute(&mut database)
+        .await
+        .unwrap();
+    broken(&daemon, false).await;
+}
+
+#[tokio::test]
+async fn a_note_of_the_end_that_cannot_be_read_is_no_leave_to_go_on() {
+    let daemon = Daemon::start().await;
+    stripe(&daemon, &Event::of(SHAPES[0], "invoice.payment_failed", "one")).await;
+    sealed(&daemon).await;
+    let note = daemon.state_dir().join("audit.end");
+    std::fs::write(&note, "half a no").unwrap();
+    broken(&daemon, true).await;
+    let told = says(&daemon, &["audit", "verify", "--json"]).data;
+    assert!(told.contains("note_unreadable"), "{told}");
+    // Nobody waits for it: what happens is written all the same, and sealed once somebody has seen to it.
+    let pressed = signal("crisis.signal", "cus_one", json!({ "source": "button", "severity": "high" }));
+    app(&daemon, &pressed).await;
+    assert_eq!(daemon.access("cus_one").await["crisis"]["active"], true);
+    std::fs::remove_file(&note).unwrap();
+    broken(&daemon, false).await;
+    sealed(&daemon).await;
+}
