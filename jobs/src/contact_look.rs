@@ -1,5 +1,5 @@
-//! What is known when it is decided whom to tell of a crisis: looked at when it becomes known (`care.contacts_due`), and
-//! again when each contact is told (`care.contact_told`), because much may have been said in between.
+//! What is known when it is decided whom to tell of a crisis: looked at when it becomes known (`care.contacts_due`),
+//! and again when each contact is told (`care.contact_told`), because much may have been said in between.
 
 use keepwell_workers::{
     clock::UnixMs,

@@ -1,6 +1,6 @@
 //! `care.contact_told`: words for an emergency contact, brought by the gateway. Whether they are still to be told, how
-//! and how much, is decided when they are: a gateway may have been away meanwhile, and nobody is told against a will that
-//! was stated in the meantime.
+//! and how much, is decided when they are: a gateway may have been away meanwhile, and nobody is told against a will
+//! that was stated in the meantime.
 
 use std::{fmt::Write as _, time::Duration};
 
@@ -38,8 +38,8 @@ pub(crate) struct ContactTold(pub(crate) Care);
 /// As patient as crises are; only a run may take as long as a gateway may.
 const POLICY: Policy = Policy { backoff_base_ms: 250, timeout_ms: 30_000, ..Policy::CRISIS };
 
-/// How soon it is looked again whether what the person has said of their contacts has been read, in milliseconds, and the
-/// longest wait between two looks; between these, a quarter of what has been waited already.
+/// How soon it is looked again whether what the person has said of their contacts has been read, in milliseconds, and
+/// the longest wait between two looks; between these, a quarter of what has been waited already.
 const UNREAD_WAITS_MS: (i64, i64) = (250, 30_000);
 
 /// What becomes of the contact.

@@ -31,8 +31,8 @@ impl Outreach {
         self.clock.now_ms()
     }
 
-    /// What is known about `customer` at `now_ms`, and the connection that said so. It is not one of those that are kept
-    /// for crises: nobody's access waits for a message.
+    /// What is known about `customer` at `now_ms`, and the connection that said so. It is not one of those that are
+    /// kept for crises: nobody's access waits for a message.
     pub(crate) async fn known(
         &self,
         care: &Care,

@@ -1,5 +1,5 @@
-//! `contacts.updated`, `safety_plan.updated`, `consent.updated`: the whole new value, kept sealed. Contacts who are named
-//! in a crisis, or to whom the person agrees only then, are looked at at once.
+//! `contacts.updated`, `safety_plan.updated`, `consent.updated`: the whole new value, kept sealed. Contacts who are
+//! named in a crisis, or to whom the person agrees only then, are looked at at once.
 
 use async_trait::async_trait;
 use keepwell_workers::{

@@ -31,7 +31,8 @@ const MESSAGES_FILE: &str = "messages.toml";
 /// Languages that are read; more are a slip.
 const LANGUAGES_MAX: usize = 200;
 
-/// `care`, speaking and reaching people as `config` says; `database` and `clock` say whether they are still to be reached.
+/// `care`, speaking and reaching people as `config` says; `database` and `clock` say whether they are still to be
+/// reached.
 pub(super) fn speaking(
     care: Care,
     config: &Config,

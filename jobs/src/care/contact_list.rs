@@ -123,9 +123,10 @@ pub struct Contacts {
 }
 
 impl Contacts {
-    /// Reads the data of `contacts.updated`; names may be written in snake case or, as in the app, in camel case. Contacts
-    /// stand in a list (`contacts`), or by name as in 003 (`primaryContact`, `secondaryContact`, `therapeuticContact`), or
-    /// both; of two with the same id the earlier one counts, and has agreed only if both say so.
+    /// Reads the data of `contacts.updated`; names may be written in snake case or, as in the app, in camel case.
+    /// Contacts stand in a list (`contacts`), or by name as in 003 (`primaryContact`, `secondaryContact`,
+    /// `therapeuticContact`), or both; of two with the same id the earlier one counts, and has agreed only if both say
+    /// so.
     pub fn read(data: Json<'_>) -> Self {
         let [list, automatic, automatic_camel, triggers, triggers_camel] = data.fields([
             "contacts",
@@ -199,7 +200,8 @@ fn named(data: Json<'_>) -> Vec<Contact> {
     named.into_iter().filter_map(|(name, contact)| Some(Contact::read(contact?, name))).collect()
 }
 
-/// The ways that the person has closed for all contacts (003, `smsNotification`, `callInitiation`): only a no closes one.
+/// The ways that the person has closed for all contacts (003, `smsNotification`, `callInitiation`): only a no closes
+/// one.
 fn closed_ways(data: Json<'_>) -> Vec<Method> {
     let [sms, sms_camel, call, call_camel] =
         data.fields(["sms_notification", "smsNotification", "call_initiation", "callInitiation"]);

@@ -151,8 +151,8 @@ impl Grace {
         self.ends_ms.saturating_add(extensions.saturating_mul(extension_ms))
     }
 
-    /// Takes in what another event about the same cause says. The start stays, the end only moves away. In a crisis what
-    /// was closed begins anew.
+    /// Takes in what another event about the same cause says. The start stays, the end only moves away. In a crisis
+    /// what was closed begins anew.
     pub fn take_in(&mut self, other: Self, handling: GraceHandling) {
         if self.closed && handling == GraceHandling::ClinicalPriority {
             return self.restart(other);
@@ -185,9 +185,9 @@ impl Grace {
     }
 }
 
-/// Days left at `now_ms`, at least 1 until the end is there and 0 from then on. They are days of 24 hours, a started one
-/// counted, because so many were granted. In a known `zone` the next one begins at midnight there and not in the middle
-/// of the day: what ends tomorrow has 1 day left, all day long.
+/// Days left at `now_ms`, at least 1 until the end is there and 0 from then on. They are days of 24 hours, a started
+/// one counted, because so many were granted. In a known `zone` the next one begins at midnight there and not in the
+/// middle of the day: what ends tomorrow has 1 day left, all day long.
 pub fn remaining_days(ends_ms: UnixMs, now_ms: UnixMs, zone: Option<Tz>) -> i64 {
     let left_ms = ends_ms.saturating_sub(now_ms);
     if left_ms <= 0 {

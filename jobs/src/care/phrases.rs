@@ -136,8 +136,8 @@ pub(super) const fn placeholders_of(key: &str) -> &'static str {
     }
 }
 
-/// What a word has to name, and what to say to whoever wrote it otherwise: `{reach}` and the button for calling are made
-/// of words, and nobody is to be told to call without being told whom.
+/// What a word has to name, and what to say to whoever wrote it otherwise: `{reach}` and the button for calling are
+/// made of words, and nobody is to be told to call without being told whom.
 pub(super) fn names_in(word: &str) -> (&'static [&'static str], &'static str) {
     match word {
         "call_and_text" => (

@@ -1,9 +1,9 @@
 //! Contacts, safety plan, consent: the whole value as the app stated it last, sealed.
 //!
-//! Which of two values was stated last, the clocks of their senders say, and these can be wrong. The safety plan that is
-//! older by them is dropped, and so is a consent. What takes a consent back is not: it may come from a device whose clock
-//! is slow, and nobody is to be told because of that. A consent that was stated anew and came before an older one was
-//! taken back has to be stated once more.
+//! Which of two values was stated last, the clocks of their senders say, and these can be wrong. The safety plan that
+//! is older by them is dropped, and so is a consent. What takes a consent back is not: it may come from a device whose
+//! clock is slow, and nobody is to be told because of that. A consent that was stated anew and came before an older
+//! one was taken back has to be stated once more.
 
 use keepwell_workers::{
     clock::UnixMs,
