@@ -54,6 +54,8 @@ pub fn access_without_database(care: &Care, customer: &str, now_ms: UnixMs) -> A
     let last = care.memory.last(customer).map(|facts| Facts { definitions: care.definitions, ..facts });
     // Where somebody lives does not change with the database: the lines are to be those of their country.
     let home = last.as_ref().map(|facts| facts.home.clone()).unwrap_or_default();
+    // Nor does a version go back because of that, as far as it is known here.
+    let version = last.as_ref().map_or(0, |facts| facts.version);
     let known = last.filter(|_| marked_until_ms.is_some());
     let granted = care.watch.granted(customer, now_ms).or_else(|| {
         // What is remembered may be older than the crisis that the mark tells of.
@@ -61,7 +63,7 @@ pub fn access_without_database(care: &Care, customer: &str, now_ms: UnixMs) -> A
         let until_ms = marked_until_ms.filter(|_| !knows_it)?;
         Some(Granted { level: EmergencyLevel::CrisisOnly, since_ms: now_ms, until_ms })
     });
-    let facts = known.unwrap_or_else(|| Facts { home, ..Facts::about(customer) });
+    let facts = known.unwrap_or_else(|| Facts { version, home, ..Facts::about(customer) });
     document(care, facts, &Emergency { switches: care.switches.last(), granted }, now_ms)
 }
 

@@ -125,6 +125,12 @@ impl<'a> Json<'a> {
         self.0.parse().ok()
     }
 
+    /// Whether it says no: `false`, or the text `"false"` in any case.
+    pub fn says_no(self) -> bool {
+        self.flag()
+            .map_or_else(|| self.text().is_some_and(|text| text.eq_ignore_ascii_case("false")), |yes| !yes)
+    }
+
     /// Whether it says yes: `true`, or the text `"true"` in any case, as in Stripe's metadata, which knows only texts.
     pub fn says_yes(self) -> bool {
         self.flag().unwrap_or_else(|| self.text().is_some_and(|text| text.eq_ignore_ascii_case("true")))

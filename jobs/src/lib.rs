@@ -15,6 +15,7 @@ pub mod json;
 pub mod kinds;
 pub mod marks;
 pub mod outbound;
+pub mod outreach;
 pub mod reconcile;
 pub mod reporting;
 pub mod signal;
@@ -30,6 +31,7 @@ mod scheduled;
 mod alert_told;
 mod assessment_completed;
 mod confirm_subscription;
+mod contact_look;
 mod contact_told;
 mod contacts_due;
 mod crisis_answered_late;
@@ -70,7 +72,8 @@ use care::{
     tiers::Tiers,
 };
 use marks::Marks;
-use outbound::{alerts::AlertDelivery, notify::Notifier, stripe::StripeClient};
+use outbound::{alerts::AlertDelivery, stripe::StripeClient};
+use outreach::Outreach;
 use reporting::ReportDesk;
 use store::{FactsMemory, SwitchMemory};
 use tallies::Tallies;
@@ -104,7 +107,7 @@ pub struct Care {
     /// What people in need read.
     pub templates: Templates,
     /// What brings words to people; `None` if nobody is told anything.
-    pub notifier: Option<Notifier>,
+    pub outreach: Option<Outreach>,
     /// Where reports are made; `None` if this process makes none.
     pub reports: Option<Arc<dyn ReportDesk>>,
     /// Where events are taken in that no webhook has brought; `None` if this process takes none.
@@ -131,7 +134,7 @@ impl Care {
             tallies: Arc::default(),
             lines: Arc::default(),
             templates: Templates::default(),
-            notifier: None,
+            outreach: None,
             reports: None,
             event_door: None,
             alerts: None,
@@ -165,10 +168,10 @@ impl Care {
         Self { templates, ..self }
     }
 
-    /// The same with `notifier` to bring words to people.
+    /// The same with `outreach` to bring words to people.
     #[must_use]
-    pub fn with_notifier(self, notifier: Notifier) -> Self {
-        Self { notifier: Some(notifier), ..self }
+    pub fn with_outreach(self, outreach: Outreach) -> Self {
+        Self { outreach: Some(outreach), ..self }
     }
 
     /// The same with `desk` to make reports.

@@ -1,33 +1,59 @@
-//! `care.message`: words for a person, brought by the gateway.
+//! `care.message`: words for a person, brought by the gateway. They are chosen when they are sent, as everything stands
+//! then: a gateway may have been away for hours, in which an invoice was paid or a crisis began.
 
 use async_trait::async_trait;
 use keepwell_workers::{
+    clock::UnixMs,
     database::Transaction,
     handler::{ApplyError, Handler, Prepared},
-    job::Job,
+    job::{Job, NewJob},
+    lane::Lane,
     outcome::Outcome,
     policy::Policy,
 };
-use serde::Deserialize;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-use crate::{Care, kinds, outbound::notify::Haste};
+use crate::{
+    Care,
+    care::{
+        facts::Facts,
+        grace::{DAY_MS, remaining_days},
+        message::Message,
+        occasion::Occasion,
+        running::running_grace,
+    },
+    kinds,
+    outbound::notify::Haste,
+    outreach::unasked,
+};
 
 /// Sends words to a person.
 pub(crate) struct MessageSent(pub(crate) Care);
 
-/// 12 attempts over some four hours: words that come a day late would tell of days that are gone.
+/// As often as a gateway that asks for patience may be asked until the words are too old
+/// ([`Occasion::told_within_ms`]).
 const POLICY: Policy =
     Policy { attempts_max: 12, backoff_base_ms: 2_000, backoff_cap_ms: 60 * 60 * 1_000, timeout_ms: 30_000 };
 
-#[derive(Deserialize)]
-struct Words {
-    document: Value,
-    customer: String,
-    /// It is told during a crisis too.
-    in_crisis_too: bool,
-    /// The person was marked already when it was made: in a vulnerable time after a crisis.
-    marked: bool,
+/// What to say to whom.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ToSay {
+    /// To whom.
+    pub(crate) customer: String,
+    /// What about.
+    pub(crate) occasion: Occasion,
+}
+
+impl ToSay {
+    /// The job that says it, one a day for each person and text.
+    pub(crate) fn job(&self, now_ms: UnixMs) -> NewJob {
+        let key = format!("message:{}:{}:{}", self.occasion.key(), self.customer, now_ms.div_euclid(DAY_MS));
+        // Texts are always written.
+        let payload = serde_json::to_vec(self).unwrap_or_default();
+        // No turn: a gateway that is slow must not hold up what is learned about the person.
+        NewJob::new(kinds::MESSAGE, Lane::Therapeutic, payload).subject(&*self.customer).dedupe_key(key)
+    }
 }
 
 #[async_trait]
@@ -41,24 +67,54 @@ impl Handler for MessageSent {
     }
 
     async fn prepare(&self, job: &Job) -> Result<Prepared, Outcome> {
-        let words: Words = serde_json::from_slice(&job.payload)
-            .map_err(|_| Outcome::dead("the job does not hold a message"))?;
-        let Care { marks, memory, .. } = &self.0;
-        // Whoever was marked already stays so in a new crisis, and what is remembered may be forgotten: so both are
-        // asked.
-        let marked_since = !words.marked && marks.contains(&words.customer);
-        if !words.in_crisis_too && (marked_since || memory.knows_of_crisis(&words.customer)) {
-            let reason = "a crisis has begun since; this is not the time for it".to_owned();
-            return Err(Outcome::Cancel { reason });
-        }
-        let Some(notifier) = &self.0.notifier else {
-            return Err(Outcome::Cancel { reason: "no notification gateway is configured".to_owned() });
+        let ToSay { customer, occasion } = serde_json::from_slice(&job.payload)
+            .map_err(|_| Outcome::dead("the job does not say what to tell whom"))?;
+        let Some(outreach) = &self.0.outreach else {
+            return Err(unsaid("no notification gateway is configured"));
         };
-        notifier.send(job.id, Haste::Calm, &words.document).await?;
+        let place = outreach.notifier.place(Haste::Calm)?;
+        let now_ms = outreach.now_ms();
+        if now_ms.saturating_sub(job.created_ms) > occasion.told_within_ms() {
+            return Err(unsaid("it could not be said in time"));
+        }
+        let known = outreach.known(&self.0, &customer, now_ms).await.map(|(_, known)| known);
+        let known = known.map_err(|error| unasked(&error))?;
+        if !occasion.still_holds(&known, now_ms) {
+            return Err(unsaid("it is over, or a crisis has begun since"));
+        }
+        place.send(job.id, &self.document(&known, occasion, now_ms)).await?;
         Ok(Box::new(()))
     }
 
     async fn apply(&self, _: &Job, _: &Prepared, _: &mut Transaction) -> Result<Outcome, ApplyError> {
         Ok(Outcome::Done)
     }
+}
+
+impl MessageSent {
+    /// The words for the person whom `facts` are about.
+    fn document(&self, facts: &Facts, occasion: Occasion, now_ms: UnixMs) -> Value {
+        let Care { lines, templates, .. } = &self.0;
+        let home = &facts.home;
+        let ends_ms = running_grace(facts, now_ms).map(|grace| grace.ends_ms);
+        let days = ends_ms.map_or(0, |ends_ms| remaining_days(ends_ms, now_ms, home.time_zone()));
+        let resources = lines.of_locale(home.locale());
+        let (locale, words) = Message::of(occasion, days, templates, home.locale(), resources);
+        json!({
+            "kind": "message",
+            "customer": facts.customer,
+            "about": occasion.key(),
+            "locale": locale,
+            "title": words.title,
+            "body": words.body,
+            "tone": words.tone,
+            "urgency": words.urgency,
+            "actions": words.actions,
+        })
+    }
+}
+
+/// It is not to be said any more.
+fn unsaid(reason: &str) -> Outcome {
+    Outcome::Cancel { reason: reason.to_owned() }
 }

@@ -65,12 +65,14 @@ pub(crate) fn urgency_of<'j>(
             data().and_then(|data| assessment(data).crisis()).unwrap_or(Severity::High)
         }
         // Whoever says that it is over waits for nothing, nobody watches the watch, and a canary is watched elsewhere.
-        // What is done for the person's contacts answers nothing: a number that leads nowhere is no crisis of theirs.
+        // What is done for the person's contacts, or said of them, answers nothing: a number that leads nowhere is no
+        // crisis of theirs.
         kinds::CRISIS_RESOLVED
         | kinds::CRISIS_ANSWERED_LATE
         | kinds::CRISIS_CANARY
         | kinds::CONTACTS_DUE
-        | kinds::CONTACT_TOLD => return None,
+        | kinds::CONTACT_TOLD
+        | kinds::PERSON_DATA_UPDATED => return None,
         _ => Severity::High,
     };
     Some((customer, severity))

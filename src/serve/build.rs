@@ -143,7 +143,7 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
     let drop_paths = drop_paths(config)?;
     let marks = Marks::load(&database, Arc::clone(&clock)).await;
     let marks = marks.map_err(|error| ServeError::Marks(error.into()))?;
-    let care = words::speaking(Care::new(tiers, marks.clone(), keys.clone()), config)?
+    let care = words::speaking(Care::new(tiers, marks.clone(), keys.clone()), config, (&database, &clock))?
         .with_definitions(definitions(&config.care))
         .with_response_limit(config.care.crisis_response_ms);
     let (redis, redis_url) = redis(config, state_dir).await?;

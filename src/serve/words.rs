@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use keepwell_config::Config;
@@ -14,7 +15,9 @@ use keepwell_jobs::{
         templates::Templates,
     },
     outbound::notify::{Notifier, NotifierOptions},
+    outreach::Outreach,
 };
+use keepwell_workers::{clock::SharedClock, database::Database};
 
 use super::error::ServeError;
 
@@ -28,14 +31,20 @@ const MESSAGES_FILE: &str = "messages.toml";
 /// Languages that are read; more are a slip.
 const LANGUAGES_MAX: usize = 200;
 
-/// `care`, speaking and reaching people as `config` says.
-pub(super) fn speaking(care: Care, config: &Config) -> Result<Care, ServeError> {
+/// `care`, speaking and reaching people as `config` says; `database` and `clock` say whether they are still to be
+/// reached.
+pub(super) fn speaking(
+    care: Care,
+    config: &Config,
+    (database, clock): (&Database, &SharedClock),
+) -> Result<Care, ServeError> {
     let care = care
         .with_resources(crisis_resources(config))
         .with_lines(crisis_lines(config)?)
         .with_templates(templates(config)?);
     if let Some(notifier) = notifier(config)? {
-        return Ok(care.with_notifier(notifier));
+        let (database, clock) = (database.clone(), Arc::clone(clock));
+        return Ok(care.with_outreach(Outreach { notifier, database, clock }));
     }
     tracing::warn!(
         "no notification gateway is configured (`notify.url`): neither people nor emergency contacts are told"

@@ -58,7 +58,7 @@ impl Method {
 }
 
 /// How much a contact is told (003, `contextSharingLevel`).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Sharing {
     /// That the person would be glad to hear from them.
     #[default]
@@ -103,6 +103,8 @@ pub struct Contact {
     pub email: Option<String>,
     /// The token for push notifications.
     pub push: Option<String>,
+    /// Ways that the person has closed.
+    pub closed: Vec<Method>,
 }
 
 /// What a person has said about whom to tell.
@@ -122,6 +124,9 @@ pub struct Contacts {
 
 impl Contacts {
     /// Reads the data of `contacts.updated`; names may be written in snake case or, as in the app, in camel case.
+    /// Contacts stand in a list (`contacts`), or by name as in 003 (`primaryContact`, `secondaryContact`,
+    /// `therapeuticContact`), or both; of two with the same id the earlier one counts, and has agreed only if both say
+    /// so.
     pub fn read(data: Json<'_>) -> Self {
         let [list, automatic, automatic_camel, triggers, triggers_camel] = data.fields([
             "contacts",
@@ -132,19 +137,23 @@ impl Contacts {
         ]);
         let [sharing, sharing_camel, person, person_camel] =
             data.fields(["context_sharing_level", "contextSharingLevel", "display_name", "displayName"]);
-        let mut list: Vec<Contact> = list
-            .map_or_else(Vec::new, |list| list.items(CONTACTS_READ_MAX))
-            .into_iter()
-            .enumerate()
-            .map(|(number, contact)| Contact::read(contact, number))
-            .collect();
+        let closed = closed_ways(data);
+        let listed = list.map_or_else(Vec::new, |list| list.items(CONTACTS_READ_MAX)).into_iter().enumerate();
+        let listed = listed.map(|(number, contact)| Contact::read(contact, &format!("number {number}")));
+        let mut list: Vec<Contact> = Vec::new();
+        for contact in named(data).into_iter().chain(listed) {
+            match list.iter_mut().find(|known| known.id == contact.id) {
+                Some(known) => known.consents &= contact.consents,
+                None => list.push(Contact { closed: closed.clone(), ..contact }),
+            }
+        }
         list.sort_by_key(|contact| contact.priority);
         list.truncate(CONTACTS_MAX);
         let triggers = triggers.or(triggers_camel).map(|triggers| {
             let names = triggers.items(TRIGGERS_READ_MAX).into_iter().filter_map(Json::text);
             names.filter_map(|name| Severity::from_name(&name)).collect()
         });
-        let sharing = sharing.or(sharing_camel).and_then(Json::text);
+        let sharing = sharing.or(sharing_camel).and_then(Json::text).filter(|_| !keeps_context(data));
         let person = person.or(person_camel).and_then(Json::text);
         Self {
             list,
@@ -158,6 +167,58 @@ impl Contacts {
             person: person.and_then(|name| plain(&name, PERSON_CHARS_MAX)),
         }
     }
+
+    /// Whether somebody would be told by `known` and is not by this, or of less, or not that way.
+    pub fn takes_back(&self, known: &Self) -> bool {
+        let mut told = known.list.iter().filter(|contact| known.automatic && contact.consents);
+        told.any(|contact| {
+            let still = self.list.iter().find(|still| still.id == contact.id && still.consents);
+            let reached = still
+                .is_some_and(|still| contact.methods().iter().all(|method| still.methods().contains(method)));
+            let mildest = |contacts: &Self| contacts.triggers.iter().min().copied();
+            let as_mild = match (mildest(known), mildest(self)) {
+                (None, _) => true,
+                (Some(_), None) => false,
+                (Some(known), Some(stated)) => stated <= known,
+            };
+            !(self.automatic && reached && as_mild && self.sharing >= known.sharing)
+        })
+    }
+}
+
+/// The contacts that stand by name, in the order of their names (003).
+fn named(data: Json<'_>) -> Vec<Contact> {
+    let [primary, secondary, therapeutic] =
+        data.fields(["primary_contact", "secondary_contact", "therapeutic_contact"]);
+    let [primary_camel, secondary_camel, therapeutic_camel] =
+        data.fields(["primaryContact", "secondaryContact", "therapeuticContact"]);
+    let named = [
+        ("primary", primary.or(primary_camel)),
+        ("secondary", secondary.or(secondary_camel)),
+        ("therapeutic", therapeutic.or(therapeutic_camel)),
+    ];
+    named.into_iter().filter_map(|(name, contact)| Some(Contact::read(contact?, name))).collect()
+}
+
+/// The ways that the person has closed for all contacts (003, `smsNotification`, `callInitiation`): only a no closes
+/// one.
+fn closed_ways(data: Json<'_>) -> Vec<Method> {
+    let [sms, sms_camel, call, call_camel] =
+        data.fields(["sms_notification", "smsNotification", "call_initiation", "callInitiation"]);
+    let ways = [(Method::Sms, sms.or(sms_camel)), (Method::Call, call.or(call_camel))];
+    ways.into_iter().filter(|(_, open)| open.is_some_and(Json::says_no)).map(|(way, _)| way).collect()
+}
+
+/// Whether the person keeps to themselves what happens in the app (003, `appContextSharing`), or has not chosen by
+/// themselves how much is told (`userControlledSharing`): then it is the least.
+fn keeps_context(data: Json<'_>) -> bool {
+    let [app, app_camel, own, own_camel] = data.fields([
+        "app_context_sharing",
+        "appContextSharing",
+        "user_controlled_sharing",
+        "userControlledSharing",
+    ]);
+    [app.or(app_camel), own.or(own_camel)].into_iter().flatten().any(Json::says_no)
 }
 
 /// Whether the data of `consent.updated` agree to contacts being told.
@@ -180,10 +241,11 @@ impl Contact {
     pub fn methods(&self) -> Vec<Method> {
         let others = Method::ALL.into_iter().filter(|method| Some(*method) != self.preferred);
         let ways = self.preferred.into_iter().chain(others);
-        ways.filter(|method| self.address(*method).is_some()).collect()
+        ways.filter(|method| !self.closed.contains(method) && self.address(*method).is_some()).collect()
     }
 
-    fn read(data: Json<'_>, number: usize) -> Self {
+    /// Reads one; `name` is its id if it has none of its own.
+    fn read(data: Json<'_>, name: &str) -> Self {
         let [id, consent, consent_camel, priority, hours, hours_camel, zone, zone_camel] = data.fields([
             "id",
             "consent_to_contact",
@@ -208,7 +270,7 @@ impl Contact {
             one.or(other).and_then(Json::text).map(Cow::into_owned)
         };
         Self {
-            id: address(id).unwrap_or_else(|| format!("number {number}")),
+            id: address(id).unwrap_or_else(|| name.to_owned()),
             consents: consent.or(consent_camel).is_some_and(Json::says_yes),
             priority: priority.and_then(Json::integer).unwrap_or(i64::MAX),
             hours: Hours::read(&text(hours, hours_camel).unwrap_or_default()),
@@ -218,6 +280,7 @@ impl Contact {
             phone: address(phone),
             email: address(email),
             push: address(push),
+            closed: Vec::new(),
         }
     }
 }

@@ -47,6 +47,12 @@ pub enum Skipped {
     CrisisOver,
     /// No notification gateway is configured that could tell them.
     NoGateway,
+    /// When they could have been told, the person no longer named them.
+    NotNamed,
+    /// They could not be told within [`TOLD_AGAIN_MS`]: it would be no news any more.
+    Stale,
+    /// The gateway did not take it.
+    NotDelivered,
 }
 
 impl Skipped {
@@ -61,6 +67,9 @@ impl Skipped {
             Skipped::ToldLately => "told_lately",
             Skipped::CrisisOver => "crisis_over",
             Skipped::NoGateway => "no_gateway",
+            Skipped::NotNamed => "not_named",
+            Skipped::Stale => "stale",
+            Skipped::NotDelivered => "not_delivered",
         }
     }
 }
@@ -247,6 +256,93 @@ mod tests {
     }
 
     #[test]
+    fn contacts_are_read_as_003_writes_them_too() {
+        let contact = |id: &str, priority: &str| {
+            format!(
+                r#"{{{id}"name":"Ada","relationship":"sister","phone":"+49 1","email":"a@example.org"{priority},
+                    "consentToContact":true,"availableHours":"08:00-22:00","timeZone":"Europe/Vienna",
+                    "preferredContactMethod":"text"}}"#
+            )
+        };
+        let contacts = read(&format!(
+            r#"{{"primaryContact":{},"secondaryContact":{},"therapeuticContact":{},"automaticNotification":true,
+                "crisisLevelTriggers":["high"],"contextSharingLevel":"standard","userControlledSharing":true,
+                "smsNotification":true,"callInitiation":true,"locationSharing":false,"appContextSharing":true}}"#,
+            contact("", ""),
+            contact(r#""id":"ben","#, r#","priority":9"#),
+            contact(r#""id":"dr-cy","#, r#","priority":1"#),
+        ));
+        let ids: Vec<&str> = contacts.list.iter().map(|contact| contact.id.as_str()).collect();
+        assert_eq!(ids, ["dr-cy", "ben", "primary"]);
+        assert!(contacts.list.iter().all(|contact| contact.time_zone == Some(chrono_tz::Europe::Vienna)));
+        assert_eq!((contacts.automatic, contacts.sharing), (true, Sharing::Standard));
+        assert_eq!(decided(&contacts), Decision::Tell(Method::Sms));
+        let snake = read(r#"{"primary_contact":{"phone":"1"},"contacts":[{"phone":"2"}]}"#);
+        let phones: Vec<_> = snake.list.iter().map(|contact| contact.phone.as_deref()).collect();
+        assert_eq!(phones, [Some("1"), Some("2")]);
+        // Whoever stands there twice is told once, and only if both say so.
+        let twice = read(
+            r#"{"primaryContact":{"id":"a","phone":"1","consentToContact":true},
+                "contacts":[{"id":"a","phone":"2","consentToContact":false}]}"#,
+        );
+        assert_eq!((twice.list.len(), twice.list[0].consents), (1, false));
+    }
+
+    #[test]
+    fn ways_that_the_person_has_closed_are_not_gone_and_what_they_keep_is_not_told() {
+        let both = r#""contacts":[{"phone":"1","email":"e@x","consent_to_contact":true,
+            "preferred_contact_method":"text"}],"automatic_notification":true"#;
+        for (closed, methods) in [
+            (r#""smsNotification":false"#, &[Method::Call, Method::Email][..]),
+            (r#""call_initiation":"false""#, &[Method::Sms, Method::Email]),
+            (r#""sms_notification":false,"callInitiation":false"#, &[Method::Email]),
+            (r#""smsNotification":true,"callInitiation":7"#, &[Method::Sms, Method::Call, Method::Email]),
+        ] {
+            let contacts = read(&format!("{{{both},{closed}}}"));
+            assert_eq!(contacts.list[0].methods(), methods, "{closed}");
+            assert_eq!(decided(&contacts), Decision::Tell(methods[0]), "{closed}");
+        }
+        for (kept, sharing) in [
+            (r#""appContextSharing":false"#, Sharing::Minimal),
+            (r#""user_controlled_sharing":false"#, Sharing::Minimal),
+            (r#""appContextSharing":true,"userControlledSharing":true"#, Sharing::Detailed),
+        ] {
+            assert_eq!(read(&format!(r#"{{"contextSharingLevel":"detailed",{kept}}}"#)).sharing, sharing);
+        }
+    }
+
+    #[test]
+    fn whatever_tells_somebody_less_takes_something_back() {
+        let list = |more: &str, contact: &str| {
+            read(&format!(
+                r#"{{"automatic_notification":true,"crisis_level_triggers":["high"],
+                    "context_sharing_level":"standard"{more},"contacts":[{{"id":"b"}},{{"id":"a",
+                    "phone":"1","email":"e@x","consent_to_contact":true{contact}}}]}}"#
+            ))
+        };
+        let known = list("", "");
+        for (stated, less) in [
+            (list("", ""), false),
+            (list("", r#","available_hours":"08:00-09:00","preferred_contact_method":"email""#), false),
+            (Contacts { list: known.list[1..].to_vec(), ..known.clone() }, false),
+            (
+                Contacts { triggers: Severity::ALL.to_vec(), sharing: Sharing::Detailed, ..known.clone() },
+                false,
+            ),
+            (Contacts { automatic: false, ..known.clone() }, true),
+            (Contacts { list: known.list[..1].to_vec(), ..known.clone() }, true),
+            (Contacts { triggers: vec![Severity::Critical], ..known.clone() }, true),
+            (Contacts { triggers: Vec::new(), ..known.clone() }, true),
+            (Contacts { sharing: Sharing::Minimal, ..known.clone() }, true),
+            (list(r#","smsNotification":false"#, ""), true),
+            (Contacts::default(), true),
+        ] {
+            assert_eq!(stated.takes_back(&known), less, "{stated:?}");
+            assert!(!stated.takes_back(&Contacts { automatic: false, ..known.clone() }), "nobody was told");
+        }
+    }
+
+    #[test]
     fn consent_is_a_yes_and_nothing_else() {
         let agreed = |text: &str| agrees(Json::parse(text.as_bytes()).unwrap());
         assert!(agreed(r#"{"crisis_contact_consent":true}"#) && agreed(r#"{"crisisContactConsent":true}"#));
@@ -266,6 +362,9 @@ mod tests {
             (Skipped::ToldLately, "told_lately"),
             (Skipped::CrisisOver, "crisis_over"),
             (Skipped::NoGateway, "no_gateway"),
+            (Skipped::NotNamed, "not_named"),
+            (Skipped::Stale, "stale"),
+            (Skipped::NotDelivered, "not_delivered"),
         ];
         assert!(words.iter().all(|(why, word)| why.name() == *word));
     }

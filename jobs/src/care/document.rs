@@ -35,7 +35,11 @@ impl Serialize for UtcTime {
 pub struct AccessDocument {
     /// Whom it is about.
     pub customer: String,
-    /// Grows with everything that is learned about the person; 0 for somebody unknown.
+    /// Grows with everything that is learned about the person, and with everything that operators switch; 0 for
+    /// somebody unknown. Of two documents the one with the higher version is the newer one, whichever node it is from:
+    /// one whose clock is slow may for as long tell of a switch that has gone off elsewhere, under the version from
+    /// before. While the database is away it is what this process knew last, 0 if that is nothing; such a document is
+    /// to be shown, and says nothing of what is newer.
     pub version: i64,
     /// When this was true.
     pub as_of: UtcTime,

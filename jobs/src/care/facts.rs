@@ -4,7 +4,7 @@
 //! often: snapshots are merged by a total order, "paid" is final, signals are a set. Only the instants at which grace
 //! periods start depend on when we learn something, and those only ever move the end further away.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use keepwell_workers::clock::UnixMs;
 
@@ -166,30 +166,41 @@ impl Facts {
     /// Forgets what can no longer make a difference.
     pub fn forget_old(&mut self, now_ms: UnixMs) {
         let old_ms = now_ms.saturating_sub(REMEMBERED_MS);
-        self.invoices.retain(|_, invoice| invoice.learned_ms >= old_ms);
+        let counting: BTreeSet<String> =
+            self.subscriptions.values().filter_map(|known| self.payment_of(known).cloned()).collect();
+        self.invoices.retain(|id, invoice| invoice.learned_ms >= old_ms || counting.contains(id));
         self.graces.retain(|_, grace| !grace.closed || grace.ends_ms >= old_ms);
         self.forget_old_signals(now_ms);
     }
 
     /// The status that counts: a paid invoice makes a subscription active before Stripe says so itself.
     pub fn status_of(&self, subscription: &SubscriptionSnapshot) -> SubscriptionStatus {
-        let seen_s = subscription.event_created_s;
-        let confirmed_s = self.confirmed_s(&subscription.id).filter(|confirmed_s| *confirmed_s >= seen_s);
-        let paid = subscription.status.waits_for_payment()
-            && self.invoices.iter().any(|(id, invoice)| {
-                let its_own = invoice.subscription.as_deref() == Some(&subscription.id)
-                    || subscription.latest_invoice.as_ref() == Some(id);
-                // What was paid before Stripe showed it is in what Stripe showed.
-                let since = match confirmed_s {
-                    Some(confirmed_s) => invoice.paid_s > Some(confirmed_s),
-                    None => invoice.paid_s >= Some(seen_s),
-                };
-                its_own && since
-            });
-        if paid { SubscriptionStatus::Active } else { subscription.status.clone() }
+        let is_paid = self.payment_of(subscription).is_some();
+        if is_paid { SubscriptionStatus::Active } else { subscription.status.clone() }
     }
 
-    /// Whether what began the grace period is over.
+    /// The invoice that was paid last of those that make `subscription` active, if it waits for a payment.
+    fn payment_of(&self, subscription: &SubscriptionSnapshot) -> Option<&String> {
+        if !subscription.status.waits_for_payment() {
+            return None;
+        }
+        let seen_s = subscription.event_created_s;
+        let confirmed_s = self.confirmed_s(&subscription.id).filter(|confirmed_s| *confirmed_s >= seen_s);
+        let makes_up = |(id, invoice): &(&String, &Invoice)| {
+            let its_own = invoice.subscription.as_deref() == Some(&subscription.id)
+                || subscription.latest_invoice.as_ref() == Some(*id);
+            // What was paid before Stripe showed it is in what Stripe showed.
+            let since = match confirmed_s {
+                Some(confirmed_s) => invoice.paid_s > Some(confirmed_s),
+                None => invoice.paid_s >= Some(seen_s),
+            };
+            its_own && since
+        };
+        let payments = self.invoices.iter().filter(makes_up);
+        payments.max_by_key(|(_, invoice)| invoice.paid_s).map(|(id, _)| id)
+    }
+
+    /// Whether what began the grace period is over, or was nothing: whose first payment fails has nothing to keep.
     pub fn has_recovered(&self, key: &GraceKey) -> bool {
         let Some(grace) = self.graces.get(key) else { return true };
         let subscription = grace.subscription.as_ref().and_then(|id| self.subscriptions.get(id));
@@ -201,6 +212,7 @@ impl Facts {
                     || subscription.is_some_and(|known| {
                         is_running(&known.status) && Some(known.event_created_s) > grace.trouble_s
                             || known.status.is_final() && self.has_running_subscription()
+                            || known.status.never_began()
                     })
             }
         }

@@ -148,6 +148,42 @@ fn grace_goes_on_while_operators_do_not_look_at_payments_and_while_somebody_is_v
 }
 
 #[test]
+fn whose_first_payment_fails_has_nothing_to_keep() {
+    for (status, has_grace) in [("incomplete", false), ("incomplete_expired", false), ("past_due", true)] {
+        // In whatever order it is told.
+        let mut told_first = Facts::about("cus_1");
+        subscribed(&mut told_first, "sub_1", status, 20);
+        failed(&mut told_first, 20, NOW_MS);
+        let mut told_last = in_trouble();
+        subscribed(&mut told_last, "sub_1", status, 20);
+        for facts in [told_first, told_last] {
+            assert_eq!(running_grace(&facts, NOW_MS).is_some(), has_grace, "{status}");
+        }
+    }
+    assert!(running_grace(&in_trouble(), NOW_MS).is_some(), "nobody knows yet that it is the first");
+}
+
+#[test]
+fn a_payment_that_makes_a_subscription_active_is_remembered_for_as_long_as_it_does() {
+    let later_ms = NOW_MS + 1_000 * DAY_MS;
+    let mut facts = in_trouble();
+    subscribed(&mut facts, "sub_1", "past_due", 20);
+    for (invoice, paid_s) in [("in_0", 21), ("in_1", 22)] {
+        facts.invoice_paid(invoice, Some("sub_1".into()), paid_s, NOW_MS);
+    }
+    facts.close_ended_graces(later_ms);
+    facts.forget_old(later_ms);
+    // The last one is enough.
+    assert_eq!(facts.invoices.keys().collect::<Vec<_>>(), ["in_1"]);
+    assert!(facts.has_running_subscription());
+    failed(&mut facts, 20, later_ms);
+    assert!(facts.has_running_subscription() && running_grace(&facts, later_ms).is_none());
+    subscribed(&mut facts, "sub_1", "active", 23);
+    facts.forget_old(later_ms + 90 * DAY_MS + 1);
+    assert_eq!(facts.invoices.len(), 0, "Stripe has said so itself");
+}
+
+#[test]
 fn invoices_and_closed_grace_periods_are_remembered_for_ninety_days() {
     let days_ms = 90 * DAY_MS;
     let mut facts = in_trouble();

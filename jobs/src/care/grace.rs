@@ -3,6 +3,7 @@
 
 use chrono_tz::Tz;
 use keepwell_workers::clock::UnixMs;
+use serde::{Deserialize, Serialize};
 
 use super::{crisis::Severity, home::local_day};
 
@@ -25,7 +26,8 @@ pub const HIGH_CRISIS_DAYS: i64 = 21;
 pub const MODERATE_CRISIS_DAYS: i64 = 14;
 
 /// Why a grace period was granted. Of several, the first in this order is the one that is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum GraceReason {
     /// The person was in a crisis.
     CrisisDetected,
@@ -149,8 +151,12 @@ impl Grace {
         self.ends_ms.saturating_add(extensions.saturating_mul(extension_ms))
     }
 
-    /// Takes in what another event about the same cause says. The start stays, the end only moves away.
+    /// Takes in what another event about the same cause says. The start stays, the end only moves away. In a crisis
+    /// what was closed begins anew.
     pub fn take_in(&mut self, other: Self, handling: GraceHandling) {
+        if self.closed && handling == GraceHandling::ClinicalPriority {
+            return self.restart(other);
+        }
         self.ends_ms = match handling {
             GraceHandling::Preserve => {
                 let days_ms = other.ends_ms.saturating_sub(other.started_ms);
@@ -179,19 +185,21 @@ impl Grace {
     }
 }
 
-/// Days left at `now_ms`, at least 1 until the end is there and 0 from then on. In a known `zone` they are the days
-/// on a calendar there, whatever summer time does to their length: what ends tomorrow has 1 day left, all day long.
-/// Else they are days of 24 hours, a started one counted.
+/// Days left at `now_ms`, at least 1 until the end is there and 0 from then on. They are days of 24 hours, a started
+/// one counted, because so many were granted. In a known `zone` the next one begins at midnight there and not in the
+/// middle of the day: what ends tomorrow has 1 day left, all day long.
 pub fn remaining_days(ends_ms: UnixMs, now_ms: UnixMs, zone: Option<Tz>) -> i64 {
     let left_ms = ends_ms.saturating_sub(now_ms);
     if left_ms <= 0 {
         return 0;
     }
-    let on_the_calendar = zone.and_then(|zone| Some((local_day(ends_ms, zone)?, local_day(now_ms, zone)?)));
-    match on_the_calendar {
-        Some((last, today)) => last.signed_duration_since(today).num_days().max(1),
-        None => (left_ms - 1) / DAY_MS + 1,
-    }
+    let days = (left_ms - 1) / DAY_MS + 1;
+    // When as many days were left to the millisecond: at the start of the period, or at the same time of a later day.
+    // Counted from there, an hour that summer time adds or takes on the way to the end makes no day more or less.
+    let whole_ms = ends_ms.saturating_sub(days.saturating_mul(DAY_MS));
+    let dates = zone.and_then(|zone| Some((local_day(whole_ms, zone)?, local_day(now_ms, zone)?)));
+    let has_begun = dates.is_some_and(|(then, today)| then != today);
+    days.saturating_sub(i64::from(has_begun)).max(1)
 }
 
 #[cfg(test)]
@@ -264,6 +272,41 @@ mod tests {
         assert_eq!(remaining_days(ends_ms, ms("2026-03-27T00:00:00+01:00"), honolulu), 6);
         assert_eq!(remaining_days(ends_ms, ms("2026-03-26T09:00:00+01:00"), honolulu), 7);
         assert_eq!(remaining_days(i64::MAX, 0, berlin), i64::MAX / DAY_MS + 1);
+    }
+
+    #[test]
+    fn as_many_days_are_left_at_the_start_as_were_granted_whatever_summer_time_does() {
+        let ms = |text: &str| chrono::DateTime::parse_from_rfc3339(text).unwrap().timestamp_millis();
+        let berlin = Some(chrono_tz::Europe::Berlin);
+        for start in [
+            // The clock is set back on the 25th of October: seven days of 24 hours end before midnight.
+            "2026-10-20T00:30:00+02:00",
+            "2026-10-24T00:00:00+02:00",
+            // It is set forward on the 29th of March: they end after it.
+            "2026-03-25T23:30:00+01:00",
+            "2026-07-01T00:30:00+02:00",
+        ] {
+            let start_ms = ms(start);
+            for days in [3, 7, 14, 21, 30] {
+                let ends_ms = start_ms + days * DAY_MS;
+                assert_eq!(remaining_days(ends_ms, start_ms, berlin), days, "{start}");
+                // From there it is a day less at a time, until the last one.
+                let hours = (0..days * 24).map(|hour| start_ms + hour * 3_600_000);
+                let left: Vec<i64> = hours.map(|at_ms| remaining_days(ends_ms, at_ms, berlin)).collect();
+                assert!(left.windows(2).all(|two| (0..=1).contains(&(two[0] - two[1]))), "{start} {left:?}");
+                assert_eq!(left.last(), Some(&1), "{start}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_closed_grace_period_begins_anew_when_its_cause_is_heard_of_in_a_crisis() {
+        use GraceHandling::{ClinicalPriority, Preserve};
+        for (handling, closed, started_ms) in [(ClinicalPriority, false, 9 * DAY_MS), (Preserve, true, 0)] {
+            let mut grace = Grace { closed: true, ..Grace::starting(0, 7) };
+            grace.take_in(Grace::starting(9 * DAY_MS, 30), handling);
+            assert_eq!((grace.closed, grace.started_ms), (closed, started_ms), "{handling:?}");
+        }
     }
 
     #[test]

@@ -51,5 +51,6 @@ pub mod subscription;
 mod subscription_histories;
 pub mod templates;
 pub mod tiers;
+mod told_late;
 pub mod transition;
 pub mod vulnerability;

@@ -5,9 +5,11 @@
 //! they need not do anything about, so most changes are silent: they stand in the access document.
 
 use keepwell_workers::clock::UnixMs;
+use serde::{Deserialize, Serialize};
 
 use super::{
-    crisis::Severity,
+    contacts::TOLD_AGAIN_MS,
+    crisis::{Bearing, Severity},
     facts::Facts,
     grace::{DAY_MS, GraceReason},
     running::{running_grace, written_end_ms},
@@ -21,7 +23,8 @@ pub const ENDING_SOON_MS: i64 = 2 * DAY_MS;
 pub const EXTENSION_TOLD_MS: i64 = 3 * DAY_MS;
 
 /// What somebody is told about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Occasion {
     /// A crisis has begun.
     CrisisActive,
@@ -65,11 +68,6 @@ impl Occasion {
             | Occasion::GraceEnded(reason) => is_about_money(reason),
         }
     }
-
-    /// Whether it is still told to somebody for whom a crisis has begun since.
-    pub const fn is_for_a_crisis(self) -> bool {
-        matches!(self, Occasion::CrisisActive)
-    }
 }
 
 /// What to tell the person about, after what is known became `after`.
@@ -107,7 +105,7 @@ pub fn ending_soon(facts: &Facts, ends_ms: UnixMs, now_ms: UnixMs) -> Option<Occ
     (!silent).then_some(Occasion::GraceEndingSoon(grace.reason))
 }
 
-const fn is_about_money(reason: GraceReason) -> bool {
+pub(super) const fn is_about_money(reason: GraceReason) -> bool {
     matches!(reason, GraceReason::PaymentFailure | GraceReason::SubscriptionCanceled)
 }
 
@@ -141,6 +139,16 @@ pub fn call_for_contacts(before: &Facts, after: &Facts, now_ms: UnixMs) -> Optio
     let (id, _) =
         news.filter(|(_, signal)| raised || !signal.only_in_crisis).max_by_key(|(_, signal)| signal.at_ms)?;
     Some((id.clone(), crisis.severity))
+}
+
+/// Whether what a person says of their contacts is a reason to look again whom to tell: a crisis is open, and the last
+/// sign of it is so young that somebody could be told of it for the first time.
+pub fn calls_for_another_look(facts: &Facts, now_ms: UnixMs) -> bool {
+    let fresh_ms = now_ms.saturating_sub(TOLD_AGAIN_MS);
+    facts.crisis(now_ms).is_some_and(|crisis| {
+        let signs = facts.signals.values().filter(|signal| signal.bearing() != Bearing::Risk);
+        signs.map(|signal| signal.at_ms).any(|at_ms| at_ms >= crisis.since_ms.max(fresh_ms))
+    })
 }
 
 #[cfg(test)]

@@ -136,6 +136,22 @@ pub(super) const fn placeholders_of(key: &str) -> &'static str {
     }
 }
 
+/// What a word has to name, and what to say to whoever wrote it otherwise: `{reach}` and the button for calling are
+/// made of words, and nobody is to be told to call without being told whom.
+pub(super) fn names_in(word: &str) -> (&'static [&'static str], &'static str) {
+    match word {
+        "call_and_text" => (
+            &["{hotline}", "{text}"],
+            "does not name the crisis line (`{hotline}` and `{text}`), or holds another brace",
+        ),
+        "call" | "call_or_text" | "call_hotline" => {
+            (&["{hotline}"], "does not name the crisis line (`{hotline}`), or holds another brace")
+        }
+        "day_other" => (&["{count}"], "does not say how many (`{count}`), or holds another brace"),
+        _ => (&[], "may hold no brace"),
+    }
+}
+
 /// How to reach somebody, as in "Call or text 988".
 pub(super) fn reach(texts: &Texts, resources: &CrisisResources) -> String {
     let CrisisResources { hotline, text, .. } = resources;

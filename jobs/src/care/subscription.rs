@@ -160,6 +160,11 @@ impl SubscriptionStatus {
         self.rule().is_final
     }
 
+    /// Whether nothing was ever paid.
+    pub const fn never_began(&self) -> bool {
+        matches!(self, Self::Incomplete | Self::IncompleteExpired)
+    }
+
     /// Whether it says that a payment is missing which had been expected to come; this begins a grace period.
     pub fn is_payment_trouble(&self) -> bool {
         self.rule().begins == Some(GraceReason::PaymentFailure)

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::{
     home::{language, locale_tag},
-    phrases::{KEYS, Phrase, WORDS, placeholders_of},
+    phrases::{KEYS, Phrase, WORDS, names_in, placeholders_of},
 };
 
 /// The longest title, in characters; a push notification shows about as much.
@@ -150,6 +150,14 @@ impl Texts {
             if self.word(word).chars().count() > TITLE_CHARS_MAX {
                 return against(word, "is too long");
             }
+            let (names, rule) = names_in(word);
+            if names.iter().any(|name| !self.word(word).contains(name)) {
+                return against(word, rule);
+            }
+            let rest = names.iter().fold(self.word(word).to_owned(), |rest, name| rest.replace(name, ""));
+            if rest.contains(['{', '}']) {
+                return against(word, rule);
+            }
         }
         for key in KEYS {
             let template = self.template(key);
@@ -221,6 +229,14 @@ mod tests {
             ("en", template("{reach}").replace("Good", &"x".repeat(61))),
             ("en", template("{reach}").replace("recovered", "recoverd")),
             ("en", "[words]\nday_one = \"\"".to_owned()),
+            ("en", "[words]\ncall = \"Call somebody\"".to_owned()),
+            ("en", "[words]\ncall_or_text = \"Call or text\"".to_owned()),
+            ("en", "[words]\ncall_and_text = \"Call {hotline}\"".to_owned()),
+            ("en", "[words]\ncall_and_text = \"Text {text}\"".to_owned()),
+            ("en", "[actions]\ncall_hotline = \"Call\"".to_owned()),
+            ("en", "[words]\ncall = \"Call {hotline} {now}\"".to_owned()),
+            ("en", "[words]\nday_other = \"some days\"".to_owned()),
+            ("en", "[words]\nsomebody = \"{person}\"".to_owned()),
             ("en", format!("[actions]\nbreathe = \"{}\"", "x".repeat(61))),
             ("en", "[messages]\nrecovered = 1".to_owned()),
             ("e n", template("{reach}")),

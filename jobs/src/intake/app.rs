@@ -65,8 +65,9 @@ fn route(event_type: &str, data: Json<'_>, marked: bool) -> Route {
             let lane = if severity.is_some() || marked { Lane::Crisis } else { Lane::Therapeutic };
             (kinds::ASSESSMENT_COMPLETED, lane)
         }
+        // What somebody in a crisis says of their contacts comes before these are told.
         "contacts.updated" | "safety_plan.updated" | "consent.updated" => {
-            (kinds::PERSON_DATA_UPDATED, Lane::Therapeutic)
+            (kinds::PERSON_DATA_UPDATED, if marked { Lane::Crisis } else { Lane::Therapeutic })
         }
         "device.registered" | "device.removed" => (kinds::DEVICE_CHANGED, Lane::Realtime),
         "security.threat" | "tool.failed" => {
@@ -96,6 +97,8 @@ mod tests {
             ("assessment.completed", r#"{"customer":"c","instrument":"phq9","score":19}"#, Lane::Therapeutic),
             ("assessment.completed", r#"{"customer":"c","suicidal_ideation":true}"#, Lane::Crisis),
             ("contacts.updated", r#"{"customer":"c"}"#, Lane::Therapeutic),
+            ("contacts.updated", r#"{"customer":"cus_marked"}"#, Lane::Crisis),
+            ("consent.updated", r#"{"customer":"cus_marked"}"#, Lane::Crisis),
             ("device.registered", r#"{"customer":"c"}"#, Lane::Realtime),
             ("tool.failed", r#"{"customer":"c"}"#, Lane::Standard),
             ("tool.failed", r#"{"customer":"cus_marked"}"#, Lane::Crisis),

@@ -188,15 +188,13 @@ impl Notifier {
         })))
     }
 
-    /// Sends `document` under the key `id`. An `Err` is how the run ends: too many are under way, or the gateway did
-    /// not take it.
-    pub async fn send(&self, id: JobId, haste: Haste, document: &Value) -> Result<(), Outcome> {
+    /// A place in flight. An `Err` is how the run ends: too many are under way.
+    pub fn place(&self, haste: Haste) -> Result<Place<'_>, Outcome> {
         let places = match haste {
             Haste::Urgent => &self.0.urgent,
             Haste::Calm => &self.0.calm,
         };
-        let _place = places.take()?;
-        self.post(id, document).await.map_err(|not_sent| not_sent.outcome(haste))
+        Ok(Place { notifier: self, haste, _taken: places.take()? })
     }
 
     pub(super) async fn post(&self, id: JobId, document: &Value) -> Result<(), NotSent> {
@@ -213,6 +211,20 @@ impl Notifier {
             .body(Bytes::from(document.to_string()));
         let answer = self.0.http.send(request.map_err(|_| HttpError::Address)?).await?;
         taken(&answer)
+    }
+}
+
+/// A place in flight, free again when this is dropped.
+pub struct Place<'n> {
+    notifier: &'n Notifier,
+    haste: Haste,
+    _taken: OwnedSemaphorePermit,
+}
+
+impl Place<'_> {
+    /// Sends `document` under the key `id`. An `Err` is how the run ends: the gateway did not take it.
+    pub async fn send(self, id: JobId, document: &Value) -> Result<(), Outcome> {
+        self.notifier.post(id, document).await.map_err(|not_sent| not_sent.outcome(self.haste))
     }
 }
 

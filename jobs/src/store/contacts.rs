@@ -7,7 +7,10 @@ use keepwell_workers::{
 };
 use sha2::{Digest as _, Sha256};
 
-use super::notice_audit::{NoticeEntry, append_notice};
+use super::{
+    connected::Connected,
+    notice_audit::{NoticeEntry, append_notice},
+};
 use crate::care::{
     contacts::{Method, QUEUED_MS, Skipped, TOLD_AGAIN_MS, Told},
     crisis::Severity,
@@ -21,6 +24,8 @@ pub enum NoticeResult {
     Later,
     /// About to be told.
     Queued(Method),
+    /// Told.
+    Notified(Method),
     /// Not told.
     Skipped(Skipped),
 }
@@ -63,6 +68,7 @@ pub async fn keep_notice(
     let (action, word, reason, method) = match result {
         NoticeResult::Later => ("contact.later", "later", None, None),
         NoticeResult::Queued(method) => ("contact.queued", "queued", None, Some(method.name())),
+        NoticeResult::Notified(method) => ("contact.notified", "notified", None, Some(method.name())),
         NoticeResult::Skipped(why) => ("contact.skipped", "skipped", Some(why.name()), None),
     };
     let entry = NoticeEntry { action, subject: customer, cause, contact, reason: reason.or(method) };
@@ -91,43 +97,23 @@ pub async fn keep_notice(
     })
 }
 
-/// Notes that a contact was told.
-pub async fn contact_told(
-    transaction: &mut Transaction,
+/// Which contacts of `customer` were told lately ([`TOLD_AGAIN_MS`]), or are about to be ([`QUEUED_MS`]), not counting
+/// what becomes of them because of `besides`.
+pub(crate) async fn contacts_told(
+    connected: &mut impl Connected,
     customer: &str,
-    cause: &str,
-    contact: i64,
-) -> Result<(), sqlx::Error> {
-    const SQL: &str = "UPDATE contact_notices SET result = 'notified', at_ms = $4 \
-         WHERE customer = $1 AND cause = $2 AND contact = $3 AND result = 'queued'";
-    let now_ms = transaction.now_ms();
-    let entry = NoticeEntry { action: "contact.notified", subject: customer, cause, contact, reason: None };
-    append_notice(transaction, &entry).await?;
-    on_connection!(transaction, |connection| {
-        sqlx::query(SQL)
-            .bind(customer)
-            .bind(cause)
-            .bind(contact)
-            .bind(now_ms)
-            .execute(connection)
-            .await
-            .map(|_| ())
-    })
-}
-
-/// Which contacts of `customer` were told lately ([`TOLD_AGAIN_MS`]), or are about to be ([`QUEUED_MS`]).
-pub async fn contacts_told(
-    transaction: &mut Transaction,
-    customer: &str,
+    besides: Option<&str>,
+    now_ms: UnixMs,
 ) -> Result<Vec<(i64, Told)>, sqlx::Error> {
-    const SQL: &str = "SELECT contact, severity, at_ms FROM contact_notices WHERE customer = $1 \
+    const SQL: &str = "SELECT contact, severity, at_ms FROM contact_notices WHERE customer = $1 AND cause <> $4 \
          AND (result = 'notified' AND at_ms >= $2 OR result = 'queued' AND at_ms >= $3)";
-    let now_ms = transaction.now_ms();
-    let found: Vec<(i64, String, i64)> = on_connection!(transaction, |connection| {
+    let found: Vec<(i64, String, i64)> = on_connection!(connected, |connection| {
         sqlx::query_as(SQL)
             .bind(customer)
             .bind(now_ms.saturating_sub(TOLD_AGAIN_MS))
             .bind(now_ms.saturating_sub(QUEUED_MS))
+            // No cause is empty.
+            .bind(besides.unwrap_or_default())
             .fetch_all(connection)
             .await
     })?;

@@ -30,20 +30,21 @@ use keepwell_workers::{
     on_connection,
 };
 
-pub use contacts::{
-    NoticeCount, NoticeResult, contact_number, contact_told, contacts_told, keep_notice, notice_counts,
-};
+pub use contacts::{NoticeCount, NoticeResult, contact_number, keep_notice, notice_counts};
 pub use devices::keep_device;
 pub use forgotten::forget;
 pub use graces::{DueGrace, graces_ending};
 pub use notice_audit::NoticeEntry;
 pub use person::{FactsMemory, facts, facts_afresh, take, taught};
-pub use person_data::{PersonDataKind, keep_person_data, person_data};
+pub use person_data::{PersonDataKind, keep_person_data};
 pub use scores::{keep_scores, scores};
 pub use subscriptions::{KnownSubscription, known_subscriptions};
 pub use switches::{SwitchMemory, switch, switches};
 pub use violations::{Violation, keep_violation};
 
+pub(crate) use connected::Connected;
+pub(crate) use contacts::contacts_told;
+pub(crate) use person_data::person_data;
 pub(crate) use rehearsal::rehearsed;
 pub(crate) use switches::switches_in;
 

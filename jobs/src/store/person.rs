@@ -49,14 +49,6 @@ impl FactsMemory {
         self.0.get(customer).map(|remembered| remembered.1.clone())
     }
 
-    /// Whether the facts that were read or kept last, if they are remembered, know of a crisis of `customer`'s. It
-    /// may have come to its end since, and another process may have learned more: this is for what is only more tactful
-    /// if it knows.
-    pub fn knows_of_crisis(&self, customer: &str) -> bool {
-        let knows = |(touched_ms, facts): &(UnixMs, Facts)| facts.crisis(*touched_ms).is_some();
-        self.0.get(customer).is_some_and(|remembered| knows(&remembered))
-    }
-
     /// Forgets what is remembered about `customer`: it is read again when it is needed.
     pub fn forget(&self, customer: &str) {
         self.0.remove(customer);
@@ -154,7 +146,7 @@ pub async fn taught(
     append_change(transaction, care, &change)?;
     for job in follow_ups(care, &before, &after, now_ms) {
         // Without a gateway there is something to record only about those who have named somebody.
-        if care.notifier.is_some()
+        if care.outreach.is_some()
             || is_stated(transaction, &after.customer, PersonDataKind::Contacts).await?
         {
             transaction.enqueue(job);

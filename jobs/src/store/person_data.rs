@@ -1,4 +1,9 @@
 //! Contacts, safety plan, consent: the whole value as the app stated it last, sealed.
+//!
+//! Which of two values was stated last, the clocks of their senders say, and these can be wrong. The safety plan that
+//! is older by them is dropped, and so is a consent. What takes a consent back is not: it may come from a device whose
+//! clock is slow, and nobody is to be told because of that. A consent that was stated anew and came before an older
+//! one was taken back has to be stated once more.
 
 use keepwell_workers::{
     clock::UnixMs,
@@ -7,7 +12,11 @@ use keepwell_workers::{
     seal::{KeyRing, SealError},
 };
 
-use super::audit::append_data_change;
+use super::{audit::append_data_change, connected::Connected};
+use crate::{
+    care::contacts::{Contacts, agrees},
+    json::Json,
+};
 
 /// What a person's data are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +49,9 @@ pub(super) fn encode(error: SealError) -> sqlx::Error {
     sqlx::Error::Encode(Box::new(error))
 }
 
-/// Keeps `value` unless a newer one is known. The customer's row must have been taken before.
+/// Keeps `value`, and answers whether it does: unless a newer one is known, by the senders' clocks. What takes back a
+/// consent is kept whatever these say, and no consent from before it counts again. The customer's row must have been
+/// taken before.
 pub async fn keep_person_data(
     transaction: &mut Transaction,
     keys: &KeyRing,
@@ -48,13 +59,21 @@ pub async fn keep_person_data(
     kind: PersonDataKind,
     stated_ms: UnixMs,
     value: &[u8],
-) -> Result<(), sqlx::Error> {
+) -> Result<bool, sqlx::Error> {
     const SQL: &str = "INSERT INTO person_data (customer, kind, stated_ms, key_id, sealed) \
          VALUES ($1, $2, $3, $4, $5) ON CONFLICT (customer, kind) DO UPDATE SET \
-         stated_ms = excluded.stated_ms, key_id = excluded.key_id, sealed = excluded.sealed \
-         WHERE person_data.stated_ms <= excluded.stated_ms";
+         stated_ms = excluded.stated_ms, key_id = excluded.key_id, sealed = excluded.sealed";
+    let newer_ms = stated_at(transaction, customer, kind).await?.filter(|known_ms| stated_ms < *known_ms);
+    if newer_ms.is_some() {
+        let known = person_data(transaction, keys, customer, kind).await?.unwrap_or_default();
+        if !takes_back(kind, &known, value) {
+            return Ok(false);
+        }
+    }
+    // What it takes back, told again, is older than this.
+    let stated_ms = newer_ms.map_or(stated_ms, |known_ms| known_ms.saturating_add(1));
     let sealed = keys.seal(&context(customer, kind.name()), value).map_err(encode)?;
-    let kept = on_connection!(transaction, |connection| {
+    on_connection!(transaction, |connection| {
         sqlx::query(SQL)
             .bind(customer)
             .bind(kind.name())
@@ -63,12 +82,21 @@ pub async fn keep_person_data(
             .bind(&sealed.bytes)
             .execute(connection)
             .await
-            .map(|done| done.rows_affected())
+            .map(|_| ())
     })?;
-    if kept == 0 {
-        return Ok(());
+    append_data_change(transaction, keys, customer, kind.name(), stated_ms)?;
+    Ok(true)
+}
+
+/// Whether `stated` takes back something that the person, or a contact, had agreed to in `known`.
+fn takes_back(kind: PersonDataKind, known: &[u8], stated: &[u8]) -> bool {
+    let agrees = |value| Json::parse(value).is_ok_and(agrees);
+    let contacts = |value| Json::parse(value).map(Contacts::read).unwrap_or_default();
+    match kind {
+        PersonDataKind::SafetyPlan => false,
+        PersonDataKind::Consent => agrees(known) && !agrees(stated),
+        PersonDataKind::Contacts => contacts(stated).takes_back(&contacts(known)),
     }
-    append_data_change(transaction, keys, customer, kind.name(), stated_ms)
 }
 
 /// Whether `customer` has stated anything of this kind; whether it can be opened is another matter.
@@ -77,22 +105,30 @@ pub(super) async fn is_stated(
     customer: &str,
     kind: PersonDataKind,
 ) -> Result<bool, sqlx::Error> {
-    const SQL: &str = "SELECT 1 FROM person_data WHERE customer = $1 AND kind = $2";
-    let found: Option<(i32,)> = on_connection!(transaction, |connection| {
+    Ok(stated_at(transaction, customer, kind).await?.is_some())
+}
+
+async fn stated_at(
+    transaction: &mut Transaction,
+    customer: &str,
+    kind: PersonDataKind,
+) -> Result<Option<UnixMs>, sqlx::Error> {
+    const SQL: &str = "SELECT stated_ms FROM person_data WHERE customer = $1 AND kind = $2";
+    let found: Option<(UnixMs,)> = on_connection!(transaction, |connection| {
         sqlx::query_as(SQL).bind(customer).bind(kind.name()).fetch_optional(connection).await
     })?;
-    Ok(found.is_some())
+    Ok(found.map(|(stated_ms,)| stated_ms))
 }
 
 /// The newest value of `kind` about `customer`.
-pub async fn person_data(
-    transaction: &mut Transaction,
+pub(crate) async fn person_data(
+    connected: &mut impl Connected,
     keys: &KeyRing,
     customer: &str,
     kind: PersonDataKind,
 ) -> Result<Option<Vec<u8>>, sqlx::Error> {
     const SQL: &str = "SELECT key_id, sealed FROM person_data WHERE customer = $1 AND kind = $2";
-    let found: Option<(String, Vec<u8>)> = on_connection!(transaction, |connection| {
+    let found: Option<(String, Vec<u8>)> = on_connection!(connected, |connection| {
         sqlx::query_as(SQL).bind(customer).bind(kind.name()).fetch_optional(connection).await
     })?;
     let Some((key_id, sealed)) = found else { return Ok(None) };

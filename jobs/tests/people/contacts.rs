@@ -11,12 +11,12 @@ use crate::support::{
 };
 
 /// Far more than a gateway on this machine needs.
-const PATIENT_MS: u64 = 20_000;
+pub const PATIENT_MS: u64 = 20_000;
 
-const HOUR_MS: i64 = 60 * 60 * 1_000;
+pub const HOUR_MS: i64 = 60 * 60 * 1_000;
 
 /// Kim's sister and therapist have agreed; the neighbour has not.
-const CONTACTS: &str = r#","automatic_notification":true,"crisis_level_triggers":["high","critical"],
+pub const CONTACTS: &str = r#","automatic_notification":true,"crisis_level_triggers":["high","critical"],
     "context_sharing_level":"standard","display_name":"Kim","contacts":[
     {"id":"c-sister","name":"Ada","relationship":"sister","phone":"+49 170 1111111","priority":1,
      "consent_to_contact":true,"preferred_contact_method":"text","locale":"de"},
@@ -30,19 +30,19 @@ const EVENINGS: &str = r#","automaticNotification":true,"crisisLevelTriggers":["
     "contacts":[{"id":"c-friend","phone":"+43 1","consentToContact":true,"preferredContactMethod":"call",
     "availableHours":"20:00-22:00","timeZone":"Europe/Vienna"}]"#;
 
-async fn agree(room: &Room, customer: &str, contacts: &str) {
+pub async fn agree(room: &Room, customer: &str, contacts: &str) {
     room.app(&signal("contacts.updated", customer, 900, contacts)).await;
     room.app(&signal("consent.updated", customer, 900, r#","crisis_contact_consent":true"#)).await;
 }
 
-async fn press(room: &Room, customer: &str, severity: &str, now_ms: UnixMs) {
+pub async fn press(room: &Room, customer: &str, severity: &str, now_ms: UnixMs) {
     let ago_s = (NOW_MS - now_ms) / 1_000;
     room.app_at(&signal("crisis.signal", customer, ago_s, &format!(r#","severity":"{severity}""#)), now_ms)
         .await;
 }
 
 /// How often each result was recorded, as `result` or `result/reason`.
-async fn recorded(room: &Room) -> Vec<(String, i64)> {
+pub async fn recorded(room: &Room) -> Vec<(String, i64)> {
     let mut reader = room.database.reader(Urgency::General).await.unwrap();
     let counts = notice_counts(&mut reader, NOW_MS).await.unwrap();
     assert_eq!(notice_counts(&mut reader, UnixMs::MAX).await.unwrap(), []);
@@ -53,13 +53,13 @@ async fn recorded(room: &Room) -> Vec<(String, i64)> {
     counts.iter().map(|count| (word(count), count.count)).collect()
 }
 
-fn is(recorded: &[(String, i64)], expected: &[(&str, i64)]) {
+pub fn is(recorded: &[(String, i64)], expected: &[(&str, i64)]) {
     let recorded: Vec<(&str, i64)> = recorded.iter().map(|(word, count)| (word.as_str(), *count)).collect();
     assert_eq!(recorded, expected);
 }
 
 /// What emergency contacts were told, as method, address and body.
-fn told(gateway: &Gateway) -> Vec<(String, String, String)> {
+pub fn told(gateway: &Gateway) -> Vec<(String, String, String)> {
     let notices = gateway.taken().into_iter().map(|notice| notice.document);
     let contacts = notices.filter(|document| document["kind"] == "emergency_contact");
     let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
@@ -248,10 +248,34 @@ async fn a_contact_that_the_gateway_refuses_is_not_recorded_as_told() {
         for _ in 0..2 {
             let outcome = room.run(job.clone(), NOW_MS).await;
             assert!(matches!(outcome, Outcome::Dead { .. } | Outcome::Retry { .. }), "{outcome:?}");
-            is(&recorded(&room).await, &[("queued", 1)]);
+            is(&recorded(&room).await, &[("skipped/not_delivered", 1)]);
         }
         assert_eq!(room.run(job.clone(), NOW_MS).await, Outcome::Done);
         is(&recorded(&room).await, &[("notified", 1)]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_contact_counts_as_not_told_when_the_gateway_was_tried_for_the_last_time() {
+    on_each_database(async |room| {
+        let gateway = Gateway::start().await;
+        let room = room.telling(&gateway, PATIENT_MS);
+        agree(&room, "cus_1", EVENINGS).await;
+        press(&room, "cus_1", "critical", NOW_MS).await;
+        let due = room.follow_ups().into_iter().find(|job| &*job.kind == "care.contacts_due").unwrap();
+        room.run(due, NOW_MS).await;
+        let [job] = &room.follow_ups()[..] else { panic!("one contact") };
+        for (attempts, result) in [(98, "queued"), (99, "skipped/not_delivered")] {
+            gateway.next([Manner::Answers(503, Vec::new())]);
+            let outcome = room.run_again(job.clone(), attempts, NOW_MS, NOW_MS).await;
+            assert!(matches!(outcome, Outcome::Retry { .. }), "{outcome:?}");
+            is(&recorded(&room).await, &[(result, 1)]);
+        }
+        // So the next sign of the crisis is told at once.
+        press(&room, "cus_1", "critical", NOW_MS + 1_000).await;
+        room.follow(NOW_MS + 1_000).await;
+        assert_eq!(told(&gateway).len(), 1);
     })
     .await;
 }

@@ -264,6 +264,19 @@ async fn without_the_database_whoever_is_in_a_crisis_keeps_what_it_opened() {
 }
 
 #[tokio::test]
+async fn without_the_database_a_version_is_the_last_one_that_is_known() {
+    on_each_database(async |room| {
+        room.stripe(&event("evt_1", "customer.subscription.updated", 5, &subscription("cus_1", "active")))
+            .await;
+        let with = room.access("cus_1", NOW_MS).await;
+        let without = access_without_database(&room.care, "cus_1", NOW_MS);
+        assert_eq!((&*without.tier, without.version), (FLOOR_TIER, with.version));
+        assert_eq!(access_without_database(&room.beside().care, "cus_1", NOW_MS).version, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_process_learns_whom_another_one_has_marked() {
     on_each_database(async |room| {
         let beside = room.beside();

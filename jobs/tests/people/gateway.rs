@@ -33,7 +33,8 @@ fn notifier(url: &str, token: &str, timeout_ms: u64, authorities: Option<&[u8]>)
 }
 
 async fn sent(notifier: &Notifier, haste: Haste) -> Result<(), Outcome> {
-    notifier.send(JobId::new(NOW_MS), haste, &json!({ "kind": "message", "body": "to Kim, +49 170 1" })).await
+    let document = json!({ "kind": "message", "body": "to Kim, +49 170 1" });
+    notifier.place(haste)?.send(JobId::new(NOW_MS), &document).await
 }
 
 /// The words of a failure that is tried again, and how long it waits.
@@ -58,7 +59,7 @@ async fn a_message_is_posted_with_its_token_and_under_the_jobs_id() {
     let document = json!({ "kind": "message", "title": "Grüße" });
     let notifier = notifier(&gateway.url(), GATEWAY_TOKEN, PATIENT_MS, None);
     for _ in 0..2 {
-        assert_eq!(notifier.send(id, Haste::Calm, &document).await, Ok(()));
+        assert_eq!(notifier.place(Haste::Calm).unwrap().send(id, &document).await, Ok(()));
     }
     // Asked twice, told once.
     assert_eq!(gateway.asked(), [id.to_string(), id.to_string()]);

@@ -23,3 +23,4 @@ mod stripe_lists;
 #[path = "../support/mod.rs"]
 mod support;
 mod trust;
+mod withdrawals;

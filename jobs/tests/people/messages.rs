@@ -112,6 +112,56 @@ async fn a_message_to_somebody_vulnerable_is_not_sent_in_their_next_crisis() {
 }
 
 #[tokio::test]
+async fn nobody_hears_of_money_in_a_crisis_that_another_process_learned_of() {
+    on_each_database(async |room| {
+        let gateway = Gateway::start().await;
+        let room = room.telling(&gateway, PATIENT_MS);
+        room.stripe(&event("evt_1", "invoice.payment_failed", 5, &invoice("cus_1"))).await;
+        let [late] = &room.follow_ups()[..] else { panic!("one message") };
+        let crisis = signal("crisis.signal", "cus_1", 1, r#","severity":"moderate""#);
+        assert_eq!(room.beside().app(&crisis).await, Outcome::Done);
+        room.follow_ups();
+        // Neither the process that has the message nor one that was started just now has seen it.
+        for process in [&room, &room.beside()] {
+            let outcome = process.run(late.clone(), NOW_MS).await;
+            assert!(matches!(outcome, Outcome::Cancel { .. }), "{outcome:?}");
+        }
+        assert!(gateway.taken().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_told_late_is_told_as_it_is_by_then_or_not_at_all() {
+    on_each_database(async |room| {
+        let gateway = Gateway::start().await;
+        let room = room.telling(&gateway, PATIENT_MS);
+        room.stripe(&event("evt_1", "invoice.payment_failed", 5, &invoice("cus_1"))).await;
+        let [failed] = &room.follow_ups()[..] else { panic!("one message") };
+        let crisis = signal("crisis.signal", "cus_2", 0, r#","severity":"moderate""#);
+        room.app(&crisis).await;
+        let [_, begun] = &room.follow_ups()[..] else { panic!("a look and a message") };
+        let body = |notice: usize| gateway.taken()[notice].document["body"].as_str().unwrap().to_owned();
+        for (job, after_ms, told) in [
+            (failed, 0, 1),
+            (failed, DAY_MS, 2),
+            (failed, DAY_MS + 1, 2),
+            (begun, 60 * 60 * 1_000, 3),
+            (begun, 60 * 60 * 1_000 + 1, 3),
+        ] {
+            let outcome = room.run_late(job.clone(), NOW_MS, NOW_MS + after_ms).await;
+            assert_eq!(gateway.taken().len(), told, "{outcome:?} after {after_ms}");
+        }
+        assert!(body(0).contains("7 days") && body(1).contains("6 days"), "{} {}", body(0), body(1));
+        // It is paid, and nothing is said of it any more.
+        room.stripe(&event("evt_2", "invoice.payment_succeeded", 2, &invoice("cus_1"))).await;
+        let outcome = room.run(failed.clone(), NOW_MS).await;
+        assert!(matches!(outcome, Outcome::Cancel { .. }), "{outcome:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn words_come_in_the_persons_language_with_the_line_of_their_country() {
     on_each_database(async |room| {
         let gateway = Gateway::start().await;

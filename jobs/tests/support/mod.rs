@@ -19,10 +19,11 @@ use keepwell_jobs::{
     marks::Marks,
     migrations,
     outbound::notify::{Notifier, NotifierOptions},
+    outreach::Outreach,
     store::{self, FactsMemory},
 };
 use keepwell_workers::{
-    clock::UnixMs,
+    clock::{Clock as _, ManualClock, UnixMs},
     database::{Database, DatabaseOptions, Durability, Transaction, turn::Urgency},
     handler::Registry,
     id::JobId,
@@ -52,6 +53,8 @@ pub struct Room {
     /// Where SQLite keeps its file.
     pub directory: Arc<TempDir>,
     registry: Registry,
+    /// Shows when the last job was run.
+    clock: Arc<ManualClock>,
     follow_ups: Arc<Mutex<Vec<NewJob>>>,
     _postgres: Option<Arc<Postgres>>,
 }
@@ -83,7 +86,8 @@ impl Room {
         let care = Care::new(tiers, Marks::default(), keys);
         let registry = Registry::new(handlers(&care));
         let (directory, follow_ups) = (Arc::clone(directory), Arc::default());
-        Self { database, care, directory, registry, follow_ups, _postgres: postgres }
+        let clock = ManualClock::at(NOW_MS);
+        Self { database, care, directory, registry, clock, follow_ups, _postgres: postgres }
     }
 
     /// The same room with a gateway that brings words to people, slow after `timeout_ms`.
@@ -96,7 +100,9 @@ impl Room {
             urgent_in_flight_max: 2,
             in_flight_max: 2,
         });
-        let care = self.care.clone().with_notifier(notifier.expect("a gateway"));
+        let (database, clock) = (self.database.clone(), self.clock.clone());
+        let outreach = Outreach { notifier: notifier.expect("a gateway"), database, clock };
+        let care = self.care.clone().with_outreach(outreach);
         Self { registry: Registry::new(handlers(&care)), care, ..self.clone() }
     }
 
@@ -156,7 +162,23 @@ impl Room {
 
     /// Runs a job that was recorded at `learned_ms`, and commits what it did if it is done.
     pub async fn run(&self, job: NewJob, learned_ms: UnixMs) -> Outcome {
-        let (outcome, mut transaction) = self.apply(job, learned_ms).await;
+        self.run_late(job, learned_ms, learned_ms).await
+    }
+
+    /// Runs a job at `now_ms` that was recorded at `recorded_ms`, and commits what it did if it is done.
+    pub async fn run_late(&self, job: NewJob, recorded_ms: UnixMs, now_ms: UnixMs) -> Outcome {
+        self.run_again(job, 0, recorded_ms, now_ms).await
+    }
+
+    /// The same for a job of which `attempts` runs have failed.
+    pub async fn run_again(
+        &self,
+        job: NewJob,
+        attempts: u32,
+        recorded_ms: UnixMs,
+        now_ms: UnixMs,
+    ) -> Outcome {
+        let (outcome, mut transaction) = self.apply_again(job, attempts, recorded_ms, now_ms).await;
         if outcome == Outcome::Done {
             self.follow_ups.lock().expect("the jobs").extend(transaction.take_follow_ups());
             transaction.commit().await.expect("a commit");
@@ -166,22 +188,35 @@ impl Room {
 
     /// Runs a job and leaves the transaction open.
     pub async fn apply(&self, job: NewJob, learned_ms: UnixMs) -> (Outcome, Transaction) {
+        self.apply_again(job, 0, learned_ms, learned_ms).await
+    }
+
+    async fn apply_again(
+        &self,
+        job: NewJob,
+        attempts: u32,
+        recorded_ms: UnixMs,
+        now_ms: UnixMs,
+    ) -> (Outcome, Transaction) {
         let handler = self.registry.get(&job.kind).expect("every kind has a handler");
         let job = Job {
-            id: JobId::new(learned_ms),
+            id: JobId::new(recorded_ms),
             kind: job.kind,
             lane: job.lane,
             dedupe_key: job.dedupe_key,
             subject: job.subject,
             payload: job.payload,
-            attempts: 0,
-            created_ms: learned_ms,
+            attempts,
+            created_ms: recorded_ms,
             trace: None,
         };
-        let begun = self.database.begin(Urgency::General, Durability::Relaxed, learned_ms).await;
+        self.clock.advance_ms(now_ms - self.clock.now_ms());
+        // As in the daemon, no transaction is open yet.
+        let prepared = handler.prepare(&job).await;
+        let begun = self.database.begin(Urgency::General, Durability::Relaxed, now_ms).await;
         let mut transaction = begun.expect("a transaction");
         transaction.work_for(Arc::new(job.clone()));
-        let outcome = match handler.prepare(&job).await {
+        let outcome = match prepared {
             Ok(prepared) => {
                 handler.apply(&job, &prepared, &mut transaction).await.expect("a database that answers")
             }

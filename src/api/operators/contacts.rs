@@ -18,7 +18,7 @@ const COUNTS_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct ContactsBody {
     /// To be told when their hours begin.
     later: i64,
-    /// About to be told, or dead: see the jobs of the kind `care.contact_told`.
+    /// About to be told: see the jobs of the kind `care.contact_told`.
     queued: i64,
     /// Told.
     notified: i64,

@@ -28,7 +28,7 @@ pub use copied::LedgerExtent;
 pub use failures::{DeadJob, ErrorCount, FinishedJob, KindCount, RunCount};
 pub use history::{LaneCount, PastJob};
 pub(crate) use load::Loaded;
-pub use query::{Attempt, JobFilter, JobPage, JobView, LedgerTotals};
+pub use query::{Attempt, JobFilter, JobPage, JobView, LedgerTotals, owes};
 pub use record::SealedJob;
 pub(crate) use recording::Recording;
 pub use reseal::PayloadKey;
