@@ -12,7 +12,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{desk::CareDesk, responses::Noter, watchers::Watchers};
+use super::{desk::CareDesk, responses::Noter, unanswered::Unanswered, watchers::Watchers};
 
 /// How often it is looked whether something late has been answered elsewhere, and what could not be recorded is tried
 /// again.
@@ -67,9 +67,10 @@ impl Keeper {
     /// Keeps the watch until `stop`.
     pub(super) async fn run(self, stop: CancellationToken) {
         let (told, missed) = mpsc::channel(TOLD_MAX);
-        let watchers = self.watchers.clone();
-        let desk = self.desk.clone();
+        let (watchers, desk) = (self.watchers.clone(), self.desk.clone());
+        let unanswered = Unanswered { watchers: watchers.clone(), engine: self.engine.clone() };
         tokio::join!(
+            unanswered.run(stop.clone()),
             watchers.grant_in_time(told, stop.clone()),
             refresh_marks(desk, stop.clone()),
             self.noter.clone().run(stop.clone()),
@@ -95,13 +96,25 @@ impl Keeper {
     /// What 003 has done about a crisis that was not answered in time. The first steps, the bypass and with it the
     /// access, were taken by the watch itself: the person has the basic set already.
     async fn escalate(&mut self, missed: Missed) {
-        match self.answer(&missed).await {
-            // Another process has answered it in time.
-            Answer::Given(took_ms) if took_ms <= missed.limit_ms() => self.is_answered(&missed),
-            answer => {
-                let took_ms = self.took_ms(&missed, &answer);
-                self.watchers.tell_of(&missed, took_ms);
-                self.audit(missed, took_ms).await;
+        if let Some(took_ms) = self.violates(&missed).await {
+            self.watchers.tell_of(&missed, took_ms);
+            self.audit(missed, took_ms).await;
+        }
+    }
+
+    /// How long the crisis took, so far at least, if it was not answered within its time. Another process may have done
+    /// so, and then it is off the watch.
+    async fn violates(&mut self, missed: &Missed) -> Option<i64> {
+        match self.answer(missed).await {
+            Answer::Given(took_ms) if took_ms <= missed.limit_ms() => {
+                self.is_answered(missed);
+                None
+            }
+            Answer::Given(took_ms) => Some(took_ms),
+            Answer::Failed | Answer::Missing => {
+                let so_far_ms = self.watchers.clock.now_ms().saturating_sub(missed.since_ms);
+                // The clock may have been set back since it came, and its time was over all the same.
+                Some(so_far_ms.max(missed.limit_ms()))
             }
         }
     }
@@ -121,9 +134,10 @@ impl Keeper {
     async fn look_after(&mut self) {
         self.ledger_is_silent = false;
         for missed in self.watchers.care.watch.recorded_late() {
-            let answer = self.answer(&missed).await;
-            let took_ms = self.took_ms(&missed, &answer);
-            self.audit(missed, took_ms).await;
+            // What was slow to record may have been told before, and answered in time then.
+            if let Some(took_ms) = self.violates(&missed).await {
+                self.audit(missed, took_ms).await;
+            }
         }
         for missed in std::mem::take(&mut self.late) {
             match self.answer(&missed).await {
@@ -143,11 +157,6 @@ impl Keeper {
         if let Some(job) = missed.job {
             self.watchers.care.watch.ended(job);
         }
-    }
-
-    fn took_ms(&self, missed: &Missed, answer: &Answer) -> i64 {
-        let so_far_ms = self.watchers.clock.now_ms().saturating_sub(missed.since_ms);
-        if let Answer::Given(took_ms) = answer { *took_ms } else { so_far_ms }
     }
 
     async fn record(&mut self, job: NewJob) {

@@ -47,6 +47,7 @@ mod systemd;
 mod telling;
 mod thresholds;
 mod trail;
+mod unanswered;
 mod watching;
 
 use http::StatusCode;

@@ -144,7 +144,7 @@ async fn two_nodes_that_switch_at_once_both_count() {
 async fn what_was_granted_from_memory_is_in_the_document_until_the_crisis_is_answered() {
     on_each_database(async |room| {
         let watch = &room.care.watch;
-        let ticket = watch.begin("cus_1", Severity::Critical, NOW_MS);
+        let ticket = watch.begin("cus_1", None, Severity::Critical, NOW_MS);
         watch.overdue(NOW_MS + 100);
         let document = room.access("cus_1", NOW_MS + 100).await;
         assert_eq!((document.emergency.level, document.crisis.active), (Some("crisis_only"), false));
@@ -163,9 +163,10 @@ async fn a_crisis_that_was_answered_late_is_kept_and_opens_therapeutic_access() 
     on_each_database(async |room| {
         room.app(&signal("crisis.signal", "cus_1", 5, r#","severity":"moderate""#)).await;
         assert_eq!(room.access("cus_1", NOW_MS).await.emergency.level, Some("crisis_only"));
-        let ticket = CrisisWatch::default().begin("cus_1", Severity::Moderate, NOW_MS);
+        let ticket = CrisisWatch::default().begin("cus_1", None, Severity::Moderate, NOW_MS);
         let missed = Missed {
             ticket,
+            key: None,
             job: Some(JobId::new(NOW_MS)),
             customer: "cus_1".into(),
             severity: Severity::Moderate,
