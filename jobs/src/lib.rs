@@ -280,5 +280,11 @@ pub fn migrations() -> Vec<MigrationFile> {
             sqlite: include_str!("../../migrations/sqlite/0009_alerts.sql"),
             postgres: include_str!("../../migrations/postgres/0009_alerts.sql"),
         },
+        MigrationFile {
+            version: 10,
+            name: "crisis",
+            sqlite: include_str!("../../migrations/sqlite/0010_crisis.sql"),
+            postgres: include_str!("../../migrations/postgres/0010_crisis.sql"),
+        },
     ]
 }

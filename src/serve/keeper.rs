@@ -24,7 +24,10 @@ const LEDGER_TIMEOUT: Duration = Duration::from_millis(200);
 /// How often marks are read that other processes have made.
 const MARKS_ROUND: Duration = Duration::from_secs(5);
 
-/// How long that may take.
+/// In every so many of these rounds it is read who is in a high-risk period, of whom there are more: once a minute.
+const ROUNDS_PER_LOOK_AT_RISK: u64 = 12;
+
+/// How long either may take.
 const MARKS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Late crises that are looked after, at most; of more, the oldest are let go.
@@ -189,14 +192,20 @@ impl Keeper {
     }
 }
 
-/// Learns of the people whom other processes have marked: the one that takes events need not be the one that runs jobs.
+/// Learns of the people whom other processes have marked, and of what they have switched: the one that takes events
+/// need not be the one that runs jobs.
 async fn refresh_marks(desk: CareDesk, stop: CancellationToken) {
     let mut rounds = interval(MARKS_ROUND);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
+    for round in 0_u64.. {
         tokio::select! {
             () = stop.cancelled() => return,
             _ = rounds.tick() => {}
+        }
+        if round.is_multiple_of(ROUNDS_PER_LOOK_AT_RISK)
+            && !matches!(timeout(MARKS_TIMEOUT, desk.refresh_at_risk()).await, Ok(Ok(())))
+        {
+            tracing::debug!("who is in a high-risk period cannot be read now");
         }
         // Whoever is marked stays so meanwhile, and the next round is not far.
         if !matches!(timeout(MARKS_TIMEOUT, desk.refresh_marks()).await, Ok(Ok(()))) {

@@ -20,6 +20,7 @@ use super::{
     connected::Connected,
     person_data::{PersonDataKind, is_stated},
     rows::{self, CustomerRow, GraceRow, InvoiceRow, SignalRow, SubscriptionRow},
+    switches::switches_in,
 };
 use crate::{Care, care::facts::Facts, follow_ups::follow_ups};
 
@@ -134,7 +135,10 @@ pub async fn taught(
         Some(remembered) => remembered,
         None => read(transaction, customer, &row).await?,
     };
-    let waived_until_ms = care.switches.last().waives_payment(now_ms).map(|switch| switch.until_ms);
+    // Nothing is closed on the word of a memory: another node may have switched since.
+    let ends = before.graces.values().any(|grace| !grace.closed && grace.ends_ms <= now_ms);
+    let switches = if ends { switches_in(transaction, &care.switches).await? } else { care.switches.last() };
+    let waived_until_ms = switches.waives_payment(now_ms).map(|switch| switch.until_ms);
     let before = Facts { definitions: care.definitions, waived_until_ms, ..before };
     let mut after = before.clone();
     teach(&mut after);
@@ -145,6 +149,7 @@ pub async fn taught(
     }
     after.version = before.version + 1;
     let marked_until_ms = after.marked_until_ms(now_ms);
+    let at_risk_until_ms = after.at_risk_until_ms(now_ms);
     keep(transaction, &before, &after, marked_until_ms).await?;
     append_change(transaction, care, &PersonChange { before: &before, after: &after }).await?;
     for job in follow_ups(care, &before, &after, now_ms) {
@@ -162,6 +167,7 @@ pub async fn taught(
     }
     let opens = before.crisis(now_ms).is_none() && after.crisis(now_ms).is_some();
     let graces = after.graces.keys().filter(|key| !before.graces.contains_key(*key)).count();
+    let before_at_risk = before.at_risk_until_ms(now_ms).is_some();
     let care = care.clone();
     transaction.after_commit(move || {
         let Care { marks, memory, tallies, .. } = care;
@@ -170,6 +176,9 @@ pub async fn taught(
             tallies.emergency_activated();
         }
         marks.set(&after.customer, marked_until_ms);
+        if before_at_risk || at_risk_until_ms.is_some() {
+            marks.set_at_risk(&after.customer, at_risk_until_ms);
+        }
         memory.remember(now_ms, after);
     });
     Ok(())
