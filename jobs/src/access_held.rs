@@ -13,6 +13,9 @@ use crate::{
     store,
 };
 
+/// What tells what is granted here from what is granted for a crisis that came.
+const HELD: &str = "access_held";
+
 /// What was found about one person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Held {
@@ -46,7 +49,7 @@ pub async fn look_after(
     care.memory.forget(customer);
     let (mut still, _) = look(database, care, customer, now_ms).await?;
     if let Some(crisis) = crisis.filter(|_| !still.is_empty()) {
-        let ticket = care.watch.begin(customer, crisis.severity, now_ms);
+        let ticket = care.watch.begin(customer, Some(HELD), crisis.severity, now_ms);
         if care.watch.refused(ticket, now_ms).is_some() {
             care.tallies.granted_from_memory();
         }

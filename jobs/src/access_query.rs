@@ -40,9 +40,10 @@ pub async fn access(
     customer: &str,
     now_ms: UnixMs,
 ) -> Result<AccessDocument, sqlx::Error> {
+    // Before the facts: what is answered between the two is in both rather than in neither.
+    let granted = care.watch.granted(customer, now_ms);
     let switches = store::switches(reader, &care.switches).await?;
     let facts = store::facts(reader, customer, &care.memory).await?;
-    let granted = care.watch.granted(customer, now_ms);
     Ok(document(care, facts, &Emergency { switches, granted }, now_ms))
 }
 

@@ -51,9 +51,11 @@ impl Handler for GraceDue {
         {
             return Ok(Outcome::Snooze { after: Duration::from_millis(early_ms) });
         }
-        // While operators do not look at payments, nothing ends. Who runs this may never have been asked what anybody
-        // may use, and so know of no switch.
-        switches_in(transaction, &self.0.switches).await?;
+        if due.soon {
+            // While operators do not look at payments, nothing ends soon. Who runs this may never have been asked what
+            // anybody may use, and so know of no switch.
+            switches_in(transaction, &self.0.switches).await?;
+        }
         let mut soon = None;
         // Whatever is learned about a person sees to the ends that have come, and tells the person.
         taught(transaction, &due.customer, &self.0, |facts| {

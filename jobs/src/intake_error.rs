@@ -35,6 +35,9 @@ pub enum IntakeError {
     /// The customer is no text, too long or has control characters.
     #[error("the signal's customer is not 1 to 255 printable bytes")]
     BadCustomer,
+    /// Whether it is a crisis cannot be told.
+    #[error("the assessment's score is not a number")]
+    BadScore,
 }
 
 impl IntakeError {
@@ -51,6 +54,7 @@ impl IntakeError {
             IntakeError::BadType => "bad_type",
             IntakeError::MissingCustomer => "missing_customer",
             IntakeError::BadCustomer => "bad_customer",
+            IntakeError::BadScore => "bad_score",
         }
     }
 }

@@ -289,5 +289,11 @@ pub fn migrations() -> Vec<MigrationFile> {
             sqlite: include_str!("../../migrations/sqlite/0010_audit_guards.sql"),
             postgres: include_str!("../../migrations/postgres/0010_audit_guards.sql"),
         },
+        MigrationFile {
+            version: 11,
+            name: "crisis",
+            sqlite: include_str!("../../migrations/sqlite/0011_crisis.sql"),
+            postgres: include_str!("../../migrations/postgres/0011_crisis.sql"),
+        },
     ]
 }

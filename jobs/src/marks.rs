@@ -1,6 +1,9 @@
 //! Who is marked: people in a crisis or vulnerable after one. Their events go through the crisis lane, and the door
 //! has to know that without asking anybody, so the set is kept in memory. A mark ends by itself when what it stands for
 //! is over.
+//!
+//! Beside it, who is in a high-risk period: of their events only those go through the crisis lane that may be a crisis
+//! because of it.
 
 use std::{
     collections::HashMap,
@@ -13,10 +16,13 @@ use keepwell_workers::{
     database::Database,
 };
 
-use crate::store;
+use crate::{care::definitions::Definitions, store};
 
 /// Marks between two looks at which of them have ended.
 const MARKS_PER_REVIEW: usize = 1_024;
+
+/// People whom the door may have to wait for, at most, while others are added.
+const ADDED_AT_ONCE: usize = 1_024;
 
 /// The set of marked people. Cheap to clone; clones share the set.
 #[derive(Clone)]
@@ -29,6 +35,8 @@ pub struct Marks {
 struct Marked {
     /// Until when; not included.
     until_ms: HashMap<String, UnixMs>,
+    /// Until when high-risk periods last; not included.
+    at_risk_until_ms: HashMap<String, UnixMs>,
     since_review: usize,
 }
 
@@ -48,7 +56,7 @@ impl Marks {
     /// Everybody who is marked in `database`.
     pub async fn load(database: &Database, clock: SharedClock) -> Result<Self, sqlx::Error> {
         let until_ms = store::marked(database, clock.now_ms()).await?.into_iter().collect();
-        Ok(Self { shared: Arc::new(RwLock::new(Marked { until_ms, since_review: 0 })), clock })
+        Ok(Self { shared: Arc::new(RwLock::new(Marked { until_ms, ..Marked::default() })), clock })
     }
 
     /// Whether `customer` is marked.
@@ -76,6 +84,36 @@ impl Marks {
         Ok(())
     }
 
+    /// Whether `customer` is in a high-risk period.
+    pub fn is_at_risk(&self, customer: &str) -> bool {
+        let now_ms = self.clock.now_ms();
+        let marked = self.shared.read().unwrap_or_else(PoisonError::into_inner);
+        marked.at_risk_until_ms.get(customer).is_some_and(|until_ms| *until_ms > now_ms)
+    }
+
+    /// Learns of everybody who is in a high-risk period by what `database` says and `definitions` mean.
+    pub async fn refresh_at_risk(
+        &self,
+        database: &Database,
+        definitions: &Definitions,
+    ) -> Result<(), sqlx::Error> {
+        let now_ms = self.clock.now_ms();
+        let found = store::at_risk(database, definitions, now_ms).await?;
+        for piece in found.chunks(ADDED_AT_ONCE) {
+            let mut marked = self.shared.write().unwrap_or_else(PoisonError::into_inner);
+            marked.at_risk_until_ms.extend(piece.iter().cloned());
+        }
+        let mut marked = self.shared.write().unwrap_or_else(PoisonError::into_inner);
+        marked.at_risk_until_ms.retain(|_, until_ms| *until_ms > now_ms);
+        Ok(())
+    }
+
+    /// Notes until when the high-risk period of `customer` lasts, or that there is none.
+    pub fn set_at_risk(&self, customer: &str, until_ms: Option<UnixMs>) {
+        let mut marked = self.shared.write().unwrap_or_else(PoisonError::into_inner);
+        put(&mut marked.at_risk_until_ms, customer, until_ms);
+    }
+
     /// Whether anybody is marked.
     pub fn is_anybody(&self) -> bool {
         let now_ms = self.clock.now_ms();
@@ -87,15 +125,19 @@ impl Marks {
     pub fn set(&self, customer: &str, until_ms: Option<UnixMs>) {
         let now_ms = self.clock.now_ms();
         let mut marked = self.shared.write().unwrap_or_else(PoisonError::into_inner);
-        match until_ms {
-            Some(until_ms) => _ = marked.until_ms.insert(customer.to_owned(), until_ms),
-            None => _ = marked.until_ms.remove(customer),
-        }
+        put(&mut marked.until_ms, customer, until_ms);
         marked.since_review += 1;
         if marked.since_review >= MARKS_PER_REVIEW {
             marked.since_review = 0;
             marked.until_ms.retain(|_, until_ms| *until_ms > now_ms);
         }
+    }
+}
+
+fn put(people: &mut HashMap<String, UnixMs>, customer: &str, until_ms: Option<UnixMs>) {
+    match until_ms {
+        Some(until_ms) => _ = people.insert(customer.to_owned(), until_ms),
+        None => _ = people.remove(customer),
     }
 }
 

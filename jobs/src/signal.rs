@@ -66,21 +66,70 @@ pub fn stated_severity(severity: Option<Json<'_>>) -> Severity {
     severity.and_then(Json::text).and_then(|name| Severity::from_name(&name)).unwrap_or(Severity::Critical)
 }
 
-/// What an `assessment.completed` says.
+/// What an `assessment.completed` says. What may mean that somebody thinks of suicide does, unless it clearly says no;
+/// a score may be a text.
 pub fn assessment(data: Json<'_>) -> Assessment {
-    let [instrument, score, suicidal_ideation, emergency] =
-        data.fields(["instrument", "score", "suicidal_ideation", "emergency"]);
+    let [instrument, score, suicidal_ideation, in_camel_case, emergency] =
+        data.fields(["instrument", "score", "suicidal_ideation", "suicidalIdeation", "emergency"]);
     Assessment {
         instrument: instrument.and_then(Json::text).as_deref().and_then(Instrument::from_name),
-        score: score.and_then(Json::number),
-        suicidal_ideation: suicidal_ideation.is_some_and(Json::says_yes),
-        emergency: emergency.is_some_and(Json::says_yes),
+        score: score.and_then(points),
+        suicidal_ideation: [suicidal_ideation, in_camel_case].into_iter().flatten().any(may_mean_yes),
+        emergency: emergency.is_some_and(may_mean_yes),
     }
+}
+
+/// Whether an `assessment.completed` has a score that nobody understands, and nothing else shows that it is a crisis:
+/// then nobody could say that it is none.
+pub fn is_unreadable_assessment(data: Json<'_>) -> bool {
+    let [score] = data.fields(["score"]);
+    let unreadable = score.is_some_and(|score| points(score).is_none());
+    unreadable && assessment(data).crisis().is_none()
+}
+
+fn points(score: Json<'_>) -> Option<f64> {
+    let in_text = || score.text()?.trim().parse::<f64>().ok().filter(|points| points.is_finite());
+    score.number().or_else(in_text)
+}
+
+/// What nobody understands is taken seriously.
+fn may_mean_yes(json: Json<'_>) -> bool {
+    const NO: [&str; 4] = ["", "false", "no", "none"];
+    let says_no = json.text().is_some_and(|text| NO.contains(&&*text.trim().to_ascii_lowercase()));
+    !(says_no || json.flag() == Some(false) || points(json) == Some(0.0))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_assessment_may_mean_is_never_lost() {
+        let read = |data: &str| {
+            let body = format!("{{{data}}}");
+            let data = Json::parse(body.as_bytes()).unwrap();
+            (assessment(data), is_unreadable_assessment(data))
+        };
+        for data in [
+            r#""suicidal_ideation":true"#,
+            r#""suicidalIdeation":true"#,
+            r#""suicidal_ideation":false,"suicidalIdeation":1"#,
+            r#""suicidal_ideation":"passive""#,
+            r#""emergency":"Yes","score":"unknown""#,
+            r#""instrument":"phq9","score":"20""#,
+        ] {
+            assert!(read(data).0.crisis().is_some() && !read(data).1, "{data}");
+        }
+        for no in ["false", "null", "0", "\"0\"", "\"No\"", "\"false\"", "\"\""] {
+            let data = format!(r#""suicidal_ideation":{no},"emergency":{no},"score":null"#);
+            assert_eq!(read(&data), (Assessment::default(), false), "{data}");
+        }
+        assert_eq!(read(r#""instrument":"phq9","score":" 12.5 ""#).0.score, Some(12.5));
+        for score in ["\"high\"", "{}", "[20]", "\"inf\"", "true"] {
+            let (assessment, is_unreadable) = read(&format!(r#""instrument":"phq9","score":{score}"#));
+            assert_eq!((assessment.score, is_unreadable), (None, true), "{score}");
+        }
+    }
 
     #[test]
     fn an_instant_is_read_as_text_seconds_or_milliseconds() {

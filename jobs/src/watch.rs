@@ -3,9 +3,14 @@
 //!
 //! The watch has neither a clock nor a task: whoever keeps it says what time it is, and asks what is overdue.
 //!
-//! What it grants is in the memory of one process, and lasts until the crisis is answered (the database says more from
-//! then on) or for [`GRANTED_MS`]. A crisis that could not be recorded at all is granted the same: its sender is told
-//! so and tries again, and meanwhile the person is not left with less than what a recorded crisis would open first.
+//! What it grants is in the memory of one process, and lasts until the very crisis is answered for which it was granted
+//! (the database says more from then on) or for [`GRANTED_MS`](crate::care::emergency::GRANTED_MS). That something
+//! else was done for the same person ends nothing. A crisis that could not be recorded at all is granted the same: its
+//! sender is told so and tries again, and meanwhile the person is not left with less than what a recorded crisis would
+//! open first.
+
+mod grants;
+mod urgency;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
@@ -13,70 +18,26 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use keepwell_workers::{
-    clock::UnixMs,
-    id::JobId,
-    job::{Job, NewJob},
-    lane::Lane,
-};
+use keepwell_workers::{clock::UnixMs, id::JobId};
 
-use crate::{
-    care::{
-        emergency::{GRANTED_MS, Granted},
-        severity::{EmergencyLevel, HIGH_LIMIT_MS, Severity},
-    },
-    kinds,
-    signal::{Signal, assessment, stated_severity},
+use crate::care::{
+    emergency::Granted,
+    severity::{HIGH_LIMIT_MS, Severity},
 };
+use grants::Grants;
+
+pub(crate) use urgency::urgency_of;
+pub use urgency::{recorded_urgency, urgency};
 
 /// What happens when a crisis is not answered in time, in this order (003: `escalationPath`).
 pub const ESCALATION_PATH: [&str; 4] =
     ["activate_emergency_bypass", "preserve_therapeutic_access", "notify_crisis_team", "audit_incident"];
 
-/// Crises that are watched, and people who are granted something, at most; of more, the oldest are let go.
+/// Crises that are watched at most, and those for which something is granted; of more, the oldest are let go.
 const WATCHED_MAX: usize = 16_384;
 
 /// Jobs whose end is remembered, because it may be there before whoever recorded them has said so.
 const ENDED_MAX: usize = 4_096;
-
-/// How severe the crisis is that `job` tells of; `None` if nobody waits for it. What is in the crisis lane only because
-/// the person is marked is as urgent as a crisis of unknown severity (003: 200 ms).
-pub fn urgency(job: &NewJob) -> Option<(&str, Severity)> {
-    urgency_of(&job.kind, job.lane, job.subject.as_deref(), &job.payload)
-}
-
-/// The same of a job that was recorded as `job`.
-pub fn recorded_urgency(job: &Job) -> Option<(&str, Severity)> {
-    urgency_of(&job.kind, job.lane, job.subject.as_deref(), &job.payload)
-}
-
-/// The same of what a job was recorded with.
-pub(crate) fn urgency_of<'j>(
-    kind: &str,
-    lane: Lane,
-    subject: Option<&'j str>,
-    payload: &[u8],
-) -> Option<(&'j str, Severity)> {
-    let customer = subject.filter(|_| lane == Lane::Crisis)?;
-    let data = || Signal::parse(payload).ok().map(|signal| signal.data);
-    let severity = match kind {
-        kinds::CRISIS_SIGNALLED => stated_severity(data().and_then(|data| data.fields(["severity"])[0])),
-        kinds::ASSESSMENT_COMPLETED => {
-            data().and_then(|data| assessment(data).crisis()).unwrap_or(Severity::High)
-        }
-        // Whoever says that it is over waits for nothing, nobody watches the watch, and a canary is watched elsewhere.
-        // What is done for the person's contacts, or said of them, answers nothing: a number that leads nowhere is no
-        // crisis of theirs.
-        kinds::CRISIS_RESOLVED
-        | kinds::CRISIS_ANSWERED_LATE
-        | kinds::CRISIS_CANARY
-        | kinds::CONTACTS_DUE
-        | kinds::CONTACT_TOLD
-        | kinds::PERSON_DATA_UPDATED => return None,
-        _ => Severity::High,
-    };
-    Some((customer, severity))
-}
 
 /// The watch. Cheap to clone; clones are the same watch.
 #[derive(Clone)]
@@ -101,6 +62,9 @@ pub struct Ticket(u64);
 pub struct Missed {
     /// Its place on the watch.
     pub ticket: Ticket,
+    /// What tells it from others of the same person: the dedupe key of its job, if it has one. Told again after it
+    /// could not be recorded, it is the same crisis.
+    pub key: Option<String>,
     /// The job that should answer it, if it was recorded.
     pub job: Option<JobId>,
     /// Whose crisis.
@@ -125,7 +89,7 @@ struct Watch {
     watched: BTreeMap<Ticket, Missed>,
     deadlines: BTreeSet<(UnixMs, Ticket)>,
     by_job: HashMap<JobId, Ticket>,
-    granted: HashMap<String, (Ticket, Granted)>,
+    granted: Grants,
     ended: VecDeque<JobId>,
     recorded_late: VecDeque<Missed>,
     tickets: u64,
@@ -144,25 +108,45 @@ impl CrisisWatch {
         i64::try_from(limit_ms.max(1)).unwrap_or(i64::MAX)
     }
 
-    /// A crisis of `customer` came at `now_ms`.
-    pub fn begin(&self, customer: &str, severity: Severity, now_ms: UnixMs) -> Ticket {
+    /// A crisis of `customer` came at `now_ms`, known by the dedupe key `key` if it has one.
+    pub fn begin(&self, customer: &str, key: Option<&str>, severity: Severity, now_ms: UnixMs) -> Ticket {
         let due_ms = now_ms.saturating_add(self.limit_ms(severity));
         let mut watch = self.lock();
-        let ticket = watch.put(customer, severity, now_ms, due_ms);
+        let ticket = watch.put(customer, key, severity, now_ms, due_ms);
         watch.deadlines.insert((due_ms, ticket));
         ticket
+    }
+
+    /// The ledger says that the crisis of `customer` that `job` tells of came at `since_ms` and is not answered, after
+    /// its time: it came to another process, or to one that is no more. From now on it is overdue.
+    pub fn found(&self, job: JobId, customer: &str, severity: Severity, since_ms: UnixMs) {
+        let due_ms = since_ms.saturating_add(self.limit_ms(severity));
+        let mut watch = self.lock();
+        // What is watched already was told already, and its end may be there before whoever found it says so.
+        if watch.by_job.contains_key(&job) || watch.ended.contains(&job) {
+            return;
+        }
+        let ticket = watch.put(customer, None, severity, since_ms, due_ms);
+        watch.deadlines.insert((due_ms, ticket));
+        watch.is_recorded(ticket, job);
+    }
+
+    /// Whether the crisis that `job` tells of is on the watch.
+    pub fn watches(&self, job: JobId) -> bool {
+        self.lock().by_job.contains_key(&job)
     }
 
     /// The crisis was recorded as `job`, for the first time or again.
     pub fn recorded(&self, ticket: Ticket, job: JobId, duplicate: bool) {
         let mut watch = self.lock();
-        if watch.by_job.contains_key(&job) {
+        if let Some(first) = watch.by_job.get(&job).copied() {
             // It is watched since it came first, and what was granted then stays until it is answered.
             watch.let_go(ticket);
+            watch.granted.give(ticket, first);
             return;
         }
         let has_ended = watch.ended.contains(&job);
-        if duplicate && !has_ended && !watch.is_granted(ticket) {
+        if duplicate && !has_ended && !watch.granted.has(ticket) {
             // Whoever recorded it first watches it, or did.
             watch.let_go(ticket);
             return;
@@ -183,7 +167,7 @@ impl CrisisWatch {
     pub fn refused(&self, ticket: Ticket, now_ms: UnixMs) -> Option<Granted> {
         let mut watch = self.lock();
         let missed = watch.let_go(ticket)?;
-        Some(watch.grant(&missed, now_ms))
+        Some(watch.granted.grant(&missed, now_ms))
     }
 
     /// The run of `job` has ended, and what it changes is in the database.
@@ -205,27 +189,30 @@ impl CrisisWatch {
     pub fn failed(&self, job: JobId, customer: &str, severity: Severity, now_ms: UnixMs) -> Option<Granted> {
         let mut watch = self.lock();
         let watched = watch.by_job.get(&job).copied();
-        let ticket = watched.unwrap_or_else(|| watch.put(customer, severity, now_ms, now_ms));
+        let ticket = watched.unwrap_or_else(|| watch.put(customer, None, severity, now_ms, now_ms));
         watch.by_job.insert(job, ticket);
         // It is on the watch: whoever is known by a job is, and whoever was put there is.
         let missed = watch.watched.get_mut(&ticket)?;
         missed.job = Some(job);
         let missed = missed.clone();
         watch.deadlines.remove(&(missed.due_ms, ticket));
-        Some(watch.grant(&missed, now_ms))
+        Some(watch.granted.grant(&missed, now_ms))
     }
 
     /// Grants the basic set to everybody whose crisis is overdue at `now_ms`, and answers with who they are. Each is
     /// told once.
     pub fn overdue(&self, now_ms: UnixMs) -> Vec<Missed> {
         let mut watch = self.lock();
-        let due: Vec<Ticket> =
-            watch.deadlines.range(..=(now_ms, Ticket(u64::MAX))).map(|due| due.1).collect();
-        watch.deadlines.retain(|(deadline_ms, _)| *deadline_ms > now_ms);
+        // What should have until later than anything that comes now came before the clock was set back.
+        let last_ms = now_ms.saturating_add(self.limit_ms(Severity::Moderate));
+        let (past, odd) = (..=(now_ms, Ticket(u64::MAX)), (last_ms.saturating_add(1), Ticket(0))..);
+        let due = watch.deadlines.range(past).chain(watch.deadlines.range(odd));
+        let due: Vec<(UnixMs, Ticket)> = due.copied().collect();
         let mut overdue = Vec::with_capacity(due.len());
-        for ticket in due {
+        for (due_ms, ticket) in due {
+            watch.deadlines.remove(&(due_ms, ticket));
             let Some(missed) = watch.watched.get(&ticket).cloned() else { continue };
-            watch.grant(&missed, now_ms);
+            watch.granted.grant(&missed, now_ms);
             overdue.push(missed);
         }
         overdue
@@ -238,13 +225,12 @@ impl CrisisWatch {
 
     /// What `customer` is granted at `now_ms`.
     pub fn granted(&self, customer: &str, now_ms: UnixMs) -> Option<Granted> {
-        let granted = self.lock().granted.get(customer).map(|(_, granted)| *granted);
-        granted.filter(|granted| granted.until_ms > now_ms)
+        self.lock().granted.of(customer, now_ms)
     }
 
     /// Whether anybody is granted anything at `now_ms`.
     pub fn grants_anything(&self, now_ms: UnixMs) -> bool {
-        self.lock().granted.values().any(|(_, granted)| granted.until_ms > now_ms)
+        self.lock().granted.is_anything(now_ms)
     }
 
     fn lock(&self) -> MutexGuard<'_, Watch> {
@@ -253,16 +239,27 @@ impl CrisisWatch {
 }
 
 impl Watch {
-    fn put(&mut self, customer: &str, severity: Severity, since_ms: UnixMs, due_ms: UnixMs) -> Ticket {
-        self.tickets += 1;
-        let ticket = Ticket(self.tickets);
+    fn put(
+        &mut self,
+        customer: &str,
+        key: Option<&str>,
+        severity: Severity,
+        since_ms: UnixMs,
+        due_ms: UnixMs,
+    ) -> Ticket {
+        let refused = key.and_then(|key| self.granted.ticket_of(customer, key));
+        // Of two that come at the same time, the second is watched by itself until both are recorded.
+        let ticket = refused.filter(|ticket| !self.watched.contains_key(ticket)).unwrap_or_else(|| {
+            self.tickets += 1;
+            Ticket(self.tickets)
+        });
         if self.watched.len() >= WATCHED_MAX
             && let Some(oldest) = self.watched.keys().next().copied()
         {
             self.let_go(oldest);
         }
-        let customer = customer.to_owned();
-        self.watched.insert(ticket, Missed { ticket, job: None, customer, severity, since_ms, due_ms });
+        let (customer, key) = (customer.to_owned(), key.map(str::to_owned));
+        self.watched.insert(ticket, Missed { ticket, key, job: None, customer, severity, since_ms, due_ms });
         ticket
     }
 
@@ -278,31 +275,10 @@ impl Watch {
         }
     }
 
-    /// Whether whoever it concerns is granted anything, because of this or of something before.
-    fn is_granted(&self, ticket: Ticket) -> bool {
-        self.watched.get(&ticket).is_some_and(|missed| self.granted.contains_key(&missed.customer))
-    }
-
-    fn grant(&mut self, missed: &Missed, now_ms: UnixMs) -> Granted {
-        if self.granted.len() >= WATCHED_MAX {
-            let newest_half = self.tickets.saturating_sub(WATCHED_MAX as u64 / 2);
-            self.granted
-                .retain(|_, (Ticket(ticket), granted)| granted.until_ms > now_ms && *ticket > newest_half);
-        }
-        let level = EmergencyLevel::CrisisOnly;
-        let until_ms = now_ms.saturating_add(GRANTED_MS);
-        let granted = Granted { level, since_ms: missed.since_ms, until_ms };
-        self.granted.insert(missed.customer.clone(), (missed.ticket, granted));
-        granted
-    }
-
     /// Takes a crisis off the watch, and what was granted because of it.
     fn answered(&mut self, ticket: Ticket) {
-        let Some(missed) = self.let_go(ticket) else { return };
-        // What a later crisis was granted stays.
-        if self.granted.get(&missed.customer).is_some_and(|(of, _)| *of <= ticket) {
-            self.granted.remove(&missed.customer);
-        }
+        self.let_go(ticket);
+        self.granted.end(ticket);
     }
 
     fn let_go(&mut self, ticket: Ticket) -> Option<Missed> {

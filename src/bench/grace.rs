@@ -173,7 +173,8 @@ impl Crises {
             self.sent += 1;
             let data = json!({ "customer": format!("crisis_{}", self.sent), "source": "button", "severity": "critical" });
             let body = Bytes::from(json!({ "type": "crisis.signal", "data": data }).to_string());
-            let job = read_app(&format!("msg_{}", self.sent), &body, &self.care.marks)?.job;
+            let job =
+                read_app(&format!("msg_{}", self.sent), &body, &self.care.marks, &self.care.definitions)?.job;
             let started = Instant::now();
             begun.insert(self.engine.enqueue(job).await?.id, started);
         }

@@ -1,6 +1,6 @@
 //! Everything behind the listeners, built from the configuration.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{error::Error, fs, sync::Arc, time::Duration};
 
 use keepwell_config::{Config, TIERS_TOML, values::Role};
 use keepwell_jobs::{
@@ -10,11 +10,12 @@ use keepwell_jobs::{
     intake::privacy::{DropPathError, DropPaths},
     kinds,
     marks::Marks,
+    store,
 };
 use keepwell_schedules::{board::Board, schedule::Schedule};
 use keepwell_workers::{
     clock::{SharedClock, SystemClock},
-    database::{Database, DatabaseOptions, MigrationFile},
+    database::{Database, DatabaseOptions, MigrationFile, turn::Urgency},
     engine::{Engine, EngineOptions, EngineParts, Passing, Retention},
     handler::Registry,
     lanes::LanesOptions,
@@ -125,6 +126,7 @@ fn definitions(care: &keepwell_config::settings::Care) -> Definitions {
         deterioration_phq9_points: care.deterioration_phq9_points,
         deterioration_gad7_points: care.deterioration_gad7_points,
         deterioration_days: care.deterioration_days,
+        deterioration_score_min: care.deterioration_score_min,
     }
 }
 
@@ -146,6 +148,7 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
     let care = words::speaking(Care::new(tiers, marks.clone(), keys.clone()), config, (&database, &clock))?
         .with_definitions(definitions(&config.care))
         .with_response_limit(config.care.crisis_response_ms);
+    know_what_stands(&database, &care).await.map_err(|error| ServeError::Marks(error.into()))?;
     let (redis, redis_url) = redis(config, state_dir).await?;
     let receiver_stats = Arc::new(ReceiverStats::new());
     let trail = Trail::new(database.clone(), keys.clone(), Arc::clone(&clock), state_dir.path());
@@ -228,6 +231,13 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
         alert_desk,
         alert_keeper,
     })
+}
+
+/// Who is in a high-risk period and what operators have switched on, so that it is known before the first question.
+async fn know_what_stands(database: &Database, care: &Care) -> Result<(), Box<dyn Error + Send + Sync>> {
+    care.marks.refresh_at_risk(database, &care.definitions).await?;
+    store::switches(&mut database.reader(Urgency::General).await?, &care.switches).await?;
+    Ok(())
 }
 
 /// The configured Redis, or a private one.

@@ -69,16 +69,27 @@ impl CareDesk {
         }
     }
 
-    /// Learns whom other processes have marked.
+    /// Learns whom other processes have marked, and what they have switched.
     pub(super) async fn refresh_marks(&self) -> Result<(), Box<dyn Error + Send + Sync>> {
-        Ok(self.0.care.marks.refresh(&self.0.database).await?)
+        let Parts { database, care, .. } = &*self.0;
+        care.marks.refresh(database).await?;
+        store::switches(&mut database.reader(Urgency::General).await?, &care.switches).await?;
+        Ok(())
+    }
+
+    /// Learns who is in a high-risk period by what other processes know.
+    pub(super) async fn refresh_at_risk(&self) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let Parts { database, care, .. } = &*self.0;
+        Ok(care.marks.refresh_at_risk(database, &care.definitions).await?)
     }
 
     async fn catch_up_in_turn(&self) {
         let memory = &self.0.care.switches;
         while let Some((name, switching, at_ms)) = memory.first_unrecorded() {
             // What has come to its end meanwhile is recorded too: it was so.
-            if self.record(name, switching, at_ms).await.is_err() {
+            let Parts { database, care, .. } = &*self.0;
+            let recording = store::switch_late(database, &care.switches, name, switching, at_ms);
+            if !matches!(timeout(DATABASE_TIMEOUT, recording).await, Ok(Ok(()))) {
                 return;
             }
             memory.recorded();

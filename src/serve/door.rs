@@ -57,8 +57,11 @@ impl Door for EngineDoor {
             SourceKind::Stripe => {
                 intake::read_stripe(body, &self.marks).map(|intake| intake.without(&self.drop_paths))
             }
-            SourceKind::App => intake::read_app(webhook_id.unwrap_or_default(), body, &self.marks)
-                .map(|intake| intake.signal_without(&self.signal_drop_paths)),
+            SourceKind::App => {
+                let definitions = &self.watchers.care.definitions;
+                intake::read_app(webhook_id.unwrap_or_default(), body, &self.marks, definitions)
+                    .map(|intake| intake.signal_without(&self.signal_drop_paths))
+            }
         };
         let intake = read.map_err(bad_event)?;
         Ok(Intake {

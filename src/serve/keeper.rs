@@ -12,7 +12,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{desk::CareDesk, responses::Noter, watchers::Watchers};
+use super::{desk::CareDesk, responses::Noter, unanswered::Unanswered, watchers::Watchers};
 
 /// How often it is looked whether something late has been answered elsewhere, and what could not be recorded is tried
 /// again.
@@ -24,7 +24,10 @@ const LEDGER_TIMEOUT: Duration = Duration::from_millis(200);
 /// How often marks are read that other processes have made.
 const MARKS_ROUND: Duration = Duration::from_secs(5);
 
-/// How long that may take.
+/// In every so many of these rounds it is read who is in a high-risk period, of whom there are more: once a minute.
+const ROUNDS_PER_LOOK_AT_RISK: u64 = 12;
+
+/// How long either may take.
 const MARKS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Late crises that are looked after, at most; of more, the oldest are let go.
@@ -67,9 +70,10 @@ impl Keeper {
     /// Keeps the watch until `stop`.
     pub(super) async fn run(self, stop: CancellationToken) {
         let (told, missed) = mpsc::channel(TOLD_MAX);
-        let watchers = self.watchers.clone();
-        let desk = self.desk.clone();
+        let (watchers, desk) = (self.watchers.clone(), self.desk.clone());
+        let unanswered = Unanswered { watchers: watchers.clone(), engine: self.engine.clone() };
         tokio::join!(
+            unanswered.run(stop.clone()),
             watchers.grant_in_time(told, stop.clone()),
             refresh_marks(desk, stop.clone()),
             self.noter.clone().run(stop.clone()),
@@ -95,13 +99,25 @@ impl Keeper {
     /// What 003 has done about a crisis that was not answered in time. The first steps, the bypass and with it the
     /// access, were taken by the watch itself: the person has the basic set already.
     async fn escalate(&mut self, missed: Missed) {
-        match self.answer(&missed).await {
-            // Another process has answered it in time.
-            Answer::Given(took_ms) if took_ms <= missed.limit_ms() => self.is_answered(&missed),
-            answer => {
-                let took_ms = self.took_ms(&missed, &answer);
-                self.watchers.tell_of(&missed, took_ms);
-                self.audit(missed, took_ms).await;
+        if let Some(took_ms) = self.violates(&missed).await {
+            self.watchers.tell_of(&missed, took_ms);
+            self.audit(missed, took_ms).await;
+        }
+    }
+
+    /// How long the crisis took, so far at least, if it was not answered within its time. Another process may have done
+    /// so, and then it is off the watch.
+    async fn violates(&mut self, missed: &Missed) -> Option<i64> {
+        match self.answer(missed).await {
+            Answer::Given(took_ms) if took_ms <= missed.limit_ms() => {
+                self.is_answered(missed);
+                None
+            }
+            Answer::Given(took_ms) => Some(took_ms),
+            Answer::Failed | Answer::Missing => {
+                let so_far_ms = self.watchers.clock.now_ms().saturating_sub(missed.since_ms);
+                // The clock may have been set back since it came, and its time was over all the same.
+                Some(so_far_ms.max(missed.limit_ms()))
             }
         }
     }
@@ -121,9 +137,10 @@ impl Keeper {
     async fn look_after(&mut self) {
         self.ledger_is_silent = false;
         for missed in self.watchers.care.watch.recorded_late() {
-            let answer = self.answer(&missed).await;
-            let took_ms = self.took_ms(&missed, &answer);
-            self.audit(missed, took_ms).await;
+            // What was slow to record may have been told before, and answered in time then.
+            if let Some(took_ms) = self.violates(&missed).await {
+                self.audit(missed, took_ms).await;
+            }
         }
         for missed in std::mem::take(&mut self.late) {
             match self.answer(&missed).await {
@@ -143,11 +160,6 @@ impl Keeper {
         if let Some(job) = missed.job {
             self.watchers.care.watch.ended(job);
         }
-    }
-
-    fn took_ms(&self, missed: &Missed, answer: &Answer) -> i64 {
-        let so_far_ms = self.watchers.clock.now_ms().saturating_sub(missed.since_ms);
-        if let Answer::Given(took_ms) = answer { *took_ms } else { so_far_ms }
     }
 
     async fn record(&mut self, job: NewJob) {
@@ -180,14 +192,20 @@ impl Keeper {
     }
 }
 
-/// Learns of the people whom other processes have marked: the one that takes events need not be the one that runs jobs.
+/// Learns of the people whom other processes have marked, and of what they have switched: the one that takes events
+/// need not be the one that runs jobs.
 async fn refresh_marks(desk: CareDesk, stop: CancellationToken) {
     let mut rounds = interval(MARKS_ROUND);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
+    for round in 0_u64.. {
         tokio::select! {
             () = stop.cancelled() => return,
             _ = rounds.tick() => {}
+        }
+        if round.is_multiple_of(ROUNDS_PER_LOOK_AT_RISK)
+            && !matches!(timeout(MARKS_TIMEOUT, desk.refresh_at_risk()).await, Ok(Ok(())))
+        {
+            tracing::debug!("who is in a high-risk period cannot be read now");
         }
         // Whoever is marked stays so meanwhile, and the next round is not far.
         if !matches!(timeout(MARKS_TIMEOUT, desk.refresh_marks()).await, Ok(Ok(()))) {

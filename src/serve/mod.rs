@@ -21,6 +21,7 @@ mod sources;
 pub mod state_dir;
 mod status;
 mod stripe;
+mod unanswered;
 mod watchers;
 mod words;
 

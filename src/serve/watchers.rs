@@ -48,7 +48,8 @@ impl Watchers {
     /// Puts the crisis that `job` tells of on the watch, if it does.
     pub(super) fn begin(&self, job: &NewJob) -> Option<Watched> {
         let (customer, severity) = urgency(job)?;
-        let ticket = self.care.watch.begin(customer, severity, self.clock.now_ms());
+        let ticket =
+            self.care.watch.begin(customer, job.dedupe_key.as_deref(), severity, self.clock.now_ms());
         self.wake.notify_one();
         Some(Watched { watchers: self.clone(), ticket: Some(ticket) })
     }
@@ -66,7 +67,6 @@ impl Watchers {
                 () = sleep(Duration::from_millis(pause_ms).min(PAUSE_MAX)) => {}
             }
             for missed in self.care.watch.overdue(self.clock.now_ms()) {
-                self.care.tallies.granted_from_memory();
                 if let Err(TrySendError::Full(missed) | TrySendError::Closed(missed)) = told.try_send(missed)
                 {
                     self.tell_of(&missed, missed.limit_ms());
@@ -75,8 +75,10 @@ impl Watchers {
         }
     }
 
-    /// Says aloud that a crisis is late (003: `notify_crisis_team`).
+    /// Says aloud that a crisis is late (003: `notify_crisis_team`). What another process turns out to have answered in
+    /// time was granted for a moment too, and is told and counted as nothing.
     pub(super) fn tell_of(&self, missed: &Missed, took_ms: i64) {
+        self.care.tallies.granted_from_memory();
         self.care.tallies.response_missed();
         self.care.alert_sink.tell(&rules::CRISIS_ANSWERED_LATE);
         tracing::error!(
@@ -92,10 +94,22 @@ impl Watchers {
         );
     }
 
-    /// Nothing answers the crisis that `job` tells of, if it does: the person has the basic set at least.
-    fn failed(&self, job: &Job) {
+    /// Puts the crisis that `job` tells of on the watch, if it does and its time is over: whoever watched it may be no
+    /// more.
+    pub(super) fn found(&self, job: &Job) {
         let Some((customer, severity)) = recorded_urgency(job) else { return };
-        let granted = self.care.watch.failed(job.id, customer, severity, self.clock.now_ms());
+        let due_ms = job.created_ms.saturating_add(self.care.watch.limit_ms(severity));
+        if due_ms <= self.clock.now_ms() {
+            self.care.watch.found(job.id, customer, severity, job.created_ms);
+            self.wake.notify_one();
+        }
+    }
+
+    /// Nothing answers the crisis that `job` tells of, if it does, since `now_ms`: the person has the basic set at
+    /// least.
+    pub(super) fn failed(&self, job: &Job, now_ms: UnixMs) {
+        let Some((customer, severity)) = recorded_urgency(job) else { return };
+        let granted = self.care.watch.failed(job.id, customer, severity, now_ms);
         let Some(granted) = granted else { return };
         self.care.tallies.granted_from_memory();
         self.care.alert_sink.tell(&rules::CRISIS_GRANTED_FROM_MEMORY);
@@ -117,10 +131,11 @@ impl Observer for Watchers {
         self.responses.run_ended(ended, &self.care);
         self.canaries.run_ended(ended);
         match ended.outcome {
-            "done" | "nothing_owed" | "cancel" if ended.job.lane == Lane::Crisis => {
+            // What is not owed may be done or dead: the ledger is asked when its time is over.
+            "done" | "cancel" if ended.job.lane == Lane::Crisis => {
                 self.care.watch.ended(ended.job.id);
             }
-            "dead" => self.failed(ended.job),
+            "dead" => self.failed(ended.job, self.clock.now_ms()),
             _ => {}
         }
     }

@@ -18,7 +18,7 @@ use keepwell_workers::{
     lane::Lane,
     lanes::LanesOptions,
     ledger,
-    observer::Unobserved,
+    observer::{Observer, Unobserved},
     on_connection,
     outcome::Outcome,
     policy::Policy,
@@ -226,6 +226,13 @@ impl Bench {
     ) -> (Engine, Database) {
         let database = Database::connect(&self.url, &DatabaseOptions::default()).await.unwrap();
         (self.start_on(database.clone(), self.redis.url(), clock, [], change), database)
+    }
+
+    /// One whose runs `observer` hears of.
+    pub fn engine_heard_by(&self, observer: Arc<dyn Observer>) -> Engine {
+        let registry = Registry::new([Arc::new(Scripted(Arc::clone(&self.script))) as Arc<dyn Handler>]);
+        let parts = EngineParts { observer, ..parts(self.database.clone(), self.redis.url(), registry) };
+        Engine::start(parts, &EngineOptions::default()).unwrap()
     }
 
     fn engine_on(

@@ -1,11 +1,15 @@
 //! Poison pills: jobs that kill whatever process runs them.
 
+use std::sync::{Arc, Mutex};
+
 use keepwell_workers::{
     clock::{Clock as _, ManualClock, SystemClock},
     database::Dialect,
     engine::Engine,
+    id::JobId,
     job::NewJob,
     lane::Lane,
+    observer::{Observer, RunEnded},
     state::State,
 };
 use redis::AsyncCommands as _;
@@ -106,4 +110,65 @@ async fn a_suspect_that_has_waited_goes_before_a_backlog() {
     assert!(first.contains(&suspect.to_string()), "{first:?} of {} others and {suspect}", others.len());
     engine.shutdown().await;
     recorder.shutdown().await;
+}
+
+/// Hears of every run.
+#[derive(Default)]
+struct Ear(Mutex<Vec<(JobId, &'static str)>>);
+
+impl Observer for Ear {
+    fn run_ended(&self, ended: &RunEnded<'_>) {
+        self.0.lock().unwrap().push((ended.job.id, ended.outcome));
+    }
+}
+
+#[tokio::test]
+async fn whoever_hears_of_runs_hears_that_a_job_was_quarantined() {
+    let bench = Bench::new(Dialect::Sqlite).await;
+    let ear = Arc::new(Ear::default());
+    let engine = bench.engine_heard_by(ear.clone());
+    engine.lanes().pause(Lane::Standard, "so that it is not run", false).await.unwrap();
+    let job = engine.enqueue(scripted("ok", Lane::Standard)).await.unwrap().id;
+    let mut redis = bench.redis.connection().await;
+    let () = redis.rpush("{keepwell:0}:quarantine", job.as_bytes().as_slice()).await.unwrap();
+    let heard = eventually("its end is heard of", async || {
+        Some(ear.0.lock().unwrap().clone()).filter(|heard| !heard.is_empty())
+    })
+    .await;
+    assert_eq!(heard, [(job, "dead")]);
+    assert_eq!(engine.ledger().show(job).await.unwrap().unwrap().0.state, State::Dead);
+    engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_is_owed_and_what_has_died_is_read_whole_on_each_database() {
+    for dialect in [Dialect::Sqlite, Dialect::Postgres] {
+        let bench = Bench::new(dialect).await;
+        let engine = bench.engine();
+        let began_ms = SystemClock.now_ms();
+        let dead = engine.enqueue(scripted("dead", Lane::Crisis)).await.unwrap().id;
+        engine.enqueue(scripted("dead", Lane::Realtime)).await.unwrap();
+        nothing_owed(&engine).await;
+        let ledger = engine.ledger();
+        let died = ledger.dead_since(Lane::Crisis, began_ms, 10).await.unwrap();
+        let [(job, died_ms)] = &died[..] else { panic!("{died:?}") };
+        assert_eq!((job.id, &job.payload[..], *died_ms >= began_ms), (dead, &b"dead"[..], true));
+        assert!(ledger.dead_since(Lane::Crisis, died_ms + 1, 10).await.unwrap().is_empty());
+
+        engine.lanes().pause(Lane::Crisis, "so that they are owed", true).await.unwrap();
+        let jobs = vec![
+            scripted("ok", Lane::Crisis),
+            scripted("fail", Lane::Crisis),
+            scripted("ok", Lane::Realtime),
+        ];
+        let recorded = engine.enqueue_all(jobs).await.unwrap();
+        let owed = ledger.owed_jobs(Lane::Crisis, None, 10).await.unwrap();
+        let read: Vec<(JobId, &[u8])> = owed.iter().map(|job| (job.id, &job.payload[..])).collect();
+        let mut expected = [(recorded[0].id, &b"ok"[..]), (recorded[1].id, &b"fail"[..])];
+        expected.sort();
+        assert_eq!(read, expected);
+        let behind = ledger.owed_jobs(Lane::Crisis, Some(owed[0].id), 10).await.unwrap();
+        assert_eq!(behind.len(), 1);
+        engine.shutdown().await;
+    }
 }

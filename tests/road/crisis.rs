@@ -38,6 +38,11 @@ fn assessed(customer: &str, result: Value) -> Value {
     signal("assessment.completed", customer, data)
 }
 
+/// One that was finished just now.
+fn assessed_now(customer: &str, result: Value) -> Value {
+    signal("assessment.completed", customer, result)
+}
+
 /// The ids of the jobs about `customer` in the crisis lane, as the command line lists them.
 fn crisis_jobs(daemon: &Daemon, customer: &str) -> Vec<String> {
     let output = daemon.keepwell(&["job", "list", "--lane", "crisis", "--subject", customer, "--json"]);
@@ -118,11 +123,13 @@ async fn an_assessment_is_a_crisis_when_the_thresholds_say_so() {
                 json!({ "instrument": "gad7", "score": 0, "emergency": true }),
                 Some("critical"),
             ),
+            ("cus_phq_9", json!({ "instrument": "phq9", "score": 9 }), None),
             ("cus_unheard_of", json!({ "instrument": "who5", "score": 99 }), None),
         ] {
             let job = app(daemon, &assessed(customer, result)).await;
-            let lane = if severity.is_some() { "crisis" } else { "therapeutic" };
-            assert_eq!(job["lane"], lane, "{customer}");
+            // Scores that may have risen to where they are go first too.
+            let first = severity.is_some() || ["cus_phq_19", "cus_gad_14"].contains(&customer);
+            assert_eq!(job["lane"], if first { "crisis" } else { "therapeutic" }, "{customer}");
             let crisis = &access(daemon, customer).await["crisis"];
             assert_eq!(
                 (&crisis["active"], &crisis["severity"]),
@@ -167,4 +174,19 @@ async fn who_is_marked_stays_marked_when_the_daemon_starts_again() {
     daemon.start_again().await;
     let job = stripe(&daemon, &Event::of(SHAPES[1], "invoice.payment_failed", "marked")).await;
     assert_eq!(job["lane"], "crisis");
+}
+
+#[tokio::test]
+async fn in_a_high_risk_period_payments_that_fail_go_first_also_after_a_restart() {
+    let mut daemon = Daemon::start().await;
+    app(&daemon, &assessed_now("cus_risk", json!({ "instrument": "phq9", "score": 15 }))).await;
+    assert_eq!(access(&daemon, "cus_risk").await["crisis"]["active"], false);
+    let saved = Event::of(SHAPES[0], "setup_intent.succeeded", "risk");
+    assert_eq!(stripe(&daemon, &saved).await["lane"], "standard", "that is no crisis");
+    daemon.stop().await;
+    daemon.start_again().await;
+    let failed = Event::of(SHAPES[1], "invoice.payment_failed", "risk");
+    assert_eq!(stripe(&daemon, &failed).await["lane"], "crisis");
+    let crisis = access(&daemon, "cus_risk").await["crisis"].clone();
+    assert_eq!((&crisis["active"], &crisis["type"]), (&true.into(), &"payment".into()));
 }

@@ -58,13 +58,14 @@ async fn a_rollback_is_covered_by_a_bypass_that_outlives_a_restart() {
     assert_eq!(answer["switches"]["bypass"]["reason"], "deployment_rollback");
     daemon.stop().await;
     daemon.start_again().await;
+    let line = "keepwell_emergency_switch_on{switch=\"bypass\"} 1";
+    assert!(metric(&daemon, line).await, "also before anybody asks what they may use");
 
     let during = access(&daemon, "cus_late").await;
     assert_eq!((&during["tier"], &during["emergency"]["level"]), (&"premium".into(), &"essential".into()));
     let report = health(&daemon).await;
     assert_eq!(report["emergency"]["bypass"]["active"], true);
     assert_eq!(report["crisisSafety"]["emergencyAccessActive"], true);
-    assert!(metric(&daemon, "keepwell_emergency_switch_on{switch=\"bypass\"} 1").await);
     assert!(daemon.log().contains("an emergency procedure was used"));
     assert!(daemon.log().contains("emergency.switched_on"), "it is audited");
 

@@ -48,6 +48,7 @@ mod telling;
 mod thresholds;
 mod trail;
 mod trail_guards;
+mod unanswered;
 mod watching;
 
 use http::StatusCode;

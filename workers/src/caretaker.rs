@@ -11,9 +11,13 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    clock::UnixMs,
+    database::turn::Urgency,
     engine::Pulse,
+    id::JobId,
     lanes::{Behind, Bells, LaneError, Lanes, Trouble},
-    ledger::Ledger,
+    ledger::{Ledger, Loaded},
+    observer::{Observer, RunEnded},
     pool::Member,
     pruning::{Pruning, Retention},
 };
@@ -70,6 +74,7 @@ pub(crate) struct Caretaker {
     pub(crate) behind: Arc<Behind>,
     pub(crate) pulse: Arc<Pulse>,
     pub(crate) retention: Retention,
+    pub(crate) observer: Arc<dyn Observer>,
     /// Whether this process runs jobs. Only then does it delete, audit and bury on its rounds; any process rebuilds
     /// (one at a time, by the lanes' lock) when placements of its own may be missing.
     pub(crate) works: bool,
@@ -217,9 +222,8 @@ impl Caretaker {
         let Ok(ids) = self.lanes.quarantined().await else { return };
         for id in ids {
             let now_ms = self.ledger.clock.now_ms();
-            match self.ledger.quarantine(id, self.member.node(), now_ms).await {
+            match self.bury(id, now_ms).await {
                 Ok(()) => {
-                    tracing::error!(job.id = %id, "quarantined: its workers kept dying while running it");
                     if let Err(error) = self.lanes.release_quarantined(id).await {
                         tracing::debug!(error = %error, "a quarantined job is buried but still listed");
                     }
@@ -229,6 +233,21 @@ impl Caretaker {
                 }
             }
         }
+    }
+
+    /// Whoever hears of runs hears of this one's end too: somebody may wait for what the job was to do.
+    async fn bury(&self, id: JobId, now_ms: UnixMs) -> Result<(), sqlx::Error> {
+        let job = self.ledger.load(&[id], Urgency::General).await?.pop().map(Loaded::job);
+        if !self.ledger.quarantine(id, self.member.node(), now_ms).await? {
+            return Ok(());
+        }
+        tracing::error!(job.id = %id, "quarantined: its workers kept dying while running it");
+        if let Some(job) = job {
+            let waited_ms = u64::try_from(now_ms.saturating_sub(job.created_ms)).unwrap_or(0);
+            let waited = Duration::from_millis(waited_ms);
+            self.observer.run_ended(&RunEnded { job: &job, outcome: "dead", waited, ran: Duration::ZERO });
+        }
+        Ok(())
     }
 
     /// More owed than held, twice in a row, means that the lanes lost something unnoticed.

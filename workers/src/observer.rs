@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::job::Job;
 
-/// The end of one run.
+/// The end of one run. A job that is quarantined ends as `dead` after a run of no length: nobody could tell of its
+/// runs.
 #[derive(Debug)]
 pub struct RunEnded<'j> {
     /// The job that was run.

@@ -78,6 +78,14 @@ pub const LEGACY_VARIABLES: &[LegacyVariable] = &[
     variable("PAGERDUTY_WEBHOOK_URL", LegacyEffect::Sets("alerts.pagerduty_url")),
     variable("SLACK_WEBHOOK_URL", LegacyEffect::Sets("alerts.slack_url")),
     variable(
+        "EMERGENCY_BYPASS_ENABLED",
+        LegacyEffect::AlwaysOn("whoever has `emergency.token` can switch it; leave that out to have none"),
+    ),
+    variable(
+        "CRISIS_ALERTING_ENABLED",
+        LegacyEffect::AlwaysOn("a crisis that is not answered in time is always told; `alerts` says to whom"),
+    ),
+    variable(
         "MONITORING_ENABLED",
         LegacyEffect::AlwaysOn("health and metrics cost nothing and are always served"),
     ),
@@ -167,6 +175,11 @@ mod tests {
     fn switching_off_what_is_always_on_is_warned_about() {
         assert!(read(&[("MONITORING_ENABLED", "true")]).2.is_empty());
         assert!(read(&[("MONITORING_ENABLED", "false")]).2[0].contains("always served"));
+        let ours = [("EMERGENCY_BYPASS_ENABLED", "emergency.token"), ("CRISIS_ALERTING_ENABLED", "`alerts`")];
+        for (name, why) in ours {
+            assert!(read(&[(name, "true")]).2.is_empty());
+            assert!(read(&[(name, "false")]).2[0].contains(why), "{name}");
+        }
     }
 
     #[test]

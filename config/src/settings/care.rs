@@ -30,13 +30,16 @@ settings! {
         /// How long after a crisis was resolved payments that fail again and again open it again, in hours.
         crisis_window_hours: u32 where 0..=168,
         /// A PHQ-9 score that rises by so many points within `care.deterioration_days` is a rapid deterioration, and
-        /// that is a crisis, unless the new score is below 10 (mild).
+        /// that is a crisis, unless the new score is below `care.deterioration_score_min`.
         deterioration_phq9_points: u32 where 3..=27,
         /// A GAD-7 score that rises by so many points within `care.deterioration_days` is a rapid deterioration,
-        /// unless the new score is below 10 (mild).
+        /// unless the new score is below `care.deterioration_score_min`.
         deterioration_gad7_points: u32 where 3..=21,
         /// Within how many days a rise of scores is rapid. Scores are remembered for twice as long, sealed.
         deterioration_days: u32 where 1..=90,
+        /// The score of either instrument below which no rise is a deterioration, however rapid; up to 9 both call it
+        /// mild. Every assessment from this score on goes through the crisis lane, because it may be one.
+        deterioration_score_min: u32 where 5..=20,
     }
 }
 

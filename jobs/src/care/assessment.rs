@@ -93,6 +93,14 @@ impl Assessment {
             || self.instrument.zip(self.score).is_some_and(|(instrument, score)| elevated(instrument, score))
     }
 
+    /// Whether it may be the end of a rapid deterioration, as far as that can be said without the scores before it: its
+    /// score is high enough, and there is room for such a rise below it.
+    pub fn may_be_deterioration(&self, definitions: &Definitions) -> bool {
+        let Some(score) = self.score("", 0) else { return false };
+        let points = definitions.deterioration_points(score.instrument);
+        score.points >= f64::from(definitions.deterioration_score_min.max(points))
+    }
+
     /// Its score, if it is one that the instrument can give.
     fn score(&self, id: &str, taken_ms: UnixMs) -> Option<Score> {
         let (instrument, points) = self.instrument.zip(self.score)?;
@@ -174,6 +182,39 @@ mod tests {
         let strict = Definitions { high_risk_phq9_score: 10, high_risk_gad7_score: 5, ..definitions };
         assert!(of(Some(Instrument::Phq9), 10.0).is_high_risk(&strict));
         assert!(of(Some(Instrument::Gad7), 5.0).is_high_risk(&strict));
+    }
+
+    #[test]
+    fn whatever_scores_come_before_a_deterioration_was_thought_possible() {
+        let default = Definitions::default();
+        let late = Definitions { deterioration_score_min: 20, deterioration_gad7_points: 21, ..default };
+        for definitions in [default, late] {
+            for instrument in [Instrument::Phq9, Instrument::Gad7] {
+                for score in (0..=28).map(f64::from) {
+                    let assessment = Assessment {
+                        instrument: Some(instrument),
+                        score: Some(score),
+                        ..Assessment::default()
+                    };
+                    // From nothing is the steepest rise that there is.
+                    let mut scores = Scores::default();
+                    let shown = [0.0, score].map(|points| {
+                        let score = Score {
+                            id: points.to_string(),
+                            instrument,
+                            points,
+                            taken_ms: points.trunc() as i64,
+                            has_risen: false,
+                        };
+                        scores.learn(score, &definitions).len()
+                    });
+                    let possible = score <= instrument.points_max();
+                    let may_be = assessment.may_be_deterioration(&definitions);
+                    assert_eq!(may_be, possible && shown[1] > 0, "{assessment:?} {definitions:?}");
+                }
+            }
+        }
+        assert!(!Assessment { score: Some(20.0), ..Assessment::default() }.may_be_deterioration(&default));
     }
 
     #[test]

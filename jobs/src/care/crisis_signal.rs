@@ -215,6 +215,12 @@ pub const fn event_time_ms(created_s: i64, received_ms: UnixMs) -> UnixMs {
     }
 }
 
+/// When an event of Stripe's counts that is over: at the end of the second `created_s` in which it was made, however
+/// late it is received, but not in the future.
+pub const fn past_event_time_ms(created_s: i64, received_ms: UnixMs) -> UnixMs {
+    resolved_time_ms(Some(created_s.saturating_mul(1_000).saturating_add(999)), received_ms)
+}
+
 /// When a "resolved" counts that says `stated_ms` and came at `received_ms`, and when an assessment was taken: at its
 /// own time however late it comes, but never in the future, where a "resolved" would hide signals to come.
 pub const fn resolved_time_ms(stated_ms: Option<UnixMs>, received_ms: UnixMs) -> UnixMs {

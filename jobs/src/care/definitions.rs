@@ -3,7 +3,7 @@
 
 use keepwell_workers::clock::UnixMs;
 
-use super::grace::DAY_MS;
+use super::{assessment::Instrument, grace::DAY_MS};
 
 /// From this PHQ-9 score on a high-risk period begins: the instrument's own line to moderately severe depression.
 pub const HIGH_RISK_PHQ9_SCORE: u32 = 15;
@@ -22,7 +22,7 @@ pub const DETERIORATION_GAD7_POINTS: u32 = 4;
 /// Within so many days a significant rise is rapid.
 pub const DETERIORATION_DAYS: u32 = 14;
 /// Below this score (of either instrument: the line to moderate) a rise is none that calls for help.
-pub const DETERIORATION_SCORE_MIN: f64 = 10.0;
+pub const DETERIORATION_SCORE_MIN: u32 = 10;
 
 /// What the words mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub struct Definitions {
     pub deterioration_gad7_points: u32,
     /// Within how many days it is a rapid one.
     pub deterioration_days: u32,
+    /// The score of either instrument below which no rise is a deterioration.
+    pub deterioration_score_min: u32,
 }
 
 impl Default for Definitions {
@@ -53,6 +55,7 @@ impl Default for Definitions {
             deterioration_phq9_points: DETERIORATION_PHQ9_POINTS,
             deterioration_gad7_points: DETERIORATION_GAD7_POINTS,
             deterioration_days: DETERIORATION_DAYS,
+            deterioration_score_min: DETERIORATION_SCORE_MIN,
         }
     }
 }
@@ -60,12 +63,25 @@ impl Default for Definitions {
 impl Definitions {
     /// Until when a high-risk period lasts that began at `at_ms`; not included.
     pub const fn high_risk_ends_ms(&self, at_ms: UnixMs) -> UnixMs {
-        at_ms.saturating_add(self.high_risk_days as i64 * DAY_MS)
+        at_ms.saturating_add(self.high_risk_ms())
+    }
+
+    /// How long a high-risk period lasts, in milliseconds.
+    pub const fn high_risk_ms(&self) -> i64 {
+        self.high_risk_days as i64 * DAY_MS
     }
 
     /// Until when a crisis window stays open after a "resolved"; included.
     pub const fn window_ends_ms(&self, resolved_ms: UnixMs) -> UnixMs {
         resolved_ms.saturating_add(self.crisis_window_hours as i64 * 60 * 60 * 1_000)
+    }
+
+    /// The rise of this instrument's score that is a deterioration.
+    pub const fn deterioration_points(&self, instrument: Instrument) -> u32 {
+        match instrument {
+            Instrument::Phq9 => self.deterioration_phq9_points,
+            Instrument::Gad7 => self.deterioration_gad7_points,
+        }
     }
 
     /// How long a score is looked back upon, in milliseconds.

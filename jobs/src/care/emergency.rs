@@ -78,6 +78,8 @@ pub struct Switch {
     pub since_ms: UnixMs,
     /// Until when it is on; not included.
     pub until_ms: UnixMs,
+    /// When it was switched last.
+    pub switched_ms: UnixMs,
 }
 
 impl Switch {
@@ -132,6 +134,12 @@ impl Switches {
         self.known.iter().map(|(_, switch)| switch.changes_at(now_ms)).sum()
     }
 
+    /// Whether what was switched at `at_ms`, and is told of only now, was switched again since then: then it changes
+    /// nothing any more.
+    pub fn is_outdated(&self, name: SwitchName, at_ms: UnixMs) -> bool {
+        self.get(name).is_some_and(|switch| switch.switched_ms > at_ms)
+    }
+
     /// What becomes of `name` when it is switched at `now_ms`; `None` if it is off and is to be.
     pub fn switched(&self, name: SwitchName, switching: &Switching, now_ms: UnixMs) -> Option<Switch> {
         match switching {
@@ -158,13 +166,16 @@ impl Switches {
             reason,
             since_ms: on.map_or(now_ms, |switch| switch.since_ms.min(now_ms)),
             until_ms: ends_ms(seconds, now_ms),
+            // An operator who speaks now is heard, however far ahead the clock of the last one was.
+            switched_ms: before.map_or(now_ms, |switch| switch.switched_ms.max(now_ms)),
         }
     }
 
     /// `name` switched off at `now_ms`; `None` if it is not on.
     pub fn switched_off(&self, name: SwitchName, now_ms: UnixMs) -> Option<Switch> {
         let on = self.on(name, now_ms)?.clone();
-        Some(Switch { changes: on.changes.saturating_add(1), is_on: false, ..on })
+        let switched_ms = on.switched_ms.max(now_ms);
+        Some(Switch { changes: on.changes.saturating_add(1), is_on: false, switched_ms, ..on })
     }
 }
 

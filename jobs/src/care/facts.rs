@@ -10,7 +10,7 @@ use keepwell_workers::clock::UnixMs;
 
 use super::{
     confirmation::Confirmation,
-    crisis::{Bearing, Severity, Signal, Source, event_time_ms},
+    crisis::{Severity, Signal, Source, event_time_ms, past_event_time_ms},
     definitions::Definitions,
     grace::{DAY_MS, Grace, GraceHandling, GraceKey, GraceReason, days},
     home::Home,
@@ -116,13 +116,16 @@ impl Facts {
     }
 
     /// A payment failed. Begins a grace period, unless the invoice is known to be paid; in a crisis it makes it more
-    /// severe to have it fail again and again.
+    /// severe to have it fail again and again. Told late it counts as of now, unless the invoice was paid since then:
+    /// it troubles nobody any more, and is a part of that time alone in which it failed.
     pub fn payment_failed(&mut self, failure: PaymentFailure, learned_ms: UnixMs) {
         let PaymentFailure { invoice, subscription, attempt_count, event_created_s, event_id } = failure;
+        let is_paid = self.is_paid_since(&invoice, Some(event_created_s));
+        let failed_ms = if is_paid { past_event_time_ms } else { event_time_ms };
         let signal = Signal {
             source: if attempt_count > 1 { Source::RepeatedFailure } else { Source::PaymentFailure },
             severity: if attempt_count > 1 { Severity::High } else { Severity::Moderate },
-            at_ms: event_time_ms(event_created_s, learned_ms),
+            at_ms: failed_ms(event_created_s, learned_ms),
             only_in_crisis: true,
         };
         self.signalled(event_id, signal, learned_ms);
@@ -231,9 +234,7 @@ impl Facts {
         if key.reason == GraceReason::CrisisDetected {
             return None;
         }
-        let risks = self.signals.values().filter(|signal| signal.bearing() == Bearing::Risk);
-        let risk_ms = risks.map(|signal| self.definitions.high_risk_ends_ms(signal.at_ms)).max();
-        self.crisis_grace_ends_ms().max(risk_ms)
+        self.crisis_grace_ends_ms().max(self.high_risk_ends_ms())
     }
 
     /// Sees to every grace period whose end has come.

@@ -3,7 +3,7 @@
 use keepwell_workers::clock::UnixMs;
 
 use super::{
-    crisis::{Severity, Signal, Source},
+    crisis::{CrisisKind, Severity, Signal, Source},
     facts::{Facts, PaymentFailure},
     grace::{Grace, GraceKey, GraceReason},
     running::running_grace,
@@ -199,4 +199,30 @@ fn invoices_and_closed_grace_periods_are_remembered_for_ninety_days() {
     assert_eq!(facts.graces.len(), 1);
     facts.forget_old(end_ms + days_ms + 1);
     assert_eq!(facts.graces.len(), 0);
+}
+
+#[test]
+fn a_failure_that_is_told_late_of_what_is_paid_makes_no_crisis_graver() {
+    let failed_s = NOW_MS / 1_000 - 3 * 86_400;
+    let told = |paid_s: Option<i64>| {
+        let mut facts = Facts::about("cus_1");
+        pressed(&mut facts, NOW_MS);
+        if let Some(paid_s) = paid_s {
+            facts.invoice_paid("in_1", None, paid_s, NOW_MS);
+        }
+        for hours in 0..3 {
+            failed(&mut facts, failed_s + hours * 3_600, NOW_MS + 60_000);
+        }
+        let crisis = facts.crisis(NOW_MS + 60_000).unwrap();
+        (crisis.kind, crisis.severity)
+    };
+    assert_eq!(told(Some(failed_s + 86_400)), (CrisisKind::Clinical, Severity::Moderate));
+    assert_eq!(told(None), (CrisisKind::Combined, Severity::High), "it may still trouble somebody");
+    assert_eq!(told(Some(failed_s - 1)), (CrisisKind::Combined, Severity::High), "it failed after that");
+    // What fails in the crisis is a part of it, paid or not.
+    let mut facts = Facts::about("cus_1");
+    pressed(&mut facts, NOW_MS);
+    facts.invoice_paid("in_1", None, NOW_MS / 1_000 + 60, NOW_MS + 60_000);
+    failed(&mut facts, NOW_MS / 1_000 + 30, NOW_MS + DAY_MS);
+    assert_eq!(facts.crisis(NOW_MS + DAY_MS).unwrap().kind, CrisisKind::Combined);
 }

@@ -6,10 +6,7 @@
 use keepwell_workers::clock::UnixMs;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    assessment::Instrument,
-    definitions::{DETERIORATION_SCORE_MIN, Definitions},
-};
+use super::{assessment::Instrument, definitions::Definitions};
 
 /// Scores that are remembered, the newest first: more than two a day over four weeks.
 pub const SCORES_MAX: usize = 64;
@@ -73,15 +70,12 @@ impl Scores {
 }
 
 fn is_rapid_deterioration(from: &Score, to: &Score, definitions: &Definitions) -> bool {
-    let significant = match to.instrument {
-        Instrument::Phq9 => definitions.deterioration_phq9_points,
-        Instrument::Gad7 => definitions.deterioration_gad7_points,
-    };
+    let significant = definitions.deterioration_points(to.instrument);
     from.instrument == to.instrument
         && from.taken_ms < to.taken_ms
         && to.taken_ms.saturating_sub(from.taken_ms) <= definitions.deterioration_ms()
         && to.points - from.points >= f64::from(significant)
-        && to.points >= DETERIORATION_SCORE_MIN
+        && to.points >= f64::from(definitions.deterioration_score_min)
 }
 
 #[cfg(test)]

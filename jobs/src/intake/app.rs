@@ -5,15 +5,21 @@ use keepwell_workers::lane::Lane;
 
 use super::{Intake, IntakeError, Route, job};
 use crate::{
-    care::assessment::Assessment,
+    care::definitions::Definitions,
     json::{Json, is_id},
     kinds,
     marks::Marks,
-    signal::{Signal, assessment, signal_type},
+    signal::{Signal, assessment, is_unreadable_assessment, signal_type},
 };
 
-/// Reads a verified body of the app's. `webhook_id` is what tells the signal from every other one.
-pub fn read_app(webhook_id: &str, body: &Bytes, marks: &Marks) -> Result<Intake, IntakeError> {
+/// Reads a verified body of the app's. `webhook_id` is what tells the signal from every other one; `definitions` say
+/// which assessments may show more than their own score does.
+pub fn read_app(
+    webhook_id: &str,
+    body: &Bytes,
+    marks: &Marks,
+    definitions: &Definitions,
+) -> Result<Intake, IntakeError> {
     if !is_id(webhook_id) {
         return Err(if webhook_id.is_empty() { IntakeError::MissingId } else { IntakeError::BadId });
     }
@@ -25,8 +31,11 @@ pub fn read_app(webhook_id: &str, body: &Bytes, marks: &Marks) -> Result<Intake,
         Err(_) if !KNOWN.contains(&&*event_type) => None,
         Err(error) => return Err(error),
     };
+    if event_type == ASSESSED && signal.as_ref().is_some_and(|signal| is_unreadable_assessment(signal.data)) {
+        return Err(IntakeError::BadScore);
+    }
     let route = match &signal {
-        Some(signal) => route(&event_type, signal.data, marks.contains(&signal.customer)),
+        Some(signal) => route(&event_type, signal.data, marks.contains(&signal.customer), definitions),
         None => UNKNOWN,
     };
     Ok(Intake {
@@ -39,11 +48,13 @@ pub fn read_app(webhook_id: &str, body: &Bytes, marks: &Marks) -> Result<Intake,
     })
 }
 
+const ASSESSED: &str = "assessment.completed";
+
 /// The signals that change something.
 const KNOWN: [&str; 10] = [
     "crisis.signal",
     "crisis.resolved",
-    "assessment.completed",
+    ASSESSED,
     "contacts.updated",
     "safety_plan.updated",
     "consent.updated",
@@ -56,13 +67,15 @@ const KNOWN: [&str; 10] = [
 /// The way of every other signal.
 const UNKNOWN: Route = Route { kind: kinds::SIGNAL_RECORDED, lane: Lane::Background };
 
-fn route(event_type: &str, data: Json<'_>, marked: bool) -> Route {
+fn route(event_type: &str, data: Json<'_>, marked: bool, definitions: &Definitions) -> Route {
     let (kind, lane) = match event_type {
         "crisis.signal" => (kinds::CRISIS_SIGNALLED, Lane::Crisis),
         "crisis.resolved" => (kinds::CRISIS_RESOLVED, Lane::Crisis),
-        "assessment.completed" => {
-            let severity = Assessment::crisis(&assessment(data));
-            let lane = if severity.is_some() || marked { Lane::Crisis } else { Lane::Therapeutic };
+        ASSESSED => {
+            // Whether scores have risen is known only with those before: somebody may be waiting.
+            let assessment = assessment(data);
+            let may_be_crisis = assessment.crisis().is_some() || assessment.may_be_deterioration(definitions);
+            let lane = if may_be_crisis || marked { Lane::Crisis } else { Lane::Therapeutic };
             (kinds::ASSESSMENT_COMPLETED, lane)
         }
         // What somebody in a crisis says of their contacts comes before these are told.
@@ -83,7 +96,7 @@ mod tests {
     use super::*;
 
     fn read(body: &str, marks: &Marks) -> Result<Intake, IntakeError> {
-        read_app("msg_1", &Bytes::from(body.to_owned()), marks)
+        read_app("msg_1", &Bytes::from(body.to_owned()), marks, &Definitions::default())
     }
 
     #[test]
@@ -94,7 +107,9 @@ mod tests {
             ("crisis.signal", r#"{"customer":"c"}"#, Lane::Crisis),
             ("crisis.resolved", r#"{"customer":"c"}"#, Lane::Crisis),
             ("assessment.completed", r#"{"customer":"c","instrument":"phq9","score":20}"#, Lane::Crisis),
-            ("assessment.completed", r#"{"customer":"c","instrument":"phq9","score":19}"#, Lane::Therapeutic),
+            ("assessment.completed", r#"{"customer":"c","instrument":"phq9","score":10}"#, Lane::Crisis),
+            ("assessment.completed", r#"{"customer":"c","instrument":"phq9","score":9}"#, Lane::Therapeutic),
+            ("assessment.completed", r#"{"customer":"c","instrument":"who5","score":99}"#, Lane::Therapeutic),
             ("assessment.completed", r#"{"customer":"c","suicidal_ideation":true}"#, Lane::Crisis),
             ("contacts.updated", r#"{"customer":"c"}"#, Lane::Therapeutic),
             ("contacts.updated", r#"{"customer":"cus_marked"}"#, Lane::Crisis),
@@ -120,13 +135,17 @@ mod tests {
     }
 
     #[test]
-    fn a_signal_that_names_nobody_is_refused() {
+    fn a_signal_that_names_nobody_or_says_nothing_clear_is_refused() {
         for (body, error) in [
             (r#"{"type":"crisis.signal"}"#, IntakeError::MissingCustomer),
             (r#"{"type":"crisis.signal","data":{}}"#, IntakeError::MissingCustomer),
             (r#"{"type":"crisis.signal","data":{"customer":7}}"#, IntakeError::BadCustomer),
             (r#"{"data":{"customer":"c"}}"#, IntakeError::MissingType),
             ("[]", IntakeError::NotAnEvent),
+            (
+                r#"{"type":"assessment.completed","data":{"customer":"c","score":"high"}}"#,
+                IntakeError::BadScore,
+            ),
         ] {
             assert_eq!(read(body, &Marks::default()).unwrap_err(), error, "{body}");
         }

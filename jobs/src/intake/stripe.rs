@@ -30,13 +30,16 @@ pub const HANDLED_TYPES: [&str; 6] = [
 pub fn read_stripe(body: &Bytes, marks: &Marks) -> Result<Intake, IntakeError> {
     let event = Envelope::parse(body)?;
     let customer = event.object.and_then(customer_of);
-    let in_crisis = event.object.is_some_and(crisis_mode)
-        || customer.as_deref().is_some_and(|customer| marks.contains(customer));
+    let is_marked = customer.as_deref().is_some_and(|customer| marks.contains(customer));
+    let is_at_risk = customer.as_deref().is_some_and(|customer| marks.is_at_risk(customer));
+    let in_crisis = is_marked || event.object.is_some_and(crisis_mode);
     // A thin event has no object; until the object can be fetched it is kept and changes nothing.
     let route = if event.shape == Shape::Thin { None } else { route(&event.event_type) };
     let handled = route.is_some();
     let mut route = route.unwrap_or(Route { kind: kinds::EVENT_RECORDED, lane: Lane::Background });
-    if in_crisis && handled {
+    // In a high-risk period a payment that fails is a crisis (003).
+    let may_be_crisis = in_crisis || is_at_risk && route.kind == kinds::INVOICE_PAYMENT_FAILED;
+    if may_be_crisis && handled {
         route.lane = Lane::Crisis;
     }
     let account = event.account.as_deref();

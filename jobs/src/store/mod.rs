@@ -30,6 +30,8 @@ use keepwell_workers::{
     on_connection,
 };
 
+use crate::care::definitions::Definitions;
+
 pub use contacts::{NoticeCount, NoticeResult, contact_number, keep_notice, notice_counts};
 pub use devices::keep_device;
 pub use forgotten::forget;
@@ -39,7 +41,7 @@ pub use person::{FactsMemory, facts, facts_afresh, take, taught};
 pub use person_data::{PersonDataKind, keep_person_data};
 pub use scores::{keep_scores, scores};
 pub use subscriptions::{KnownSubscription, known_subscriptions};
-pub use switches::{SwitchMemory, switch, switches};
+pub use switches::{SwitchMemory, switch, switch_late, switches};
 pub use violations::{Violation, keep_violation};
 
 pub(crate) use connected::Connected;
@@ -59,7 +61,22 @@ pub async fn marked(database: &Database, now_ms: UnixMs) -> Result<Vec<(String, 
     Ok(rows.into_iter().map(|(id, until_ms)| (id, until_ms.unwrap_or(UnixMs::MAX))).collect())
 }
 
-/// At most `count_max` of those people behind `after`, by id.
+/// Everybody who is in a high-risk period at `now_ms`, and until when, as `definitions` mean it.
+pub(crate) async fn at_risk(
+    database: &Database,
+    definitions: &Definitions,
+    now_ms: UnixMs,
+) -> Result<Vec<(String, UnixMs)>, sqlx::Error> {
+    const SQL: &str = "SELECT customer, MAX(at_ms) FROM crisis_signals \
+         WHERE source = 'high_risk' AND at_ms > $1 GROUP BY customer";
+    let begun_ms = now_ms.saturating_sub(definitions.high_risk_ms());
+    let mut reader = database.reader(Urgency::General).await?;
+    let rows: Vec<(String, UnixMs)> =
+        on_connection!(reader, |connection| sqlx::query_as(SQL).bind(begun_ms).fetch_all(connection).await)?;
+    Ok(rows.into_iter().map(|(id, at_ms)| (id, definitions.high_risk_ends_ms(at_ms))).collect())
+}
+
+/// At most `count_max` of those who are [`marked`] behind `after`, by id.
 pub async fn marked_behind(
     reader: &mut Reader,
     after: &str,

@@ -21,6 +21,7 @@ use super::{
     person_data::{PersonDataKind, is_stated},
     person_rows::PersonRows,
     rows::{self, CustomerRow, GraceRow, InvoiceRow, SignalRow, SubscriptionRow},
+    switches::switches_in,
 };
 use crate::{Care, care::facts::Facts, follow_ups::follow_ups};
 
@@ -130,7 +131,10 @@ pub async fn taught(
         Some(remembered) => remembered,
         None => read(transaction, customer, &row).await?,
     };
-    let waived_until_ms = care.switches.last().waives_payment(now_ms).map(|switch| switch.until_ms);
+    // Nothing is closed on the word of a memory: another node may have switched since.
+    let ends = before.graces.values().any(|grace| !grace.closed && grace.ends_ms <= now_ms);
+    let switches = if ends { switches_in(transaction, &care.switches).await? } else { care.switches.last() };
+    let waived_until_ms = switches.waives_payment(now_ms).map(|switch| switch.until_ms);
     let before = Facts { definitions: care.definitions, waived_until_ms, ..before };
     let mut after = before.clone();
     teach(&mut after);
@@ -141,6 +145,7 @@ pub async fn taught(
     }
     after.version = before.version + 1;
     let marked_until_ms = after.marked_until_ms(now_ms);
+    let at_risk_until_ms = after.at_risk_until_ms(now_ms);
     keep(transaction.together(), &before, &after, marked_until_ms);
     let change = PersonChange { before: &before, before_ms: row.touched_ms, after: &after };
     append_change(transaction, care, &change)?;
@@ -159,6 +164,7 @@ pub async fn taught(
     }
     let opens = before.crisis(now_ms).is_none() && after.crisis(now_ms).is_some();
     let graces = after.graces.keys().filter(|key| !before.graces.contains_key(*key)).count();
+    let before_at_risk = before.at_risk_until_ms(now_ms).is_some();
     let care = care.clone();
     transaction.after_commit(move || {
         let Care { marks, memory, tallies, .. } = care;
@@ -167,6 +173,9 @@ pub async fn taught(
             tallies.emergency_activated();
         }
         marks.set(&after.customer, marked_until_ms);
+        if before_at_risk || at_risk_until_ms.is_some() {
+            marks.set_at_risk(&after.customer, at_risk_until_ms);
+        }
         memory.remember(now_ms, after);
     });
     Ok(())

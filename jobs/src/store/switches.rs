@@ -53,7 +53,7 @@ impl SwitchMemory {
     }
 
     /// Switches `name` here alone, until [`SwitchMemory::recorded`]; answers with how it stands then, `None` if it was
-    /// off and is to be.
+    /// off and is to be. It counts as later than what was seen of other nodes, whose clocks may be ahead.
     pub fn switch_unrecorded(
         &self,
         name: SwitchName,
@@ -61,7 +61,9 @@ impl SwitchMemory {
         now_ms: UnixMs,
     ) -> Option<Switch> {
         let mut last = self.write();
-        let changed = last.all().switched(name, &switching, now_ms)?;
+        let all = last.all();
+        let now_ms = all.get(name).map_or(now_ms, |known| known.switched_ms.max(now_ms));
+        let changed = all.switched(name, &switching, now_ms)?;
         if last.unrecorded.len() >= UNRECORDED_MAX {
             last.unrecorded.pop_front();
         }
@@ -95,7 +97,8 @@ impl Remembered {
         for (name, switching, at_ms) in &self.unrecorded {
             // It is recorded by now, and only not taken from here yet.
             let is_seen = |seen: &Switch| seen.is_on && seen.is_what(switching, *at_ms);
-            if self.seen.get(*name).is_some_and(is_seen) {
+            let is_recorded = self.seen.get(*name).is_some_and(is_seen);
+            if is_recorded || self.seen.is_outdated(*name, *at_ms) {
                 continue;
             }
             if let Some(changed) = all.switched(*name, switching, *at_ms) {
@@ -106,10 +109,10 @@ impl Remembered {
     }
 }
 
-type Row = (String, i64, bool, String, i64, i64);
+type Row = (String, i64, bool, String, i64, i64, i64);
 
-const READ: &str =
-    "SELECT name, changes, is_on, reason, since_ms, until_ms FROM emergency_switches ORDER BY name";
+const READ: &str = "SELECT name, changes, is_on, reason, since_ms, until_ms, switched_ms \
+     FROM emergency_switches ORDER BY name";
 
 /// How the switches stand.
 pub async fn switches(reader: &mut Reader, memory: &SwitchMemory) -> Result<Switches, sqlx::Error> {
@@ -137,29 +140,71 @@ pub async fn switch(
     switching: Switching,
     now_ms: UnixMs,
 ) -> Result<Option<Switch>, sqlx::Error> {
+    let (mut transaction, mut switches) = locked(database, now_ms).await?;
+    let changed = switched(&mut transaction, &mut switches, name, &switching, now_ms).await?;
+    transaction.commit().await?;
+    memory.remember(&switches);
+    Ok(changed)
+}
+
+/// The same for what was switched at `at_ms` while the database took nothing. If it was switched again since then, the
+/// trail says so and nothing changes: the last operator to speak is heard.
+pub async fn switch_late(
+    database: &Database,
+    memory: &SwitchMemory,
+    name: SwitchName,
+    switching: Switching,
+    at_ms: UnixMs,
+) -> Result<(), sqlx::Error> {
+    let (mut transaction, mut switches) = locked(database, at_ms).await?;
+    if switches.is_outdated(name, at_ms) {
+        let (action, reason) = match &switching {
+            Switching::On(reason, _) => ("emergency.switched_on_too_late", reason.as_str()),
+            Switching::Off => ("emergency.switched_off_too_late", ""),
+        };
+        let stands = switches.get(name).map(|switch| view(switch, at_ms));
+        let (before, after) = (stands.clone(), stands);
+        let (subject, who) = (name.name(), Who::EmergencyToken);
+        let entry = Audited { at_ms, who, action, subject, reason, before, after };
+        audited(&mut transaction, &entry).await?;
+    } else {
+        switched(&mut transaction, &mut switches, name, &switching, at_ms).await?;
+    }
+    transaction.commit().await?;
+    memory.remember(&switches);
+    Ok(())
+}
+
+async fn switched(
+    transaction: &mut Transaction,
+    switches: &mut Switches,
+    name: SwitchName,
+    switching: &Switching,
+    now_ms: UnixMs,
+) -> Result<Option<Switch>, sqlx::Error> {
+    let Some(changed) = switches.switched(name, switching, now_ms) else { return Ok(None) };
+    keep(transaction, name, &changed).await?;
+    let entry = Audited {
+        at_ms: now_ms,
+        who: Who::EmergencyToken,
+        action: if changed.is_on { "emergency.switched_on" } else { "emergency.switched_off" },
+        subject: name.name(),
+        reason: &changed.reason,
+        before: switches.get(name).map(|before| view(before, now_ms)),
+        after: Some(view(&changed, now_ms)),
+    };
+    audited(transaction, &entry).await?;
+    switches.set(name, changed.clone());
+    Ok(Some(changed))
+}
+
+/// A transaction in which nobody else switches, and how the switches stand in it.
+async fn locked(database: &Database, now_ms: UnixMs) -> Result<(Transaction, Switches), sqlx::Error> {
     let mut transaction = database.begin(Urgency::Crisis, Durability::Durable, now_ms).await?;
     lock(&mut transaction).await?;
     let rows: Vec<Row> =
         on_connection!(transaction, |connection| sqlx::query_as(READ).fetch_all(connection).await)?;
-    let mut switches = read(rows);
-    let changed = switches.switched(name, &switching, now_ms);
-    if let Some(changed) = &changed {
-        keep(&mut transaction, name, changed).await?;
-        let entry = Audited {
-            at_ms: now_ms,
-            who: Who::EmergencyToken,
-            action: if changed.is_on { "emergency.switched_on" } else { "emergency.switched_off" },
-            subject: name.name(),
-            reason: &changed.reason,
-            before: switches.get(name).map(|before| view(before, now_ms)),
-            after: Some(view(changed, now_ms)),
-        };
-        audited(&mut transaction, &entry).await?;
-        switches.set(name, changed.clone());
-    }
-    transaction.commit().await?;
-    memory.remember(&switches);
-    Ok(changed)
+    Ok((transaction, read(rows)))
 }
 
 /// Has two nodes switch one after the other. SQLite's writers wait for each other anyway.
@@ -172,10 +217,10 @@ async fn lock(transaction: &mut Transaction) -> Result<(), sqlx::Error> {
 }
 
 async fn keep(transaction: &mut Transaction, name: SwitchName, switch: &Switch) -> Result<(), sqlx::Error> {
-    const SQL: &str = "INSERT INTO emergency_switches (name, changes, is_on, reason, since_ms, until_ms) \
-         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (name) DO UPDATE SET changes = excluded.changes, \
+    const SQL: &str = "INSERT INTO emergency_switches (name, changes, is_on, reason, since_ms, until_ms, switched_ms) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (name) DO UPDATE SET changes = excluded.changes, \
          is_on = excluded.is_on, reason = excluded.reason, since_ms = excluded.since_ms, \
-         until_ms = excluded.until_ms";
+         until_ms = excluded.until_ms, switched_ms = excluded.switched_ms";
     on_connection!(transaction, |connection| {
         sqlx::query(SQL)
             .bind(name.name())
@@ -184,6 +229,7 @@ async fn keep(transaction: &mut Transaction, name: SwitchName, switch: &Switch) 
             .bind(&switch.reason)
             .bind(switch.since_ms)
             .bind(switch.until_ms)
+            .bind(switch.switched_ms)
             .execute(connection)
             .await
             .map(|_| ())
@@ -195,11 +241,12 @@ fn view(switch: &Switch, now_ms: UnixMs) -> Value {
 }
 
 fn read(rows: Vec<Row>) -> Switches {
-    let known = rows.into_iter().filter_map(|(name, changes, is_on, reason, since_ms, until_ms)| {
-        // The column's CHECK allows no other word.
-        let name = SwitchName::ALL.into_iter().find(|known| known.name() == name)?;
-        Some((name, Switch { changes, is_on, reason, since_ms, until_ms }))
-    });
+    let known =
+        rows.into_iter().filter_map(|(name, changes, is_on, reason, since_ms, until_ms, switched_ms)| {
+            // The column's CHECK allows no other word.
+            let name = SwitchName::ALL.into_iter().find(|known| known.name() == name)?;
+            Some((name, Switch { changes, is_on, reason, since_ms, until_ms, switched_ms }))
+        });
     Switches { known: known.collect() }
 }
 
@@ -243,6 +290,22 @@ mod tests {
         assert_eq!(memory.last(), seen);
         memory.recorded();
         assert_eq!((memory.first_unrecorded(), memory.last()), (None, seen));
+    }
+
+    #[test]
+    fn what_is_not_recorded_hides_nothing_that_was_switched_elsewhere_later() {
+        let (memory, name) = (SwitchMemory::default(), SwitchName::GlobalBypass);
+        let on = |reason: &str| Switching::On(reason.into(), 60);
+        let mut seen = Switches::default();
+        seen.set(name, seen.switched(name, &on("a"), 5_000).unwrap());
+        memory.remember(&seen);
+        // This node's clock is behind, and its operator speaks later all the same.
+        assert!(memory.switch_unrecorded(name, Switching::Off, 1_000).is_some_and(|switch| !switch.is_on));
+        assert_eq!(memory.last().on(name, 5_000), None);
+        // Somebody else switches it on again after that.
+        seen.set(name, seen.switched(name, &on("b"), 9_000).unwrap());
+        memory.remember(&seen);
+        assert_eq!(memory.last(), seen);
     }
 
     #[test]

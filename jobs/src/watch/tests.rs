@@ -2,7 +2,10 @@
 
 use sqlx::types::Uuid;
 
+use keepwell_workers::{job::NewJob, lane::Lane};
+
 use super::*;
+use crate::{care::emergency::GRANTED_MS, care::severity::EmergencyLevel, kinds};
 
 fn job(number: i64) -> JobId {
     JobId(Uuid::from_u128(number.unsigned_abs().into()))
@@ -11,7 +14,7 @@ fn job(number: i64) -> JobId {
 #[test]
 fn a_crisis_that_is_not_answered_in_time_is_granted_the_basic_set_until_it_is() {
     let watch = CrisisWatch::default();
-    let ticket = watch.begin("cus_1", Severity::Critical, 1_000);
+    let ticket = watch.begin("cus_1", None, Severity::Critical, 1_000);
     let id = job(1);
     watch.recorded(ticket, id, false);
     assert_eq!((watch.next_deadline_ms(), watch.overdue(1_099)), (Some(1_100), vec![]));
@@ -32,7 +35,7 @@ fn every_severity_has_its_time() {
     for (severity, limit_ms) in [(Severity::Critical, 100), (Severity::High, 200), (Severity::Moderate, 300)]
     {
         let watch = CrisisWatch::default();
-        watch.begin("cus_1", severity, 0);
+        watch.begin("cus_1", None, severity, 0);
         assert_eq!((watch.overdue(limit_ms - 1).len(), watch.overdue(limit_ms).len()), (0, 1));
         assert_eq!(CrisisWatch::new(2_000).limit_ms(severity), 10 * limit_ms);
         assert!(CrisisWatch::new(0).limit_ms(severity) > 0);
@@ -42,14 +45,14 @@ fn every_severity_has_its_time() {
 #[test]
 fn what_is_answered_in_time_or_was_told_before_is_granted_nothing() {
     let watch = CrisisWatch::default();
-    let ticket = watch.begin("cus_1", Severity::Critical, 0);
+    let ticket = watch.begin("cus_1", None, Severity::Critical, 0);
     watch.recorded(ticket, job(1), true);
     // The end may be there before the recording is said to be.
-    let ticket = watch.begin("cus_2", Severity::Critical, 0);
+    let ticket = watch.begin("cus_2", None, Severity::Critical, 0);
     let second = job(2);
     watch.ended(second);
     watch.recorded(ticket, second, false);
-    let ticket = watch.begin("cus_3", Severity::Critical, 0);
+    let ticket = watch.begin("cus_3", None, Severity::Critical, 0);
     let third = job(3);
     watch.recorded(ticket, third, false);
     watch.ended(third);
@@ -60,58 +63,140 @@ fn what_is_answered_in_time_or_was_told_before_is_granted_nothing() {
 #[test]
 fn what_could_not_be_recorded_is_granted_and_the_next_attempt_takes_over() {
     let watch = CrisisWatch::default();
-    let ticket = watch.begin("cus_1", Severity::High, 0);
+    let begin = |now_ms| watch.begin("cus_1", Some("app:1"), Severity::High, now_ms);
+    let ticket = begin(0);
     assert_eq!(watch.refused(ticket, 5).unwrap().until_ms, 5 + GRANTED_MS);
     assert_eq!(watch.refused(ticket, 5), None);
     assert!(watch.granted("cus_1", 6).is_some() && watch.granted("cus_2", 6).is_none());
     assert_eq!(watch.overdue(1_000), [], "its sender was told");
-    let again = watch.begin("cus_1", Severity::High, 2_000);
+    let again = begin(2_000);
     let id = job(1);
     watch.recorded(again, id, false);
     watch.ended(id);
     assert_eq!(watch.granted("cus_1", 2_001), None);
     // It had been recorded after all, and was answered: its sender only heard of it too late.
-    let ticket = watch.begin("cus_1", Severity::High, 3_000);
+    let ticket = begin(3_000);
     watch.refused(ticket, 3_000);
     watch.ended(job(2));
-    let again = watch.begin("cus_1", Severity::High, 4_000);
+    let again = begin(4_000);
     watch.recorded(again, job(2), true);
     assert_eq!(watch.granted("cus_1", 4_001), None);
 }
 
 #[test]
-fn of_too_many_grants_the_newer_half_stays_and_none_that_has_ended() {
+fn of_too_many_grants_the_oldest_are_let_go() {
     let watch = CrisisWatch::default();
-    let refuse = |number: u64, now_ms| {
-        let ticket = watch.begin(&format!("cus_{number}"), Severity::High, now_ms);
-        watch.refused(ticket, now_ms);
+    let count = || watch.lock().granted.len();
+    let full = WATCHED_MAX as i64;
+    for number in 0..full + 50 {
+        let ticket = watch.begin(&format!("cus_{number}"), None, Severity::High, number);
+        watch.refused(ticket, number);
+    }
+    assert_eq!(count(), WATCHED_MAX);
+    let is_granted = |number: i64| watch.granted(&format!("cus_{number}"), full).is_some();
+    assert!(!is_granted(0) && !is_granted(49) && is_granted(50) && is_granted(full + 49));
+}
+
+#[test]
+fn what_is_answered_takes_away_nothing_that_was_granted_for_another_crisis() {
+    let watch = CrisisWatch::default();
+    let begin = |key| watch.begin("cus_1", Some(key), Severity::High, 0);
+    let ticket = begin("app:1");
+    watch.recorded(ticket, job(1), false);
+    watch.failed(job(1), "cus_1", Severity::High, 7);
+    let ticket = begin("app:2");
+    watch.recorded(ticket, job(2), false);
+    watch.ended(job(2));
+    assert!(watch.granted("cus_1", 8).is_some(), "a later one is answered, and this one is not");
+    // The same of one that is not on the watch any more because it could not be recorded, and of one that is late.
+    let (refused, late) = (begin("app:3"), begin("app:4"));
+    watch.refused(refused, 0);
+    watch.recorded(late, job(4), false);
+    assert_eq!(watch.overdue(1_000).len(), 1);
+    watch.ended(job(1));
+    assert!(watch.granted("cus_1", 1_000).is_some());
+    watch.ended(job(4));
+    assert!(watch.granted("cus_1", 1_000).is_some());
+    let again = begin("app:3");
+    watch.recorded(again, job(3), false);
+    watch.ended(job(3));
+    assert_eq!(watch.granted("cus_1", 1_000), None);
+    assert_eq!(format!("{watch:?}"), "CrisisWatch { watched: 0, granted: 0, .. }", "nothing is left behind");
+}
+
+#[test]
+fn what_is_refused_again_is_granted_from_the_first_time_until_a_day_after_the_last() {
+    let watch = CrisisWatch::default();
+    let refuse = |key, now_ms| {
+        let ticket = watch.begin("cus_1", Some(key), Severity::High, now_ms);
+        watch.refused(ticket, now_ms).unwrap()
     };
-    let count = || watch.watch.lock().unwrap().granted.len();
-    let full = WATCHED_MAX as u64;
-    (0..full).for_each(|number| refuse(number, 0));
-    assert_eq!(count(), WATCHED_MAX);
-    refuse(full, 1);
-    assert_eq!(count(), WATCHED_MAX / 2);
-    assert!(watch.granted(&format!("cus_{}", full / 2), 1).is_none());
-    assert!(watch.granted(&format!("cus_{}", full / 2 + 2), 1).is_some());
-    assert!(watch.granted(&format!("cus_{full}"), 1).is_some(), "the newest");
-    (full + 1..=full * 3 / 2).for_each(|number| refuse(number, 2));
-    assert_eq!(count(), WATCHED_MAX);
-    // All but those of the last instant have ended.
-    refuse(0, 1 + GRANTED_MS);
-    let left = count();
-    refuse(1, 2 + GRANTED_MS);
-    assert_eq!((left, count()), (WATCHED_MAX / 2, WATCHED_MAX / 2 + 1));
-    assert!(watch.granted("cus_1", 2 + GRANTED_MS).is_some());
+    refuse("app:1", 10);
+    let again = refuse("app:1", 20);
+    assert_eq!((again.since_ms, again.until_ms), (10, 20 + GRANTED_MS));
+    assert_eq!(watch.lock().granted.len(), 1);
+    // A clock that went back takes nothing away.
+    refuse("app:2", 5);
+    let granted = watch.granted("cus_1", 30).unwrap();
+    assert_eq!((granted.since_ms, granted.until_ms), (5, 20 + GRANTED_MS));
+    assert_eq!(watch.granted("cus_1", 10 + GRANTED_MS).unwrap().since_ms, 10);
+}
+
+#[test]
+fn two_deliveries_of_one_crisis_end_what_either_was_granted() {
+    let watch = CrisisWatch::default();
+    let begin = |now_ms| watch.begin("cus_1", Some("app:1"), Severity::High, now_ms);
+    let [first, second] = [begin(0), begin(0)];
+    assert_ne!(first, second, "neither is taken off the watch by the other");
+    watch.refused(second, 0);
+    watch.recorded(first, job(1), false);
+    let again = begin(10);
+    assert_eq!(again, second);
+    watch.recorded(again, job(1), true);
+    assert!(watch.granted("cus_1", 11).is_some());
+    watch.ended(job(1));
+    assert_eq!(watch.granted("cus_1", 11), None);
+}
+
+#[test]
+fn a_clock_that_is_set_back_keeps_nobody_waiting() {
+    let watch = CrisisWatch::default();
+    watch.begin("cus_1", None, Severity::High, 9_000_000);
+    watch.begin("cus_2", None, Severity::Moderate, 1_000);
+    let overdue: Vec<String> = watch.overdue(1_000).into_iter().map(|missed| missed.customer).collect();
+    assert_eq!((overdue, watch.next_deadline_ms()), (vec!["cus_1".to_owned()], Some(1_300)));
+    assert!(watch.granted("cus_1", 1_000).is_some());
+}
+
+#[test]
+fn what_the_ledger_owes_after_its_time_is_overdue_once() {
+    let watch = CrisisWatch::default();
+    let found = || watch.found(job(1), "cus_1", Severity::High, 0);
+    found();
+    assert!(watch.watches(job(1)) && !watch.watches(job(2)));
+    let missed = watch.overdue(5_000);
+    assert_eq!(
+        (missed.len(), missed[0].job, missed[0].since_ms, missed[0].due_ms),
+        (1, Some(job(1)), 0, 200)
+    );
+    found();
+    assert_eq!((watch.overdue(9_000), watch.recorded_late()), (vec![], vec![]));
+    assert!(watch.granted("cus_1", 5_001).is_some());
+    watch.ended(job(1));
+    assert_eq!(watch.granted("cus_1", 5_001), None);
+    // It was answered while somebody read that it was not.
+    watch.ended(job(2));
+    watch.found(job(2), "cus_2", Severity::High, 0);
+    assert_eq!(watch.overdue(5_000), []);
 }
 
 #[test]
 fn what_is_told_again_before_it_is_answered_takes_nothing_away() {
     let watch = CrisisWatch::default();
-    let (ticket, id) = (watch.begin("cus_1", Severity::Critical, 0), job(1));
+    let (ticket, id) = (watch.begin("cus_1", None, Severity::Critical, 0), job(1));
     watch.recorded(ticket, id, false);
     assert_eq!(watch.overdue(100).len(), 1);
-    let again = watch.begin("cus_1", Severity::Critical, 150);
+    let again = watch.begin("cus_1", None, Severity::Critical, 150);
     watch.recorded(again, id, true);
     assert!(watch.granted("cus_1", 151).is_some(), "it is not answered yet");
     assert_eq!(watch.next_deadline_ms(), None);
@@ -124,7 +209,7 @@ fn a_flood_takes_bounded_memory_and_the_newest_are_watched() {
     let watch = CrisisWatch::default();
     for number in 0..WATCHED_MAX as i64 + 50 {
         watch.ended(job(number));
-        watch.begin(&format!("cus_{number}"), Severity::High, number);
+        watch.begin(&format!("cus_{number}"), None, Severity::High, number);
     }
     assert_eq!(format!("{watch:?}"), format!("CrisisWatch {{ watched: {WATCHED_MAX}, granted: 0, .. }}"));
     assert_eq!(watch.overdue(UnixMs::MAX / 2).len(), WATCHED_MAX);
@@ -150,6 +235,8 @@ fn how_urgent_a_job_is_follows_from_what_it_tells() {
     assert_eq!(of(kinds::INVOICE_PAYMENT_FAILED, Lane::Crisis, ""), cus(Severity::High));
     assert_eq!(of(kinds::CRISIS_ANSWERED_LATE, Lane::Crisis, ""), None);
     assert_eq!(of(kinds::CRISIS_RESOLVED, Lane::Crisis, ""), None);
+    assert_eq!(of(kinds::CONTACT_TOLD, Lane::Crisis, ""), None);
+    assert_eq!(of(kinds::CONFIRM_SUBSCRIPTION, Lane::Crisis, ""), None);
     assert_eq!(urgency(&crate::crisis_rehearsed::rehearsal()), None);
     assert_eq!(urgency(&crate::crisis_rehearsed::canary()), None);
 }
@@ -157,7 +244,7 @@ fn how_urgent_a_job_is_follows_from_what_it_tells() {
 #[test]
 fn a_crisis_whose_job_is_dead_has_the_basic_set_until_it_is_run_again() {
     let watch = CrisisWatch::default();
-    let ticket = watch.begin("cus_1", Severity::High, 0);
+    let ticket = watch.begin("cus_1", None, Severity::High, 0);
     watch.recorded(ticket, job(1), false);
     assert_eq!(watch.failed(job(1), "cus_1", Severity::High, 7).unwrap().until_ms, 7 + GRANTED_MS);
     assert_eq!(watch.overdue(9_999), [], "that it is dead was told");
@@ -165,7 +252,7 @@ fn a_crisis_whose_job_is_dead_has_the_basic_set_until_it_is_run_again() {
     watch.ended(job(1));
     assert_eq!(watch.granted("cus_1", 9), None);
     // Of one that another process recorded, or that is dead before its recording is said to be, the same is true.
-    let ticket = watch.begin("cus_2", Severity::High, 0);
+    let ticket = watch.begin("cus_2", None, Severity::High, 0);
     assert!(watch.failed(job(2), "cus_2", Severity::High, 7).is_some());
     watch.recorded(ticket, job(2), false);
     assert_eq!((watch.overdue(9_999), watch.granted("cus_2", 8).is_some()), (vec![], true));
@@ -176,7 +263,7 @@ fn a_crisis_whose_job_is_dead_has_the_basic_set_until_it_is_run_again() {
 #[test]
 fn what_is_recorded_only_after_its_time_is_told_again_with_its_job() {
     let watch = CrisisWatch::default();
-    let ticket = watch.begin("cus_1", Severity::Critical, 0);
+    let ticket = watch.begin("cus_1", None, Severity::Critical, 0);
     assert_eq!(watch.overdue(100)[0].job, None);
     watch.recorded(ticket, job(1), false);
     let late = watch.recorded_late();
@@ -186,12 +273,12 @@ fn what_is_recorded_only_after_its_time_is_told_again_with_its_job() {
     watch.ended(job(1));
     assert_eq!(watch.granted("cus_1", 101), None);
     // The same if its run has ended by then.
-    let ticket = watch.begin("cus_2", Severity::Critical, 0);
+    let ticket = watch.begin("cus_2", None, Severity::Critical, 0);
     assert_eq!(watch.overdue(100).len(), 1);
     watch.ended(job(2));
     watch.recorded(ticket, job(2), false);
     assert_eq!((watch.recorded_late().len(), watch.granted("cus_2", 101)), (1, None));
-    let ticket = watch.begin("cus_3", Severity::Critical, 0);
+    let ticket = watch.begin("cus_3", None, Severity::Critical, 0);
     watch.recorded(ticket, job(3), false);
     assert_eq!((watch.overdue(100).len(), watch.recorded_late()), (1, vec![]), "it was told with its job");
 }
@@ -199,9 +286,9 @@ fn what_is_recorded_only_after_its_time_is_told_again_with_its_job() {
 #[test]
 fn what_was_refused_and_recorded_all_the_same_stays_granted_until_it_is_answered() {
     let watch = CrisisWatch::default();
-    let ticket = watch.begin("cus_1", Severity::High, 0);
+    let ticket = watch.begin("cus_1", Some("app:1"), Severity::High, 0);
     watch.refused(ticket, 0);
-    let again = watch.begin("cus_1", Severity::High, 1_000);
+    let again = watch.begin("cus_1", Some("app:1"), Severity::High, 1_000);
     watch.recorded(again, job(1), true);
     assert!(watch.granted("cus_1", 1_001).is_some(), "nobody has answered it yet");
     watch.ended(job(1));

@@ -128,7 +128,7 @@ async fn generate(room: &Room) {
         let customer = format!("cus_{number}");
         let came_ms = FROM_MS + number * 10 * MINUTE_MS;
         let watch = &room.care.watch;
-        let ticket = watch.begin(&customer, Severity::Critical, came_ms);
+        let ticket = watch.begin(&customer, None, Severity::Critical, came_ms);
         watch.recorded(ticket, crisis_jobs(room).await[number as usize], false);
         let missed = watch.overdue(came_ms + 101).remove(0);
         room.run(violation(&missed, 101).unwrap(), came_ms + 101).await;

@@ -44,7 +44,7 @@ async fn a_resolved_crisis_leaves_its_grace_behind() {
 async fn the_door_knows_who_is_in_a_crisis_once_it_is_committed() {
     on_each_database(async |room| {
         let body = Bytes::from(signal("crisis.signal", "cus_1", 0, r#","severity":"high""#));
-        let job = || read_app("msg_1", &body, &room.care.marks).unwrap().job;
+        let job = || read_app("msg_1", &body, &room.care.marks, &room.care.definitions).unwrap().job;
         let (outcome, transaction) = room.apply(job(), NOW_MS).await;
         assert_eq!(outcome, Outcome::Done);
         transaction.rollback().await.unwrap();

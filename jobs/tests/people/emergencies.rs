@@ -1,24 +1,36 @@
 //! What operators switch on, what is rehearsed, and what was answered late.
 
+use std::{future::Future, task::Poll};
+
+use bytes::Bytes;
 use keepwell_jobs::{
-    access_query::access_without_database,
+    Care,
+    access_query::{self, access_without_database},
     canary,
     care::{
         crisis::Severity,
         emergency::{SwitchName, Switching},
         facts::Facts,
+        grace::GraceReason,
         tiers::FLOOR_TIER,
     },
+    intake::read_stripe,
+    marks::Marks,
     rehearsal,
-    store::{SwitchMemory, switch, switches},
+    store::{SwitchMemory, switch, switch_late, switches},
     violation,
     watch::{CrisisWatch, Missed},
 };
 use keepwell_workers::{
-    clock::UnixMs, database::turn::Urgency, id::JobId, lane::Lane, on_connection, outcome::Outcome,
+    clock::{ManualClock, UnixMs},
+    database::turn::Urgency,
+    id::JobId,
+    lane::Lane,
+    on_connection,
+    outcome::Outcome,
 };
 
-use crate::support::{NOW_MS, Room, event, on_each_database, signal, subscription};
+use crate::support::{DAY_MS, NOW_MS, Room, event, invoice, on_each_database, signal, subscription};
 
 async fn turn_on(room: &Room, name: SwitchName, seconds: u64, now_ms: UnixMs) {
     let on = Switching::On("a test".into(), seconds);
@@ -144,7 +156,7 @@ async fn two_nodes_that_switch_at_once_both_count() {
 async fn what_was_granted_from_memory_is_in_the_document_until_the_crisis_is_answered() {
     on_each_database(async |room| {
         let watch = &room.care.watch;
-        let ticket = watch.begin("cus_1", Severity::Critical, NOW_MS);
+        let ticket = watch.begin("cus_1", None, Severity::Critical, NOW_MS);
         watch.overdue(NOW_MS + 100);
         let document = room.access("cus_1", NOW_MS + 100).await;
         assert_eq!((document.emergency.level, document.crisis.active), (Some("crisis_only"), false));
@@ -163,9 +175,10 @@ async fn a_crisis_that_was_answered_late_is_kept_and_opens_therapeutic_access() 
     on_each_database(async |room| {
         room.app(&signal("crisis.signal", "cus_1", 5, r#","severity":"moderate""#)).await;
         assert_eq!(room.access("cus_1", NOW_MS).await.emergency.level, Some("crisis_only"));
-        let ticket = CrisisWatch::default().begin("cus_1", Severity::Moderate, NOW_MS);
+        let ticket = CrisisWatch::default().begin("cus_1", None, Severity::Moderate, NOW_MS);
         let missed = Missed {
             ticket,
+            key: None,
             job: Some(JobId::new(NOW_MS)),
             customer: "cus_1".into(),
             severity: Severity::Moderate,
@@ -290,6 +303,99 @@ async fn a_process_learns_whom_another_one_has_marked() {
         beside.care.marks.set("cus_1", Some(UnixMs::MAX));
         beside.care.marks.refresh(&room.database).await.unwrap();
         assert_eq!(beside.care.marks.until_ms("cus_1"), Some(UnixMs::MAX));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_switched_before_and_is_recorded_later_undoes_nothing() {
+    on_each_database(async |room| {
+        let (name, memory) = (SwitchName::GlobalBypass, SwitchMemory::default());
+        let late = async |switching, at_ms| {
+            switch_late(&room.database, &memory, name, switching, at_ms).await.unwrap();
+        };
+        let is_on = async || room.access("nobody", NOW_MS).await.emergency.active;
+        turn_on(room, name, 3_600, NOW_MS - 2_000).await;
+        late(Switching::Off, NOW_MS - 3_000).await;
+        assert!(is_on().await, "it was switched on after that");
+        late(Switching::Off, NOW_MS - 1_000).await;
+        assert!(!is_on().await);
+        late(Switching::On("a test".into(), 3_600), NOW_MS - 1_500).await;
+        assert!(!is_on().await, "it was switched off after that");
+        // Who speaks now is heard, also if their clock is behind.
+        turn_on(room, name, 3_600, NOW_MS - 60_000).await;
+        assert!(is_on().await);
+
+        let mut reader = room.database.reader(Urgency::General).await.unwrap();
+        let sql = "SELECT action FROM audit_entries WHERE action LIKE 'emergency.%' ORDER BY id";
+        let audited: Vec<(String,)> =
+            on_connection!(reader, |connection| sqlx::query_as(sql).fetch_all(connection).await).unwrap();
+        let audited: Vec<&str> =
+            audited.iter().map(|(action,)| &action["emergency.switched_".len()..]).collect();
+        assert_eq!(audited, ["on", "off_too_late", "on", "on_too_late", "off"], "as it was said");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn whoever_closes_grace_knows_of_a_bypass_that_nobody_has_told_them_of() {
+    on_each_database(async |room| {
+        room.stripe(&event("evt_1", "invoice.payment_failed", 5, &invoice("cus_1"))).await;
+        let ends_ms = NOW_MS + 7 * DAY_MS;
+        turn_on(room, SwitchName::Bypass, 3_600, ends_ms - 60_000).await;
+        let beside = room.beside();
+        let beside = beside.caring(Care { switches: SwitchMemory::default(), ..beside.care.clone() });
+        // Something that has nothing to do with money.
+        beside.app_at(&signal("tool.failed", "cus_1", 0, ""), ends_ms + 1).await;
+        let graces = room.facts("cus_1").await.graces;
+        let (_, grace) = graces.iter().find(|(key, _)| key.reason == GraceReason::PaymentFailure).unwrap();
+        assert!(!grace.closed && grace.ends_ms > ends_ms + 1, "{grace:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_answered_while_somebody_asks_is_in_the_answer_one_way_or_the_other() {
+    on_each_database(async |room| {
+        let watch = &room.care.watch;
+        let ticket = watch.begin("cus_1", None, Severity::High, NOW_MS);
+        let id = JobId::new(NOW_MS);
+        watch.recorded(ticket, id, false);
+        assert_eq!(watch.overdue(NOW_MS + 200).len(), 1);
+        let mut reader = room.database.reader(Urgency::General).await.unwrap();
+        let mut asked = Box::pin(access_query::access(&mut reader, &room.care, "cus_1", NOW_MS + 200));
+        // It has begun, and waits for the database.
+        assert!(std::future::poll_fn(|context| Poll::Ready(asked.as_mut().poll(context).is_pending())).await);
+        watch.ended(id);
+        assert!(asked.await.unwrap().emergency.active);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_process_learns_who_is_in_a_high_risk_period_and_it_ends_by_itself() {
+    on_each_database(async |room| {
+        let (here, later) = (Marks::new(ManualClock::at(NOW_MS)), ManualClock::at(NOW_MS));
+        let room = room.caring(Care { marks: here.clone(), ..room.care.clone() });
+        let failed = Bytes::from(event("evt_1", "invoice.payment_failed", 0, &invoice("cus_1")));
+        let paid = Bytes::from(event("evt_2", "invoice.payment_succeeded", 0, &invoice("cus_1")));
+        let lane = |body, marks| read_stripe(body, marks).unwrap().job.lane;
+        assert_eq!(lane(&failed, &here), Lane::Therapeutic);
+        let elevated = r#","instrument":"phq9","score":15"#;
+        room.app(&signal("assessment.completed", "cus_1", 0, elevated)).await;
+        assert_eq!((lane(&failed, &here), lane(&paid, &here)), (Lane::Crisis, Lane::Realtime));
+        assert!(!here.is_anybody(), "nobody is in a crisis");
+
+        let beside = Marks::new(later.clone());
+        beside.refresh_at_risk(&room.database, &room.care.definitions).await.unwrap();
+        assert_eq!(lane(&failed, &beside), Lane::Crisis);
+        later.advance_ms(14 * DAY_MS - 1);
+        assert!(beside.is_at_risk("cus_1") && !beside.is_at_risk("cus_2"));
+        later.advance_ms(1);
+        assert_eq!(lane(&failed, &beside), Lane::Therapeutic);
+        let beside = Marks::new(later);
+        beside.refresh_at_risk(&room.database, &room.care.definitions).await.unwrap();
+        assert!(!beside.is_at_risk("cus_1"));
     })
     .await;
 }

@@ -32,7 +32,8 @@ async fn a_version_that_was_lost_and_given_again_is_not_mistaken_for_the_first()
         forget(room).await;
 
         let later = signal("crisis.signal", "cus_1", 3, r#","severity":"moderate""#);
-        let intake = read_app("msg_2", &Bytes::from(later), &room.care.marks).expect("a signal");
+        let intake = read_app("msg_2", &Bytes::from(later), &room.care.marks, &room.care.definitions)
+            .expect("a signal");
         room.beside().run(intake.job, NOW_MS + 1_000).await;
         let document = room.access("cus_1", NOW_MS + 1_000).await;
         assert_eq!((document.version, document.crisis.severity), (1, Some("moderate")));
@@ -148,7 +149,8 @@ async fn what_was_undone_is_not_remembered_in_place_of_what_another_process_wrot
         let there = here.beside();
         learn(here, "cus_1").await;
         let critical = signal("crisis.signal", "cus_1", 9, r#","severity":"critical""#);
-        let intake = read_app("msg_1", &Bytes::from(critical), &here.care.marks).expect("a signal");
+        let intake = read_app("msg_1", &Bytes::from(critical), &here.care.marks, &here.care.definitions)
+            .expect("a signal");
         let (_, undone) = here.apply(intake.job, NOW_MS).await;
         undone.rollback().await.expect("a rollback");
         // The same version at the same instant, and something else in it.

@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf};
 
 use bytes::Bytes;
 use keepwell_jobs::{
-    care::facts::Facts,
+    care::{definitions::Definitions, facts::Facts},
     intake::{privacy::DropPaths, read_app, read_stripe},
     marks::Marks,
 };
@@ -141,7 +141,9 @@ fn of_a_signal_is_kept_what_it_is_made_of_and_nothing_personal_beside() {
     let paths = default_paths().of_signals();
     let kept = |signal_type: &str, more: &str| {
         let body = Bytes::from(signal(signal_type, "cus_1", 5, more));
-        let intake = read_app("msg_1", &body, &Marks::default()).unwrap().signal_without(&paths);
+        let intake = read_app("msg_1", &body, &Marks::default(), &Definitions::default())
+            .unwrap()
+            .signal_without(&paths);
         String::from_utf8(intake.job.payload.to_vec()).unwrap()
     };
     let beside = r#","name":"PERSONAL","email":"PERSONAL","ip":"PERSONAL","address":{"city":"PERSONAL"}"#;

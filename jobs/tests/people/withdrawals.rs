@@ -1,7 +1,7 @@
 //! What people say of their contacts after a crisis was known, or with a clock that is wrong, counts when a contact is
 //! told.
 
-use keepwell_jobs::{care::contacts::TOLD_AGAIN_MS, kinds};
+use keepwell_jobs::{care::contacts::TOLD_AGAIN_MS, intake::read_app, kinds};
 use keepwell_workers::{
     clock::UnixMs,
     database::{Durability, turn::Urgency},
@@ -167,7 +167,8 @@ async fn whoever_is_named_or_agreed_to_in_a_crisis_is_told_of_it() {
         press(&room, "cus_1", "critical", NOW_MS).await;
         room.follow(NOW_MS).await;
         let named = signal("contacts.updated", "cus_1", 0, CONTACTS);
-        let intake = keepwell_jobs::intake::read_app("msg", &named.clone().into(), &room.care.marks).unwrap();
+        let intake =
+            read_app("msg", &named.clone().into(), &room.care.marks, &room.care.definitions).unwrap();
         assert_eq!(intake.job.lane, Lane::Crisis);
         room.app(&named).await;
         room.follow(NOW_MS).await;

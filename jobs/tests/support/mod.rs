@@ -156,7 +156,9 @@ impl Room {
 
     /// Hears a signal of the app's at `now_ms`.
     pub async fn app_at(&self, body: &str, now_ms: UnixMs) -> Outcome {
-        let intake = read_app("msg_1", &Bytes::from(body.to_owned()), &self.care.marks).expect("a signal");
+        let intake =
+            read_app("msg_1", &Bytes::from(body.to_owned()), &self.care.marks, &self.care.definitions)
+                .expect("a signal");
         self.run(intake.job, now_ms).await
     }
 

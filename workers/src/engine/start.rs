@@ -57,7 +57,7 @@ impl Engine {
             info,
             behind: Arc::clone(&behind),
             bells: Arc::clone(&bells),
-            observer,
+            observer: Arc::clone(&observer),
             drain: drain.clone(),
             ended: CancellationToken::new(),
             turns: Arc::default(),
@@ -109,6 +109,7 @@ impl Engine {
             behind: Arc::clone(&behind),
             pulse: Arc::clone(&pulse),
             retention: options.retention,
+            observer,
             works: options.runs_jobs,
             stop: drain.clone(),
         };

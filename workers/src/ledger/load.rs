@@ -1,4 +1,4 @@
-//! Reading claimed jobs, many at a time, and opening their payloads.
+//! Reading jobs whole, many at a time, and opening their payloads: what was claimed, and what nobody has answered.
 
 use std::sync::Arc;
 
@@ -13,7 +13,11 @@ use crate::{
 /// Jobs read by one statement; claims are padded up to one of these sizes so that few distinct statements exist.
 const IDS_PER_STATEMENT: [usize; 4] = [1, 8, 64, 256];
 
-/// A claimed job as the ledger has it.
+/// Dead jobs that are looked at to find those of one lane, at most: the newest. Of ten thousand it takes SQLite about
+/// ten milliseconds.
+const DEAD_LOOKED_AT_MAX: i64 = 10_000;
+
+/// An owed job as the ledger has it.
 #[derive(Debug)]
 pub(crate) enum Loaded {
     /// Owed, and its payload opens.
@@ -32,6 +36,15 @@ pub(crate) enum Loaded {
     },
 }
 
+impl Loaded {
+    /// The job, its payload empty if that cannot be opened.
+    pub(crate) fn job(self) -> Arc<Job> {
+        match self {
+            Loaded::Ready { job, .. } | Loaded::Sealed { job, .. } => job,
+        }
+    }
+}
+
 #[derive(sqlx::FromRow)]
 struct Row {
     id: Uuid,
@@ -47,6 +60,13 @@ struct Row {
     sealed: Vec<u8>,
 }
 
+#[derive(sqlx::FromRow)]
+struct DeadRow {
+    #[sqlx(flatten)]
+    row: Row,
+    finished_at_ms: i64,
+}
+
 impl Ledger {
     /// The jobs of `ids` that are still owed, in no particular order.
     pub(crate) async fn load(&self, ids: &[JobId], urgency: Urgency) -> Result<Vec<Loaded>, sqlx::Error> {
@@ -55,6 +75,49 @@ impl Ledger {
             Err(error) if self.database.is_break(&error) => self.load_once(ids, urgency).await,
             loaded => loaded,
         }
+    }
+
+    /// At most `limit` owed jobs of `lane` with ids after `after`, oldest first, also those that wait for a next run.
+    /// The payload of one that cannot be opened is empty.
+    pub async fn owed_jobs(
+        &self,
+        lane: Lane,
+        after: Option<JobId>,
+        limit: u32,
+    ) -> Result<Vec<Arc<Job>>, sqlx::Error> {
+        let owed = self.owed(lane, after, limit, Urgency::General).await?;
+        let ids: Vec<JobId> = owed.into_iter().map(|placement| placement.id).collect();
+        let mut jobs: Vec<Arc<Job>> =
+            self.load(&ids, Urgency::General).await?.into_iter().map(Loaded::job).collect();
+        jobs.sort_by_key(|job| job.id);
+        Ok(jobs)
+    }
+
+    /// At most `limit` jobs of `lane` that have died since `since_ms`, and when, the newest first. Ten thousand dead
+    /// jobs are looked at, whatever their lane: more say that something else is wrong. The payload of one that cannot
+    /// be opened is empty.
+    pub async fn dead_since(
+        &self,
+        lane: Lane,
+        since_ms: UnixMs,
+        limit: u32,
+    ) -> Result<Vec<(Arc<Job>, UnixMs)>, sqlx::Error> {
+        const SQL: &str = "SELECT jobs.id, kind, lane, dedupe_key, subject, attempts, run_at_ms, created_at_ms, trace, \
+             key_id, sealed, finished_at_ms FROM jobs JOIN job_payloads ON job_id = jobs.id \
+             WHERE jobs.id IN (SELECT id FROM jobs WHERE state = 'dead' ORDER BY id DESC LIMIT $3) \
+             AND lane || '' = $1 AND finished_at_ms >= $2 ORDER BY jobs.id DESC LIMIT $4";
+        let mut reader = self.database.reader(Urgency::General).await?;
+        let rows: Vec<DeadRow> = on_connection!(reader, |connection| {
+            sqlx::query_as(SQL)
+                .bind(lane.name())
+                .bind(since_ms)
+                .bind(DEAD_LOOKED_AT_MAX)
+                .bind(i64::from(limit))
+                .fetch_all(connection)
+                .await
+        })?;
+        let dead = |DeadRow { row, finished_at_ms }: DeadRow| (self.open(row).job(), finished_at_ms);
+        Ok(rows.into_iter().map(dead).collect())
     }
 
     async fn load_once(&self, ids: &[JobId], urgency: Urgency) -> Result<Vec<Loaded>, sqlx::Error> {

@@ -78,13 +78,14 @@ impl Ledger {
         Ok(u64::try_from(count).unwrap_or(0))
     }
 
-    /// Sets aside a job whose worker died too often: it is dead until an operator retries it.
+    /// Sets aside a job whose worker died too often: it is dead until an operator retries it. `false` if it is not
+    /// owed, or is dead already.
     pub(crate) async fn quarantine(
         &self,
         id: JobId,
         node: NodeId,
         now_ms: UnixMs,
-    ) -> Result<(), sqlx::Error> {
+    ) -> Result<bool, sqlx::Error> {
         const SQL: &str = "UPDATE jobs SET state = 'dead', attempts = attempts + 1, last_error = $2, finished_at_ms = $3 \
              WHERE id = $1 AND state = 'owed'";
         const ERROR: &str = "quarantined: its workers kept dying while running it";
@@ -101,6 +102,7 @@ impl Ledger {
         if changed > 0 {
             note_attempt(&mut transaction, id, 0, "crashed", Some(ERROR), node).await?;
         }
-        transaction.commit().await
+        transaction.commit().await?;
+        Ok(changed > 0)
     }
 }

@@ -133,6 +133,20 @@ pub static THERAPEUTIC_ACCESS_MISSING: Rule = Rule {
     runbook: "the basic set was granted at once; the log names what was missing (`therapeutic_access`)",
 };
 
+/// 003: communication failures with those who are to help: a contact who was to be told of a crisis, and nobody will.
+pub static CONTACT_NOT_TOLD: Rule = Rule {
+    name: "ContactNotTold",
+    severity: Severity::Critical,
+    when: counted(&[Series::with(
+        "keepwell_jobs_ended_total",
+        &[("kind", "care.contact_told"), ("outcome", "dead")],
+    )]),
+    for_s: 0,
+    tell_within_s: 0,
+    summary: "an emergency contact could not be told of a crisis",
+    runbook: "`keepwell job list --kind care.contact_told --state dead` says why; mend `notify.*`, then retry the jobs",
+};
+
 /// 001: "System failure affecting therapeutic access". Five minutes is when a payment that was made does not show yet.
 pub static THERAPEUTIC_WAITING: Rule = Rule {
     name: "TherapeuticWaiting",

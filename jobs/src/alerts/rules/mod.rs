@@ -16,10 +16,11 @@ pub use warning::*;
 use super::rule::Rule;
 
 /// Every rule, the worst first.
-pub static RULES: [&Rule; 34] = [
+pub static RULES: [&Rule; 35] = [
     &CRISIS_ANSWERED_LATE,
     &CRISIS_RESPONSE_SLOW,
     &CRISIS_GRANTED_FROM_MEMORY,
+    &CONTACT_NOT_TOLD,
     &CRISIS_WAITING,
     &CRISIS_LANE_PAUSED,
     &CRISIS_REHEARSAL_FAILED,

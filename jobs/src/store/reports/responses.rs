@@ -47,9 +47,14 @@ pub struct CrisisResponse {
     pub measured: bool,
 }
 
+/// What goes through the crisis lane and nobody waits for: that it is over, what Stripe is to be asked, and what was
+/// said of contacts, which answers nothing.
+const NOBODY_WAITS_FOR: [&str; 3] =
+    [kinds::CRISIS_RESOLVED, kinds::CONFIRM_SUBSCRIPTION, kinds::PERSON_DATA_UPDATED];
+
 /// Whether somebody waits for a job of this kind in the crisis lane: it was sent to us, and not made by us.
 pub fn is_crisis_event(kind: &str) -> bool {
-    !kind.starts_with("care.") && kind != kinds::CRISIS_RESOLVED && kind != kinds::CONFIRM_SUBSCRIPTION
+    !kind.starts_with("care.") && !NOBODY_WAITS_FOR.contains(&kind)
 }
 
 /// Notes `responses`. One that was noted before stays as it is, unless nothing had answered it then.

@@ -1,0 +1,113 @@
+//! Crises that are not answered and whose process is no more: the next one finds them in the ledger.
+
+use serde_json::{Value, json};
+use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
+
+use super::{access, finished, signal, taken};
+use crate::support::{
+    daemon::Daemon,
+    eventually,
+    postgres::{Postgres, Sync},
+};
+
+async fn database(daemon: &Daemon) -> SqliteConnection {
+    let file = format!("sqlite:{}", daemon.state_dir().join("keepwell.db").display());
+    SqliteConnection::connect(&file).await.unwrap()
+}
+
+/// What `customer` may use once something was granted to them.
+async fn granted(daemon: &Daemon, customer: &str) -> Value {
+    let granted = eventually("the basic set is granted", async || {
+        let access = access(daemon, customer).await;
+        (access["emergency"]["active"] == true).then_some(access)
+    })
+    .await;
+    assert_eq!(
+        (&granted["emergency"]["level"], &granted["crisis"]["active"]),
+        (&"crisis_only".into(), &false.into())
+    );
+    granted
+}
+
+/// How often somebody was told with these words.
+fn told(daemon: &Daemon, alert: &str) -> usize {
+    daemon.log().matches(alert).count()
+}
+
+#[tokio::test]
+async fn a_crisis_that_outlives_its_process_is_granted_and_told_by_the_next_one() {
+    let mut daemon = Daemon::start_with(&[("KEEPWELL_CARE__CRISIS_RESPONSE_MS", "200")]).await;
+    daemon.says(&["queue", "pause", "crisis", "--override", "--reason", "so that it is still owed"]).done();
+    let pressed = signal("crisis.signal", "cus_1", json!({ "severity": "critical" }));
+    let job = taken(daemon.app("msg_1", &pressed).await);
+    for life in 1..=3 {
+        granted(&daemon, "cus_1").await;
+        eventually("somebody is told", async || {
+            (told(&daemon, "crisis_response_time_violation") >= life).then_some(())
+        })
+        .await;
+        daemon.kill();
+        daemon.start_again().await;
+    }
+    daemon.says(&["queue", "resume", "crisis"]).done();
+    finished(&daemon, &job).await;
+    eventually("the violation is kept", async || {
+        let access = access(&daemon, "cus_1").await;
+        (access["crisis"]["type"] == "combined" && access["emergency"]["level"] == "full").then_some(())
+    })
+    .await;
+    let sql = "SELECT COUNT(*), MIN(limit_ms) FROM crisis_violations";
+    let kept: (i64, i64) = sqlx::query_as(sql).fetch_one(&mut database(&daemon).await).await.unwrap();
+    assert_eq!(kept, (1, 100), "once, however often it was seen");
+}
+
+#[tokio::test]
+async fn whose_crisis_is_dead_has_the_basic_set_in_the_next_process_too_for_a_day() {
+    let mut daemon = Daemon::start().await;
+    daemon.says(&["queue", "pause", "crisis", "--override", "--reason", "so that it is still owed"]).done();
+    for customer in ["cus_lately", "cus_long_ago"] {
+        let pressed = signal("crisis.signal", customer, json!({ "severity": "high" }));
+        taken(daemon.app(customer, &pressed).await);
+    }
+    daemon.kill();
+    // As the quarantine leaves them that a process wrote which died before it could say so.
+    let dead = "UPDATE jobs SET state = 'dead', finished_at_ms = created_at_ms; \
+                UPDATE jobs SET finished_at_ms = created_at_ms - 86400000 WHERE subject = 'cus_long_ago'";
+    database(&daemon).await.execute(dead).await.unwrap();
+    daemon.start_again().await;
+    granted(&daemon, "cus_lately").await;
+    assert_eq!(told(&daemon, "crisis_not_answered"), 1);
+    assert_eq!(access(&daemon, "cus_long_ago").await["emergency"]["active"], false);
+}
+
+#[tokio::test]
+async fn what_was_answered_in_time_violates_nothing_when_it_is_told_again_slowly() {
+    let postgres = Postgres::start(Sync::Off).await;
+    let url = postgres.database("keepwell").await;
+    let settings = [("KEEPWELL_DATABASE__URL", url.as_str()), ("KEEPWELL_CARE__CRISIS_RESPONSE_MS", "1000")];
+    let mut daemon = Daemon::start_with(&settings).await;
+    let pressed = signal("crisis.signal", "cus_1", json!({ "severity": "moderate" }));
+    finished(&daemon, &taken(daemon.app("msg_1", &pressed).await)).await;
+    let resolved = signal("crisis.resolved", "cus_1", json!({ "by": "clinician" }));
+    finished(&daemon, &taken(daemon.app("msg_2", &resolved).await)).await;
+    assert_eq!(access(&daemon, "cus_1").await["emergency"]["active"], false);
+    // The next process does not know that it was answered.
+    daemon.stop().await;
+    daemon.start_again().await;
+
+    let mut blocker = PgConnection::connect(&url).await.unwrap();
+    blocker.execute("BEGIN; LOCK TABLE jobs IN SHARE ROW EXCLUSIVE MODE").await.unwrap();
+    let told_again = async { taken(daemon.app("msg_1", &pressed).await) };
+    let let_go = async {
+        granted(&daemon, "cus_1").await;
+        blocker.execute("ROLLBACK").await.unwrap();
+    };
+    assert_eq!(tokio::join!(told_again, let_go).0["duplicate"], true);
+    eventually("it is found to be answered", async || {
+        (access(&daemon, "cus_1").await["emergency"]["active"] == false).then_some(())
+    })
+    .await;
+    let sql = "SELECT COUNT(*) FROM jobs WHERE kind = 'care.crisis_answered_late'";
+    let (violations,): (i64,) = sqlx::query_as(sql).fetch_one(&mut blocker).await.unwrap();
+    assert_eq!(violations, 0);
+}
