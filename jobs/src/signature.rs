@@ -1,5 +1,5 @@
-//! Detached signatures of reports and of exports of the audit trail: Ed25519, so that whoever has the public key can check one and nobody else can make
-//! one.
+//! Detached signatures of reports and of exports of the audit trail: Ed25519, so that whoever has the public key can
+//! check one and nobody else can make one.
 //!
 //! The signing key is made from the key ring's first key ([`KeyRing::derive`]), so there is no other secret to keep. A
 //! rotation of the ring changes it: what was signed before is checked with the older key, for as long as that is in

@@ -143,12 +143,11 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
     database.migrate(&migrations()).await?;
     let database = database.sealing_with(keys.clone());
     let drop_paths = drop_paths(config)?;
-    let marks = Marks::load(&database, Arc::clone(&clock)).await;
-    let marks = marks.map_err(|error| ServeError::Marks(error.into()))?;
+    let marks = marks(&database, &clock).await?;
     let care = words::speaking(Care::new(tiers, marks.clone(), keys.clone()), config, (&database, &clock))?
         .with_definitions(definitions(&config.care))
         .with_response_limit(config.care.crisis_response_ms);
-    know_what_stands(&database, &care).await.map_err(|error| ServeError::Marks(error.into()))?;
+    know_what_stands(&database, &care).await.map_err(ServeError::Marks)?;
     let (redis, redis_url) = redis(config, state_dir).await?;
     let receiver_stats = Arc::new(ReceiverStats::new());
     let trail = Trail::new(database.clone(), keys.clone(), Arc::clone(&clock), state_dir.path());
@@ -231,6 +230,12 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
         alert_desk,
         alert_keeper,
     })
+}
+
+/// Everybody who is marked.
+async fn marks(database: &Database, clock: &SharedClock) -> Result<Marks, ServeError> {
+    let marks = Marks::load(database, Arc::clone(clock)).await;
+    marks.map_err(|error| ServeError::Marks(error.into()))
 }
 
 /// Who is in a high-risk period and what operators have switched on, so that it is known before the first question.

@@ -1,5 +1,5 @@
-//! Looking through the whole trail beside the work, a bounded piece at a time, over and over: what somebody did to it is
-//! found by itself, not only when somebody asks.
+//! Looking through the whole trail beside the work, a bounded piece at a time, over and over: what somebody did to it
+//! is found by itself, not only when somebody asks.
 
 use std::time::Duration;
 

@@ -220,7 +220,8 @@ fn card() -> Value {
 
 fn bank_account() -> Value {
     json!({
-        "account_holder_name": said("holder"), "account_holder_type": said("holder type"), "bank_name": said("bank"),
+        "account_holder_name": said("holder"), "account_holder_type": said("holder type"),
+        "bank_name": said("bank"),
         "last4": said("last4"), "routing_number": said("routing"), "fingerprint": said("fingerprint"),
         "account_number": said("account"), "iban": said("iban"), "bic": said("bic"), "sort_code": said("sort code"),
         "account_holder_email": said("email"), "account_holder_address": address(),
@@ -234,15 +235,19 @@ fn methods() -> Value {
     json!({
         "type": "card", "card": card(), "card_present": card(), "us_bank_account": bank_account(),
         "sepa_debit": bank_account(), "bacs_debit": bank_account(), "au_becs_debit": bank_account(),
-        "acss_debit": bank_account(), "nz_bank_account": bank_account(), "ideal": short("bic"), "sofort": short("iban_last4"),
+        "acss_debit": bank_account(), "nz_bank_account": bank_account(), "ideal": short("bic"),
+        "sofort": short("iban_last4"),
         "bancontact": short("iban_last4"), "giropay": short("bic"), "eps": short("verified_name"),
         "paypal": { "payer_email": said("email"), "payer_id": said("payer"), "payer_name": said("name") },
         "cashapp": short("buyer_id"), "alipay": short("buyer_id"), "kakao_pay": short("buyer_id"),
-        "naver_pay": short("buyer_id"), "payco": short("buyer_id"), "kr_card": { "buyer_id": said("buyer"), "last4": said("last4") },
-        "swish": { "phone_last4": said("phone"), "fingerprint": said("fingerprint") }, "upi": { "vpa": said("vpa") },
+        "naver_pay": short("buyer_id"), "payco": short("buyer_id"), "kr_card": { "buyer_id": said("buyer"),
+        "last4": said("last4") },
+        "swish": { "phone_last4": said("phone"), "fingerprint": said("fingerprint") },
+        "upi": { "vpa": said("vpa") },
         "payto": { "pay_id": said("pay id"), "bsb_number": said("bsb"), "last4": said("last4") },
         "pix": { "pay_id": said("pay id") }, "wechat_pay": { "fingerprint": said("fingerprint") },
-        "klarna": { "dob": { "day": said("day") } }, "boleto": { "tax_id": said("tax id") }, "link": { "email": said("email") },
+        "klarna": { "dob": { "day": said("day") } }, "boleto": { "tax_id": said("tax id") },
+        "link": { "email": said("email") },
     })
 }
 
@@ -258,7 +263,8 @@ fn object(name: &str) -> Value {
     match name {
         "account" => json!({
             "business_name": said("business"), "individual_name": said("name"), "email": said("email"),
-            "individual": person(), "company": { "name": said("name"), "address": address(), "phone": said("phone") },
+            "individual": person(), "company": { "name": said("name"), "address": address(),
+            "phone": said("phone") },
             "external_accounts": { "data": [bank_account()] }, "business_profile": { "name": said("name") },
             "tos_acceptance": { "ip": said("ip"), "user_agent": said("agent") },
         }),
@@ -270,23 +276,29 @@ fn object(name: &str) -> Value {
             "refunds": { "data": [object("refund")] }, "customer_email": said("email"), "amount": 1_000,
         }),
         "dispute" => json!({
-            "evidence": { "customer_name": said("name"), "customer_purchase_ip": said("ip"), "billing_address": said("street") },
+            "evidence": { "customer_name": said("name"), "customer_purchase_ip": said("ip"),
+            "billing_address": said("street") },
             "payment_method_details": methods(), "charge": object("charge"),
         }),
         "refund" => json!({
-            "destination_details": { "us_bank_transfer": { "type": "x" }, "card": card(), "swish": { "phone_last4": said("phone") } },
-            "next_action": { "display_details": { "email_sent": said("email") } }, "instructions_email": said("email"),
+            "destination_details": { "us_bank_transfer": { "type": "x" }, "card": card(),
+            "swish": { "phone_last4": said("phone") } },
+            "next_action": { "display_details": { "email_sent": said("email") } },
+            "instructions_email": said("email"),
         }),
         "session" => json!({
             "customer_details": billing(), "customer_email": said("email"), "shipping_details": billing(),
             "custom_fields": [{ "text": { "value": said("answer") } }], "payment_intent": object("payment_intent"),
-            "collected_information": { "individual_name": said("name"), "business_name": said("business"), "shipping_details": billing() },
+            "collected_information": { "individual_name": said("name"), "business_name": said("business"),
+            "shipping_details": billing() },
         }),
         "customer" => json!({
-            "address": address(), "email": said("email"), "name": said("name"), "phone": said("phone"), "shipping": billing(),
+            "address": address(), "email": said("email"), "name": said("name"), "phone": said("phone"),
+            "shipping": billing(),
             "individual_name": said("name"), "business_name": said("business"), "default_source": said("card"),
             "sources": { "data": [card(), bank_account()] }, "tax_ids": { "data": [object("tax_id")] },
-            "invoice_settings": { "default_payment_method": payment_method(), "custom_fields": [{ "value": said("field") }] },
+            "invoice_settings": { "default_payment_method": payment_method(),
+            "custom_fields": [{ "value": said("field") }] },
         }),
         "card" => card(),
         "subscription" => json!({
@@ -295,12 +307,15 @@ fn object(name: &str) -> Value {
             "payment_settings": { "payment_method_options": { "card": card() } }, "items": { "data": [] },
         }),
         "tax_id" => {
-            json!({ "verification": { "verified_name": said("name"), "verified_address": said("street") }, "owner": billing() })
+            json!({ "verification": { "verified_name": said("name"), "verified_address": said("street") },
+            "owner": billing() })
         }
         "invoice" => json!({
             "customer_address": address(), "customer_email": said("email"), "customer_name": said("name"),
-            "customer_phone": said("phone"), "customer_shipping": billing(), "customer_tax_ids": [{ "value": said("tax") }],
-            "custom_fields": [{ "value": said("field") }], "hosted_invoice_url": said("url"), "invoice_pdf": said("pdf"),
+            "customer_phone": said("phone"), "customer_shipping": billing(),
+            "customer_tax_ids": [{ "value": said("tax") }],
+            "custom_fields": [{ "value": said("field") }], "hosted_invoice_url": said("url"),
+            "invoice_pdf": said("pdf"),
             "default_payment_method": payment_method(), "default_source": card(), "charge": object("charge"),
             "status": "open", "attempt_count": 1, "lines": { "data": [{ "id": "il_1" }] },
         }),
@@ -310,7 +325,8 @@ fn object(name: &str) -> Value {
         }),
         "payment_intent" => json!({
             "client_secret": said("secret"), "receipt_email": said("email"), "shipping": billing(),
-            "charges": { "data": [object("charge")] }, "last_payment_error": { "payment_method": payment_method(), "source": card() },
+            "charges": { "data": [object("charge")] },
+            "last_payment_error": { "payment_method": payment_method(), "source": card() },
             "next_action": { "display_bank_transfer_instructions": { "financial_addresses": [bank_account()] } },
             "payment_method": payment_method(),
         }),
@@ -322,11 +338,13 @@ fn object(name: &str) -> Value {
         "quote" => json!({ "customer_details": billing(), "invoice": object("invoice") }),
         "setup_intent" => json!({
             "client_secret": said("secret"), "payment_method": payment_method(),
-            "last_setup_error": { "payment_method": payment_method() }, "mandate_data": { "customer_acceptance": said("yes") },
+            "last_setup_error": { "payment_method": payment_method() },
+            "mandate_data": { "customer_acceptance": said("yes") },
         }),
         "source" => json!({
             "owner": { "verified_name": said("name"), "verified_email": said("email"), "address": address() },
-            "receiver": bank_account(), "ach_debit": bank_account(), "card": card(), "client_secret": said("secret"),
+            "receiver": bank_account(), "ach_debit": bank_account(), "card": card(),
+            "client_secret": said("secret"),
         }),
         // Balances, catalogues, schedules and the like say nothing of people; what was expanded in them might.
         _ => json!({ "default_payment_method": payment_method(), "owner": billing(), "amount": 1_000 }),
@@ -335,7 +353,8 @@ fn object(name: &str) -> Value {
 
 fn person() -> Value {
     json!({
-        "first_name": said("first"), "last_name": said("last"), "maiden_name": said("maiden"), "dob": { "day": said("day") },
+        "first_name": said("first"), "last_name": said("last"), "maiden_name": said("maiden"),
+        "dob": { "day": said("day") },
         "email": said("email"), "phone": said("phone"), "address": address(), "id_number": said("id"),
         "ssn_last_4": said("ssn"), "individual_name": said("name"),
     })

@@ -26,9 +26,10 @@ settings! {
     pub struct Encryption in "encryption" {
         /// The key ring. The first key seals; all of them open. To rotate, put a new key in front and keep the
         /// old one: what it sealed stays sealed with it until `keepwell key rotate`. With several nodes, first
-        /// put the new key behind the others on every one, and in front only when all of them have it. A key is 32 bytes as 64 hexadecimal digits or as
-        /// base64; any other text of at least 32 characters is hashed to a key. The id is stored with what the
-        /// key sealed; without one, it is made from the key itself. `openssl rand -base64 32` makes a good key.
+        /// put the new key behind the others on every one, and in front only when all of them have it. A key is
+        /// 32 bytes as 64 hexadecimal digits or as base64; any other text of at least 32 characters is hashed
+        /// to a key. The id is stored with what the key sealed; without one, it is made from the key itself.
+        /// `openssl rand -base64 32` makes a good key.
         keys: Vec<EncryptionKey> => [{ id = "2027-01", key = "KeepwellDevelopment0ZXhhbXBsZSBrZXksIG5vdCE=" }],
     }
 }

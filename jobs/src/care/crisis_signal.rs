@@ -216,9 +216,10 @@ pub const fn event_time_ms(created_s: i64, received_ms: UnixMs) -> UnixMs {
 }
 
 /// When an event of Stripe's counts that is over: at the end of the second `created_s` in which it was made, however
-/// late it is received, but not in the future.
+/// late it is received. One of a clock that is ahead counts as of now.
 pub const fn past_event_time_ms(created_s: i64, received_ms: UnixMs) -> UnixMs {
-    resolved_time_ms(Some(created_s.saturating_mul(1_000).saturating_add(999)), received_ms)
+    let begin_ms = created_s.saturating_mul(1_000);
+    if begin_ms <= received_ms { begin_ms.saturating_add(999) } else { received_ms }
 }
 
 /// When a "resolved" counts that says `stated_ms` and came at `received_ms`, and when an assessment was taken: at its

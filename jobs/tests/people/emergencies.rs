@@ -385,7 +385,6 @@ async fn every_process_learns_who_is_in_a_high_risk_period_and_it_ends_by_itself
         room.app(&signal("assessment.completed", "cus_1", 0, elevated)).await;
         assert_eq!((lane(&failed, &here), lane(&paid, &here)), (Lane::Crisis, Lane::Realtime));
         assert!(!here.is_anybody(), "nobody is in a crisis");
-
         let beside = Marks::new(later.clone());
         beside.refresh_at_risk(&room.database, &room.care.definitions).await.unwrap();
         assert_eq!(lane(&failed, &beside), Lane::Crisis);

@@ -1,5 +1,5 @@
-//! `/api/v1/backups`: that somebody took a copy of the database, for the audit trail. The copy is made beside the daemon
-//! (`keepwell backup`), which only hears of it.
+//! `/api/v1/backups`: that somebody took a copy of the database, for the audit trail. The copy is made beside the
+//! daemon (`keepwell backup`), which only hears of it.
 
 use std::sync::Arc;
 

@@ -42,7 +42,7 @@ fn data(event_type: &str, crisis: bool, now: &str) -> Value {
         "crisis.resolved" => json!({ "by": "clinician" }),
         "assessment.completed" => json!({
             "instrument": "phq9",
-            "score": if crisis { 24 } else { 12 },
+            "score": if crisis { 24 } else { 7 },
             "suicidal_ideation": crisis,
             "emergency": crisis,
             "completed_at": now,

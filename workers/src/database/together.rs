@@ -42,6 +42,11 @@ pub(super) struct Pending(Vec<(TypeId, Box<dyn Gathered>)>);
 impl Transaction {
     /// What is gathered in this transaction, to be added to. It is written by [`Transaction::commit`], or by
     /// [`Transaction::write_together`] for whoever reads what others may have left there.
+    #[expect(
+        clippy::expect_used,
+        clippy::missing_panics_doc,
+        reason = "it was found by its type, or made of it"
+    )]
     pub fn together<T: Together>(&mut self) -> &mut T {
         let pending = &mut self.pending.0;
         let known = pending.iter().position(|(of, _)| *of == TypeId::of::<T>());
@@ -49,7 +54,6 @@ impl Transaction {
         if known.is_none() {
             pending.push((TypeId::of::<T>(), Box::new(T::default())));
         }
-        // It was found by its type, or made of it, a moment ago.
         pending[at].1.as_any().downcast_mut().expect("it is kept with its type")
     }
 

@@ -68,8 +68,8 @@ impl Progress {
     }
 }
 
-/// The blocks behind `cursor` (or from the first one), each followed by its entries that match, opened. Entries that are
-/// in no block yet are not exported. A block without a match is left out unless there is no filter at all.
+/// The blocks behind `cursor` (or from the first one), each followed by its entries that match, opened. Entries that
+/// are in no block yet are not exported. A block without a match is left out unless there is no filter at all.
 pub async fn export(
     database: &Database,
     keys: &KeyRing,

@@ -1,10 +1,11 @@
-//! An exported trail: lines of JSON, and a signed manifest as the last of them. It can be verified far from the database.
+//! An exported trail: lines of JSON, and a signed manifest as the last of them. It can be verified far from the
+//! database.
 //!
 //! Each line is `{"block":{…}}` or, behind its block, `{"entry":{…}}`; the last one is
-//! `{"manifest":{…},"signature":{…}}`. The digests and the chain are checked with nothing but the file; with the key ring,
-//! the blocks' authentication codes and the signature as well, or the signature alone with the public key that
-//! `keepwell report keys` tells, and only then is it certain that nobody made the whole file up or left out what stood at
-//! its end. An entry's `details` have to stay as they are written, to the byte.
+//! `{"manifest":{…},"signature":{…}}`. The digests and the chain are checked with nothing but the file; with the key
+//! ring, the blocks' authentication codes and the signature as well, or the signature alone with the public key that
+//! `keepwell report keys` tells, and only then is it certain that nobody made the whole file up or left out what stood
+//! at its end. An entry's `details` have to stay as they are written, to the byte.
 
 use std::collections::BTreeMap;
 
@@ -143,7 +144,8 @@ pub struct FileReport {
     pub blocks: u64,
     /// Entries that are whole.
     pub entries: u64,
-    /// Whether it is certain who made the file: somebody with the key ring, or with the key that belongs to the public one.
+    /// Whether it is certain who made the file: somebody with the key ring, or with the key that belongs to the public
+    /// one.
     pub authenticated: bool,
     /// What had been asked for; empty for everything.
     pub filter: BTreeMap<String, String>,

@@ -83,8 +83,8 @@ impl Head {
         self
     }
 
-    /// Whether it is as keepwell left it: signed with the newest of all `keys` of the trail, whose making signs it anew.
-    /// One that nobody has signed yet says that there is no chain.
+    /// Whether it is as keepwell left it: signed with the newest of all `keys` of the trail, whose making signs it
+    /// anew. One that nobody has signed yet says that there is no chain.
     pub(super) fn prove(&self, keys: &[KeyRow], ring: &KeyRing) -> Result<(), AuditError> {
         let genuine = match keys.last() {
             Some(newest) => self.is_signed_by(&newest.open(ring)?),

@@ -109,7 +109,8 @@ impl SignedManifest {
         serde_json::from_str(self.manifest.get()).ok()
     }
 
-    /// Whether the holder of `public_key`, or else of one of `keys`, signed it. If neither is known, whether anybody did.
+    /// Whether the holder of `public_key`, or else of one of `keys`, signed it. If neither is known, whether anybody
+    /// did.
     pub(super) fn check(&self, keys: Option<&KeyRing>, public_key: Option<&str>) -> Result<(), Finding> {
         let altered = |detail: &str| Finding::anywhere(Problem::ManifestAltered, detail);
         let signature = self.signature.as_ref().ok_or_else(|| altered("the manifest is not signed"))?;

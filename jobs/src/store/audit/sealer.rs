@@ -220,7 +220,7 @@ impl Sealer {
 
 /// Gives each entry its position; `false` if one of them has another already.
 async fn place(transaction: &mut Transaction, places: &[(i64, &EntryRow)]) -> Result<bool, sqlx::Error> {
-    let placed = on_connection!(transaction, |connection| {
+    let changed = on_connection!(transaction, |connection| {
         let mut statement = QueryBuilder::new("UPDATE audit_entries SET position = places.column1 FROM (");
         statement.push_values(places, |mut row, (position, entry)| {
             row.push_bind(*position).push_bind(entry.id);
@@ -230,7 +230,7 @@ async fn place(transaction: &mut Transaction, places: &[(i64, &EntryRow)]) -> Re
             .push(") AS places WHERE audit_entries.id = places.column2 AND audit_entries.position IS NULL");
         statement.build().execute(connection).await.map(|done| done.rows_affected())
     })?;
-    Ok(placed == places.len() as u64)
+    Ok(changed == places.len() as u64)
 }
 
 async fn insert(transaction: &mut Transaction, block: &Block) -> Result<(), sqlx::Error> {
