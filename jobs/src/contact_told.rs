@@ -145,13 +145,14 @@ impl ContactTold {
         number: i64,
     ) -> Result<(Answer, Option<Value>), Outcome> {
         let now_ms = outreach.now_ms();
+        // First, so that no wait for what is to be read is longer than that.
+        if now_ms.saturating_sub(job.created_ms) > TOLD_AGAIN_MS {
+            return Ok((Answer::skipped(about, number, Severity::Moderate, Skipped::Stale), None));
+        }
         let Some(look) = self.look(outreach, job, &about, now_ms).await? else {
             return Ok((Answer::skipped(about, number, Severity::Moderate, Skipped::NotNamed), None));
         };
         let severity = look.severity();
-        if now_ms.saturating_sub(job.created_ms) > TOLD_AGAIN_MS {
-            return Ok((Answer::skipped(about, number, severity, Skipped::Stale), None));
-        }
         let Some((_, contact)) = look.list(&about.customer).find(|(known, _)| *known == number) else {
             return Ok((Answer::skipped(about, number, severity, Skipped::NotNamed), None));
         };

@@ -4,7 +4,7 @@
 use std::{error::Error, time::Duration};
 
 use keepwell_jobs::{care::emergency::GRANTED_MS, watch::recorded_urgency};
-use keepwell_workers::{engine::Engine, lane::Lane};
+use keepwell_workers::{engine::Engine, id::JobId, lane::Lane};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -23,8 +23,11 @@ const LEDGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Crises that are read at once.
 const PAGE: u32 = 256;
 
-/// Pages that are read in one round, at most. What is behind them is found when those before it are answered.
+/// Pages that are read in one round, at most. The next round goes on behind them.
 const PAGES_MAX: usize = 4;
+
+/// How the kinds of the jobs begin that we made ourselves; nobody waits for one of those, however many are dead.
+const OUR_OWN: &str = "care.";
 
 /// Who asks.
 pub(super) struct Unanswered {
@@ -37,15 +40,14 @@ impl Unanswered {
     pub(super) async fn run(self, stop: CancellationToken) {
         let mut rounds = interval(ROUND);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut rounds_until_dead = 0;
+        let (mut rounds_until_dead, mut after) = (0, None);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = rounds.tick() => {}
             }
-            if !matches!(timeout(LEDGER_TIMEOUT, self.watch_owed()).await, Ok(Ok(()))) {
+            if !matches!(timeout(LEDGER_TIMEOUT, self.watch_owed(&mut after)).await, Ok(Ok(()))) {
                 tracing::debug!("the ledger does not say now which crises are not answered");
-                continue;
             }
             if rounds_until_dead > 0 {
                 rounds_until_dead -= 1;
@@ -55,17 +57,17 @@ impl Unanswered {
         }
     }
 
-    /// Whose time is over is missed at once; the others are looked at in the next round.
-    async fn watch_owed(&self) -> Result<(), Box<dyn Error + Send + Sync>> {
+    /// Goes on behind `after`. Whose time is over is missed at once; the others are looked at in another round.
+    async fn watch_owed(&self, after: &mut Option<JobId>) -> Result<(), Box<dyn Error + Send + Sync>> {
         let Self { watchers, engine } = self;
-        let mut after = None;
         for _ in 0..PAGES_MAX {
-            let jobs = engine.ledger().owed_jobs(Lane::Crisis, after, PAGE).await?;
+            let jobs = engine.ledger().owed_jobs(Lane::Crisis, *after, PAGE).await?;
             for job in &jobs {
                 watchers.found(job);
             }
-            after = jobs.last().map(|job| job.id);
+            *after = jobs.last().map(|job| job.id);
             if jobs.len() < PAGE as usize {
+                *after = None;
                 break;
             }
         }
@@ -76,7 +78,7 @@ impl Unanswered {
     async fn watch_dead(&self) -> Result<(), Box<dyn Error + Send + Sync>> {
         let Self { watchers, engine } = self;
         let since_ms = watchers.clock.now_ms().saturating_sub(GRANTED_MS);
-        for (job, died_ms) in engine.ledger().dead_since(Lane::Crisis, since_ms, PAGE).await? {
+        for (job, died_ms) in engine.ledger().dead_since(Lane::Crisis, since_ms, OUR_OWN, PAGE).await? {
             if recorded_urgency(&job).is_some() && !watchers.care.watch.watches(job.id) {
                 watchers.failed(&job, died_ms);
             }

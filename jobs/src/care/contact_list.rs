@@ -168,13 +168,14 @@ impl Contacts {
         }
     }
 
-    /// Whether somebody would be told by `known` and is not by this, or of less, or not that way.
+    /// Whether somebody would be told by `known` and is not by this, or of less, or not that way. Whoever is not on
+    /// this list may have been added since: that takes back nothing.
     pub fn takes_back(&self, known: &Self) -> bool {
         let mut told = known.list.iter().filter(|contact| known.automatic && contact.consents);
         told.any(|contact| {
-            let still = self.list.iter().find(|still| still.id == contact.id && still.consents);
-            let reached = still
-                .is_some_and(|still| contact.methods().iter().all(|method| still.methods().contains(method)));
+            let reached = self.list.iter().find(|still| still.id == contact.id).is_none_or(|still| {
+                still.consents && contact.methods().iter().all(|method| still.methods().contains(method))
+            });
             let mildest = |contacts: &Self| contacts.triggers.iter().min().copied();
             let as_mild = match (mildest(known), mildest(self)) {
                 (None, _) => true,

@@ -3,7 +3,8 @@
 //! Which of two values was stated last, the clocks of their senders say, and these can be wrong. The safety plan that
 //! is older by them is dropped, and so is a consent. What takes a consent back is not: it may come from a device whose
 //! clock is slow, and nobody is to be told because of that. A consent that was stated anew and came before an older
-//! one was taken back has to be stated once more.
+//! one was taken back has to be stated once more. A contact who is missing from an older list has taken back nothing:
+//! they may have been added since, and a list that a sender repeats must not lose them.
 
 use keepwell_workers::{
     clock::UnixMs,

@@ -32,6 +32,8 @@ pub async fn known_subscriptions(
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
+    // What other runs of this transaction have learned is known here too.
+    transaction.write_together().await?;
     let found: Vec<Row> = on_connection!(transaction, |connection| {
         let mut statement = QueryBuilder::new(
             "SELECT customer, id, status, prices, period_end_s, latest_invoice, event_created_s, event_id, \

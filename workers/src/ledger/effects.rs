@@ -52,13 +52,7 @@ pub(super) async fn apply(
     urgency: Urgency,
 ) -> Result<Applied, sqlx::Error> {
     let limit = Duration::from_millis(run.policy.timeout_ms).min(EFFECTS_TIME_MAX);
-    let turns = transaction.write_turns().filter(|_| urgency == Urgency::General);
-    let crisis_waits = async {
-        match &turns {
-            Some(turns) => turns.crisis_has_waited(CRISIS_PATIENCE).await,
-            None => pending().await,
-        }
-    };
+    let crisis_waits = crisis_waits(transaction, urgency);
     transaction.begin_run();
     transaction.work_for(Arc::clone(&run.job));
     // In a block of its own, so that a handler which panics before it returns a future is caught as well.
@@ -80,6 +74,33 @@ pub(super) async fn apply(
         ))));
     }
     Ok(Applied::Ended(outcome))
+}
+
+/// Writes what effects have gathered, within the same bounds.
+pub(super) async fn write(transaction: &mut Transaction, urgency: Urgency) -> Result<Applied, sqlx::Error> {
+    let crisis_waits = crisis_waits(transaction, urgency);
+    let too_slow = || {
+        Outcome::retry(format!("writing the effects took longer than {} ms", EFFECTS_TIME_MAX.as_millis()))
+    };
+    tokio::select! {
+        biased;
+        written = timeout(EFFECTS_TIME_MAX, transaction.write_together()) => match written {
+            Ok(written) => written.map(|()| Applied::Ended(Outcome::Done)),
+            Err(_) => Ok(Applied::Ended(too_slow())),
+        },
+        () = crisis_waits => Ok(Applied::GaveWay),
+    }
+}
+
+/// Ends once a crisis writer has waited long enough for general effects.
+fn crisis_waits(transaction: &Transaction, urgency: Urgency) -> impl Future<Output = ()> + use<> {
+    let turns = transaction.write_turns().filter(|_| urgency == Urgency::General);
+    async move {
+        match &turns {
+            Some(turns) => turns.crisis_has_waited(CRISIS_PATIENCE).await,
+            None => pending().await,
+        }
+    }
 }
 
 /// Undoes what was applied.

@@ -93,19 +93,21 @@ impl Ledger {
         Ok(jobs)
     }
 
-    /// At most `limit` jobs of `lane` that have died since `since_ms`, and when, the newest first. Ten thousand dead
+    /// At most `limit` jobs of `lane` that have died since `since_ms`, and when, the newest first; none whose kind
+    /// begins with `but_prefix`. Ten thousand dead
     /// jobs are looked at, whatever their lane: more say that something else is wrong. The payload of one that cannot
     /// be opened is empty.
     pub async fn dead_since(
         &self,
         lane: Lane,
         since_ms: UnixMs,
+        but_prefix: &str,
         limit: u32,
     ) -> Result<Vec<(Arc<Job>, UnixMs)>, sqlx::Error> {
         const SQL: &str = "SELECT jobs.id, kind, lane, dedupe_key, subject, attempts, run_at_ms, created_at_ms, trace, \
              key_id, sealed, finished_at_ms FROM jobs JOIN job_payloads ON job_id = jobs.id \
              WHERE jobs.id IN (SELECT id FROM jobs WHERE state = 'dead' ORDER BY id DESC LIMIT $3) \
-             AND lane || '' = $1 AND finished_at_ms >= $2 ORDER BY jobs.id DESC LIMIT $4";
+             AND lane || '' = $1 AND finished_at_ms >= $2 AND kind NOT LIKE $5 ORDER BY jobs.id DESC LIMIT $4";
         let mut reader = self.database.reader(Urgency::General).await?;
         let rows: Vec<DeadRow> = on_connection!(reader, |connection| {
             sqlx::query_as(SQL)
@@ -113,6 +115,7 @@ impl Ledger {
                 .bind(since_ms)
                 .bind(DEAD_LOOKED_AT_MAX)
                 .bind(i64::from(limit))
+                .bind(format!("{but_prefix}%"))
                 .fetch_all(connection)
                 .await
         })?;

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{
     IS_OWED, Ledger,
     attempts::{fit, note_attempt},
-    effects::{Applied, apply, give_up},
+    effects::{Applied, apply, give_up, write},
     record::record,
 };
 use crate::{
@@ -128,6 +128,10 @@ impl Ledger {
                 }
             }
         }
+        let Applied::Ended(Outcome::Done) = write(&mut transaction, urgency).await? else {
+            give_up(transaction).await;
+            return Ok(Shared::Alone);
+        };
         self.commit_effects(transaction, placements).await?;
         Ok(Shared::Committed(settled))
     }
@@ -168,7 +172,11 @@ impl Ledger {
         if finish(&mut transaction, &[run.job.id]).await?.is_empty() {
             return Ok(Ok(Settled::NothingOwed));
         }
-        match apply(handler, run, prepared, &mut transaction, urgency).await? {
+        let mut applied = apply(handler, run, prepared, &mut transaction, urgency).await?;
+        if let Applied::Ended(Outcome::Done) = applied {
+            applied = write(&mut transaction, urgency).await?;
+        }
+        match applied {
             Applied::Ended(Outcome::Done) => {
                 self.commit_effects(transaction, placements).await?;
                 Ok(Ok(Settled::Done))

@@ -73,7 +73,8 @@ pub struct Sealer {
     clock: SharedClock,
     entries_per_block: usize,
     key: Option<CodeKey>,
-    /// The entry behind which the next round goes on; nobody's if that is at the beginning.
+    /// The entry behind which the next round goes on; nobody's if that is at the beginning. There it is, unless some
+    /// get no block and are to be passed over: what was written later may have a smaller id.
     after: Uuid,
 }
 
@@ -110,6 +111,9 @@ impl Sealer {
             };
             round.entries += entries.len();
             round.end = block.end();
+        }
+        if round.forged.is_none() && round.key_unknown.is_none() {
+            self.after = Uuid::nil();
         }
         Ok(round)
     }
