@@ -1,5 +1,9 @@
 //! The kinds of jobs: their names in the ledger. A name is never reused for something else.
 
+/// How the names of those begin that we make ourselves because of what the rules of care say; nobody waits for one of
+/// them in the crisis lane.
+pub const OUR_OWN: &str = "care.";
+
 /// A subscription was created or changed.
 pub const SUBSCRIPTION_CHANGED: &str = "stripe.subscription_changed";
 /// A subscription ended.

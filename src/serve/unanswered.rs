@@ -3,7 +3,7 @@
 
 use std::{error::Error, time::Duration};
 
-use keepwell_jobs::{care::emergency::GRANTED_MS, watch::recorded_urgency};
+use keepwell_jobs::{care::emergency::GRANTED_MS, kinds, watch::recorded_urgency};
 use keepwell_workers::{engine::Engine, id::JobId, lane::Lane};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
@@ -25,9 +25,6 @@ const PAGE: u32 = 256;
 
 /// Pages that are read in one round, at most. The next round goes on behind them.
 const PAGES_MAX: usize = 4;
-
-/// How the kinds of the jobs begin that we made ourselves; nobody waits for one of those, however many are dead.
-const OUR_OWN: &str = "care.";
 
 /// Who asks.
 pub(super) struct Unanswered {
@@ -74,11 +71,13 @@ impl Unanswered {
         Ok(())
     }
 
-    /// What is granted because of them ends a day after they died, however often a process begins anew.
+    /// However many of our own are dead, they hide none. What is granted because of them ends a day after they died,
+    /// however often a process begins anew.
     async fn watch_dead(&self) -> Result<(), Box<dyn Error + Send + Sync>> {
         let Self { watchers, engine } = self;
         let since_ms = watchers.clock.now_ms().saturating_sub(GRANTED_MS);
-        for (job, died_ms) in engine.ledger().dead_since(Lane::Crisis, since_ms, OUR_OWN, PAGE).await? {
+        for (job, died_ms) in engine.ledger().dead_since(Lane::Crisis, since_ms, kinds::OUR_OWN, PAGE).await?
+        {
             if recorded_urgency(&job).is_some() && !watchers.care.watch.watches(job.id) {
                 watchers.failed(&job, died_ms);
             }

@@ -1,8 +1,8 @@
 //! Emergency contacts are told when all have agreed, as much as was agreed to, once, and what becomes of each is
 //! recorded.
 
-use keepwell_jobs::{care::contacts::QUEUED_MS, store::notice_counts};
-use keepwell_workers::{clock::UnixMs, database::turn::Urgency, lane::Lane, outcome::Outcome};
+use keepwell_jobs::{care::contacts::QUEUED_MS, kinds, store::notice_counts};
+use keepwell_workers::{clock::UnixMs, database::turn::Urgency, job::NewJob, lane::Lane, outcome::Outcome};
 
 use crate::support::{
     NOW_MS, Room,
@@ -39,6 +39,14 @@ pub async fn press(room: &Room, customer: &str, severity: &str, now_ms: UnixMs) 
     let ago_s = (NOW_MS - now_ms) / 1_000;
     room.app_at(&signal("crisis.signal", customer, ago_s, &format!(r#","severity":"{severity}""#)), now_ms)
         .await;
+}
+
+/// What tells the contacts of `customer`, who has just pressed the button.
+pub async fn about_to_be_told(room: &Room, customer: &str, severity: &str) -> Vec<NewJob> {
+    press(room, customer, severity, NOW_MS).await;
+    let due = room.follow_ups().into_iter().find(|job| &*job.kind == kinds::CONTACTS_DUE).unwrap();
+    room.run(due, NOW_MS).await;
+    room.follow_ups()
 }
 
 /// How often each result was recorded, as `result` or `result/reason`.
@@ -240,10 +248,7 @@ async fn a_contact_that_the_gateway_refuses_is_not_recorded_as_told() {
         let gateway = Gateway::start().await;
         let room = room.telling(&gateway, PATIENT_MS);
         agree(&room, "cus_1", EVENINGS).await;
-        press(&room, "cus_1", "critical", NOW_MS).await;
-        let due = room.follow_ups().into_iter().find(|job| &*job.kind == "care.contacts_due").unwrap();
-        room.run(due, NOW_MS).await;
-        let [job] = &room.follow_ups()[..] else { panic!("one contact") };
+        let [job] = &about_to_be_told(&room, "cus_1", "critical").await[..] else { panic!("one contact") };
         gateway.next([Manner::Answers(422, Vec::new()), Manner::HangsUp]);
         for _ in 0..2 {
             let outcome = room.run(job.clone(), NOW_MS).await;
@@ -262,10 +267,7 @@ async fn a_contact_counts_as_not_told_when_the_gateway_was_tried_for_the_last_ti
         let gateway = Gateway::start().await;
         let room = room.telling(&gateway, PATIENT_MS);
         agree(&room, "cus_1", EVENINGS).await;
-        press(&room, "cus_1", "critical", NOW_MS).await;
-        let due = room.follow_ups().into_iter().find(|job| &*job.kind == "care.contacts_due").unwrap();
-        room.run(due, NOW_MS).await;
-        let [job] = &room.follow_ups()[..] else { panic!("one contact") };
+        let [job] = &about_to_be_told(&room, "cus_1", "critical").await[..] else { panic!("one contact") };
         for (attempts, result) in [(98, "queued"), (99, "skipped/not_delivered")] {
             gateway.next([Manner::Answers(503, Vec::new())]);
             let outcome = room.run_again(job.clone(), attempts, NOW_MS, NOW_MS).await;
@@ -287,10 +289,7 @@ async fn whoever_could_not_be_told_is_told_with_the_next_sign_hours_later() {
         let room = room.telling(&gateway, PATIENT_MS);
         agree(&room, "cus_1", EVENINGS).await;
         // The gateway refuses for good: the job is dead, and nobody retries it.
-        press(&room, "cus_1", "critical", NOW_MS).await;
-        let due = room.follow_ups().into_iter().find(|job| &*job.kind == "care.contacts_due").unwrap();
-        room.run(due, NOW_MS).await;
-        let [dead] = &room.follow_ups()[..] else { panic!("one contact") };
+        let [dead] = &about_to_be_told(&room, "cus_1", "critical").await[..] else { panic!("one contact") };
         assert_eq!(&*dead.kind, "care.contact_told");
         for (after_ms, count) in [(QUEUED_MS, 0), (QUEUED_MS + 1, 1)] {
             press(&room, "cus_1", "critical", NOW_MS + after_ms).await;

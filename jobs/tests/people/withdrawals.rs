@@ -12,16 +12,8 @@ use keepwell_workers::{
     outcome::Outcome,
 };
 
-use super::contacts::{CONTACTS, HOUR_MS, PATIENT_MS, agree, is, press, recorded, told};
+use super::contacts::{CONTACTS, HOUR_MS, PATIENT_MS, about_to_be_told, agree, is, press, recorded, told};
 use crate::support::{NOW_MS, Room, gateway::Gateway, on_each_database, signal};
-
-/// What tells the contacts of `customer`, who has just pressed the button.
-async fn about_to_be_told(room: &Room, customer: &str, severity: &str) -> Vec<NewJob> {
-    press(room, customer, severity, NOW_MS).await;
-    let due = room.follow_ups().into_iter().find(|job| &*job.kind == kinds::CONTACTS_DUE).unwrap();
-    room.run(due, NOW_MS).await;
-    room.follow_ups()
-}
 
 async fn all_done(room: &Room, jobs: Vec<NewJob>, now_ms: UnixMs) {
     for job in jobs {

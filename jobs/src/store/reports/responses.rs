@@ -54,7 +54,7 @@ const NOBODY_WAITS_FOR: [&str; 3] =
 
 /// Whether somebody waits for a job of this kind in the crisis lane: it was sent to us, and not made by us.
 pub fn is_crisis_event(kind: &str) -> bool {
-    !kind.starts_with("care.") && !NOBODY_WAITS_FOR.contains(&kind)
+    !kind.starts_with(kinds::OUR_OWN) && !NOBODY_WAITS_FOR.contains(&kind)
 }
 
 /// Notes `responses`. One that was noted before stays as it is, unless nothing had answered it then.
