@@ -4,6 +4,7 @@ pub mod alerts;
 pub mod api;
 pub mod bench;
 pub mod cli;
+mod new_file;
 pub mod receiver;
 pub mod reports;
 pub mod serve;

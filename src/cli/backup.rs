@@ -17,7 +17,8 @@ use keepwell_workers::{
 use serde_json::{Value, json};
 use tokio::{signal::unix::SignalKind, time::Instant};
 
-use super::{Context, daemon::Operators, failure::Failure, new_file::NewFile, progress, say};
+use super::{Context, daemon::Operators, failure::Failure, progress, say};
+use crate::new_file::NewFile;
 use crate::{api::instant::rfc3339, serve::database_url};
 
 const MEBIBYTE: u64 = 1 << 20;

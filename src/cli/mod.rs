@@ -17,7 +17,6 @@ mod filters;
 mod job;
 mod key;
 mod migrate;
-mod new_file;
 mod progress;
 mod queue;
 mod report;

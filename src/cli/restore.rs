@@ -18,11 +18,11 @@ use super::{
     Context,
     backup::{Held, look_through, sqlite_database},
     failure::Failure,
-    new_file::{NewFile, sync_folder, with_suffix},
     progress, say,
 };
 use crate::{
     api::instant::rfc3339,
+    new_file::{NewFile, sync_folder, with_suffix},
     serve::{migrations, state_dir::StateDir},
     trail::restoration::Restoration,
 };

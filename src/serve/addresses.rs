@@ -3,8 +3,7 @@
 //! try, as without this. It is a defence beside the signatures, and must never be what keeps an event out.
 
 use std::{
-    fs,
-    io::{self, Write as _},
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -24,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::ServeError;
 use crate::{
+    new_file,
     receiver::source::{PublishedNetworks, Source},
     trail::Trail,
 };
@@ -137,11 +137,7 @@ impl Addresses {
 
     /// Keeps `list` in the place of the one before.
     fn keep(&self, list: &Kept) -> io::Result<()> {
-        let beside = self.file.with_extension("json.new");
-        let mut file = fs::File::create(&beside)?;
-        file.write_all(&serde_json::to_vec(list)?)?;
-        file.sync_all()?;
-        fs::rename(&beside, &self.file)
+        new_file::replace(&self.file, &serde_json::to_vec(list)?)
     }
 }
 

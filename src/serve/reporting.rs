@@ -1,8 +1,10 @@
 //! Where reports are made and sent from (see [`ReportDesk`]).
 
 use std::{
-    io,
-    path::{Path, PathBuf},
+    fs::Permissions,
+    io::{self, Write as _},
+    os::unix::fs::PermissionsExt as _,
+    path::PathBuf,
 };
 
 use async_trait::async_trait;
@@ -19,10 +21,11 @@ use keepwell_jobs::{
 };
 use keepwell_workers::{id::JobId, outcome::Outcome};
 use serde_json::json;
-use tokio::{fs, io::AsyncWriteExt as _};
+use tokio::task::spawn_blocking;
 
 use super::{error::ServeError, schedules::schedule_entries};
 use crate::{
+    new_file::NewFile,
     reports::{Format, render},
     trail::Trail,
 };
@@ -114,7 +117,7 @@ impl ReportDesk for Reporting {
                 let beside = directory.join(format!("{}-{id}.{}.sig", report.kind(), format.name()));
                 // The signature first: whoever sees a report finds what it is verified with.
                 for (path, text) in [(beside, format!("{:#}\n", json!(signature))), (file, content)] {
-                    let written = write_whole(&path, &text).await;
+                    let written = write_for_group(path, text).await;
                     written.map_err(|error| {
                         Outcome::retry(format!("`reports.directory` cannot be written: {}", error.kind()))
                     })?;
@@ -131,13 +134,13 @@ impl ReportDesk for Reporting {
     }
 }
 
-/// Writes a file that is there as a whole or not at all.
-async fn write_whole(path: &Path, text: &str) -> io::Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".part");
-    let mut file =
-        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(&beside).await?;
-    file.write_all(text.as_bytes()).await?;
-    file.sync_all().await?;
-    fs::rename(&beside, path).await
+/// Puts a file that its group may read too in the place of whatever has the name `path`.
+async fn write_for_group(path: PathBuf, text: String) -> io::Result<()> {
+    let write = move || {
+        let mut file = NewFile::to_become(&path)?;
+        file.file().write_all(text.as_bytes())?;
+        file.file().set_permissions(Permissions::from_mode(0o640))?;
+        file.replace()
+    };
+    spawn_blocking(write).await?
 }

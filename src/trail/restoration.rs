@@ -14,6 +14,7 @@ use serde_json::json;
 use super::{Trail, TrailError, witness::Witness};
 use crate::{
     api::instant::{parse, rfc3339},
+    new_file::NewFile,
     serve::state_dir::StateDir,
 };
 
@@ -42,12 +43,10 @@ impl Restoration {
         let witness = Witness::in_directory(state_dir.path());
         let note = Self { at: rfc3339(at_ms), operator, before: witness.read().ok().flatten(), after };
         let path = path(state_dir.path());
-        let beside = path.with_extension("json.new");
-        let mut file = fs::File::create(&beside)?;
-        file.write_all(&serde_json::to_vec(&note)?)?;
-        file.sync_all()?;
-        state_dir.give(&beside)?;
-        fs::rename(&beside, &path)?;
+        let mut file = NewFile::to_become(&path)?;
+        file.file().write_all(&serde_json::to_vec(&note)?)?;
+        state_dir.give(file.path())?;
+        file.replace()?;
         witness.set_aside(at_ms)
     }
 

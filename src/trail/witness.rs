@@ -3,11 +3,12 @@
 
 use std::{
     fs, io,
-    io::Write as _,
     path::{Path, PathBuf},
 };
 
 use keepwell_jobs::store::audit::ChainEnd;
+
+use crate::new_file;
 
 /// A file with the last end of the chain that this daemon has seen.
 #[derive(Debug)]
@@ -32,12 +33,8 @@ impl Witness {
 
     /// Notes `end` in the place of the one before.
     pub(super) fn note(&self, end: &ChainEnd) -> io::Result<()> {
-        let beside = self.path.with_extension("end.new");
-        let mut file = fs::File::create(&beside)?;
-        file.write_all(&serde_json::to_vec(end)?)?;
-        // Or a power cut could leave a file that cannot be read.
-        file.sync_all()?;
-        fs::rename(&beside, &self.path)
+        // As a whole, or a power cut could leave a file that cannot be read.
+        new_file::replace(&self.path, &serde_json::to_vec(end)?)
     }
 
     /// Takes the note out of the way, for a chain that was rightly taken back; says where to.

@@ -1,9 +1,10 @@
-//! A file that is under another name until it is whole, and on disk when it has its own. Only its owner reads it.
+//! A file that is under another name until it is whole, and on disk when it has its own. Only its owner reads it,
+//! unless somebody says otherwise before it has its name.
 
 use std::{
     ffi::OsString,
     fs::{self, File, OpenOptions, Permissions},
-    io,
+    io::{self, Write as _},
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
@@ -15,7 +16,7 @@ use rustix::{
 
 /// A file on its way. Dropped before it has its name, it is gone.
 #[derive(Debug)]
-pub(super) struct NewFile {
+pub(crate) struct NewFile {
     file: File,
     target: PathBuf,
     beside: PathBuf,
@@ -23,7 +24,7 @@ pub(super) struct NewFile {
 
 impl NewFile {
     /// An empty file that is to become `target`. What an earlier attempt left behind is overwritten.
-    pub(super) fn to_become(target: &Path) -> io::Result<Self> {
+    pub(crate) fn to_become(target: &Path) -> io::Result<Self> {
         let mut beside = target.as_os_str().to_owned();
         beside.push(".partial");
         let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&beside)?;
@@ -34,18 +35,18 @@ impl NewFile {
     }
 
     /// Where it is for now.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.beside
     }
 
     /// The file itself.
-    pub(super) fn file(&mut self) -> &mut File {
+    pub(crate) fn file(&mut self) -> &mut File {
         &mut self.file
     }
 
     /// Gives it its name once all of it is on disk; an error of the kind `AlreadyExists` if somebody else has that
     /// name.
-    pub(super) fn place(self) -> io::Result<()> {
+    pub(crate) fn place(self) -> io::Result<()> {
         self.file.sync_all()?;
         match renameat_with(CWD, &self.beside, CWD, &self.target, RenameFlags::NOREPLACE) {
             // A file system that knows no such renaming; who writes backups there at the same time is one person.
@@ -58,7 +59,7 @@ impl NewFile {
     }
 
     /// The same, in the place of whatever has the name.
-    pub(super) fn replace(self) -> io::Result<()> {
+    pub(crate) fn replace(self) -> io::Result<()> {
         self.file.sync_all()?;
         fs::rename(&self.beside, &self.target)?;
         sync_folder(&self.target)
@@ -74,23 +75,28 @@ impl Drop for NewFile {
     }
 }
 
+/// Puts `content` in the place of whatever has the name `path`.
+pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = NewFile::to_become(path)?;
+    file.file().write_all(content)?;
+    file.replace()
+}
+
 /// `path` with `suffix` behind its name.
-pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name: OsString = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
 /// Has the names in the folder of `path` on disk.
-pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
-
     use super::*;
 
     fn names(folder: &Path) -> Vec<OsString> {
@@ -119,7 +125,8 @@ mod tests {
         assert_eq!(fs::read_to_string(&target).unwrap(), "whole");
         drop(NewFile::to_become(&target).unwrap());
         assert_eq!(names(folder.path()), ["copy"]);
-        NewFile::to_become(&target).unwrap().replace().unwrap();
-        assert_eq!(fs::read_to_string(&target).unwrap(), "");
+        replace(&target, b"another").unwrap();
+        assert_eq!(fs::read_to_string(&target).unwrap(), "another");
+        assert_eq!(names(folder.path()), ["copy"]);
     }
 }
