@@ -3,10 +3,12 @@
 
 use std::{
     fmt,
+    ops::RangeInclusive,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use hdrhistogram::Histogram;
 use keepwell_workers::clock::{SharedClock, UnixMs};
 use prometheus_client::{
     collector::Collector,
@@ -21,14 +23,11 @@ const WINDOWS: [(&str, i64); 3] = [("1m", 1_000), ("5m", 5_000), ("1h", 60_000)]
 /// Slots of a window.
 const SLOTS: usize = 60;
 
-/// Buckets of a slot. Each ends 15 % above the one before: the first at 0.1 ms, the last at 87 s.
-const BUCKETS: usize = 96;
+/// Between which times answers are told apart, in microseconds; what is faster or slower counts as one of these.
+const TIMES_US: RangeInclusive<u64> = 1..=87_000_000;
 
-/// Buckets for every factor of ten.
-const BUCKETS_PER_DECADE: f64 = 16.0;
-
-/// Where the first bucket ends, in microseconds.
-const FIRST_US: f64 = 100.0;
+/// Digits that a time is known to: 1 %, for 10 KiB a slot.
+const DIGITS: u8 = 2;
 
 /// What is told of a window.
 const QUANTILES: [(&str, f64); 3] = [("0.5", 0.5), ("0.95", 0.95), ("0.99", 0.99)];
@@ -38,50 +37,39 @@ const QUANTILES: [(&str, f64); 3] = [("0.5", 0.5), ("0.95", 0.95), ("0.99", 0.99
 struct Slot {
     /// Which stretch: its begin divided by its length.
     number: i64,
-    counts: [u32; BUCKETS],
+    /// How long answers took, in microseconds.
+    times: Histogram<u32>,
     in_time: u64,
-    answered: u64,
     failed: u64,
     max: Duration,
 }
 
 impl Slot {
-    const fn new(number: i64) -> Self {
-        Self { number, counts: [0; BUCKETS], in_time: 0, answered: 0, failed: 0, max: Duration::ZERO }
+    #[expect(clippy::expect_used, reason = "its bounds are constants that a test has made one of")]
+    fn new(number: i64) -> Self {
+        let times = Histogram::new_with_bounds(*TIMES_US.start(), *TIMES_US.end(), DIGITS);
+        let times = times.expect("the bounds of a histogram");
+        Self { number, times, in_time: 0, failed: 0, max: Duration::ZERO }
     }
 
+    fn answered(&mut self, time: Duration, limit: Duration) {
+        self.times.saturating_record(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+        self.in_time += u64::from(time <= limit);
+        self.max = self.max.max(time);
+    }
+
+    #[expect(clippy::expect_used, reason = "all of them have the same bounds")]
     fn add(&mut self, other: &Self) {
-        for (count, more) in self.counts.iter_mut().zip(other.counts) {
-            *count = count.saturating_add(more);
-        }
+        self.times.add(&other.times).expect("histograms of the same bounds");
         self.in_time += other.in_time;
-        self.answered += other.answered;
         self.failed += other.failed;
         self.max = self.max.max(other.max);
     }
 
-    /// The time that `share` (0 to 1) of the answers kept, rounded up to the end of a bucket.
+    /// The time that `share` (0 to 1) of the answers kept.
     fn quantile(&self, share: f64) -> Duration {
-        let rank = (self.answered as f64 * share).ceil().max(1.0) as u64;
-        let mut seen = 0;
-        let place = self.counts.iter().position(|count| {
-            seen += u64::from(*count);
-            seen >= rank
-        });
-        place.map_or(self.max, |place| end_of(place).min(self.max))
+        Duration::from_micros(self.times.value_at_quantile(share)).min(self.max)
     }
-}
-
-/// The bucket that a time falls into.
-fn bucket_of(time: Duration) -> usize {
-    let decades = (time.as_secs_f64() * 1e6 / FIRST_US).log10();
-    // Anything below the first, no time at all included, is in the first.
-    ((decades * BUCKETS_PER_DECADE).ceil().max(0.0) as usize).min(BUCKETS - 1)
-}
-
-/// Where a bucket ends.
-fn end_of(place: usize) -> Duration {
-    Duration::from_secs_f64(FIRST_US * 10_f64.powf(place as f64 / BUCKETS_PER_DECADE) / 1e6)
 }
 
 /// Sixty slots of one length.
@@ -123,7 +111,7 @@ pub struct WindowSummary {
     pub in_time: u64,
     /// Crises that nothing answers.
     pub failed: u64,
-    /// The times that half, 95 % and 99 % of the answers kept, at most 15 % too long; `None` without an answer.
+    /// The times that half, 95 % and 99 % of the answers kept, at most 1 % too long; `None` without an answer.
     pub quantiles: Option<[Duration; 3]>,
     /// How long the slowest answer took, exactly.
     pub max: Option<Duration>,
@@ -154,14 +142,7 @@ impl ResponseWindows {
 
     /// A crisis was answered, which took `time` and may take `limit`.
     pub(super) fn answered(&self, time: Duration, limit: Duration) {
-        self.in_each(|slot| {
-            if let Some(count) = slot.counts.get_mut(bucket_of(time)) {
-                *count = count.saturating_add(1);
-            }
-            slot.answered += 1;
-            slot.in_time += u64::from(time <= limit);
-            slot.max = slot.max.max(time);
-        });
+        self.in_each(|slot| slot.answered(time, limit));
     }
 
     /// Nothing answers a crisis.
@@ -178,11 +159,11 @@ impl ResponseWindows {
         let mut names = WINDOWS.iter().map(|(name, _)| *name);
         sums.map(|sum| WindowSummary {
             window: names.next().unwrap_or_default(),
-            answered: sum.answered,
+            answered: sum.times.len(),
             in_time: sum.in_time,
             failed: sum.failed,
-            quantiles: (sum.answered > 0).then(|| QUANTILES.map(|(_, share)| sum.quantile(share))),
-            max: (sum.answered > 0).then_some(sum.max),
+            quantiles: (!sum.times.is_empty()).then(|| QUANTILES.map(|(_, share)| sum.quantile(share))),
+            max: (!sum.times.is_empty()).then_some(sum.max),
         })
     }
 
@@ -208,7 +189,7 @@ impl Collector for WindowMetrics {
         let summaries = self.0.summaries();
         let mut times = encoder.encode_descriptor(
             "crisis_response_recent",
-            "The time that a share of recent crises kept, at most 15 % too long; 1 is the slowest",
+            "The time that a share of recent crises kept, at most 1 % too long; 1 is the slowest",
             Some(&Unit::Seconds),
             MetricType::Gauge,
         )?;
@@ -259,14 +240,16 @@ mod tests {
     const LIMIT: Duration = Duration::from_millis(200);
 
     #[test]
-    fn a_time_is_known_to_the_end_of_its_bucket() {
-        assert_eq!((bucket_of(Duration::ZERO), bucket_of(Duration::MAX)), (0, BUCKETS - 1));
-        for us in [99, 101, 1_000, 20_000, 99_999, 200_001, 60_000_000] {
-            let (time, end) = (Duration::from_micros(us), end_of(bucket_of(Duration::from_micros(us))));
-            assert!(
-                time <= end && end.as_secs_f64() < time.as_secs_f64().max(1e-4) * 1.16,
-                "{time:?} {end:?}"
-            );
+    fn a_time_is_known_to_one_in_a_hundred_and_none_is_too_short_or_too_long_to_count() {
+        for us in [0, 99, 101, 1_000, 20_000, 99_999, 200_001, 60_000_000, u64::MAX] {
+            let mut slot = Slot::new(0);
+            let time = Duration::from_micros(us);
+            slot.answered(time, LIMIT);
+            slot.answered(Duration::MAX, LIMIT);
+            let known = slot.quantile(0.5).as_micros() as f64;
+            let exact = us.min(*TIMES_US.end()) as f64;
+            assert!((exact..=exact * 1.01).contains(&known), "{time:?} is known as {known} us");
+            assert_eq!(slot.times.len(), 2);
         }
     }
 
@@ -289,7 +272,7 @@ mod tests {
             assert!((summary.in_time_share() - 0.98).abs() < 1e-9);
             let quantiles = summary.quantiles.unwrap().map(|time| time.as_secs_f64() * 1_000.0);
             for (quantile, exact) in quantiles.into_iter().zip([50.0, 95.0, 201.0]) {
-                assert!((exact..exact * 1.16).contains(&quantile), "{quantile} is not about {exact}");
+                assert!((exact..exact * 1.01).contains(&quantile), "{quantile} is not about {exact}");
             }
             assert_eq!(max, Some(Duration::from_millis(201)));
         }
