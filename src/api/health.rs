@@ -130,7 +130,7 @@ impl CanaryCheck {
     }
 }
 
-/// Percentiles are at most 15 % too long; `null` where nothing was answered.
+/// Percentiles are at most 1 % too long; `null` where nothing was answered.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ResponseWindow {

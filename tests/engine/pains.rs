@@ -66,6 +66,43 @@ async fn a_killed_workers_jobs_return_to_the_front_of_their_lanes_with_all_their
 }
 
 #[tokio::test]
+async fn what_a_killed_worker_held_is_not_kept_waiting_by_more_urgent_lanes() {
+    let bench = Bench::new(Dialect::Sqlite).await;
+    let recorder = bench.engine_with(|options| options.runs_jobs = false);
+    let held = (0..4).map(|_| scripted("gate", Lane::Background)).collect();
+    let held = recorder.enqueue_all(held).await.unwrap();
+    let mut worker = Worker::start(&bench, "doomed");
+    eventually("the worker has taken all of them", async || {
+        let (_, nodes) = recorder.lanes().stats().await.ok()?;
+        nodes.iter().any(|node| node.running == 4).then_some(())
+    })
+    .await;
+    for lane in [Lane::Background, Lane::Therapeutic] {
+        recorder.lanes().pause(lane, "a test", false).await.unwrap();
+    }
+    recorder.enqueue_all((0..8).map(|_| scripted("gate", Lane::Therapeutic)).collect()).await.unwrap();
+    worker.kill();
+
+    let engine = bench.engine_with(|options| (options.slots, options.lanes.lease_ms) = (1, LEASE_MS));
+    alone(&engine).await;
+    engine.lanes().resume(Lane::Background).await.unwrap();
+    eventually("its only slot is busy", async || {
+        (bench.script.running.load(Ordering::SeqCst) == 1).then_some(())
+    })
+    .await;
+    engine.lanes().resume(Lane::Therapeutic).await.unwrap();
+    bench.script.gate.add_permits(1_000);
+    nothing_owed(&engine).await;
+    let mut first: Vec<String> = bench.effects().await.into_iter().take(4).collect();
+    let mut recovered: Vec<String> = held.iter().map(|job| job.id.to_string()).collect();
+    first.sort();
+    recovered.sort();
+    assert_eq!(first, recovered);
+    engine.shutdown().await;
+    recorder.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_job_that_takes_longer_than_its_lease_runs_once() {
     const SHORT_MS: u64 = 800;
     let bench = Bench::new(Dialect::Sqlite).await;

@@ -114,10 +114,11 @@ local function go_on(lane, turn)
 end
 
 -- Takes up to `want` jobs from the front of a lane; jobs whose turn is held are parked on the way.
--- It looks at most at `want` + 256, so that a flood of one subject cannot hold the server. Answers how many it took, and
--- whether it looked at all that it might have taken.
-local function take(lane, want)
-  local got, budget = 0, want + 256
+-- It looks at most at `budget`, or at `want` + 256, so that a flood of one subject cannot hold the server. Answers how many
+-- it took, and whether it looked at all that it might have taken.
+local function take(lane, want, budget)
+  local got = 0
+  budget = budget or want + 256
   while got < want and budget > 0 do
     local popped = redis.call('LPOP', WAITING[lane], math.min(want - got, budget))
     if not popped then
@@ -165,6 +166,21 @@ if general and slots > 0 then
   local open = {}
   for lane = 1, 4 do
     open[tostring(lane)] = is_open(tostring(lane))
+  end
+
+  -- What a dead worker held had been chosen already, and goes before everything but crises, or it would wait behind the
+  -- backlog of more urgent lanes. It lies at the front of its own. At most as many as there are slots are looked at.
+  local looks = crashes_known and slots or 0
+  for lane = 1, 4 do
+    local name = tostring(lane)
+    while slots > 0 and looks > 0 and open[name] do
+      local head = redis.call('LINDEX', WAITING[name], 0)
+      if not head or redis.call('HEXISTS', CRASHES, id_of(head)) == 0 then
+        break
+      end
+      slots = slots - (take(name, 1, 1))
+      looks = looks - 1
+    end
   end
 
   -- Ten turns of the weighted lanes: 6 realtime, 3 standard, 1 background, well mixed.

@@ -1,4 +1,5 @@
--- Gives back everything that a dead node held, oldest first at the front, and forgets the node. CLAIMS are the dead node's.
+-- Gives back everything that a dead node held, oldest first at the front of its lane (claim.lua serves it before all
+-- lanes but crises), and forgets the node. CLAIMS are the dead node's.
 -- ARGV: 1 node, 2 crashes after which a job is quarantined, 3 'expired' if its lease must have run out, 4 'crashed' or 'left',
 --       5 until when a suspect waits that was running, in ms of the clock by which jobs wait for their time.
 -- A job's first crash makes it a suspect. A suspect's crash only counts if it was really running (see suspect.lua), so that
