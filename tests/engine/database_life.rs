@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use keepwell_workers::{
-    database::{Database, DatabaseOptions, Durability, turn::Urgency},
+    database::{Connection, Database, DatabaseOptions, Durability, turn::Urgency},
     lane::Lane,
     ledger::JobFilter,
     state::State,
@@ -103,5 +103,27 @@ async fn connections_that_fell_silent_are_given_up_together() {
         }
     });
     begun.await.expect("one second in all");
+    database.close().await;
+}
+
+#[tokio::test]
+async fn only_what_would_be_done_again_commits_before_it_is_on_disk() {
+    let postgres = Postgres::start(Sync::On).await;
+    let url = postgres.database("ledger").await;
+    let options = DatabaseOptions { connections_max: 1, ..DatabaseOptions::default() };
+    let database = Database::connect(&url, &options).await.unwrap();
+    for (durability, expected) in [
+        (Durability::Relaxed, "off"),
+        (Durability::Durable, "on"),
+        (Durability::Relaxed, "off"),
+        (Durability::InTwoSteps, "on"),
+    ] {
+        let mut transaction = database.begin(Urgency::General, durability, 0).await.unwrap();
+        let Connection::Postgres(connection) = transaction.connection() else { panic!("it is PostgreSQL") };
+        let waits: String =
+            sqlx::query_scalar("SHOW synchronous_commit").fetch_one(connection).await.unwrap();
+        assert_eq!(waits, expected, "{durability:?}");
+        transaction.commit().await.unwrap();
+    }
     database.close().await;
 }

@@ -77,11 +77,15 @@ impl Breaks {
             })
     }
 
-    /// Begins a transaction on a connection of `pool` that is alive. A server that was restarted leaves every idle
-    /// connection dead; as long as nothing has begun, another one can be taken instead.
-    pub(super) async fn begin(&self, pool: &PgPool) -> sqlx::Result<sqlx::Transaction<'static, Postgres>> {
+    /// Begins a transaction with `statement` on a connection of `pool` that is alive. A server that was restarted leaves
+    /// every idle connection dead; as long as nothing has begun, another one can be taken instead.
+    pub(super) async fn begin(
+        &self,
+        pool: &PgPool,
+        statement: &'static str,
+    ) -> sqlx::Result<sqlx::Transaction<'static, Postgres>> {
         let asked = Instant::now();
-        match timeout(Duration::from_millis(SILENT_BEGIN_MS), pool.begin()).await {
+        match timeout(Duration::from_millis(SILENT_BEGIN_MS), pool.begin_with(statement)).await {
             Ok(Err(error)) if self.is_break(&error) => {}
             Ok(begun) => return begun,
             Err(_) => self.fell_silent(asked),
@@ -89,7 +93,7 @@ impl Breaks {
         let mut begins_left = BEGINS_MAX - 1;
         loop {
             begins_left -= 1;
-            match pool.begin().await {
+            match pool.begin_with(statement).await {
                 Err(error) if begins_left > 0 && self.is_break(&error) => {}
                 begun => return begun,
             }

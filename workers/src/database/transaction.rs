@@ -90,12 +90,12 @@ impl Database {
             }
             Pools::Postgres { general, crisis } => {
                 let pool = if urgency == Urgency::Crisis { crisis } else { general };
-                let mut transaction = bounded(Box::pin(self.breaks.begin(pool))).await?;
-                if durability == Durability::Relaxed {
-                    let relax = sqlx::query("SET LOCAL synchronous_commit = off");
-                    bounded(relax.execute(&mut *transaction)).await?;
-                }
-                (Inner::Postgres(transaction), None)
+                // In one round trip.
+                let statement = match durability {
+                    Durability::Relaxed => "BEGIN; SET LOCAL synchronous_commit = off",
+                    Durability::Durable | Durability::InTwoSteps => "BEGIN",
+                };
+                (Inner::Postgres(bounded(Box::pin(self.breaks.begin(pool, statement))).await?), None)
             }
         };
         Ok(Transaction {
