@@ -109,10 +109,11 @@ pub(super) const fn is_about_money(reason: GraceReason) -> bool {
     matches!(reason, GraceReason::PaymentFailure | GraceReason::SubscriptionCanceled)
 }
 
-/// Whether trouble with money was open before and none is now.
+/// Whether trouble with money was open before and none is now. What turns out to have been nothing was not open, and
+/// nobody is told that it is paid.
 fn recovered(before: &Facts, after: &Facts) -> bool {
     let open = |facts: &Facts| {
-        let mut graces = facts.graces.iter();
+        let mut graces = facts.graces.iter().filter(|(key, _)| !after.was_nothing(key));
         graces.any(|(key, grace)| is_about_money(key.reason) && !grace.closed && !facts.has_recovered(key))
     };
     open(before) && !open(after) && after.has_running_subscription()
