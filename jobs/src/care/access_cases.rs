@@ -66,6 +66,17 @@ fn essential(reason: &'static str) -> EmergencyView {
 }
 
 #[test]
+fn the_document_says_in_what_crisis_somebody_is_and_since_when() {
+    for (facts, told) in [
+        (in_crisis(Severity::High), (true, Some("clinical"), Some("high"), Some(UtcTime(NOW_MS)))),
+        (subscribed("active"), (false, None, None, None)),
+    ] {
+        let crisis = opened(&facts, &Emergency::default()).crisis;
+        assert_eq!((crisis.active, crisis.kind, crisis.severity, crisis.since), told);
+    }
+}
+
+#[test]
 fn while_nobody_looks_at_payments_trouble_with_one_takes_nothing_away() {
     for (status, tier) in [
         ("past_due", "grace_period"),

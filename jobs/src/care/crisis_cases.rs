@@ -154,9 +154,28 @@ fn a_payment_that_fails_in_a_high_risk_period_is_a_crisis() {
     assert_eq!(Person::new().scored(Gad7, 10.0).failed(1).crisis(), Some((Payment, Moderate)));
     assert_eq!(Person::new().scored(Phq9, 14.0).failed(1).crisis(), None);
     assert_eq!(high_risk().canceled().crisis(), None, "003 names cancellations only during a crisis");
+    let again = || high_risk().failed(2);
+    assert_eq!(
+        again().after(21 * DAY_MS - 1_000).crisis(),
+        Some((Payment, High)),
+        "as long as high ones count"
+    );
+    assert_eq!(again().after(21 * DAY_MS).crisis(), None);
     let person = high_risk().failed(1);
     assert_eq!(person.grace_days(GraceReason::CrisisDetected), Some(14));
     assert!(person.facts.vulnerable && person.facts.marked_until_ms(person.now_ms).is_some());
+}
+
+#[test]
+fn who_has_an_elevated_score_is_at_risk_until_its_period_ends() {
+    let at_risk = |person: &Person| person.facts.at_risk_until_ms(person.now_ms);
+    let once = || Person::new().scored(Instrument::Phq9, 15.0);
+    let end_ms = NOW_MS + 14 * DAY_MS;
+    assert_eq!(at_risk(&Person::new().pressed(Critical)), None, "a crisis is something else");
+    assert_eq!((at_risk(&once()), at_risk(&once().after(14 * DAY_MS - 1))), (Some(end_ms), Some(end_ms)));
+    assert_eq!(at_risk(&once().after(14 * DAY_MS)), None);
+    let twice = once().after(DAY_MS).scored(Instrument::Gad7, 10.0);
+    assert_eq!(at_risk(&twice), Some(end_ms + DAY_MS), "the last one counts");
 }
 
 #[test]

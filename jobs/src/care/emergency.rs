@@ -250,6 +250,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_told_of_after_a_later_switching_is_outdated() {
+        let name = SwitchName::Bypass;
+        let on = |before: &Switches, at_ms| with(&[(name, before.switched_on(name, "a".into(), 10, at_ms))]);
+        let off = |before: &Switches, at_ms| with(&[(name, before.switched_off(name, at_ms).unwrap())]);
+        let first = on(&Switches::default(), 1_000);
+        // The clock of whoever switches next may be behind: what was switched last is never earlier.
+        for (switches, switched_ms) in [
+            (first.clone(), 1_000),
+            (on(&first, 2_000), 2_000),
+            (on(&first, 500), 1_000),
+            (off(&first, 2_000), 2_000),
+            (off(&first, 500), 1_000),
+        ] {
+            let outdated = |at_ms| switches.is_outdated(name, at_ms);
+            assert!(outdated(switched_ms - 1) && !outdated(switched_ms) && !outdated(switched_ms + 1));
+            assert!(!switches.is_outdated(SwitchName::Maintenance, 0), "never switched");
+        }
+    }
+
+    #[test]
     fn each_of_them_waives_payments_and_only_the_global_one_opens_for_everybody() {
         for name in SwitchName::ALL {
             let switch = Switches::default().switched_on(name, String::new(), name.default_s(), 0);

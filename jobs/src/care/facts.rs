@@ -203,7 +203,7 @@ impl Facts {
         payments.max_by_key(|(_, invoice)| invoice.paid_s).map(|(id, _)| id)
     }
 
-    /// Whether what began the grace period is over, or was nothing: whose first payment fails has nothing to keep.
+    /// Whether what began the grace period is over, or [was nothing](Facts::was_nothing).
     pub fn has_recovered(&self, key: &GraceKey) -> bool {
         let Some(grace) = self.graces.get(key) else { return true };
         let subscription = grace.subscription.as_ref().and_then(|id| self.subscriptions.get(id));
@@ -212,13 +212,19 @@ impl Facts {
             GraceReason::SubscriptionCanceled => self.has_running_subscription(),
             GraceReason::PaymentFailure => {
                 self.is_paid_since(&key.cause, grace.trouble_s)
+                    || self.was_nothing(key)
                     || subscription.is_some_and(|known| {
                         is_running(&known.status) && Some(known.event_created_s) > grace.trouble_s
                             || known.status.is_final() && self.has_running_subscription()
-                            || known.status.never_began()
                     })
             }
         }
+    }
+
+    /// Whether what began the grace period was nothing: whose first payment fails has nothing to keep.
+    pub fn was_nothing(&self, key: &GraceKey) -> bool {
+        let subscription = self.graces.get(key).and_then(|grace| grace.subscription.as_ref());
+        subscription.and_then(|id| self.subscriptions.get(id)).is_some_and(|known| known.status.never_began())
     }
 
     /// Until when a grace period that ends is extended: while the person is vulnerable, and while operators do not look

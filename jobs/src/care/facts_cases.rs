@@ -6,6 +6,7 @@ use super::{
     crisis::{CrisisKind, Severity, Signal, Source},
     facts::{Facts, PaymentFailure},
     grace::{Grace, GraceKey, GraceReason},
+    occasion::{Occasion, occasion},
     running::running_grace,
     subscription::{SubscriptionSnapshot, SubscriptionStatus},
 };
@@ -161,6 +162,20 @@ fn whose_first_payment_fails_has_nothing_to_keep() {
         }
     }
     assert!(running_grace(&in_trouble(), NOW_MS).is_some(), "nobody knows yet that it is the first");
+}
+
+#[test]
+fn of_a_first_payment_that_failed_nobody_is_told_that_it_was_made() {
+    let mut facts = Facts::about("cus_1");
+    subscribed(&mut facts, "sub_2", "active", 10);
+    failed(&mut facts, 20, NOW_MS);
+    for (status, told) in
+        [("incomplete", None), ("incomplete_expired", None), ("active", Some(Occasion::Recovered))]
+    {
+        let mut after = facts.clone();
+        subscribed(&mut after, "sub_1", status, 21);
+        assert_eq!(occasion(&facts, &after, NOW_MS), told, "{status}");
+    }
 }
 
 #[test]

@@ -55,8 +55,10 @@ fn happening() -> impl Strategy<Value = Happening> {
     prop_oneof![
         4 => (0..2_u8, status, price, prop::option::of(invoice.clone()), ago_s.clone())
             .prop_map(|(id, status, price, invoice, ago_s)| {
-                // Whatever else a subscription becomes, it is that first; told of it may be later.
+                // Whatever else a subscription becomes, it is incomplete first; told of it may be later. One that
+                // expires as that becomes nothing else.
                 let first_s = if status.starts_with("incomplete") { 8 } else { 0 };
+                let id = if status == "incomplete_expired" { 2 } else { id };
                 Happening::Subscription { id, status, price, invoice, ago_s: ago_s + first_s }
             }),
         2 => (invoice.clone(), ago_s.clone()).prop_map(|(invoice, ago_s)| Happening::Paid { invoice, ago_s }),

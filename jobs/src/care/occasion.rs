@@ -109,10 +109,11 @@ pub(super) const fn is_about_money(reason: GraceReason) -> bool {
     matches!(reason, GraceReason::PaymentFailure | GraceReason::SubscriptionCanceled)
 }
 
-/// Whether trouble with money was open before and none is now.
+/// Whether trouble with money was open before and none is now. What turns out to have been nothing was not open, and
+/// nobody is told that it is paid.
 fn recovered(before: &Facts, after: &Facts) -> bool {
     let open = |facts: &Facts| {
-        let mut graces = facts.graces.iter();
+        let mut graces = facts.graces.iter().filter(|(key, _)| !after.was_nothing(key));
         graces.any(|(key, grace)| is_about_money(key.reason) && !grace.closed && !facts.has_recovered(key))
     };
     open(before) && !open(after) && after.has_running_subscription()
@@ -353,5 +354,23 @@ mod tests {
         assert_eq!(call(&mut facts, |facts| in_crisis(facts, Severity::Moderate, NOW_MS + 4)), None);
         assert_eq!(call(&mut facts, |facts| facts.crisis_resolved(NOW_MS + 9, NOW_MS + 9)), None);
         assert_eq!(call(&mut facts, |facts| in_crisis(facts, Severity::Critical, NOW_MS + 8)), None);
+    }
+
+    #[test]
+    fn contacts_named_in_a_crisis_are_thought_of_while_its_last_sign_is_news() {
+        let news_ms = NOW_MS + TOLD_AGAIN_MS;
+        let looks = |facts: &Facts, now_ms| calls_for_another_look(facts, now_ms);
+        let mut facts = Facts::about("cus_1");
+        assert!(!looks(&facts, NOW_MS), "no crisis");
+        in_crisis(&mut facts, Severity::High, NOW_MS);
+        assert!(looks(&facts, NOW_MS) && looks(&facts, news_ms) && !looks(&facts, news_ms + 1));
+        // An elevated score is no sign of a crisis.
+        let (source, severity, at_ms) = (Source::HighRisk, Severity::Moderate, news_ms);
+        facts.signalled("risk".into(), Signal { source, severity, at_ms, only_in_crisis: true }, news_ms);
+        assert!(!looks(&facts, news_ms + 1));
+        in_crisis(&mut facts, Severity::Moderate, news_ms);
+        assert!(looks(&facts, news_ms + 1));
+        facts.crisis_resolved(news_ms + 1, news_ms + 1);
+        assert!(!looks(&facts, news_ms + 1), "it is over");
     }
 }
