@@ -281,10 +281,11 @@ impl NotSent {
     /// and 425 do, and so do 408 and whatever else finds fault with the request; 409 says that it is under way.
     fn is_doubtful(self) -> bool {
         match self {
-            NotSent::Silent(HttpError::Address | HttpError::Unreachable(_) | HttpError::Tls) => false,
             NotSent::Silent(HttpError::TimedOut | HttpError::BrokenOff | HttpError::TooLong) => true,
             NotSent::Busy { status, .. } => status == 409 || (status >= 500 && status != 503),
-            NotSent::Setup(_) | NotSent::Refused(_) => false,
+            NotSent::Silent(HttpError::Address | HttpError::Unreachable(_) | HttpError::Tls)
+            | NotSent::Setup(_)
+            | NotSent::Refused(_) => false,
         }
     }
 
