@@ -178,8 +178,6 @@ impl Daemon {
             (built.trail.clone(), Arc::clone(&built.clock)),
             stop.clone(),
         ));
-        let untold = built.keeper.watchers.untold.clone();
-        listeners.spawn(untold.run(built.database.clone(), Arc::clone(&built.clock), stop.clone()));
         listeners.spawn(built.keeper.run(stop.clone()));
         if let Some(listener) = operators_listener {
             listeners.spawn(serve_operators(listener, Arc::clone(&api), stop.clone()));

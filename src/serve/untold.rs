@@ -1,20 +1,14 @@
-//! Records which emergency contacts nobody will tell any more, because the job that was to do so is dead: the moment it
-//! dies, whatever of, so that the next sign of a crisis is told to them. What a process that dies in that moment does
-//! not record counts as not told after three hours.
+//! Records which emergency contacts nobody will tell any more, because the job that was to do so is dead: a second after
+//! it has died, whatever of, so that the next sign of a crisis is told to them. What a process that dies within that
+//! second does not record counts as not told after three hours.
 
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use keepwell_jobs::{kinds, settle_untold};
-use keepwell_workers::{clock::SharedClock, database::Database, job::Job, observer::RunEnded};
-use tokio::time::{MissedTickBehavior, interval};
-use tokio_util::sync::CancellationToken;
-
-/// How often what could not be recorded is tried again.
-const ROUND: Duration = Duration::from_secs(1);
+use keepwell_workers::{clock::UnixMs, database::Database, job::Job, observer::RunEnded};
 
 /// Dead jobs that wait to be recorded, at most; of more, the oldest are let go.
 const WAITING_MAX: usize = 1_024;
@@ -31,22 +25,12 @@ impl Untold {
         }
     }
 
-    /// Records them in `database` until `stop`, and then what is left.
-    pub(super) async fn run(self, database: Database, clock: SharedClock, stop: CancellationToken) {
-        let mut rounds = interval(ROUND);
-        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut stopping = false;
-        while !stopping {
-            tokio::select! {
-                _ = rounds.tick() => {}
-                () = stop.cancelled() => stopping = true,
-            }
-            while let Some(job) = self.take() {
-                if let Err(error) = settle_untold(&database, &job, clock.now_ms()).await {
-                    tracing::debug!(%error, job.id = %job.id, "that a contact was not told cannot be recorded now");
-                    self.put(job);
-                    break;
-                }
+    /// Records them in `database`. What it does not take is tried again the next time.
+    pub(super) async fn record(&self, database: &Database, now_ms: UnixMs) {
+        while let Some(job) = self.take() {
+            if let Err(error) = settle_untold(database, &job, now_ms).await {
+                tracing::debug!(%error, job.id = %job.id, "that a contact was not told cannot be recorded now");
+                return self.put(job);
             }
         }
     }
