@@ -88,9 +88,9 @@ pub(crate) struct Look {
 }
 
 impl Look {
-    /// What is known of the person whom `facts` are about, and what is `unread` of what they said. `besides` is what made
-    /// the crisis known to whom it is asked for: what has become of contacts because of that is no reason against telling
-    /// them. `None` if nobody was named.
+    /// What is known of the person whom `facts` are about, and what is `unread` of what they said. `besides` is what
+    /// made the crisis known to whom it is asked for: what has become of contacts because of that is no reason
+    /// against telling them. `None` if nobody was named.
     pub(crate) async fn at(
         connected: &mut impl Connected,
         care: &Care,

@@ -178,8 +178,8 @@ impl ContactTold {
     }
 }
 
-/// Sends the words. What a run sends leaves no effects if that run fails, or dies, so it is written beside it: before the
-/// gateway is asked, that the contact may have been told, and afterwards that they were not if it says so.
+/// Sends the words. What a run sends leaves no effects if that run fails, or dies, so it is written beside it: before
+/// the gateway is asked, that the contact may have been told, and afterwards that they were not if it says so.
 async fn tell(
     outreach: &Outreach,
     place: Place<'_>,

@@ -1,5 +1,5 @@
-//! What a person has said of their contacts and nobody has read: its job waits in a slower lane, or is dead, quarantined
-//! or cancelled. Its sender was told that it had been taken in, so it counts when a contact is told.
+//! What a person has said of their contacts and nobody has read: its job waits in a slower lane, or is dead,
+//! quarantined or cancelled. Its sender was told that it had been taken in, so it counts when a contact is told.
 //!
 //! What still waits counts as if it had been read now. What will not be read any more counts only if it takes
 //! something back, because nobody knows what was wrong with it; and no longer when the person has stated the same anew

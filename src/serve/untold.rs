@@ -1,6 +1,6 @@
-//! Records which emergency contacts nobody will tell any more, because the job that was to do so is dead: a second after
-//! it has died, whatever of, so that the next sign of a crisis is told to them. What a process that dies within that
-//! second does not record counts as not told after three hours.
+//! Records which emergency contacts nobody will tell any more, because the job that was to do so is dead: a second
+//! after it has died, whatever of, so that the next sign of a crisis is told to them. What a process that dies within
+//! that second does not record counts as not told after three hours.
 
 use std::{
     collections::VecDeque,

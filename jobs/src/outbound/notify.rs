@@ -277,8 +277,8 @@ pub(super) fn taken(answer: &Answer) -> Result<(), NotSent> {
 }
 
 impl NotSent {
-    /// Whether the message may have been taken: the request was on its way, and no answer says that it was not. 503, 429
-    /// and 425 do, and so do 408 and whatever else finds fault with the request; 409 says that it is under way.
+    /// Whether the message may have been taken: the request was on its way, and no answer says that it was not. 503,
+    /// 429 and 425 do, and so do 408 and whatever else finds fault with the request; 409 says that it is under way.
     fn is_doubtful(self) -> bool {
         match self {
             NotSent::Silent(HttpError::TimedOut | HttpError::BrokenOff | HttpError::TooLong) => true,

@@ -63,8 +63,8 @@ pub fn contact_number(customer: &str, contact: &str) -> i64 {
     digest[..8].iter().fold(0_i64, |number, byte| (number << 8) | i64::from(*byte))
 }
 
-/// Keeps what becomes of a contact; whoever may have been told stays so until they are known to have been. What is older
-/// than [`REMEMBERED_MS`] is forgotten.
+/// Keeps what becomes of a contact; whoever may have been told stays so until they are known to have been. What is
+/// older than [`REMEMBERED_MS`] is forgotten.
 pub async fn keep_notice(
     transaction: &mut Transaction,
     key: NoticeKey<'_>,
@@ -175,8 +175,8 @@ pub async fn keep_untold(transaction: &mut Transaction, key: NoticeKey<'_>) -> R
     append_notice(transaction, &NoticeEntry { action, key, reason: Some(reason) }).await
 }
 
-/// Which contacts of `customer` were told lately ([`TOLD_AGAIN_MS`]), or may have been or are about to be ([`QUEUED_MS`]),
-/// not counting what becomes of them because of `besides`.
+/// Which contacts of `customer` were told lately ([`TOLD_AGAIN_MS`]), or may have been or are about to be
+/// ([`QUEUED_MS`]), not counting what becomes of them because of `besides`.
 pub(crate) async fn contacts_told(
     connected: &mut impl Connected,
     customer: &str,

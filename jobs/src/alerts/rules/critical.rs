@@ -133,9 +133,9 @@ pub static THERAPEUTIC_ACCESS_MISSING: Rule = Rule {
     runbook: "the basic set was granted at once; the log names what was missing (`therapeutic_access`)",
 };
 
-/// 003: communication failures with those who are to help: a contact who was to be told of a crisis, and nobody will; or
-/// somebody whose word on their contacts nobody has read. What that takes back is obeyed all the same, for as long as the
-/// dead job is kept.
+/// 003: communication failures with those who are to help: a contact who was to be told of a crisis, and nobody will;
+/// or somebody whose word on their contacts nobody has read. What that takes back is obeyed all the same, for as long
+/// as the dead job is kept.
 pub static CONTACT_NOT_TOLD: Rule = Rule {
     name: "ContactNotTold",
     severity: Severity::Critical,
