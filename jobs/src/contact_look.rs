@@ -18,7 +18,8 @@ use crate::{
     },
     json::Json,
     kinds,
-    store::{Connected, PersonDataKind, contact_number, contacts_told, person_data},
+    store::{Connected, NoticeKey, PersonDataKind, contact_number, contacts_told, person_data},
+    unread::Unread,
 };
 
 /// What a look is about.
@@ -55,6 +56,11 @@ impl About {
         self.only(number).job(kinds::CONTACT_TOLD)
     }
 
+    /// The row that says what becomes of the contact `number`.
+    pub(crate) fn notice(&self, number: i64) -> NoticeKey<'_> {
+        NoticeKey { customer: &self.customer, cause: &self.cause, contact: number }
+    }
+
     fn only(&self, number: i64) -> Self {
         Self { customer: self.customer.clone(), cause: self.cause.clone(), contact: Some(number) }
     }
@@ -82,26 +88,30 @@ pub(crate) struct Look {
 }
 
 impl Look {
-    /// What is known of the person whom `facts` are about. `besides` is what made the crisis known to whom it is asked
-    /// for: what has become of contacts because of that is no reason against telling them. `None` if nobody was named.
+    /// What is known of the person whom `facts` are about, and what is `unread` of what they said. `besides` is what
+    /// made the crisis known to whom it is asked for: what has become of contacts because of that is no reason
+    /// against telling them. `None` if nobody was named.
     pub(crate) async fn at(
         connected: &mut impl Connected,
         care: &Care,
         facts: &Facts,
+        unread: &[Unread],
         besides: Option<&str>,
         now_ms: UnixMs,
     ) -> Result<Option<Self>, sqlx::Error> {
         let customer = &*facts.customer;
-        let Some(stated) = person_data(connected, &care.keys, customer, PersonDataKind::Contacts).await?
-        else {
-            return Ok(None);
-        };
-        let consent = person_data(connected, &care.keys, customer, PersonDataKind::Consent).await?;
+        let mut stated = [None, None];
+        for (kind, stated) in [PersonDataKind::Contacts, PersonDataKind::Consent].into_iter().zip(&mut stated)
+        {
+            let known = person_data(connected, &care.keys, customer, kind).await?;
+            *stated = Unread::on_top_of(unread, kind, known);
+        }
+        let [Some(contacts), consent] = stated else { return Ok(None) };
         Ok(Some(Self {
             crisis: facts.crisis(now_ms),
             home: facts.home.clone(),
-            contacts: Json::parse(&stated).map(Contacts::read).unwrap_or_default(),
-            agreed: consent.is_some_and(|consent| Json::parse(&consent).is_ok_and(agrees)),
+            contacts: Json::parse(&contacts.value).map(Contacts::read).unwrap_or_default(),
+            agreed: consent.is_some_and(|consent| Json::parse(&consent.value).is_ok_and(agrees)),
             told: contacts_told(connected, customer, besides, now_ms).await?,
             now_ms,
         }))

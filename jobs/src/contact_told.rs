@@ -2,17 +2,16 @@
 //! and how much, is decided when they are: a gateway may have been away meanwhile, and nobody is told against a will
 //! that was stated in the meantime.
 
-use std::{fmt::Write as _, time::Duration};
+use std::fmt::Write as _;
 
 use async_trait::async_trait;
 use chrono::DateTime;
 use chrono_tz::Tz;
 use keepwell_workers::{
     clock::UnixMs,
-    database::{Durability, Transaction, turn::Urgency},
+    database::{Database, Durability, Transaction, turn::Urgency},
     handler::{ApplyError, Handler, Prepared},
     job::Job,
-    ledger::owes,
     outcome::Outcome,
     policy::Policy,
 };
@@ -27,9 +26,10 @@ use crate::{
     },
     contact_look::{About, Look},
     kinds,
-    outbound::notify::Haste,
+    outbound::notify::{Haste, Place},
     outreach::{Outreach, unasked},
-    store::{NoticeResult, keep_notice},
+    store::{NoticeResult, begin_telling, keep_notice, keep_untold, not_yet_told},
+    unread::Unread,
 };
 
 /// Tells a contact.
@@ -37,10 +37,6 @@ pub(crate) struct ContactTold(pub(crate) Care);
 
 /// As patient as crises are; only a run may take as long as a gateway may.
 const POLICY: Policy = Policy { backoff_base_ms: 250, timeout_ms: 30_000, ..Policy::CRISIS };
-
-/// How soon it is looked again whether what the person has said of their contacts has been read, in milliseconds, and
-/// the longest wait between two looks; between these, a quarter of what has been waited already.
-const UNREAD_WAITS_MS: (i64, i64) = (250, 30_000);
 
 /// What becomes of the contact.
 struct Answer {
@@ -80,14 +76,8 @@ impl Handler for ContactTold {
         };
         let place = outreach.notifier.place(Haste::Urgent)?;
         let (answer, document) = self.answer(outreach, job, about, contact).await?;
-        if let Some(document) = document
-            && let Err(outcome) = place.send(job.id, &document).await
-        {
-            let last = job.attempts.saturating_add(1) >= POLICY.attempts_max;
-            if last || matches!(outcome, Outcome::Dead { .. }) {
-                not_told(outreach, &answer).await;
-            }
-            return Err(outcome);
+        if let Some((method, document)) = document {
+            tell(outreach, place, job, &answer, method, &document).await?;
         }
         Ok(Box::new(answer))
     }
@@ -109,7 +99,7 @@ impl Handler for ContactTold {
                 NoticeResult::Later
             }
         };
-        keep_notice(transaction, &about.customer, &about.cause, *contact, *severity, result).await?;
+        keep_notice(transaction, about.notice(*contact), *severity, result).await?;
         Ok(Outcome::Done)
     }
 }
@@ -119,37 +109,30 @@ impl ContactTold {
     async fn look(
         &self,
         outreach: &Outreach,
-        job: &Job,
         about: &About,
         now_ms: UnixMs,
     ) -> Result<Option<Look>, Outcome> {
         let known = outreach.known(&self.0, &about.customer, now_ms).await;
         let (mut reader, known) = known.map_err(|error| unasked(&error))?;
-        // What the person said of their contacts before this, and nobody has read yet, may take back what is known.
-        let unread = owes(&mut reader, kinds::PERSON_DATA_UPDATED, &about.customer).await;
-        if unread.map_err(|error| unasked(&error))? {
-            let (least_ms, most_ms) = UNREAD_WAITS_MS;
-            let wait_ms = (now_ms.saturating_sub(job.created_ms) / 4).clamp(least_ms, most_ms);
-            return Err(Outcome::Snooze { after: Duration::from_millis(wait_ms.unsigned_abs()) });
-        }
-        let look = Look::at(&mut reader, &self.0, &known, Some(&about.cause), now_ms).await;
+        // Nobody is told against what was said and not read yet.
+        let unread = Unread::of(&mut reader, &self.0.keys, &about.customer).await?;
+        let look = Look::at(&mut reader, &self.0, &known, &unread, Some(&about.cause), now_ms).await;
         look.map_err(|error| unasked(&error))
     }
 
-    /// What becomes of the contact as everything stands now, and the words if they are told.
+    /// What becomes of the contact as everything stands now, and how and in which words, if they are told.
     async fn answer(
         &self,
         outreach: &Outreach,
         job: &Job,
         about: About,
         number: i64,
-    ) -> Result<(Answer, Option<Value>), Outcome> {
+    ) -> Result<(Answer, Option<(Method, Value)>), Outcome> {
         let now_ms = outreach.now_ms();
-        // First, so that no wait for what is to be read is longer than that.
         if now_ms.saturating_sub(job.created_ms) > TOLD_AGAIN_MS {
             return Ok((Answer::skipped(about, number, Severity::Moderate, Skipped::Stale), None));
         }
-        let Some(look) = self.look(outreach, job, &about, now_ms).await? else {
+        let Some(look) = self.look(outreach, &about, now_ms).await? else {
             return Ok((Answer::skipped(about, number, Severity::Moderate, Skipped::NotNamed), None));
         };
         let severity = look.severity();
@@ -158,7 +141,7 @@ impl ContactTold {
         };
         let result = look.decide(number, contact);
         let document = match result {
-            Decision::Tell(method) => Some(self.document(&about.customer, &look, contact, method)),
+            Decision::Tell(method) => Some((method, self.document(&about.customer, &look, contact, method))),
             Decision::Later(_) | Decision::Skip(_) => None,
         };
         Ok((Answer { contact: number, severity, result, about }, document))
@@ -195,21 +178,55 @@ impl ContactTold {
     }
 }
 
-/// Records that the contact could not be told. A run that fails has no effects, so this is written beside it; if it
-/// cannot be, what stands is that they are about to be told, and after a while that counts for nothing.
-async fn not_told(outreach: &Outreach, answer: &Answer) {
-    let Answer { about, contact, severity, .. } = answer;
-    let write = async {
-        let now_ms = outreach.now_ms();
-        let mut transaction = outreach.database.begin(Urgency::General, Durability::Relaxed, now_ms).await?;
-        let result = NoticeResult::Skipped(Skipped::NotDelivered);
-        keep_notice(&mut transaction, &about.customer, &about.cause, *contact, *severity, result).await?;
-        transaction.commit().await
+/// Sends the words. What a run sends leaves no effects if that run fails, or dies, so it is written beside it: before
+/// the gateway is asked, that the contact may have been told, and afterwards that they were not if it says so.
+async fn tell(
+    outreach: &Outreach,
+    place: Place<'_>,
+    job: &Job,
+    answer: &Answer,
+    method: Method,
+    document: &Value,
+) -> Result<(), Outcome> {
+    let notice = answer.about.notice(answer.contact);
+    let begun = async {
+        let mut transaction = begin(&outreach.database, outreach.now_ms()).await?;
+        let first = begin_telling(&mut transaction, notice).await?;
+        transaction.commit().await.map(|()| first)
     };
-    let written: Result<(), sqlx::Error> = write.await;
-    if let Err(error) = written {
-        tracing::warn!(error = %error, "that an emergency contact could not be told is not recorded");
+    let begun: Result<bool, sqlx::Error> = begun.await;
+    let first = begun.map_err(|error| {
+        Outcome::retry(format!("that a contact may be told from now on cannot be recorded: {error}"))
+    })?;
+    let Err(not_taken) = place.send(job.id, document).await else { return Ok(()) };
+    if first && !not_taken.perhaps {
+        let taken_back = async {
+            let mut transaction = begin(&outreach.database, outreach.now_ms()).await?;
+            not_yet_told(&mut transaction, notice, method).await?;
+            transaction.commit().await
+        };
+        let taken_back: Result<(), sqlx::Error> = taken_back.await;
+        if let Err(error) = taken_back {
+            tracing::warn!(%error, job.id = %job.id, "that an emergency contact was not told is not recorded");
+        }
     }
+    Err(not_taken.outcome)
+}
+
+/// Records that whoever `job` was to tell will not be told: it is dead, whatever it died of. Does nothing about jobs of
+/// any other kind.
+pub async fn settle_untold(database: &Database, job: &Job, now_ms: UnixMs) -> Result<(), sqlx::Error> {
+    let about = About::of(job).filter(|_| &*job.kind == kinds::CONTACT_TOLD);
+    let Some((about, contact)) = about.and_then(|about| about.contact.map(|contact| (about, contact))) else {
+        return Ok(());
+    };
+    let mut transaction = begin(database, now_ms).await?;
+    keep_untold(&mut transaction, about.notice(contact)).await?;
+    transaction.commit().await
+}
+
+async fn begin(database: &Database, now_ms: UnixMs) -> Result<Transaction, sqlx::Error> {
+    database.begin(Urgency::General, Durability::Relaxed, now_ms).await
 }
 
 /// An instant as people write it, where they live.

@@ -47,7 +47,7 @@ impl Handler for ContactsDue {
         let mut known = Facts::about(&about.customer);
         // Takes the person's row, so that two crises of one person come one after the other.
         taught(transaction, &about.customer, &self.0, |facts| known = facts.clone()).await?;
-        let Some(look) = Look::at(transaction, &self.0, &known, None, now_ms).await? else {
+        let Some(look) = Look::at(transaction, &self.0, &known, &[], None, now_ms).await? else {
             return Ok(Outcome::Done);
         };
         for (number, contact) in look.list(&about.customer) {
@@ -67,7 +67,7 @@ impl Handler for ContactsDue {
                     NoticeResult::Queued(method)
                 }
             };
-            keep_notice(transaction, &about.customer, &about.cause, number, look.severity(), result).await?;
+            keep_notice(transaction, about.notice(number), look.severity(), result).await?;
         }
         Ok(Outcome::Done)
     }

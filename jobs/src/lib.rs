@@ -49,12 +49,14 @@ mod report_delivered;
 mod report_due;
 mod safety_event;
 mod subscription_changed;
+mod unread;
 
 pub mod access_held;
 pub mod access_query;
 pub mod grace_watch;
 pub mod store;
 
+pub use contact_told::settle_untold;
 pub use crisis_answered_late::violation;
 pub use crisis_rehearsed::{CANARY_SUBJECT, canary, rehearsal};
 

@@ -29,7 +29,7 @@ impl Handler for PersonDataUpdated {
         kinds::PERSON_DATA_UPDATED
     }
 
-    /// What is taken back here keeps a contact from being told, who waits for it.
+    /// What is said here decides whom to tell in a crisis.
     fn policy(&self) -> Policy {
         Policy::CRISIS
     }
@@ -44,11 +44,9 @@ impl Handler for PersonDataUpdated {
             Ok(signal) => signal,
             Err(error) => return Ok(unreadable(error)),
         };
-        let kind = match &*signal.signal_type {
-            "contacts.updated" => PersonDataKind::Contacts,
-            "safety_plan.updated" => PersonDataKind::SafetyPlan,
-            "consent.updated" => PersonDataKind::Consent,
-            other => return Ok(Outcome::dead(format!("`{other}` is not about a person's data"))),
+        let Some(kind) = PersonDataKind::of_signal(&signal.signal_type) else {
+            let other = &signal.signal_type;
+            return Ok(Outcome::dead(format!("`{other}` is not about a person's data")));
         };
         let now_ms = transaction.now_ms();
         let mut looks_again = false;

@@ -22,6 +22,7 @@ pub mod state_dir;
 mod status;
 mod stripe;
 mod unanswered;
+mod untold;
 mod watchers;
 mod words;
 

@@ -1,5 +1,5 @@
-//! Notes how every crisis was answered (see [`keepwell_jobs::store::reports`]): a moment later, beside the work, so
-//! that no crisis waits for it.
+//! Notes how every crisis was answered (see [`keepwell_jobs::store::reports`]), and whose contacts nobody will tell: a
+//! moment later, beside the work, so that no crisis waits for it.
 
 use std::{
     collections::VecDeque,
@@ -18,7 +18,7 @@ use keepwell_workers::{clock::SharedClock, database::Database, lane::Lane, obser
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::{build::DAY_MS, watchers::Watchers};
+use super::{build::DAY_MS, untold::Untold, watchers::Watchers};
 
 /// How often what was answered is noted.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
@@ -91,6 +91,7 @@ impl Responses {
 #[derive(Clone)]
 pub(super) struct Noter {
     responses: Responses,
+    untold: Untold,
     care: Care,
     database: Database,
     clock: SharedClock,
@@ -103,6 +104,7 @@ impl Noter {
     pub(super) fn new(watchers: &Watchers, database: &Database, config: &Config) -> Self {
         Self {
             responses: watchers.responses.clone(),
+            untold: watchers.untold.clone(),
             care: watchers.care.clone(),
             database: database.clone(),
             clock: SharedClock::clone(&watchers.clock),
@@ -121,6 +123,7 @@ impl Noter {
                 _ = rounds.tick() => {}
                 () = stop.cancelled() => stopping = true,
             }
+            self.untold.record(&self.database, self.clock.now_ms()).await;
             self.note().await;
             if !stopping && compared.is_none_or(|at| at.elapsed() >= COMPARE_EVERY) {
                 compared = Some(Instant::now());

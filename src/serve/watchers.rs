@@ -22,7 +22,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{monitors::CanaryEar, responses::Responses};
+use super::{monitors::CanaryEar, responses::Responses, untold::Untold};
 
 /// How long nothing is looked at, at most, should the machine's clock jump.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -34,6 +34,7 @@ pub(super) struct Watchers {
     pub(super) clock: SharedClock,
     pub(super) responses: Responses,
     pub(super) canaries: CanaryEar,
+    pub(super) untold: Untold,
     wake: Arc<Notify>,
     metrics: Arc<dyn Observer>,
 }
@@ -42,7 +43,7 @@ impl Watchers {
     /// Watches crises of `care`, and tells `metrics` of every run.
     pub(super) fn new(care: &Care, clock: SharedClock, metrics: Arc<dyn Observer>) -> Self {
         let (wake, responses, canaries) = (Arc::default(), Responses::default(), CanaryEar::default());
-        Self { care: care.clone(), clock, responses, canaries, wake, metrics }
+        Self { care: care.clone(), clock, responses, canaries, untold: Untold::default(), wake, metrics }
     }
 
     /// Puts the crisis that `job` tells of on the watch, if it does.
@@ -130,6 +131,7 @@ impl Observer for Watchers {
         self.metrics.run_ended(ended);
         self.responses.run_ended(ended, &self.care);
         self.canaries.run_ended(ended);
+        self.untold.run_ended(ended);
         match ended.outcome {
             // What is not owed may be done or dead: the ledger is asked when its time is over.
             "done" | "cancel" if ended.job.lane == Lane::Crisis => {

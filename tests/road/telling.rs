@@ -74,13 +74,32 @@ async fn a_crisis_reaches_its_contacts_and_a_failed_payment_the_person_once_each
             "{said:?}"
         );
         let counts = daemon.operator().get("/api/v1/contacts").await.json();
-        assert_eq!(counts, json!({ "later": 0, "queued": 0, "notified": 2, "skipped": {} }));
+        let expected = json!({ "later": 0, "queued": 0, "notified": 2, "perhaps_told": 0, "skipped": {} });
+        assert_eq!(counts, expected);
     })
     .await;
     let about: Vec<Value> =
         documents(&gateway, "message").iter().map(|document| document["about"].clone()).collect();
     assert_eq!(about.iter().filter(|about| *about == "crisis_active").count(), 2, "{about:?}");
     assert_eq!(about.iter().filter(|about| *about == "payment_failure").count(), 2, "{about:?}");
+}
+
+#[tokio::test]
+async fn a_contact_whose_job_is_dead_counts_as_not_told_at_once() {
+    let gateway = Gateway::start().await;
+    gateway.always(Manner::Answers(422, Vec::new()));
+    let settings = settings(&gateway);
+    let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let daemon = Daemon::start_with(&settings).await;
+    agree(&daemon, "cus_refused").await;
+    app(&daemon, &pressed("cus_refused")).await;
+    let expected = json!({
+        "later": 0, "queued": 0, "notified": 0, "perhaps_told": 0, "skipped": { "not_delivered": 2 },
+    });
+    eventually("both count as not told", async || {
+        (daemon.operator().get("/api/v1/contacts").await.json() == expected).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@
 //! * outside of a contact's hours only a critical crisis is told at once, because a life may depend on it; otherwise
 //!   the contact is told when the next hours begin, if the crisis is still open then;
 //! * who was told within [`TOLD_AGAIN_MS`] is told again only if the crisis has become more severe; who was about to be
-//!   told and cannot have been for [`QUEUED_MS`] counts as not told;
+//!   told, or may have been, and is not known to have been for [`QUEUED_MS`] counts as not told;
 //! * a contact without what the preferred method needs is reached by another one.
 
 use chrono_tz::Tz;
@@ -51,7 +51,7 @@ pub enum Skipped {
     NotNamed,
     /// They could not be told within [`TOLD_AGAIN_MS`]: it would be no news any more.
     Stale,
-    /// The gateway did not take it.
+    /// The gateway did not take it, or the job that was to bring it there died otherwise.
     NotDelivered,
 }
 

@@ -93,6 +93,21 @@ pub enum NotSent {
     Refused(u16),
 }
 
+/// The gateway is not known to have taken a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotTaken {
+    /// How the run ends.
+    pub outcome: Outcome,
+    /// It may have taken it all the same: its answer was lost, or says too little.
+    pub perhaps: bool,
+}
+
+impl From<NotTaken> for Outcome {
+    fn from(not_taken: NotTaken) -> Self {
+        not_taken.outcome
+    }
+}
+
 /// How urgent a message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Haste {
@@ -222,9 +237,13 @@ pub struct Place<'n> {
 }
 
 impl Place<'_> {
-    /// Sends `document` under the key `id`. An `Err` is how the run ends: the gateway did not take it.
-    pub async fn send(self, id: JobId, document: &Value) -> Result<(), Outcome> {
-        self.notifier.post(id, document).await.map_err(|not_sent| not_sent.outcome(self.haste))
+    /// Sends `document` under the key `id`.
+    pub async fn send(self, id: JobId, document: &Value) -> Result<(), NotTaken> {
+        let not_taken = |not_sent: NotSent| NotTaken {
+            perhaps: not_sent.is_doubtful(),
+            outcome: not_sent.outcome(self.haste),
+        };
+        self.notifier.post(id, document).await.map_err(not_taken)
     }
 }
 
@@ -258,6 +277,18 @@ pub(super) fn taken(answer: &Answer) -> Result<(), NotSent> {
 }
 
 impl NotSent {
+    /// Whether the message may have been taken: the request was on its way, and no answer says that it was not. 503,
+    /// 429 and 425 do, and so do 408 and whatever else finds fault with the request; 409 says that it is under way.
+    fn is_doubtful(self) -> bool {
+        match self {
+            NotSent::Silent(HttpError::TimedOut | HttpError::BrokenOff | HttpError::TooLong) => true,
+            NotSent::Busy { status, .. } => status == 409 || (status >= 500 && status != 503),
+            NotSent::Silent(HttpError::Address | HttpError::Unreachable(_) | HttpError::Tls)
+            | NotSent::Setup(_)
+            | NotSent::Refused(_) => false,
+        }
+    }
+
     /// How the run ends. A mistake in the set-up can be mended by somebody, so an urgent message is tried again
     /// meanwhile.
     fn outcome(self, haste: Haste) -> Outcome {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use keepwell_workers::clock::UnixMs;
 
-use super::person_rows::{Gone, PersonRows};
+use super::person_rows::PersonRows;
 use crate::care::facts::Facts;
 
 /// Adds the difference between `before` and `after` to what is written when the transaction commits.
@@ -25,10 +25,12 @@ pub(super) fn keep(rows: &mut PersonRows, before: &Facts, after: &Facts, marked_
     for (id, signal) in changed(&before.signals, &after.signals) {
         rows.signals.push((customer(), id.clone(), signal.clone()));
     }
-    let invoices = gone(&before.invoices, &after.invoices).map(|id| Gone::Invoice(id.clone()));
-    let signals = gone(&before.signals, &after.signals).map(|id| Gone::Signal(id.clone()));
-    let graces = gone(&before.graces, &after.graces).map(|key| Gone::Grace(key.clone()));
-    rows.gone.extend(invoices.chain(signals).chain(graces).map(|row| (customer(), row)));
+    let invoices = gone(&before.invoices, &after.invoices);
+    rows.gone_invoices.extend(invoices.map(|id| (customer(), id.clone())));
+    let graces = gone(&before.graces, &after.graces);
+    rows.gone_graces.extend(graces.map(|key| (customer(), key.clone())));
+    let signals = gone(&before.signals, &after.signals);
+    rows.gone_signals.extend(signals.map(|id| (customer(), id.clone())));
     rows.customer(after, marked_until_ms);
 }
 

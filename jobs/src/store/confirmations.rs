@@ -2,6 +2,7 @@
 
 use keepwell_workers::{database::Transaction, on_connection};
 use serde::{Deserialize, Serialize};
+use sqlx::QueryBuilder;
 
 use crate::care::{
     confirmation::Confirmation,
@@ -20,27 +21,30 @@ struct ClaimRow {
     event_id: String,
 }
 
-/// Writes `confirmation` into the row of the subscription `id`, which is there.
-pub(super) async fn keep_confirmation(
+/// Writes confirmations into the rows of their subscriptions, which are there; by customer and subscription.
+pub(super) async fn keep_confirmations(
     transaction: &mut Transaction,
-    customer: &str,
-    id: &str,
-    confirmation: &Confirmation,
+    rows: &[(String, String, Confirmation)],
 ) -> Result<(), sqlx::Error> {
-    const SQL: &str = "UPDATE subscriptions SET confirmed_s = $3, told_ms = $4, claim = $5 \
-         WHERE customer = $1 AND id = $2";
-    let claim = confirmation.claim.as_ref().map(write_claim).transpose();
-    let claim = claim.map_err(|error| sqlx::Error::Encode(error.into()))?;
+    let claims = rows.iter().map(|(.., row)| row.claim.as_ref().map(write_claim).transpose());
+    let claims: Vec<Option<String>> =
+        claims.collect::<Result<_, _>>().map_err(|error| sqlx::Error::Encode(error.into()))?;
     on_connection!(transaction, |connection| {
-        sqlx::query(SQL)
-            .bind(customer)
-            .bind(id)
-            .bind(confirmation.confirmed_s)
-            .bind(confirmation.told_ms)
-            .bind(claim.as_deref())
-            .execute(connection)
-            .await
-            .map(|_| ())
+        let mut statement = QueryBuilder::new("WITH stated (customer, id, confirmed_s, told_ms, claim) AS (");
+        statement.push_values(rows.iter().zip(&claims), |mut values, ((customer, id, row), claim)| {
+            values
+                .push_bind(customer)
+                .push_bind(id)
+                .push_bind(row.confirmed_s)
+                .push_bind(row.told_ms)
+                .push_bind(claim.as_deref());
+        });
+        statement.push(
+            ") UPDATE subscriptions SET confirmed_s = stated.confirmed_s, told_ms = stated.told_ms, \
+             claim = stated.claim FROM stated \
+             WHERE subscriptions.customer = stated.customer AND subscriptions.id = stated.id",
+        );
+        statement.build().execute(connection).await.map(|_| ())
     })
 }
 

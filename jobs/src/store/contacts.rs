@@ -30,10 +30,25 @@ pub enum NoticeResult {
     Skipped(Skipped),
 }
 
+/// The reason of those who may have been told: words were on their way to the gateway, and nobody knows that it took
+/// them. The table has no result of its own for them.
+const PERHAPS_TOLD: &str = "perhaps_told";
+
+/// What became of a contact because of something: the key of a row.
+#[derive(Debug, Clone, Copy)]
+pub struct NoticeKey<'k> {
+    /// Whose contact it is.
+    pub customer: &'k str,
+    /// The id of what made the crisis known.
+    pub cause: &'k str,
+    /// The contact's number ([`contact_number`]).
+    pub contact: i64,
+}
+
 /// How many contacts had one result.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct NoticeCount {
-    /// `later`, `queued`, `notified` or `skipped`.
+    /// `later`, `queued`, `notified`, `perhaps_told` or `skipped`.
     pub result: String,
     /// Why, if skipped.
     pub reason: Option<String>,
@@ -48,13 +63,11 @@ pub fn contact_number(customer: &str, contact: &str) -> i64 {
     digest[..8].iter().fold(0_i64, |number, byte| (number << 8) | i64::from(*byte))
 }
 
-/// Keeps what becomes of a contact in the crisis that `cause` made known. What is older than [`REMEMBERED_MS`] is
-/// forgotten.
+/// Keeps what becomes of a contact; whoever may have been told stays so until they are known to have been. What is
+/// older than [`REMEMBERED_MS`] is forgotten.
 pub async fn keep_notice(
     transaction: &mut Transaction,
-    customer: &str,
-    cause: &str,
-    contact: i64,
+    key: NoticeKey<'_>,
     severity: Severity,
     result: NoticeResult,
 ) -> Result<(), sqlx::Error> {
@@ -63,7 +76,8 @@ pub async fn keep_notice(
          (customer, cause, contact, severity, result, reason, method, at_ms) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (customer, cause, contact) DO UPDATE SET \
          severity = excluded.severity, result = excluded.result, reason = excluded.reason, \
-         method = excluded.method, at_ms = excluded.at_ms";
+         method = excluded.method, at_ms = excluded.at_ms \
+         WHERE COALESCE(contact_notices.reason, '') <> $9 OR excluded.result = 'notified'";
     let now_ms = transaction.now_ms();
     let (action, word, reason, method) = match result {
         NoticeResult::Later => ("contact.later", "later", None, None),
@@ -71,34 +85,98 @@ pub async fn keep_notice(
         NoticeResult::Notified(method) => ("contact.notified", "notified", None, Some(method.name())),
         NoticeResult::Skipped(why) => ("contact.skipped", "skipped", Some(why.name()), None),
     };
-    let entry = NoticeEntry { action, subject: customer, cause, contact, reason: reason.or(method) };
-    append_notice(transaction, &entry).await?;
     on_connection!(transaction, |connection| {
         sqlx::query(FORGET)
-            .bind(customer)
+            .bind(key.customer)
             .bind(now_ms.saturating_sub(REMEMBERED_MS))
             .execute(connection)
             .await
             .map(|_| ())
     })?;
-    on_connection!(transaction, |connection| {
+    let kept = on_connection!(transaction, |connection| {
         sqlx::query(KEEP)
-            .bind(customer)
-            .bind(cause)
-            .bind(contact)
+            .bind(key.customer)
+            .bind(key.cause)
+            .bind(key.contact)
             .bind(severity.name())
             .bind(word)
             .bind(reason)
             .bind(method)
             .bind(now_ms)
+            .bind(PERHAPS_TOLD)
+            .execute(connection)
+            .await
+            .map(|done| done.rows_affected() > 0)
+    })?;
+    let action = if kept { action } else { "contact.perhaps_told" };
+    append_notice(transaction, &NoticeEntry { action, key, reason: reason.or(method) }).await
+}
+
+/// Notes, before words go to the gateway, that the contact may have been told from now on, whatever becomes of this
+/// process. Answers whether that was not so before.
+pub async fn begin_telling(transaction: &mut Transaction, key: NoticeKey<'_>) -> Result<bool, sqlx::Error> {
+    const SQL: &str = "UPDATE contact_notices SET result = 'skipped', reason = $4, method = NULL, at_ms = $5 \
+         WHERE customer = $1 AND cause = $2 AND contact = $3 AND COALESCE(reason, '') <> $4";
+    let now_ms = transaction.now_ms();
+    on_connection!(transaction, |connection| {
+        sqlx::query(SQL)
+            .bind(key.customer)
+            .bind(key.cause)
+            .bind(key.contact)
+            .bind(PERHAPS_TOLD)
+            .bind(now_ms)
+            .execute(connection)
+            .await
+            .map(|done| done.rows_affected() > 0)
+    })
+}
+
+/// Takes [`begin_telling`] back: the gateway has not taken the words, and is to be tried again.
+pub async fn not_yet_told(
+    transaction: &mut Transaction,
+    key: NoticeKey<'_>,
+    method: Method,
+) -> Result<(), sqlx::Error> {
+    const SQL: &str = "UPDATE contact_notices SET result = 'queued', reason = NULL, method = $4 \
+         WHERE customer = $1 AND cause = $2 AND contact = $3 AND reason = $5";
+    on_connection!(transaction, |connection| {
+        sqlx::query(SQL)
+            .bind(key.customer)
+            .bind(key.cause)
+            .bind(key.contact)
+            .bind(method.name())
+            .bind(PERHAPS_TOLD)
             .execute(connection)
             .await
             .map(|_| ())
     })
 }
 
-/// Which contacts of `customer` were told lately ([`TOLD_AGAIN_MS`]), or are about to be ([`QUEUED_MS`]), not counting
-/// what becomes of them because of `besides`.
+/// Notes that nobody will tell the contact any more, if they were still to be told.
+pub async fn keep_untold(transaction: &mut Transaction, key: NoticeKey<'_>) -> Result<(), sqlx::Error> {
+    const SQL: &str = "UPDATE contact_notices SET result = 'skipped', method = NULL, \
+         reason = CASE WHEN result = 'queued' THEN $4 ELSE reason END, \
+         at_ms = CASE WHEN result = 'queued' THEN $5 ELSE at_ms END \
+         WHERE customer = $1 AND cause = $2 AND contact = $3 AND (result = 'queued' OR reason = $6) RETURNING reason";
+    let (now_ms, reason) = (transaction.now_ms(), Skipped::NotDelivered.name());
+    let kept: Option<(String,)> = on_connection!(transaction, |connection| {
+        sqlx::query_as(SQL)
+            .bind(key.customer)
+            .bind(key.cause)
+            .bind(key.contact)
+            .bind(reason)
+            .bind(now_ms)
+            .bind(PERHAPS_TOLD)
+            .fetch_optional(connection)
+            .await
+    })?;
+    let Some((kept,)) = kept else { return Ok(()) };
+    let action = if kept == PERHAPS_TOLD { "contact.perhaps_told" } else { "contact.skipped" };
+    append_notice(transaction, &NoticeEntry { action, key, reason: Some(reason) }).await
+}
+
+/// Which contacts of `customer` were told lately ([`TOLD_AGAIN_MS`]), or may have been or are about to be
+/// ([`QUEUED_MS`]), not counting what becomes of them because of `besides`.
 pub(crate) async fn contacts_told(
     connected: &mut impl Connected,
     customer: &str,
@@ -106,7 +184,7 @@ pub(crate) async fn contacts_told(
     now_ms: UnixMs,
 ) -> Result<Vec<(i64, Told)>, sqlx::Error> {
     const SQL: &str = "SELECT contact, severity, at_ms FROM contact_notices WHERE customer = $1 AND cause <> $4 \
-         AND (result = 'notified' AND at_ms >= $2 OR result = 'queued' AND at_ms >= $3)";
+         AND (result = 'notified' AND at_ms >= $2 OR (result = 'queued' OR reason = $5) AND at_ms >= $3)";
     let found: Vec<(i64, String, i64)> = on_connection!(connected, |connection| {
         sqlx::query_as(SQL)
             .bind(customer)
@@ -114,6 +192,7 @@ pub(crate) async fn contacts_told(
             .bind(now_ms.saturating_sub(QUEUED_MS))
             // No cause is empty.
             .bind(besides.unwrap_or_default())
+            .bind(PERHAPS_TOLD)
             .fetch_all(connection)
             .await
     })?;
@@ -126,7 +205,10 @@ pub(crate) async fn contacts_told(
 
 /// How many contacts had which result since `since_ms`, of all people together.
 pub async fn notice_counts(reader: &mut Reader, since_ms: UnixMs) -> Result<Vec<NoticeCount>, sqlx::Error> {
-    const SQL: &str = "SELECT result, reason, COUNT(*) AS count FROM contact_notices WHERE at_ms >= $1 \
-         GROUP BY result, reason ORDER BY result, reason";
-    on_connection!(reader, |connection| sqlx::query_as(SQL).bind(since_ms).fetch_all(connection).await)
+    const SQL: &str = "SELECT CASE WHEN reason = $2 THEN reason ELSE result END AS result, \
+         CASE WHEN reason = $2 THEN NULL ELSE reason END AS reason, COUNT(*) AS count \
+         FROM contact_notices WHERE at_ms >= $1 GROUP BY 1, 2 ORDER BY 1, 2";
+    on_connection!(reader, |connection| {
+        sqlx::query_as(SQL).bind(since_ms).bind(PERHAPS_TOLD).fetch_all(connection).await
+    })
 }

@@ -32,7 +32,10 @@ use keepwell_workers::{
 
 use crate::care::definitions::Definitions;
 
-pub use contacts::{NoticeCount, NoticeResult, contact_number, keep_notice, notice_counts};
+pub use contacts::{
+    NoticeCount, NoticeKey, NoticeResult, begin_telling, contact_number, keep_notice, keep_untold,
+    not_yet_told, notice_counts,
+};
 pub use devices::keep_device;
 pub use forgotten::forget;
 pub use graces::{DueGrace, graces_ending};
@@ -46,7 +49,7 @@ pub use violations::{Violation, keep_violation};
 
 pub(crate) use connected::Connected;
 pub(crate) use contacts::contacts_told;
-pub(crate) use person_data::person_data;
+pub(crate) use person_data::{Stated, person_data, takes_back};
 pub(crate) use rehearsal::rehearsed;
 pub(crate) use switches::switches_in;
 

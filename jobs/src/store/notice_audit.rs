@@ -3,7 +3,10 @@
 use keepwell_workers::database::Transaction;
 use serde_json::json;
 
-use super::audit::{Actor, AuditEntry, append};
+use super::{
+    audit::{Actor, AuditEntry, append},
+    contacts::NoticeKey,
+};
 
 /// Where everything is said that was done in somebody's name.
 const TARGET: &str = "keepwell::audit";
@@ -11,14 +14,10 @@ const TARGET: &str = "keepwell::audit";
 /// What became of one emergency contact.
 #[derive(Debug, Clone, Copy)]
 pub struct NoticeEntry<'n> {
-    /// `contact.later`, `contact.queued`, `contact.notified` or `contact.skipped`.
+    /// `contact.later`, `contact.queued`, `contact.notified`, `contact.perhaps_told` or `contact.skipped`.
     pub action: &'static str,
-    /// Whose contact it is: a customer's id.
-    pub subject: &'n str,
-    /// The id of what made the crisis known.
-    pub cause: &'n str,
-    /// The number of the contact (see [`contact_number`](super::contact_number)).
-    pub contact: i64,
+    /// Which one.
+    pub key: NoticeKey<'n>,
     /// How, or why not.
     pub reason: Option<&'static str>,
 }
@@ -30,14 +29,14 @@ pub(super) async fn append_notice(
     transaction: &mut Transaction,
     entry: &NoticeEntry<'_>,
 ) -> Result<(), sqlx::Error> {
-    let NoticeEntry { action, subject, cause, contact, reason } = *entry;
+    let NoticeEntry { action, key: NoticeKey { customer, cause, contact }, reason } = *entry;
     let cause = cause.to_owned();
     let contact = format!("{contact:016x}");
     let audited = AuditEntry {
         at_ms: transaction.now_ms(),
         actor: Actor::System { job: "emergency contacts".to_owned() },
         action,
-        subject: Some(subject.to_owned()),
+        subject: Some(customer.to_owned()),
         reason: reason.unwrap_or_default().to_owned(),
         before: None,
         after: Some(json!({ "cause": cause, "contact": contact })),

@@ -39,6 +39,25 @@ impl PersonDataKind {
             PersonDataKind::Consent => "consent",
         }
     }
+
+    /// What a signal of this type states.
+    pub fn of_signal(signal_type: &str) -> Option<Self> {
+        match signal_type {
+            "contacts.updated" => Some(PersonDataKind::Contacts),
+            "safety_plan.updated" => Some(PersonDataKind::SafetyPlan),
+            "consent.updated" => Some(PersonDataKind::Consent),
+            _ => None,
+        }
+    }
+}
+
+/// What a person stated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stated {
+    /// When, by the sender's clock.
+    pub(crate) at_ms: UnixMs,
+    /// The whole value.
+    pub(crate) value: Vec<u8>,
 }
 
 /// What binds sealed data to their row.
@@ -66,8 +85,8 @@ pub async fn keep_person_data(
          stated_ms = excluded.stated_ms, key_id = excluded.key_id, sealed = excluded.sealed";
     let newer_ms = stated_at(transaction, customer, kind).await?.filter(|known_ms| stated_ms < *known_ms);
     if newer_ms.is_some() {
-        let known = person_data(transaction, keys, customer, kind).await?.unwrap_or_default();
-        if !takes_back(kind, &known, value) {
+        let known = person_data(transaction, keys, customer, kind).await?;
+        if !takes_back(kind, &known.map(|known| known.value).unwrap_or_default(), value) {
             return Ok(false);
         }
     }
@@ -90,7 +109,7 @@ pub async fn keep_person_data(
 }
 
 /// Whether `stated` takes back something that the person, or a contact, had agreed to in `known`.
-fn takes_back(kind: PersonDataKind, known: &[u8], stated: &[u8]) -> bool {
+pub(crate) fn takes_back(kind: PersonDataKind, known: &[u8], stated: &[u8]) -> bool {
     let agrees = |value| Json::parse(value).is_ok_and(agrees);
     let contacts = |value| Json::parse(value).map(Contacts::read).unwrap_or_default();
     match kind {
@@ -121,18 +140,19 @@ async fn stated_at(
     Ok(found.map(|(stated_ms,)| stated_ms))
 }
 
-/// The newest value of `kind` about `customer`.
+/// What `customer` stated last of `kind`.
 pub(crate) async fn person_data(
     connected: &mut impl Connected,
     keys: &KeyRing,
     customer: &str,
     kind: PersonDataKind,
-) -> Result<Option<Vec<u8>>, sqlx::Error> {
-    const SQL: &str = "SELECT key_id, sealed FROM person_data WHERE customer = $1 AND kind = $2";
-    let found: Option<(String, Vec<u8>)> = on_connection!(connected, |connection| {
+) -> Result<Option<Stated>, sqlx::Error> {
+    const SQL: &str = "SELECT stated_ms, key_id, sealed FROM person_data WHERE customer = $1 AND kind = $2";
+    let found: Option<(UnixMs, String, Vec<u8>)> = on_connection!(connected, |connection| {
         sqlx::query_as(SQL).bind(customer).bind(kind.name()).fetch_optional(connection).await
     })?;
-    let Some((key_id, sealed)) = found else { return Ok(None) };
+    let Some((at_ms, key_id, sealed)) = found else { return Ok(None) };
     let opened = keys.open(&context(customer, kind.name()), &key_id, &sealed);
-    opened.map(Some).map_err(|error| sqlx::Error::Decode(Box::new(error)))
+    let value = opened.map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+    Ok(Some(Stated { at_ms, value }))
 }

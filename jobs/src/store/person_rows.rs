@@ -18,7 +18,7 @@ use crate::care::{
     subscription::SubscriptionSnapshot,
 };
 
-use super::confirmations::keep_confirmation;
+use super::confirmations::keep_confirmations;
 
 /// Rows about people, each person's at most once, by customer.
 #[derive(Default)]
@@ -32,14 +32,10 @@ pub(super) struct PersonRows {
     pub(super) graces: Vec<(String, GraceKey, Grace)>,
     /// By customer and id.
     pub(super) signals: Vec<(String, String, Signal)>,
-    pub(super) gone: Vec<(String, Gone)>,
-}
-
-/// A row that is no longer there.
-pub(super) enum Gone {
-    Invoice(String),
-    Grace(GraceKey),
-    Signal(String),
+    /// Rows that are no longer there, by customer and id or key.
+    pub(super) gone_invoices: Vec<(String, String)>,
+    pub(super) gone_graces: Vec<(String, GraceKey)>,
+    pub(super) gone_signals: Vec<(String, String)>,
 }
 
 struct Customer {
@@ -81,8 +77,8 @@ impl Together for PersonRows {
         for piece in pieces(&self.subscriptions) {
             write_subscriptions(transaction, piece).await?;
         }
-        for (customer, subscription, confirmation) in &self.confirmations {
-            keep_confirmation(transaction, customer, subscription, confirmation).await?;
+        for piece in pieces(&self.confirmations) {
+            keep_confirmations(transaction, piece).await?;
         }
         for piece in pieces(&self.invoices) {
             write_invoices(transaction, piece).await?;
@@ -93,8 +89,14 @@ impl Together for PersonRows {
         for piece in pieces(&self.signals) {
             write_signals(transaction, piece).await?;
         }
-        for (customer, gone) in &self.gone {
-            forget(transaction, customer, gone).await?;
+        for piece in pieces(&self.gone_invoices) {
+            forget(transaction, "DELETE FROM invoices WHERE (customer, id) IN (", piece).await?;
+        }
+        for piece in pieces(&self.gone_graces) {
+            forget_graces(transaction, piece).await?;
+        }
+        for piece in pieces(&self.gone_signals) {
+            forget(transaction, "DELETE FROM crisis_signals WHERE (customer, id) IN (", piece).await?;
         }
         Ok(())
     }
@@ -246,21 +248,33 @@ async fn write_signals(
     })
 }
 
-async fn forget(transaction: &mut Transaction, customer: &str, gone: &Gone) -> Result<(), sqlx::Error> {
-    const INVOICE: &str = "DELETE FROM invoices WHERE customer = $1 AND id = $2";
-    const GRACE: &str = "DELETE FROM grace_periods WHERE customer = $1 AND cause = $2 AND reason = $3";
-    const SIGNAL: &str = "DELETE FROM crisis_signals WHERE customer = $1 AND id = $2";
-    let (sql, id, reason) = match gone {
-        Gone::Invoice(id) => (INVOICE, id, None),
-        Gone::Grace(key) => (GRACE, &key.cause, Some(key.reason.name())),
-        Gone::Signal(id) => (SIGNAL, id, None),
-    };
+/// Deletes `rows`, by customer and id, with a statement that begins with `delete`.
+async fn forget(
+    transaction: &mut Transaction,
+    delete: &'static str,
+    rows: &[(String, String)],
+) -> Result<(), sqlx::Error> {
     on_connection!(transaction, |connection| {
-        let statement = sqlx::query(sql).bind(customer).bind(id);
-        let statement = match reason {
-            Some(reason) => statement.bind(reason),
-            None => statement,
-        };
-        statement.execute(connection).await.map(|_| ())
+        let mut statement = QueryBuilder::new(delete);
+        statement.push_values(rows, |mut values, (customer, id)| {
+            values.push_bind(customer).push_bind(id);
+        });
+        statement.push(")");
+        statement.build().execute(connection).await.map(|_| ())
+    })
+}
+
+async fn forget_graces(
+    transaction: &mut Transaction,
+    rows: &[(String, GraceKey)],
+) -> Result<(), sqlx::Error> {
+    on_connection!(transaction, |connection| {
+        let mut statement =
+            QueryBuilder::new("DELETE FROM grace_periods WHERE (customer, reason, cause) IN (");
+        statement.push_values(rows, |mut values, (customer, key)| {
+            values.push_bind(customer).push_bind(key.reason.name()).push_bind(&key.cause);
+        });
+        statement.push(")");
+        statement.build().execute(connection).await.map(|_| ())
     })
 }

@@ -13,7 +13,7 @@ use crate::support::{
 /// Far more than a gateway on this machine needs.
 pub const PATIENT_MS: u64 = 20_000;
 
-pub const HOUR_MS: i64 = 60 * 60 * 1_000;
+const HOUR_MS: i64 = 60 * 60 * 1_000;
 
 /// Kim's sister and therapist have agreed; the neighbour has not.
 pub const CONTACTS: &str = r#","automatic_notification":true,"crisis_level_triggers":["high","critical"],
@@ -249,14 +249,60 @@ async fn a_contact_that_the_gateway_refuses_is_not_recorded_as_told() {
         let room = room.telling(&gateway, PATIENT_MS);
         agree(&room, "cus_1", EVENINGS).await;
         let [job] = &about_to_be_told(&room, "cus_1", "critical").await[..] else { panic!("one contact") };
-        gateway.next([Manner::Answers(422, Vec::new()), Manner::HangsUp]);
-        for _ in 0..2 {
-            let outcome = room.run(job.clone(), NOW_MS).await;
-            assert!(matches!(outcome, Outcome::Dead { .. } | Outcome::Retry { .. }), "{outcome:?}");
-            is(&recorded(&room).await, &[("skipped/not_delivered", 1)]);
-        }
+        gateway.next([Manner::Answers(422, Vec::new())]);
+        let outcome = room.run(job.clone(), NOW_MS).await;
+        assert!(matches!(outcome, Outcome::Dead { .. }), "{outcome:?}");
+        is(&recorded(&room).await, &[("skipped/not_delivered", 1)]);
         assert_eq!(room.run(job.clone(), NOW_MS).await, Outcome::Done);
         is(&recorded(&room).await, &[("notified", 1)]);
+    })
+    .await;
+}
+
+/// What tells the one contact of somebody in a critical crisis.
+async fn about_to_tell_one(room: &Room, customer: &str) -> NewJob {
+    agree(room, customer, EVENINGS).await;
+    about_to_be_told(room, customer, "critical").await.pop().unwrap()
+}
+
+#[tokio::test]
+async fn whoever_may_have_been_told_is_never_recorded_as_not_told() {
+    on_each_database(async |room| {
+        let gateway = Gateway::start().await;
+        let room = room.telling(&gateway, PATIENT_MS);
+        let lost = about_to_tell_one(&room, "lost").await;
+        gateway.next([Manner::TakesAndHangsUp]);
+        assert!(matches!(room.run(lost.clone(), NOW_MS).await, Outcome::Retry { .. }));
+        let dying = about_to_tell_one(&room, "dying").await;
+        gateway.next([Manner::Answers(504, Vec::new())]);
+        assert!(matches!(room.run_again(dying, 99, NOW_MS, NOW_MS).await, Outcome::Retry { .. }));
+        let killed = about_to_tell_one(&room, "killed").await;
+        gateway.next([Manner::Hangs]);
+        let asked = gateway.asked().len();
+        let reached = async {
+            while gateway.asked().len() == asked {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            outcome = room.run(killed.clone(), NOW_MS) => panic!("{outcome:?}"),
+            () = reached => {}
+        }
+        is(&recorded(&room).await, &[("perhaps_told", 3)]);
+        // Nobody is told any more, and nobody says that they were not. Nor are they told by another sign, for a while.
+        for (customer, job) in [("lost", lost), ("killed", killed.clone())] {
+            press(&room, customer, "critical", NOW_MS + 1_000).await;
+            room.follow(NOW_MS + 1_000).await;
+            room.app(&signal("consent.updated", customer, 0, r#","crisis_contact_consent":false"#)).await;
+            room.follow_ups();
+            assert_eq!(room.run(job, NOW_MS).await, Outcome::Done);
+        }
+        is(&recorded(&room).await, &[("perhaps_told", 3), ("skipped/told_lately", 2)]);
+        // Whoever is known to have been told is recorded so.
+        room.app(&signal("consent.updated", "killed", 0, r#","crisis_contact_consent":true"#)).await;
+        room.follow_ups();
+        assert_eq!(room.run(killed, NOW_MS).await, Outcome::Done);
+        is(&recorded(&room).await, &[("notified", 1), ("perhaps_told", 2), ("skipped/told_lately", 2)]);
     })
     .await;
 }

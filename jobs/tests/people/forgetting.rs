@@ -1,14 +1,19 @@
 //! What is noted about people who do not come back is forgotten too, when its time is over and not before.
 
-use keepwell_jobs::store::{Violation, forget, keep_violation, take};
+use keepwell_jobs::{
+    kinds,
+    store::{Violation, forget, keep_violation, take},
+};
 use keepwell_workers::{
     clock::UnixMs,
     database::{Dialect, Durability, turn::Urgency},
+    job::NewJob,
+    lane::Lane,
     on_connection,
 };
 use sqlx::AssertSqlSafe;
 
-use crate::support::{DAY_MS, NOW_MS, Room, on_each_database, signal};
+use crate::support::{DAY_MS, NOW_MS, NOW_S, Room, event, invoice, on_each_database, signal};
 
 /// More than two batches.
 const CONTACTS: i64 = 250;
@@ -72,6 +77,45 @@ async fn what_is_noted_of_crises_is_forgotten_when_its_time_is_over() {
         assert_eq!(kept(room).await, (0, 1));
         assert_eq!(forgotten(room, NOW_MS + 1, NOW_MS + 90 * DAY_MS + 1).await, 1);
         assert_eq!(kept(room).await, (0, 0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_old_about_a_person_goes_together_and_nothing_of_anybody_else() {
+    on_each_database(async |room| {
+        for customer in ["cus_1", "cus_2"] {
+            for id in ["in_1", "in_2", "in_3"] {
+                let failed = invoice(customer).replace("in_1", id).replace("sub_1", &format!("sub_{id}"));
+                room.stripe(&event(id, "invoice.payment_failed", 0, &failed)).await;
+            }
+            for (severity, ago_s) in [("moderate", 10), ("critical", 20)] {
+                let more = format!(r#","severity":"{severity}""#);
+                let body = signal("crisis.signal", customer, ago_s, &more);
+                room.run(
+                    NewJob::new(kinds::CRISIS_SIGNALLED, Lane::Crisis, body).dedupe_key(severity),
+                    NOW_MS,
+                )
+                .await;
+            }
+        }
+        room.follow_ups();
+        let kept = async |customer: &str| {
+            let facts = room.facts(customer).await;
+            (facts.invoices.len(), facts.graces.len(), facts.signals.len())
+        };
+        let before = kept("cus_2").await;
+        assert!(before.0 == 3 && before.1 >= 3 && before.2 >= 2, "{before:?}");
+        let later_ms = NOW_MS + 300 * DAY_MS;
+        // Each time something is closed that is forgotten the next time.
+        for day in 0..3 {
+            let at_ms = later_ms + 100 * day * DAY_MS;
+            let over = signal("crisis.resolved", "cus_1", NOW_S - at_ms / 1_000, "");
+            room.app_at(&over, at_ms).await;
+        }
+        let left = kept("cus_1").await;
+        assert_eq!((left.0, left.2), (0, 0), "{left:?}");
+        assert_eq!(kept("cus_2").await, before);
     })
     .await;
 }

@@ -34,7 +34,7 @@ fn notifier(url: &str, token: &str, timeout_ms: u64, authorities: Option<&[u8]>)
 
 async fn sent(notifier: &Notifier, haste: Haste) -> Result<(), Outcome> {
     let document = json!({ "kind": "message", "body": "to Kim, +49 170 1" });
-    notifier.place(haste)?.send(JobId::new(NOW_MS), &document).await
+    Ok(notifier.place(haste)?.send(JobId::new(NOW_MS), &document).await?)
 }
 
 /// The words of a failure that is tried again, and how long it waits.
@@ -91,6 +91,30 @@ async fn what_passes_by_itself_is_tried_again_after_as_long_as_the_gateway_asks(
         assert!(error.contains(&status.to_string()) && !error.contains("Kim"), "{error}");
     }
     assert!(gateway.taken().is_empty());
+}
+
+#[tokio::test]
+async fn what_the_gateway_may_have_taken_is_told_from_what_it_has_not() {
+    let gateway = Gateway::start().await;
+    let notifier = notifier(&gateway.url(), GATEWAY_TOKEN, PATIENT_MS, None);
+    let perhaps = async |notifier: &Notifier| {
+        let sent = notifier.place(Haste::Urgent).unwrap().send(JobId::new(NOW_MS), &json!({})).await;
+        sent.unwrap_err().perhaps
+    };
+    for status in [302, 400, 401, 404, 408, 422, 425, 429, 503] {
+        gateway.next([Manner::Answers(status, Vec::new())]);
+        assert!(!perhaps(&notifier).await, "{status}");
+    }
+    for status in [409, 500, 502, 504] {
+        gateway.next([Manner::Answers(status, Vec::new())]);
+        assert!(perhaps(&notifier).await, "{status}");
+    }
+    for manner in [Manner::TakesAndHangsUp, Manner::Garbage, Manner::Floods] {
+        gateway.next([manner]);
+        assert!(perhaps(&notifier).await);
+    }
+    let nobody = self::notifier("http://127.0.0.1:1/", GATEWAY_TOKEN, PATIENT_MS, None);
+    assert!(!perhaps(&nobody).await);
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ use keepwell_jobs::{
     migrations,
     outbound::notify::{Notifier, NotifierOptions},
     outreach::Outreach,
+    settle_untold,
     store::{self, FactsMemory},
 };
 use keepwell_workers::{
@@ -31,6 +32,7 @@ use keepwell_workers::{
     ledger,
     outcome::Outcome,
     seal::{KeyRing, SealingKey},
+    state::{Transition, settle},
 };
 use tempfile::TempDir;
 use zeroize::Zeroizing;
@@ -172,7 +174,7 @@ impl Room {
         self.run_again(job, 0, recorded_ms, now_ms).await
     }
 
-    /// The same for a job of which `attempts` runs have failed.
+    /// The same for a job of which `attempts` runs have failed. If it is dead then, what that leaves is settled.
     pub async fn run_again(
         &self,
         job: NewJob,
@@ -180,47 +182,37 @@ impl Room {
         recorded_ms: UnixMs,
         now_ms: UnixMs,
     ) -> Outcome {
-        let (outcome, mut transaction) = self.apply_again(job, attempts, recorded_ms, now_ms).await;
+        let job = Job { attempts, ..recorded(job, recorded_ms) };
+        let (outcome, mut transaction) = self.apply_recorded(&job, now_ms).await;
         if outcome == Outcome::Done {
             self.follow_ups.lock().expect("the jobs").extend(transaction.take_follow_ups());
             transaction.commit().await.expect("a commit");
+        } else {
+            drop(transaction);
+            let policy = self.registry.policy(&job.kind);
+            if let Transition::Bury { .. } = settle(outcome.clone(), attempts, &policy, now_ms, 0.0) {
+                settle_untold(&self.database, &job, now_ms).await.expect("a settled death");
+            }
         }
         outcome
     }
 
     /// Runs a job and leaves the transaction open.
     pub async fn apply(&self, job: NewJob, learned_ms: UnixMs) -> (Outcome, Transaction) {
-        self.apply_again(job, 0, learned_ms, learned_ms).await
+        self.apply_recorded(&recorded(job, learned_ms), learned_ms).await
     }
 
-    async fn apply_again(
-        &self,
-        job: NewJob,
-        attempts: u32,
-        recorded_ms: UnixMs,
-        now_ms: UnixMs,
-    ) -> (Outcome, Transaction) {
+    async fn apply_recorded(&self, job: &Job, now_ms: UnixMs) -> (Outcome, Transaction) {
         let handler = self.registry.get(&job.kind).expect("every kind has a handler");
-        let job = Job {
-            id: JobId::new(recorded_ms),
-            kind: job.kind,
-            lane: job.lane,
-            dedupe_key: job.dedupe_key,
-            subject: job.subject,
-            payload: job.payload,
-            attempts,
-            created_ms: recorded_ms,
-            trace: None,
-        };
         self.clock.advance_ms(now_ms - self.clock.now_ms());
         // As in the daemon, no transaction is open yet.
-        let prepared = handler.prepare(&job).await;
+        let prepared = handler.prepare(job).await;
         let begun = self.database.begin(Urgency::General, Durability::Relaxed, now_ms).await;
         let mut transaction = begun.expect("a transaction");
         transaction.work_for(Arc::new(job.clone()));
         let outcome = match prepared {
             Ok(prepared) => {
-                handler.apply(&job, &prepared, &mut transaction).await.expect("a database that answers")
+                handler.apply(job, &prepared, &mut transaction).await.expect("a database that answers")
             }
             Err(outcome) => outcome,
         };
@@ -242,6 +234,21 @@ impl Room {
     pub async fn facts(&self, customer: &str) -> Facts {
         let mut reader = self.database.reader(Urgency::General).await.expect("a reader");
         store::facts(&mut reader, customer, &FactsMemory::default()).await.expect("an answer")
+    }
+}
+
+/// The job as the ledger has it that recorded it at `recorded_ms`.
+fn recorded(job: NewJob, recorded_ms: UnixMs) -> Job {
+    Job {
+        id: JobId::new(recorded_ms),
+        kind: job.kind,
+        lane: job.lane,
+        dedupe_key: job.dedupe_key,
+        subject: job.subject,
+        payload: job.payload,
+        attempts: 0,
+        created_ms: recorded_ms,
+        trace: None,
     }
 }
 

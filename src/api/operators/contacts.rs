@@ -22,6 +22,8 @@ pub(super) struct ContactsBody {
     queued: i64,
     /// Told.
     notified: i64,
+    /// Words were on their way to the gateway, and nobody knows that it took them.
+    perhaps_told: i64,
     /// Not told, by reason.
     skipped: BTreeMap<String, i64>,
 }
@@ -34,6 +36,7 @@ impl ContactsBody {
                 ("later", _) => body.later += count,
                 ("queued", _) => body.queued += count,
                 ("notified", _) => body.notified += count,
+                ("perhaps_told", _) => body.perhaps_told += count,
                 (_, reason) => *body.skipped.entry(reason.unwrap_or_default()).or_default() += count,
             }
         }
@@ -58,8 +61,9 @@ mod tests {
     #[tokio::test]
     async fn what_became_of_contacts_is_told_as_numbers() {
         let api = Api::start(Reader::Answers).await;
-        let expected =
-            serde_json::json!({ "later": 0, "queued": 0, "notified": 2, "skipped": { "severity": 3 } });
+        let expected = serde_json::json!({
+            "later": 0, "queued": 0, "notified": 2, "perhaps_told": 0, "skipped": { "severity": 3 },
+        });
         assert_eq!(api.operator(get("/api/v1/contacts")).await.json(), expected);
         // It is nothing for the public.
         assert_eq!(api.public(get("/api/v1/contacts")).await.status, StatusCode::NOT_FOUND);

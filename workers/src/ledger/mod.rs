@@ -16,6 +16,7 @@ mod recording;
 mod reseal;
 mod schedules;
 mod settle;
+mod unfinished;
 mod upkeep;
 mod waiting;
 
@@ -28,12 +29,13 @@ pub use copied::LedgerExtent;
 pub use failures::{DeadJob, ErrorCount, FinishedJob, KindCount, RunCount};
 pub use history::{LaneCount, PastJob};
 pub(crate) use load::Loaded;
-pub use query::{Attempt, JobFilter, JobPage, JobView, LedgerTotals, owes};
+pub use query::{Attempt, JobFilter, JobPage, JobView, LedgerTotals};
 pub use record::SealedJob;
 pub(crate) use recording::Recording;
 pub use reseal::PayloadKey;
 pub use schedules::{FireError, ScheduleMoved, SchedulePause, ScheduleRow, ScheduleStep};
 pub use settle::{Settled, Verdict};
+pub use unfinished::{Unfinished, unfinished};
 pub(crate) use upkeep::{Expired, JOBS_PER_SWEEP};
 pub use waiting::{CRISIS_RECORDING_KEPT_MS, Committer, EnqueueError, RECORDING_TIMEOUT_MS};
 

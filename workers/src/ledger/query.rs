@@ -3,15 +3,8 @@
 use sqlx::{Database as SqlxDatabase, Encode, QueryBuilder, Type};
 use uuid::Uuid;
 
-use super::{IS_OWED, Ledger};
-use crate::{
-    clock::UnixMs,
-    database::{Reader, turn::Urgency},
-    id::JobId,
-    lane::Lane,
-    on_connection,
-    state::State,
-};
+use super::Ledger;
+use crate::{clock::UnixMs, database::turn::Urgency, id::JobId, lane::Lane, on_connection, state::State};
 
 /// Jobs on one page, at most.
 pub(super) const PAGE_MAX: u32 = 500;
@@ -118,15 +111,6 @@ struct Row {
 
 const COLUMNS: &str = "SELECT id, kind, lane, state, subject, attempts, created_at_ms, run_at_ms, \
      finished_at_ms, last_error, dedupe_key FROM jobs WHERE id < ";
-
-/// Whether a job of `kind` about `subject` is still owed.
-pub async fn owes(reader: &mut Reader, kind: &str, subject: &str) -> Result<bool, sqlx::Error> {
-    let sql = format!("SELECT 1 FROM jobs WHERE subject = $1 AND kind = $2 AND {IS_OWED} LIMIT 1");
-    let found: Option<(i32,)> = on_connection!(reader, |connection| {
-        sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(subject).bind(kind).fetch_optional(connection).await
-    })?;
-    Ok(found.is_some())
-}
 
 impl Ledger {
     /// A page of at most `limit` jobs (and 500) that match, newest first, from below `cursor`.

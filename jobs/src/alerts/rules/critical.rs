@@ -133,18 +133,24 @@ pub static THERAPEUTIC_ACCESS_MISSING: Rule = Rule {
     runbook: "the basic set was granted at once; the log names what was missing (`therapeutic_access`)",
 };
 
-/// 003: communication failures with those who are to help: a contact who was to be told of a crisis, and nobody will.
+/// 003: communication failures with those who are to help: a contact who was to be told of a crisis, and nobody will;
+/// or somebody whose word on their contacts nobody has read. What that takes back is obeyed all the same, for as long
+/// as the dead job is kept.
 pub static CONTACT_NOT_TOLD: Rule = Rule {
     name: "ContactNotTold",
     severity: Severity::Critical,
-    when: counted(&[Series::with(
-        "keepwell_jobs_ended_total",
-        &[("kind", "care.contact_told"), ("outcome", "dead")],
-    )]),
+    when: counted(&[
+        Series::with("keepwell_jobs_ended_total", &[("kind", "care.contact_told"), ("outcome", "dead")]),
+        Series::with(
+            "keepwell_jobs_ended_total",
+            &[("kind", "app.person_data_updated"), ("outcome", "dead")],
+        ),
+    ]),
     for_s: 0,
     tell_within_s: 0,
-    summary: "an emergency contact could not be told of a crisis",
-    runbook: "`keepwell job list --kind care.contact_told --state dead` says why; mend `notify.*`, then retry the jobs",
+    summary: "an emergency contact could not be told of a crisis, or what somebody said of theirs could not be read",
+    runbook: "`keepwell job list --state dead` of the kinds `care.contact_told` and `app.person_data_updated` says why; \
+              mend that, such as `notify.*`, then retry the jobs",
 };
 
 /// 001: "System failure affecting therapeutic access". Five minutes is when a payment that was made does not show yet.
