@@ -16,6 +16,7 @@ mod recording;
 mod reseal;
 mod schedules;
 mod settle;
+mod states;
 mod upkeep;
 mod waiting;
 
@@ -27,6 +28,7 @@ pub(crate) use commit::{CommitterTask, committer};
 pub use copied::LedgerExtent;
 pub use failures::{DeadJob, ErrorCount, FinishedJob, KindCount, RunCount};
 pub use history::{LaneCount, PastJob};
+pub use load::DeadPage;
 pub(crate) use load::Loaded;
 pub use query::{Attempt, JobFilter, JobPage, JobView, LedgerTotals, owes};
 pub use record::SealedJob;

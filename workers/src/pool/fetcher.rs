@@ -67,6 +67,8 @@ pub(crate) struct Fetcher {
     claims_unsure: bool,
     /// When to see again whether it does.
     next_check: Instant,
+    /// While the lanes are away: whether the ledger may hold more crises than there were slots for.
+    more_due: bool,
     /// Whether the lanes, or the rows of claimed jobs, could not be read last time: the log has a line at each change.
     away: bool,
     unread: bool,
@@ -115,6 +117,7 @@ impl Fetcher {
             moves: Moves::default(),
             claims_unsure: false,
             next_check: Instant::now() + survive::CHECK_EVERY,
+            more_due: false,
             away: false,
             unread: false,
             next_look: IDLE_LOOK,
@@ -165,6 +168,7 @@ impl Fetcher {
                     tokio::select! {
                         () = tokio::time::sleep(backoff.mul_f64(0.5 + rand::random::<f64>() / 2.0)) => {}
                         () = self.bell() => {}
+                        _ = self.slots.acquire(), if self.more_due && !draining => {}
                     }
                     backoff = (backoff * 2).min(BACKOFF_MAX);
                 }

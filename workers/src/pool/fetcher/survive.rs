@@ -71,8 +71,12 @@ impl Fetcher {
         if !std::mem::replace(&mut self.away, true) {
             tracing::info!(pool = self.name(), error = %error, "the lanes do not answer this pool");
         }
-        if self.scope == ClaimScope::Crisis && free > 0 {
-            self.run_from_ledger(free, &HashSet::new()).await;
+        if self.scope == ClaimScope::Crisis {
+            // Whoever rang while every slot was taken does not ring again.
+            self.more_due = free == 0;
+            if free > 0 {
+                self.run_from_ledger(free, &HashSet::new()).await;
+            }
         }
         false
     }
@@ -84,12 +88,13 @@ impl Fetcher {
         let now_ms = self.ledger.clock.now_ms();
         match self.ledger.owed_due(Lane::Crisis, now_ms, limit).await {
             Ok(due) => {
-                let due = due
+                let due: Vec<Claimed> = due
                     .into_iter()
                     .filter(|id| !self.in_flight.contains(id) && !taken.contains(id))
                     .take(free)
                     .map(|id| Claimed { id, lane: Lane::Crisis, crashes: 0 })
                     .collect();
+                self.more_due = due.len() == free;
                 self.deliver(due).await;
             }
             Err(error) => {
