@@ -37,7 +37,6 @@ use super::{
     schedules::schedules,
     sources::receiver_options,
     state_dir::StateDir,
-    unanswered::Unanswered,
     watchers::Watchers,
     words,
 };
@@ -75,7 +74,6 @@ pub(super) struct Built {
     pub(super) addresses: Option<Addresses>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) keeper: Keeper,
-    pub(super) unanswered: Unanswered,
     pub(super) monitors: Monitors,
     pub(super) receiver_stats: Arc<ReceiverStats>,
     pub(super) trail: Trail,
@@ -214,7 +212,6 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
     };
     Ok(Built {
         monitors,
-        unanswered: Unanswered::new(watchers.clone(), engine.clone(), database.clone()),
         keeper: Keeper::new(watchers.clone(), engine.clone(), desk, Noter::new(&watchers, &database, config)),
         crisis_lines: Arc::clone(&care.lines),
         access: Arc::new(CareAccess { database: database.clone(), care, clock: Arc::clone(&clock) }),

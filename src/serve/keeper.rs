@@ -12,7 +12,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{desk::CareDesk, responses::Noter, watchers::Watchers};
+use super::{desk::CareDesk, responses::Noter, unanswered::Unanswered, watchers::Watchers};
 
 /// How often what could not be recorded is tried again.
 const ROUND: Duration = Duration::from_secs(1);
@@ -68,7 +68,10 @@ impl Keeper {
     pub(super) async fn run(self, stop: CancellationToken) {
         let (told, missed) = mpsc::channel(TOLD_MAX);
         let (watchers, desk) = (self.watchers.clone(), self.desk.clone());
+        let database = self.noter.database.clone();
+        let unanswered = Unanswered::new(watchers.clone(), self.engine.clone(), database);
         tokio::join!(
+            unanswered.run(stop.clone()),
             watchers.grant_in_time(told, stop.clone()),
             refresh_marks(desk, stop.clone()),
             self.noter.clone().run(stop.clone()),

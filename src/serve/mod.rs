@@ -178,7 +178,6 @@ impl Daemon {
             stop.clone(),
         ));
         listeners.spawn(built.keeper.run(stop.clone()));
-        listeners.spawn(built.unanswered.run(stop.clone()));
         if let Some(listener) = operators_listener {
             listeners.spawn(serve_operators(listener, Arc::clone(&api), stop.clone()));
         }

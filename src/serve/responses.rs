@@ -92,7 +92,7 @@ impl Responses {
 pub(super) struct Noter {
     responses: Responses,
     care: Care,
-    database: Database,
+    pub(super) database: Database,
     clock: SharedClock,
     /// For how long they are kept, in milliseconds.
     keep_ms: i64,

@@ -18,8 +18,8 @@ pub(super) struct Dead {
     rounds_until_walk: u64,
     /// Behind which the walk goes on.
     after: Option<JobId>,
-    /// Until when deaths were told of before this process began, if any was; asked once.
-    told_until_ms: Option<Option<UnixMs>>,
+    /// Until when deaths were told of before this process began; asked once.
+    told_until_ms: Option<UnixMs>,
     /// Those in this walk that were told of before.
     told_before: usize,
 }
@@ -46,7 +46,7 @@ impl Dead {
                 if self.watchers.care.watch.watches(job.id) {
                     continue;
                 }
-                if told_until_ms.is_some_and(|told_ms| *died_ms <= told_ms) {
+                if *died_ms <= told_until_ms {
                     self.told_before += usize::from(self.watchers.failed_before(job, *died_ms));
                 } else {
                     is_news |= self.watchers.failed(job, *died_ms);
@@ -76,11 +76,11 @@ impl Dead {
         }
     }
 
-    async fn told_until_ms(&mut self) -> Result<Option<UnixMs>, Unread> {
-        if self.told_until_ms.is_none() {
-            let rule = &rules::CRISIS_GRANTED_FROM_MEMORY;
-            self.told_until_ms = Some(last_seen_ms(&self.database, rule).await?);
+    async fn told_until_ms(&mut self) -> Result<UnixMs, Unread> {
+        if let Some(known_ms) = self.told_until_ms {
+            return Ok(known_ms);
         }
-        Ok(self.told_until_ms.flatten())
+        let told_ms = last_seen_ms(&self.database, &rules::CRISIS_GRANTED_FROM_MEMORY).await?;
+        Ok(*self.told_until_ms.insert(told_ms.unwrap_or(UnixMs::MIN)))
     }
 }

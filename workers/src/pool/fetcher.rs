@@ -17,6 +17,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use survive::Survived;
+
 use super::{
     Member,
     run::{Move, Run, Suspicion},
@@ -67,8 +69,6 @@ pub(crate) struct Fetcher {
     claims_unsure: bool,
     /// When to see again whether it does.
     next_check: Instant,
-    /// While the lanes are away: whether the ledger may hold more crises than there were slots for.
-    more_due: bool,
     /// Whether the lanes, or the rows of claimed jobs, could not be read last time: the log has a line at each change.
     away: bool,
     unread: bool,
@@ -117,7 +117,6 @@ impl Fetcher {
             moves: Moves::default(),
             claims_unsure: false,
             next_check: Instant::now() + survive::CHECK_EVERY,
-            more_due: false,
             away: false,
             unread: false,
             next_look: IDLE_LOOK,
@@ -158,7 +157,8 @@ impl Fetcher {
                 Err(error) => {
                     self.claims_unsure = true;
                     hungry = true;
-                    if self.survive(&error, node, free).await {
+                    let survived = self.survive(&error, node, free).await;
+                    if survived == Survived::Entered {
                         // The bell of a crisis that lies there by now has rung.
                         backoff = BACKOFF_MIN;
                     }
@@ -168,7 +168,7 @@ impl Fetcher {
                     tokio::select! {
                         () = tokio::time::sleep(backoff.mul_f64(0.5 + rand::random::<f64>() / 2.0)) => {}
                         () = self.bell() => {}
-                        _ = self.slots.acquire(), if self.more_due && !draining => {}
+                        _ = self.slots.acquire(), if survived == Survived::MoreDue && !draining => {}
                     }
                     backoff = (backoff * 2).min(BACKOFF_MAX);
                 }
