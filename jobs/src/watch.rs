@@ -84,6 +84,18 @@ impl Missed {
     }
 }
 
+/// A crisis for which something is granted, and what the ledger knows it by: its job if it was recorded here, else the
+/// dedupe key under which its sender may have it recorded elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GrantedCrisis {
+    /// Its place on the watch.
+    pub ticket: Ticket,
+    /// The job that should answer it.
+    pub job: Option<JobId>,
+    /// The dedupe key of that job.
+    pub key: Option<String>,
+}
+
 #[derive(Default)]
 struct Watch {
     watched: BTreeMap<Ticket, Missed>,
@@ -143,6 +155,7 @@ impl CrisisWatch {
             // It is watched since it came first, and what was granted then stays until it is answered.
             watch.let_go(ticket);
             watch.granted.give(ticket, first);
+            watch.granted.is_recorded(first, job);
             return;
         }
         let has_ended = watch.ended.contains(&job);
@@ -223,6 +236,17 @@ impl CrisisWatch {
         self.lock().deadlines.first().map(|(deadline_ms, _)| *deadline_ms)
     }
 
+    /// At most `limit` crises behind `after` for which something is granted, whatever else is watched: so that the
+    /// ledger can be asked whether another process has answered them.
+    pub fn granted_behind(&self, after: Option<Ticket>, limit: usize) -> Vec<GrantedCrisis> {
+        self.lock().granted.behind(after, limit)
+    }
+
+    /// The ledger says that the crisis was answered: what was granted for it ends.
+    pub fn answered(&self, ticket: Ticket) {
+        self.lock().answered(ticket);
+    }
+
     /// What `customer` is granted at `now_ms`.
     pub fn granted(&self, customer: &str, now_ms: UnixMs) -> Option<Granted> {
         self.lock().granted.of(customer, now_ms)
@@ -267,6 +291,7 @@ impl Watch {
         let Some(missed) = self.watched.get_mut(&ticket) else { return };
         missed.job = Some(job);
         self.by_job.insert(job, ticket);
+        self.granted.is_recorded(ticket, job);
         if !self.deadlines.contains(&(missed.due_ms, ticket)) {
             if self.recorded_late.len() >= ENDED_MAX {
                 self.recorded_late.pop_front();

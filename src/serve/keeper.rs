@@ -14,8 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{desk::CareDesk, responses::Noter, unanswered::Unanswered, watchers::Watchers};
 
-/// How often it is looked whether something late has been answered elsewhere, and what could not be recorded is tried
-/// again.
+/// How often what could not be recorded is tried again.
 const ROUND: Duration = Duration::from_secs(1);
 
 /// How long the ledger may take to say whether a crisis was answered, or to take a violation.
@@ -30,10 +29,10 @@ const ROUNDS_PER_LOOK_AT_RISK: u64 = 12;
 /// How long either may take.
 const MARKS_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Late crises that are looked after, at most; of more, the oldest are let go.
-const LATE_MAX: usize = 256;
+/// Violations that wait to be recorded, at most; more are not recorded.
+const UNRECORDED_MAX: usize = 256;
 
-/// Late crises that wait to be told of, at most; more are told of at once and not looked after.
+/// Late crises that wait to be told of, at most; more are told of at once and not recorded.
 const TOLD_MAX: usize = 4_096;
 
 /// Who keeps the watch.
@@ -43,8 +42,6 @@ pub(super) struct Keeper {
     pub(super) desk: CareDesk,
     /// Who notes how crises were answered.
     noter: Noter,
-    /// Answered late, and perhaps not yet.
-    late: VecDeque<Missed>,
     /// What the ledger did not take.
     unrecorded: VecDeque<NewJob>,
     /// The ledger has not answered in this round, and is not waited for again before the next.
@@ -63,15 +60,16 @@ enum Answer {
 
 impl Keeper {
     pub(super) fn new(watchers: Watchers, engine: Engine, desk: CareDesk, noter: Noter) -> Self {
-        let (late, unrecorded) = (VecDeque::new(), VecDeque::new());
-        Self { watchers, engine, desk, noter, late, unrecorded, ledger_is_silent: false }
+        let unrecorded = VecDeque::new();
+        Self { watchers, engine, desk, noter, unrecorded, ledger_is_silent: false }
     }
 
     /// Keeps the watch until `stop`.
     pub(super) async fn run(self, stop: CancellationToken) {
         let (told, missed) = mpsc::channel(TOLD_MAX);
         let (watchers, desk) = (self.watchers.clone(), self.desk.clone());
-        let unanswered = Unanswered { watchers: watchers.clone(), engine: self.engine.clone() };
+        let database = self.noter.database.clone();
+        let unanswered = Unanswered::new(watchers.clone(), self.engine.clone(), database);
         tokio::join!(
             unanswered.run(stop.clone()),
             watchers.grant_in_time(told, stop.clone()),
@@ -101,7 +99,7 @@ impl Keeper {
     async fn escalate(&mut self, missed: Missed) {
         if let Some(took_ms) = self.violates(&missed).await {
             self.watchers.tell_of(&missed, took_ms);
-            self.audit(missed, took_ms).await;
+            self.audit(&missed, took_ms).await;
         }
     }
 
@@ -109,11 +107,12 @@ impl Keeper {
     /// so, and then it is off the watch.
     async fn violates(&mut self, missed: &Missed) -> Option<i64> {
         match self.answer(missed).await {
-            Answer::Given(took_ms) if took_ms <= missed.limit_ms() => {
-                self.is_answered(missed);
-                None
+            Answer::Given(took_ms) => {
+                if let Some(job) = missed.job {
+                    self.watchers.care.watch.ended(job);
+                }
+                (took_ms > missed.limit_ms()).then_some(took_ms)
             }
-            Answer::Given(took_ms) => Some(took_ms),
             Answer::Failed | Answer::Missing => {
                 let so_far_ms = self.watchers.clock.now_ms().saturating_sub(missed.since_ms);
                 // The clock may have been set back since it came, and its time was over all the same.
@@ -124,42 +123,24 @@ impl Keeper {
 
     /// Has the violation recorded, which audits it (003: `audit_incident`). One whose crisis is not recorded yet waits
     /// for that.
-    async fn audit(&mut self, missed: Missed, took_ms: i64) {
-        let Some(violation) = violation(&missed, took_ms) else { return };
+    async fn audit(&mut self, missed: &Missed, took_ms: i64) {
+        let Some(violation) = violation(missed, took_ms) else { return };
         self.record(violation).await;
-        if self.late.len() >= LATE_MAX {
-            self.late.pop_front();
-        }
-        self.late.push_back(missed);
     }
 
-    /// Looks which late crises were answered by now, and records what could not be recorded before.
+    /// Records what could not be recorded before.
     async fn look_after(&mut self) {
         self.ledger_is_silent = false;
         for missed in self.watchers.care.watch.recorded_late() {
             // What was slow to record may have been told before, and answered in time then.
             if let Some(took_ms) = self.violates(&missed).await {
-                self.audit(missed, took_ms).await;
-            }
-        }
-        for missed in std::mem::take(&mut self.late) {
-            match self.answer(&missed).await {
-                Answer::Given(_) => self.is_answered(&missed),
-                Answer::Missing => self.late.push_back(missed),
-                // What was granted stays.
-                Answer::Failed => {}
+                self.audit(&missed, took_ms).await;
             }
         }
         for job in std::mem::take(&mut self.unrecorded) {
             self.record(job).await;
         }
         self.desk.catch_up().await;
-    }
-
-    fn is_answered(&self, missed: &Missed) {
-        if let Some(job) = missed.job {
-            self.watchers.care.watch.ended(job);
-        }
     }
 
     async fn record(&mut self, job: NewJob) {
@@ -169,7 +150,7 @@ impl Keeper {
                 _ => self.ledger_is_silent = true,
             }
         }
-        if self.unrecorded.len() < LATE_MAX {
+        if self.unrecorded.len() < UNRECORDED_MAX {
             self.unrecorded.push_back(job);
         } else {
             tracing::error!("a violation of a crisis' time is not recorded: too many wait for that");

@@ -93,7 +93,7 @@ pub(super) struct Noter {
     responses: Responses,
     untold: Untold,
     care: Care,
-    database: Database,
+    pub(super) database: Database,
     clock: SharedClock,
     /// For how long they are kept, in milliseconds.
     keep_ms: i64,

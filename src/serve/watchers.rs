@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use keepwell_jobs::{
     Care,
     alerts::rules,
+    care::{emergency::Granted, severity::Severity},
     watch::{ESCALATION_PATH, Missed, Ticket, recorded_urgency, urgency},
 };
 use keepwell_workers::{
@@ -107,13 +108,10 @@ impl Watchers {
     }
 
     /// Nothing answers the crisis that `job` tells of, if it does, since `now_ms`: the person has the basic set at
-    /// least.
-    pub(super) fn failed(&self, job: &Job, now_ms: UnixMs) {
-        let Some((customer, severity)) = recorded_urgency(job) else { return };
-        let granted = self.care.watch.failed(job.id, customer, severity, now_ms);
-        let Some(granted) = granted else { return };
+    /// least. Says whether it does: then somebody is to be [alerted](Watchers::alert_failed).
+    pub(super) fn failed(&self, job: &Job, now_ms: UnixMs) -> bool {
+        let Some((severity, granted)) = self.grant_failed(job, now_ms) else { return false };
         self.care.tallies.granted_from_memory();
-        self.care.alert_sink.tell(&rules::CRISIS_GRANTED_FROM_MEMORY);
         tracing::error!(
             alert = "crisis_not_answered",
             job.id = %job.id,
@@ -123,6 +121,24 @@ impl Watchers {
             until_ms = granted.until_ms,
             "a crisis could not be answered; the basic set is granted from memory"
         );
+        true
+    }
+
+    /// Alerts somebody of what [failed](Watchers::failed), however many did.
+    pub(super) fn alert_failed(&self) {
+        self.care.alert_sink.tell(&rules::CRISIS_GRANTED_FROM_MEMORY);
+    }
+
+    /// The same of one that was told of before this process began: it is neither told nor counted again. Says whether
+    /// it is a crisis.
+    pub(super) fn failed_before(&self, job: &Job, now_ms: UnixMs) -> bool {
+        self.grant_failed(job, now_ms).is_some()
+    }
+
+    fn grant_failed(&self, job: &Job, now_ms: UnixMs) -> Option<(Severity, Granted)> {
+        let (customer, severity) = recorded_urgency(job)?;
+        let granted = self.care.watch.failed(job.id, customer, severity, now_ms)?;
+        Some((severity, granted))
     }
 }
 
@@ -137,7 +153,7 @@ impl Observer for Watchers {
             "done" | "cancel" if ended.job.lane == Lane::Crisis => {
                 self.care.watch.ended(ended.job.id);
             }
-            "dead" => self.failed(ended.job, self.clock.now_ms()),
+            "dead" if self.failed(ended.job, self.clock.now_ms()) => self.alert_failed(),
             _ => {}
         }
     }

@@ -114,8 +114,25 @@ pub(crate) fn notifier(config: &Config) -> Result<Option<Notifier>, ServeError> 
         token: token.expose(),
         timeout_ms: config.notify.timeout_ms,
         authorities: authorities.as_deref(),
-        urgent_in_flight_max: config.pool.crisis_slots.div_ceil(2).min(quarter),
+        urgent_in_flight_max: urgent_in_flight_max(config.pool.crisis_slots).min(quarter),
         in_flight_max: quarter.min(MESSAGES_IN_FLIGHT_MAX),
     };
     Ok(Some(Notifier::new(&options)?))
+}
+
+/// Of `crisis_slots`, which are two at least, half may wait for a gateway; however slow that is, one is left.
+const fn urgent_in_flight_max(crisis_slots: usize) -> usize {
+    crisis_slots.div_ceil(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_gateway_never_holds_every_crisis_slot() {
+        for crisis_slots in 2..100 {
+            assert!((1..crisis_slots).contains(&urgent_in_flight_max(crisis_slots)), "{crisis_slots}");
+        }
+    }
 }

@@ -9,6 +9,7 @@ use keepwell_workers::{
     id::JobId,
     job::NewJob,
     lane::Lane,
+    ledger::DeadPage,
     observer::{Observer, RunEnded},
     state::State,
 };
@@ -150,11 +151,16 @@ async fn what_is_owed_and_what_has_died_is_read_whole_on_each_database() {
         engine.enqueue(scripted("dead", Lane::Realtime)).await.unwrap();
         nothing_owed(&engine).await;
         let ledger = engine.ledger();
-        let died = ledger.dead_since(Lane::Crisis, began_ms, "none", 10).await.unwrap();
+        let read = async |since_ms, but_prefix: &str, after| {
+            ledger.dead_since(Lane::Crisis, since_ms, but_prefix, after, 10).await.unwrap()
+        };
+        let DeadPage { jobs: died, next } = read(began_ms, "none", None).await;
         let [(job, died_ms)] = &died[..] else { panic!("{died:?}") };
+        assert_eq!(next, None);
         assert_eq!((job.id, &job.payload[..], *died_ms >= began_ms), (dead, &b"dead"[..], true));
-        assert!(ledger.dead_since(Lane::Crisis, died_ms + 1, "none", 10).await.unwrap().is_empty());
-        assert!(ledger.dead_since(Lane::Crisis, began_ms, &job.kind[..2], 10).await.unwrap().is_empty());
+        assert!(read(died_ms + 1, "none", None).await.jobs.is_empty());
+        assert!(read(began_ms, &job.kind[..2], None).await.jobs.is_empty());
+        assert!(read(began_ms, "none", Some(dead)).await.jobs.is_empty());
 
         engine.lanes().pause(Lane::Crisis, "so that they are owed", true).await.unwrap();
         let jobs = vec![

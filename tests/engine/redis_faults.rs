@@ -110,3 +110,18 @@ async fn a_claim_that_the_server_carries_out_too_late_is_found_while_nothing_els
     assert_eq!(bench.effects().await.len(), 1);
     engine.shutdown().await;
 }
+
+/// With one slot, and without Redis, each of them waits for the one before.
+const CRISES: usize = 300;
+
+#[tokio::test]
+async fn crises_that_find_every_slot_taken_while_redis_is_away_wait_for_a_slot_and_no_longer() {
+    let mut bench = Bench::new(Dialect::Sqlite).await;
+    bench.redis.kill();
+    let engine = bench.engine_with(|options| options.crisis_slots = 1);
+    engine.enqueue_all((0..CRISES).map(|_| scripted("ok", Lane::Crisis)).collect()).await.unwrap();
+    // Were each of them to wait until the lanes are asked again, this would take minutes.
+    nothing_owed(&engine).await;
+    assert_eq!(bench.effects().await.len(), CRISES);
+    engine.shutdown().await;
+}

@@ -4,7 +4,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, Executor as _, SqliteConnection};
 
-use super::{app, nothing_owed, on_both, signal, watching::sample};
+use super::{access, app, nothing_owed, on_both, signal, watching::sample};
 use crate::support::{daemon::Daemon, eventually};
 
 const OFTEN: (&str, &str) = ("KEEPWELL_MONITORS__CANARY_EVERY_MS", "100");
@@ -177,4 +177,36 @@ async fn how_crises_were_answered_of_late_is_told_and_so_is_whether_anybody_look
         nothing_owed(daemon).await;
     })
     .await;
+}
+
+#[tokio::test]
+async fn who_lacks_something_in_a_crisis_has_it_again_and_the_trail_alone_says_who() {
+    let daemon = Daemon::start().await;
+    app(&daemon, &signal("crisis.signal", "cus_lacking", json!({ "severity": "moderate" }))).await;
+    // Behind its back: what it remembers of the person opens less than what the database calls for by now.
+    let file = daemon.state_dir().join("keepwell.db");
+    let mut stranger = SqliteConnection::connect(&format!("sqlite:{}", file.display())).await.unwrap();
+    stranger.execute("UPDATE crisis_signals SET severity = 'critical'").await.unwrap();
+
+    let entry = eventually("it is in the trail", async || {
+        let audit = daemon.operator().get("/api/v1/audit?action=access.missing").await.json();
+        audit["items"].get(0).cloned()
+    })
+    .await;
+    assert_eq!(entry["subject"], "cus_lacking", "{entry:#}");
+    let is_empty = |of: &Value| of["missing"].as_array().unwrap().is_empty();
+    assert!(!is_empty(&entry["before"]) && is_empty(&entry["after"]), "{entry:#}");
+    assert_eq!(access(&daemon, "cus_lacking").await["emergency"]["level"], "full");
+
+    let text = eventually("the monitor has said so", async || {
+        let text = metrics(&daemon).await;
+        let wrong = "keepwell_monitor_runs_total{monitor=\"access\",result=\"wrong\"}";
+        (sample(&text, wrong) >= 1.0).then_some(text)
+    })
+    .await;
+    for name in ["keepwell_access_missing_total", "keepwell_access_mended_total"] {
+        assert!((sample(&text, name) - 1.0).abs() < f64::EPSILON, "{name} in {text}");
+    }
+    let log = daemon.log();
+    assert!(log.contains("therapeutic_access") && !log.contains("cus_lacking"), "{log}");
 }

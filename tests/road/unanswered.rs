@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
 
-use super::{access, finished, signal, taken};
+use super::{access, finished, on_call::OnCall, signal, taken};
 use crate::support::{
     daemon::Daemon,
     eventually,
@@ -78,6 +78,77 @@ async fn whose_crisis_is_dead_has_the_basic_set_in_the_next_process_too_for_a_da
     granted(&daemon, "cus_lately").await;
     assert_eq!(told(&daemon, "crisis_not_answered"), 1);
     assert_eq!(access(&daemon, "cus_long_ago").await["emergency"]["active"], false);
+}
+
+/// More than were ever looked after at once.
+const FLOOD: usize = 300;
+
+#[tokio::test]
+async fn what_another_process_has_answered_is_taken_back_however_many_were_late() {
+    let daemon = Daemon::start_with(&[("KEEPWELL_CARE__CRISIS_RESPONSE_MS", "200")]).await;
+    daemon.says(&["queue", "pause", "crisis", "--override", "--reason", "so that all are late"]).done();
+    for number in 0..FLOOD {
+        let customer = format!("cus_{number}");
+        let pressed = signal("crisis.signal", &customer, json!({ "severity": "critical" }));
+        taken(daemon.app(&customer, &pressed).await);
+    }
+    let last = format!("cus_{}", FLOOD - 1);
+    granted(&daemon, "cus_0").await;
+    granted(&daemon, &last).await;
+    eventually("all of them are told", async || {
+        (told(&daemon, "crisis_response_time_violation") == FLOOD).then_some(())
+    })
+    .await;
+    // As another process does; what it changes for the person besides is no matter here.
+    let done =
+        "UPDATE jobs SET state = 'done', finished_at_ms = created_at_ms + 200 WHERE subject <> 'cus_1'";
+    database(&daemon).await.execute(done).await.unwrap();
+    for customer in ["cus_0", &last] {
+        eventually("it is taken back", async || {
+            (access(&daemon, customer).await["emergency"]["active"] == false).then_some(())
+        })
+        .await;
+    }
+    granted(&daemon, "cus_1").await;
+}
+
+#[tokio::test]
+async fn who_was_told_of_a_dead_crisis_is_not_told_again_but_of_one_that_died_since() {
+    let told_alerts = OnCall::start().await.settings();
+    let settings: Vec<(&str, &str)> = told_alerts.iter().map(|(name, value)| (*name, &**value)).collect();
+    let mut daemon = Daemon::start_with(&settings).await;
+    daemon.says(&["queue", "pause", "crisis", "--override", "--reason", "so that they are owed"]).done();
+    for customer in ["cus_before", "cus_since"] {
+        let pressed = signal("crisis.signal", customer, json!({ "severity": "high" }));
+        taken(daemon.app(customer, &pressed).await);
+    }
+    daemon.kill();
+    let mut database = database(&daemon).await;
+    let dead = "UPDATE jobs SET state = 'dead', finished_at_ms = created_at_ms WHERE subject = 'cus_before'";
+    database.execute(dead).await.unwrap();
+    daemon.start_again().await;
+    granted(&daemon, "cus_before").await;
+    let seen = "SELECT COUNT(*) FROM alerts WHERE rule = 'CrisisGrantedFromMemory' AND resolved_ms IS NULL";
+    eventually("the alert is kept", async || {
+        let (open,): (i64,) = sqlx::query_as(seen).fetch_one(&mut database).await.ok()?;
+        (open == 1).then_some(())
+    })
+    .await;
+    assert_eq!(told(&daemon, "crisis_not_answered"), 1);
+
+    daemon.kill();
+    // It died after that, and nobody was there to say so.
+    let dead = "UPDATE jobs SET state = 'dead', finished_at_ms = 60000 + \
+                (SELECT MAX(seen_ms) FROM alerts) WHERE subject = 'cus_since'";
+    database.execute(dead).await.unwrap();
+    daemon.start_again().await;
+    granted(&daemon, "cus_before").await;
+    granted(&daemon, "cus_since").await;
+    assert_eq!(told(&daemon, "crisis_not_answered"), 2, "each once");
+    eventually("what was told before is said in one line", async || {
+        (told(&daemon, "died before and were told of then") == 1).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use keepwell_workers::{
 use super::audit::{AuditEntry, append};
 use crate::alerts::{
     plan::{Move, OpenAlert, Silence},
-    rule::Severity,
+    rule::{Rule, Severity},
     telling::ToldAlert,
 };
 
@@ -103,6 +103,15 @@ fn read(row: Row) -> OpenAlert {
         acknowledged_ms: row.acknowledged_ms,
         escalated: row.escalated,
     }
+}
+
+/// When any node saw what `rule` is about last, as far as the alerts are kept that say so.
+pub async fn last_seen_ms(database: &Database, rule: &Rule) -> Result<Option<UnixMs>, sqlx::Error> {
+    const SQL: &str = "SELECT MAX(seen_ms) FROM alerts WHERE rule = $1";
+    let mut reader = database.reader(Urgency::General).await?;
+    let (last_ms,): (Option<i64>,) =
+        on_connection!(reader, |connection| sqlx::query_as(SQL).bind(rule.name).fetch_one(connection).await)?;
+    Ok(last_ms)
 }
 
 /// The silences that hold at `now_ms`.

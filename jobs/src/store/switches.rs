@@ -3,7 +3,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{
+        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
 };
 
 use keepwell_workers::{
@@ -22,11 +25,24 @@ use crate::care::emergency::{Switch, SwitchName, Switches, Switching};
 /// How the switches were seen to stand last, for when the database cannot be asked, and what was switched while it took
 /// nothing. Cheap to clone; clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct SwitchMemory(Arc<RwLock<Remembered>>);
+pub struct SwitchMemory(Arc<Memory>);
+
+/// A look at the database, by its number among those of this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Look(u64);
+
+#[derive(Debug, Default)]
+struct Memory {
+    /// Looks that have begun.
+    begun: AtomicU64,
+    remembered: RwLock<Remembered>,
+}
 
 #[derive(Debug, Default)]
 struct Remembered {
     seen: Switches,
+    /// Looks that had begun when that was remembered.
+    begun: u64,
     unrecorded: VecDeque<(SwitchName, Switching, UnixMs)>,
 }
 
@@ -39,21 +55,30 @@ impl SwitchMemory {
         self.read().all()
     }
 
-    /// They stand like this in the database. What was seen earlier than what is known changes nothing.
-    pub fn remember(&self, switches: &Switches) {
+    /// Somebody is about to look how they stand in the database.
+    pub fn look(&self) -> Look {
+        Look(self.0.begun.fetch_add(1, SeqCst) + 1)
+    }
+
+    /// They stood like this in the database at that `look`. One that began before the last one was remembered may have
+    /// seen what was earlier, and changes nothing then. One that began after it counts whatever it has seen: a database
+    /// that was restored, or failed over to a server that lacked the last commits, knows of fewer changes than before.
+    pub fn remember(&self, look: Look, switches: &Switches) {
         if self.read().seen == *switches {
             return;
         }
         let count =
             |switches: &Switches| switches.known.iter().map(|(_, switch)| switch.changes).sum::<i64>();
         let mut last = self.write();
-        if count(&last.seen) <= count(switches) {
+        if look.0 > last.begun || count(&last.seen) <= count(switches) {
             last.seen.clone_from(switches);
+            last.begun = self.0.begun.load(SeqCst);
         }
     }
 
     /// Switches `name` here alone, until [`SwitchMemory::recorded`]; answers with how it stands then, `None` if it was
-    /// off and is to be. It counts as later than what was seen of other nodes, whose clocks may be ahead.
+    /// off and is to be: that waits to be audited, once for each name. It counts as later than what was seen of other
+    /// nodes, whose clocks may be ahead.
     pub fn switch_unrecorded(
         &self,
         name: SwitchName,
@@ -63,12 +88,16 @@ impl SwitchMemory {
         let mut last = self.write();
         let all = last.all();
         let now_ms = all.get(name).map_or(now_ms, |known| known.switched_ms.max(now_ms));
-        let changed = all.switched(name, &switching, now_ms)?;
+        let changed = all.switched(name, &switching, now_ms);
+        let latest = last.unrecorded.iter().rev().find(|(other, ..)| *other == name);
+        if changed.is_none() && latest.is_some_and(|(_, latest, _)| *latest == Switching::Off) {
+            return None;
+        }
         if last.unrecorded.len() >= UNRECORDED_MAX {
             last.unrecorded.pop_front();
         }
         last.unrecorded.push_back((name, switching, now_ms));
-        Some(changed)
+        changed
     }
 
     /// What was switched here first of all that is not recorded, and when.
@@ -82,11 +111,11 @@ impl SwitchMemory {
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Remembered> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.0.remembered.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Remembered> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+        self.0.remembered.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -124,15 +153,16 @@ pub(crate) async fn switches_in(
     connected: &mut impl Connected,
     memory: &SwitchMemory,
 ) -> Result<Switches, sqlx::Error> {
+    let look = memory.look();
     let rows: Vec<Row> =
         on_connection!(connected, |connection| sqlx::query_as(READ).fetch_all(connection).await)?;
-    memory.remember(&read(rows));
+    memory.remember(look, &read(rows));
     // A database that is read may take nothing: a full disk, a lock.
     Ok(memory.last())
 }
 
 /// Switches `name` and audits it, on disk before this returns; answers with how it stands then, `None` if it was off
-/// and is to be.
+/// and is to be, which is audited too.
 pub async fn switch(
     database: &Database,
     memory: &SwitchMemory,
@@ -140,10 +170,11 @@ pub async fn switch(
     switching: Switching,
     now_ms: UnixMs,
 ) -> Result<Option<Switch>, sqlx::Error> {
+    let look = memory.look();
     let (mut transaction, mut switches) = locked(database, now_ms).await?;
     let changed = switched(&mut transaction, &mut switches, name, &switching, now_ms).await?;
     transaction.commit().await?;
-    memory.remember(&switches);
+    memory.remember(look, &switches);
     Ok(changed)
 }
 
@@ -156,6 +187,7 @@ pub async fn switch_late(
     switching: Switching,
     at_ms: UnixMs,
 ) -> Result<(), sqlx::Error> {
+    let look = memory.look();
     let (mut transaction, mut switches) = locked(database, at_ms).await?;
     if switches.is_outdated(name, at_ms) {
         let (action, reason) = match &switching {
@@ -163,15 +195,12 @@ pub async fn switch_late(
             Switching::Off => ("emergency.switched_off_too_late", ""),
         };
         let stands = switches.get(name).map(|switch| view(switch, at_ms));
-        let (before, after) = (stands.clone(), stands);
-        let (subject, who) = (name.name(), Who::EmergencyToken);
-        let entry = Audited { at_ms, who, action, subject, reason, before, after };
-        audited(&mut transaction, &entry).await?;
+        said(&mut transaction, action, name, reason, stands.clone(), stands, at_ms).await?;
     } else {
         switched(&mut transaction, &mut switches, name, &switching, at_ms).await?;
     }
     transaction.commit().await?;
-    memory.remember(&switches);
+    memory.remember(look, &switches);
     Ok(())
 }
 
@@ -182,20 +211,31 @@ async fn switched(
     switching: &Switching,
     now_ms: UnixMs,
 ) -> Result<Option<Switch>, sqlx::Error> {
-    let Some(changed) = switches.switched(name, switching, now_ms) else { return Ok(None) };
-    keep(transaction, name, &changed).await?;
-    let entry = Audited {
-        at_ms: now_ms,
-        who: Who::EmergencyToken,
-        action: if changed.is_on { "emergency.switched_on" } else { "emergency.switched_off" },
-        subject: name.name(),
-        reason: &changed.reason,
-        before: switches.get(name).map(|before| view(before, now_ms)),
-        after: Some(view(&changed, now_ms)),
+    let before = switches.get(name).map(|before| view(before, now_ms));
+    let Some(changed) = switches.switched(name, switching, now_ms) else {
+        said(transaction, "emergency.switched_off_again", name, "", before.clone(), before, now_ms).await?;
+        return Ok(None);
     };
-    audited(transaction, &entry).await?;
+    keep(transaction, name, &changed).await?;
+    let action = if changed.is_on { "emergency.switched_on" } else { "emergency.switched_off" };
+    let after = Some(view(&changed, now_ms));
+    said(transaction, action, name, &changed.reason, before, after, now_ms).await?;
     switches.set(name, changed.clone());
     Ok(Some(changed))
+}
+
+/// Audits what whoever has the emergency token said of `name` at `at_ms`.
+async fn said(
+    transaction: &mut Transaction,
+    action: &'static str,
+    name: SwitchName,
+    reason: &str,
+    before: Option<Value>,
+    after: Option<Value>,
+    at_ms: UnixMs,
+) -> Result<(), sqlx::Error> {
+    let (subject, who) = (name.name(), Who::EmergencyToken);
+    audited(transaction, &Audited { at_ms, who, action, subject, reason, before, after }).await
 }
 
 /// A transaction in which nobody else switches, and how the switches stand in it.
@@ -259,19 +299,33 @@ mod tests {
         let memory = SwitchMemory::default();
         let on = Switches::default().switched_on(SwitchName::GlobalBypass, "a".into(), 60, 0);
         let seen = Switches { known: vec![(SwitchName::GlobalBypass, on)] };
-        memory.remember(&seen);
-        memory.remember(&Switches::default());
+        // Both have begun to look before either is done.
+        let (earlier, later) = (memory.look(), memory.look());
+        memory.remember(later, &seen);
+        memory.remember(earlier, &Switches::default());
         assert_eq!(memory.last(), seen);
+    }
+
+    #[test]
+    fn a_database_that_lost_the_last_switch_is_believed_once_it_was_looked_at_again() {
+        let memory = SwitchMemory::default();
+        let on = Switches::default().switched_on(SwitchName::GlobalBypass, "a".into(), 60, 0);
+        let seen = Switches { known: vec![(SwitchName::GlobalBypass, on)] };
+        let slow = memory.look();
+        memory.remember(memory.look(), &seen);
+        memory.remember(memory.look(), &Switches::default());
+        assert_eq!(memory.last(), Switches::default(), "as every other process sees it");
+        memory.remember(slow, &Switches::default());
+        assert_eq!(memory.last(), Switches::default());
     }
 
     #[test]
     fn what_is_not_recorded_lies_on_top_of_what_is_seen_until_it_is() {
         let (memory, name) = (SwitchMemory::default(), SwitchName::GlobalBypass);
-        assert_eq!(memory.switch_unrecorded(name, Switching::Off, 0), None, "it is off");
         let on = Switching::On("a".into(), 60);
         assert!(memory.switch_unrecorded(name, on.clone(), 1_000).is_some_and(|switch| switch.is_on));
         // The database is read, and knows nothing of it.
-        memory.remember(&Switches::default());
+        memory.remember(memory.look(), &Switches::default());
         assert!(memory.last().on(name, 1_000).is_some());
         assert!(memory.switch_unrecorded(name, Switching::Off, 2_000).is_some_and(|switch| !switch.is_on));
         assert_eq!((memory.last().on(name, 2_000), memory.last().changes(2_000)), (None, 2));
@@ -280,13 +334,13 @@ mod tests {
         let mut seen = Switches::default();
         assert_eq!(memory.first_unrecorded(), Some((name, on.clone(), 1_000)));
         seen.set(name, seen.switched(name, &on, 1_000).unwrap());
-        memory.remember(&seen);
+        memory.remember(memory.look(), &seen);
         assert_eq!(memory.last().changes(2_000), 2, "it counts once");
         memory.recorded();
         assert_eq!(memory.first_unrecorded(), Some((name, Switching::Off, 2_000)));
         assert_eq!(memory.last().on(name, 2_000), None);
         seen.set(name, seen.switched(name, &Switching::Off, 2_000).unwrap());
-        memory.remember(&seen);
+        memory.remember(memory.look(), &seen);
         assert_eq!(memory.last(), seen);
         memory.recorded();
         assert_eq!((memory.first_unrecorded(), memory.last()), (None, seen));
@@ -298,14 +352,28 @@ mod tests {
         let on = |reason: &str| Switching::On(reason.into(), 60);
         let mut seen = Switches::default();
         seen.set(name, seen.switched(name, &on("a"), 5_000).unwrap());
-        memory.remember(&seen);
+        memory.remember(memory.look(), &seen);
         // This node's clock is behind, and its operator speaks later all the same.
         assert!(memory.switch_unrecorded(name, Switching::Off, 1_000).is_some_and(|switch| !switch.is_on));
         assert_eq!(memory.last().on(name, 5_000), None);
         // Somebody else switches it on again after that.
         seen.set(name, seen.switched(name, &on("b"), 9_000).unwrap());
-        memory.remember(&seen);
+        memory.remember(memory.look(), &seen);
         assert_eq!(memory.last(), seen);
+    }
+
+    #[test]
+    fn an_off_that_changes_nothing_waits_to_be_audited_once_and_pushes_nothing_out() {
+        let memory = SwitchMemory::default();
+        memory.switch_unrecorded(SwitchName::Maintenance, Switching::On("a".into(), 60), 0);
+        for at_ms in 1..=UNRECORDED_MAX as i64 + 5 {
+            assert_eq!(memory.switch_unrecorded(SwitchName::Bypass, Switching::Off, at_ms), None);
+        }
+        assert_eq!(memory.first_unrecorded().map(|(name, ..)| name), Some(SwitchName::Maintenance));
+        memory.recorded();
+        assert_eq!(memory.first_unrecorded(), Some((SwitchName::Bypass, Switching::Off, 1)));
+        memory.recorded();
+        assert_eq!(memory.first_unrecorded(), None);
     }
 
     #[test]

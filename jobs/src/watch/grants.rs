@@ -1,10 +1,13 @@
 //! What is granted from memory, crisis by crisis: what was granted for one ends with that one and no other.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    ops::Bound,
+};
 
-use keepwell_workers::clock::UnixMs;
+use keepwell_workers::{clock::UnixMs, id::JobId};
 
-use super::{Missed, Ticket, WATCHED_MAX};
+use super::{GrantedCrisis, Missed, Ticket, WATCHED_MAX};
 use crate::care::{
     emergency::{GRANTED_MS, Granted},
     severity::EmergencyLevel,
@@ -21,6 +24,7 @@ pub(super) struct Grants {
 pub(super) struct Grant {
     customer: String,
     key: Option<String>,
+    job: Option<JobId>,
     granted: Granted,
 }
 
@@ -28,10 +32,10 @@ impl Grants {
     /// Grants the basic set because of `missed`, for [`GRANTED_MS`] from `now_ms` on. Granted again for the same crisis
     /// it lasts longer, and counts from the first time.
     pub(super) fn grant(&mut self, missed: &Missed, now_ms: UnixMs) -> Granted {
-        let Missed { ticket, key, customer, since_ms, .. } = missed.clone();
+        let Missed { ticket, key, job, customer, since_ms, .. } = missed.clone();
         let until_ms = now_ms.saturating_add(GRANTED_MS);
         let granted = Granted { level: EmergencyLevel::CrisisOnly, since_ms, until_ms };
-        self.keep(ticket, Grant { customer, key, granted })
+        self.keep(ticket, Grant { customer, key, job, granted })
     }
 
     /// What was granted for the crisis `from` is granted for the crisis `to`: they are one.
@@ -41,6 +45,24 @@ impl Grants {
         {
             self.keep(to, grant);
         }
+    }
+
+    /// The crisis was recorded as `job`.
+    pub(super) fn is_recorded(&mut self, ticket: Ticket, job: JobId) {
+        if let Some(grant) = self.by_ticket.get_mut(&ticket) {
+            grant.job = Some(job);
+        }
+    }
+
+    /// At most `limit` crises behind `after` for which something is granted.
+    pub(super) fn behind(&self, after: Option<Ticket>, limit: usize) -> Vec<GrantedCrisis> {
+        let behind = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+        let crisis = |(ticket, grant): (&Ticket, &Grant)| GrantedCrisis {
+            ticket: *ticket,
+            job: grant.job,
+            key: grant.key.clone(),
+        };
+        self.by_ticket.range(behind).take(limit).map(crisis).collect()
     }
 
     /// The crisis is answered: what was granted for it ends.

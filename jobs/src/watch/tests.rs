@@ -294,3 +294,40 @@ fn what_was_refused_and_recorded_all_the_same_stays_granted_until_it_is_answered
     watch.ended(job(1));
     assert_eq!(watch.granted("cus_1", 1_001), None);
 }
+
+#[test]
+fn what_is_granted_is_found_by_its_job_or_its_key_whatever_a_flood_has_pushed_off_the_watch() {
+    let watch = CrisisWatch::default();
+    let begin = |key| watch.begin("cus_1", Some(key), Severity::High, 0);
+    let late = begin("app:1");
+    assert_eq!(watch.overdue(200).len(), 1);
+    watch.recorded(late, job(1), false);
+    let refused = begin("app:2");
+    watch.refused(refused, 200);
+    for number in 0..WATCHED_MAX as i64 {
+        watch.begin(&format!("cus_{number}"), None, Severity::High, number);
+    }
+    assert!(!watch.watches(job(1)), "it is off the watch");
+    let crisis = |ticket, job, key: &str| GrantedCrisis { ticket, job, key: Some(key.to_owned()) };
+    let all = [crisis(late, Some(job(1)), "app:1"), crisis(refused, None, "app:2")];
+    assert_eq!(watch.granted_behind(None, 10), all);
+    assert_eq!(watch.granted_behind(None, 1), all[..1]);
+    assert_eq!(watch.granted_behind(Some(late), 10), all[1..]);
+    watch.answered(late);
+    assert!(watch.granted("cus_1", 201).is_some(), "the other one is not answered");
+    watch.answered(refused);
+    assert_eq!((watch.granted("cus_1", 201), watch.granted_behind(None, 10)), (None, vec![]));
+}
+
+#[test]
+fn what_two_deliveries_were_granted_is_found_by_the_job_of_the_one_that_was_recorded() {
+    let watch = CrisisWatch::default();
+    let begin = || watch.begin("cus_1", Some("app:1"), Severity::High, 0);
+    let [first, second] = [begin(), begin()];
+    watch.recorded(first, job(1), false);
+    watch.refused(second, 0);
+    let again = begin();
+    watch.recorded(again, job(1), true);
+    let granted = watch.granted_behind(None, 10);
+    assert_eq!(granted, [GrantedCrisis { ticket: first, job: Some(job(1)), key: Some("app:1".to_owned()) }]);
+}

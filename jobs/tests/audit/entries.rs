@@ -207,3 +207,25 @@ async fn a_trail_that_grows_while_it_is_verified_is_whole() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_is_written_late_is_sealed_next_however_much_waits_behind_it() {
+    on_each_database(async |room| {
+        // With one entry in a block a round takes 64 of them, so that there is never an end to come to.
+        let mut sealer = sealer(room, 1);
+        write(room, 80).await;
+        assert_eq!(sealer.round().await.unwrap().entries, 64);
+        for late in 1..=2 {
+            let subject = format!("late_{late}");
+            let mut transaction = begin(room).await;
+            append(&mut transaction, &entry("lane.resumed", &subject, NOW_MS - late * 1_000)).await.unwrap();
+            transaction.commit().await.unwrap();
+            write(room, 64).await;
+            assert_eq!(sealer.round().await.unwrap().entries, 64);
+            let of_it = AuditFilter { subject: Some(subject), ..AuditFilter::default() };
+            assert!(all(room, &of_it).await[0].position.is_some(), "it was passed over");
+        }
+        assert_eq!(report(room, None).await.finding, None);
+    })
+    .await;
+}

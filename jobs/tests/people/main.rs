@@ -22,5 +22,6 @@ mod stripe;
 mod stripe_lists;
 #[path = "../support/mod.rs"]
 mod support;
+mod switches;
 mod trust;
 mod withdrawals;

@@ -154,8 +154,8 @@ impl Ledger {
     }
 }
 
-/// `ids`, the last of them repeated up to a power of two, so that few distinct statements exist.
-fn padded(ids: &[JobId]) -> impl Iterator<Item = &JobId> {
-    let padding = ids.len().next_power_of_two() - ids.len();
-    ids.iter().chain(std::iter::repeat_n(ids.last(), padding).flatten())
+/// `values`, the last of them repeated up to a power of two, so that few distinct statements exist.
+pub(super) fn padded<T>(values: &[T]) -> impl Iterator<Item = &T> {
+    let padding = values.len().next_power_of_two() - values.len();
+    values.iter().chain(std::iter::repeat_n(values.last(), padding).flatten())
 }

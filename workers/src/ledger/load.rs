@@ -13,9 +13,9 @@ use crate::{
 /// Jobs read by one statement; claims are padded up to one of these sizes so that few distinct statements exist.
 const IDS_PER_STATEMENT: [usize; 4] = [1, 8, 64, 256];
 
-/// Dead jobs that are looked at to find those of one lane, at most: the newest. Of ten thousand it takes SQLite about
-/// ten milliseconds.
-const DEAD_LOOKED_AT_MAX: i64 = 10_000;
+/// Dead jobs that one page looks at to find those of one lane, at most. Of ten thousand it takes SQLite about ten
+/// milliseconds.
+const DEAD_PER_PAGE: i64 = 10_000;
 
 /// An owed job as the ledger has it.
 #[derive(Debug)]
@@ -60,6 +60,15 @@ struct Row {
     sealed: Vec<u8>,
 }
 
+/// A page of dead jobs, the newest first.
+#[derive(Debug, Clone, Default)]
+pub struct DeadPage {
+    /// The jobs, and when each of them died. The payload of one that cannot be opened is empty.
+    pub jobs: Vec<(Arc<Job>, UnixMs)>,
+    /// Behind which job the next page begins; `None` on the last one.
+    pub next: Option<JobId>,
+}
+
 #[derive(sqlx::FromRow)]
 struct DeadRow {
     #[sqlx(flatten)]
@@ -93,34 +102,44 @@ impl Ledger {
         Ok(jobs)
     }
 
-    /// At most `limit` jobs of `lane` that have died since `since_ms`, and when, the newest first; none whose kind
-    /// begins with `but_prefix`. Ten thousand dead
-    /// jobs are looked at, whatever their lane: more say that something else is wrong. The payload of one that cannot
-    /// be opened is empty.
+    /// At most `limit` jobs of `lane` that have died since `since_ms`, those that were recorded before `after`; none
+    /// whose kind begins with `but_prefix`. A page may be empty and not the last one: it has looked at ten thousand
+    /// dead jobs, whatever their lane.
     pub async fn dead_since(
         &self,
         lane: Lane,
         since_ms: UnixMs,
         but_prefix: &str,
+        after: Option<JobId>,
         limit: u32,
-    ) -> Result<Vec<(Arc<Job>, UnixMs)>, sqlx::Error> {
+    ) -> Result<DeadPage, sqlx::Error> {
+        const END: &str =
+            "SELECT id FROM jobs WHERE state = 'dead' AND id < $1 ORDER BY id DESC LIMIT 1 OFFSET $2";
         const SQL: &str = "SELECT jobs.id, kind, lane, dedupe_key, subject, attempts, run_at_ms, created_at_ms, trace, \
              key_id, sealed, finished_at_ms FROM jobs JOIN job_payloads ON job_id = jobs.id \
-             WHERE jobs.id IN (SELECT id FROM jobs WHERE state = 'dead' ORDER BY id DESC LIMIT $3) \
+             WHERE jobs.id IN (SELECT id FROM jobs WHERE state = 'dead' AND id < $3 AND id >= $6) \
              AND lane || '' = $1 AND finished_at_ms >= $2 AND kind NOT LIKE $5 ORDER BY jobs.id DESC LIMIT $4";
+        let after = after.map_or(Uuid::max(), |id| id.0);
         let mut reader = self.database.reader(Urgency::General).await?;
+        let end: Option<(Uuid,)> = on_connection!(reader, |connection| {
+            sqlx::query_as(END).bind(after).bind(DEAD_PER_PAGE - 1).fetch_optional(connection).await
+        })?;
+        let end = end.map(|(id,)| id);
         let rows: Vec<DeadRow> = on_connection!(reader, |connection| {
             sqlx::query_as(SQL)
                 .bind(lane.name())
                 .bind(since_ms)
-                .bind(DEAD_LOOKED_AT_MAX)
+                .bind(after)
                 .bind(i64::from(limit))
                 .bind(format!("{but_prefix}%"))
+                .bind(end.unwrap_or(Uuid::nil()))
                 .fetch_all(connection)
                 .await
         })?;
+        let is_full = rows.len() >= limit as usize;
+        let next = if is_full { rows.last().map(|dead| dead.row.id) } else { end };
         let dead = |DeadRow { row, finished_at_ms }: DeadRow| (self.open(row).job(), finished_at_ms);
-        Ok(rows.into_iter().map(dead).collect())
+        Ok(DeadPage { jobs: rows.into_iter().map(dead).collect(), next: next.map(JobId) })
     }
 
     async fn load_once(&self, ids: &[JobId], urgency: Urgency) -> Result<Vec<Loaded>, sqlx::Error> {

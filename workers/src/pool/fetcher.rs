@@ -17,6 +17,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use survive::Survived;
+
 use super::{
     Member,
     run::{Move, Run, Suspicion},
@@ -155,7 +157,8 @@ impl Fetcher {
                 Err(error) => {
                     self.claims_unsure = true;
                     hungry = true;
-                    if self.survive(&error, node, free).await {
+                    let survived = self.survive(&error, node, free).await;
+                    if survived == Survived::Entered {
                         // The bell of a crisis that lies there by now has rung.
                         backoff = BACKOFF_MIN;
                     }
@@ -165,6 +168,7 @@ impl Fetcher {
                     tokio::select! {
                         () = tokio::time::sleep(backoff.mul_f64(0.5 + rand::random::<f64>() / 2.0)) => {}
                         () = self.bell() => {}
+                        _ = self.slots.acquire(), if survived == Survived::MoreDue && !draining => {}
                     }
                     backoff = (backoff * 2).min(BACKOFF_MAX);
                 }

@@ -19,6 +19,17 @@ pub(super) const CHECK_EVERY: Duration = Duration::from_secs(5);
 /// The same after an error.
 const CHECK_SOON: Duration = Duration::from_secs(1);
 
+/// How it stands after a claim that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Survived {
+    /// The lanes had forgotten this pool; it has entered anew and may ask again.
+    Entered,
+    /// The lanes are away.
+    Away,
+    /// The same, and the ledger may hold more crises than there were slots for.
+    MoreDue,
+}
+
 impl Fetcher {
     pub(super) fn check_is_due(&self) -> bool {
         self.claims_unsure || Instant::now() >= self.next_check
@@ -48,7 +59,10 @@ impl Fetcher {
             return;
         }
         match self.lanes.spoken_for().await {
-            Ok(taken) => self.run_from_ledger(free, &taken).await,
+            Ok(taken) => {
+                // What is left over the next comparison puts into its lane.
+                self.run_from_ledger(free, &taken).await;
+            }
             Err(error) => {
                 tracing::debug!(error = %error, "what is claimed cannot be read");
                 self.behind.mark_crisis();
@@ -57,8 +71,8 @@ impl Fetcher {
     }
 
     /// What to do while the lanes are away: enter anew if they have forgotten us; crisis jobs are run straight from the
-    /// ledger. `true` if the lanes are there and may be asked again.
-    pub(super) async fn survive(&mut self, error: &LaneError, node: NodeId, free: usize) -> bool {
+    /// ledger.
+    pub(super) async fn survive(&mut self, error: &LaneError, node: NodeId, free: usize) -> Survived {
         if let LaneError::LeaseLost = error {
             self.moves = Moves::default();
             // The node that lost it: the keeper of the lease may have entered under another one meanwhile.
@@ -66,36 +80,39 @@ impl Fetcher {
             if let Err(error) = &entered {
                 tracing::debug!(error = %error, "the lanes cannot be entered");
             }
-            return entered.is_ok();
+            return if entered.is_ok() { Survived::Entered } else { Survived::Away };
         }
         if !std::mem::replace(&mut self.away, true) {
             tracing::info!(pool = self.name(), error = %error, "the lanes do not answer this pool");
         }
-        if self.scope == ClaimScope::Crisis && free > 0 {
-            self.run_from_ledger(free, &HashSet::new()).await;
-        }
-        false
+        // Whoever rang while every slot was taken does not ring again.
+        let more_due = self.scope == ClaimScope::Crisis
+            && (free == 0 || self.run_from_ledger(free, &HashSet::new()).await);
+        if more_due { Survived::MoreDue } else { Survived::Away }
     }
 
-    /// Runs up to `free` crisis jobs that the ledger holds, but none of those in `taken`.
-    async fn run_from_ledger(&mut self, free: usize, taken: &HashSet<JobId>) {
+    /// Runs up to `free` crisis jobs that the ledger holds, but none of those in `taken`. `true` if it may hold more.
+    async fn run_from_ledger(&mut self, free: usize, taken: &HashSet<JobId>) -> bool {
         // Some may be running already, so look a little further than there are slots.
         let limit = u32::try_from(free + self.in_flight.len() + taken.len()).unwrap_or(u32::MAX);
         let now_ms = self.ledger.clock.now_ms();
         match self.ledger.owed_due(Lane::Crisis, now_ms, limit).await {
             Ok(due) => {
-                let due = due
+                let due: Vec<Claimed> = due
                     .into_iter()
                     .filter(|id| !self.in_flight.contains(id) && !taken.contains(id))
                     .take(free)
                     .map(|id| Claimed { id, lane: Lane::Crisis, crashes: 0 })
                     .collect();
+                let is_full = due.len() == free;
                 self.deliver(due).await;
+                is_full
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.unread, true) {
                     tracing::warn!(error = %error, "neither the lanes nor the ledger can be read");
                 }
+                false
             }
         }
     }

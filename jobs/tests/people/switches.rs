@@ -1,0 +1,44 @@
+//! What operators say of switches is traceable, whether it changes anything or not.
+
+use keepwell_jobs::{
+    care::emergency::{SwitchName, Switching},
+    store::{SwitchMemory, switch, switch_late},
+};
+use keepwell_workers::{database::turn::Urgency, on_connection};
+
+use crate::support::{NOW_MS, Room, on_each_database};
+
+/// What is said of which switch, as the trail has it.
+async fn said(room: &Room) -> Vec<(String, String)> {
+    let sql = "SELECT action, subject FROM audit_entries ORDER BY id";
+    let mut reader = room.database.reader(Urgency::General).await.unwrap();
+    on_connection!(reader, |connection| sqlx::query_as(sql).fetch_all(connection).await).unwrap()
+}
+
+#[tokio::test]
+async fn an_off_that_finds_the_switch_off_leaves_one_entry() {
+    on_each_database(async |room| {
+        let memory = SwitchMemory::default();
+        let off = async |name, at_ms| {
+            switch(&room.database, &memory, name, Switching::Off, at_ms).await.unwrap().is_some()
+        };
+        assert!(!off(SwitchName::Bypass, NOW_MS).await);
+        let on = Switching::On("a test".into(), 3_600);
+        switch(&room.database, &memory, SwitchName::Bypass, on, NOW_MS + 1).await.unwrap();
+        assert!(off(SwitchName::Bypass, NOW_MS + 2).await);
+        assert!(!off(SwitchName::Bypass, NOW_MS + 3).await);
+        // The same of one that was said while the database took nothing.
+        switch_late(&room.database, &memory, SwitchName::Maintenance, Switching::Off, NOW_MS + 4)
+            .await
+            .unwrap();
+        let said = said(room).await;
+        let said: Vec<(&str, &str)> = said.iter().map(|(action, name)| (&**action, &**name)).collect();
+        let (on, off) = ("emergency.switched_on", "emergency.switched_off");
+        let again = "emergency.switched_off_again";
+        assert_eq!(
+            said,
+            [(again, "bypass"), (on, "bypass"), (off, "bypass"), (again, "bypass"), (again, "maintenance")]
+        );
+    })
+    .await;
+}

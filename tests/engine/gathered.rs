@@ -1,0 +1,107 @@
+//! What runs leave to be written together keeps nobody else from the database for longer than their effects may.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use keepwell_workers::{
+    database::{Dialect, Together, Transaction},
+    engine::Engine,
+    handler::{Handler, Prepared},
+    job::{Job, NewJob},
+    lane::Lane,
+    ledger::Attempt,
+    outcome::Outcome,
+    policy::Policy,
+    state::State,
+};
+
+use super::bench::{Bench, Script, nothing_owed, scripted};
+use crate::support::eventually;
+
+/// Takes its time to be written: until it is let go.
+#[derive(Default)]
+struct Slowly(Option<Arc<Script>>);
+
+#[async_trait]
+impl Together for Slowly {
+    async fn write(self, _: &mut Transaction) -> Result<(), sqlx::Error> {
+        let script = self.0.expect("somebody has left it");
+        script.bell.notify_one();
+        script.gate.acquire().await.unwrap().forget();
+        Ok(())
+    }
+}
+
+/// Leaves that, and is done at once itself.
+struct Leaver(Arc<Script>);
+
+#[async_trait]
+impl Handler for Leaver {
+    fn kind(&self) -> &'static str {
+        "leaver"
+    }
+
+    fn policy(&self) -> Policy {
+        Policy { attempts_max: 2, backoff_base_ms: 1, backoff_cap_ms: 5, timeout_ms: 3_600_000 }
+    }
+
+    async fn apply(
+        &self,
+        _: &Job,
+        _: &Prepared,
+        transaction: &mut Transaction,
+    ) -> Result<Outcome, sqlx::Error> {
+        transaction.together::<Slowly>().0 = Some(Arc::clone(&self.0));
+        Ok(Outcome::Done)
+    }
+}
+
+fn engine(bench: &Bench) -> Engine {
+    bench.engine_of([Arc::new(Leaver(Arc::clone(&bench.script))) as Arc<dyn Handler>], |_| {})
+}
+
+fn leaver() -> NewJob {
+    NewJob::new("leaver", Lane::Standard, "")
+}
+
+#[tokio::test]
+async fn writing_what_was_gathered_gives_way_to_a_crisis() {
+    let bench = Bench::new(Dialect::Sqlite).await;
+    let engine = engine(&bench);
+    // However many of them share a transaction.
+    let left = engine.enqueue_all(vec![leaver(), leaver(), leaver()]).await.unwrap();
+    bench.script.bell.notified().await;
+
+    let crisis = engine.enqueue(scripted("ok", Lane::Crisis)).await.unwrap().id.to_string();
+    eventually("the crisis job is done", async || bench.effects().await.contains(&crisis).then_some(()))
+        .await;
+    for job in &left {
+        let (job, history) = engine.ledger().show(job.id).await.unwrap().unwrap();
+        assert_eq!((job.state, job.attempts, history.len()), (State::Owed, 0, 0), "{history:?}");
+    }
+
+    bench.script.gate.add_permits(left.len());
+    nothing_owed(&engine).await;
+    for job in &left {
+        let (job, _) = engine.ledger().show(job.id).await.unwrap().unwrap();
+        assert_eq!(job.state, State::Done);
+    }
+    engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn writing_what_was_gathered_is_given_up_however_patient_the_kind_is() {
+    let bench = Bench::new(Dialect::Sqlite).await;
+    let engine = engine(&bench);
+    let id = engine.enqueue(leaver()).await.unwrap().id;
+    let history: Vec<Attempt> = eventually("it is given up", async || {
+        let (_, history) = engine.ledger().show(id).await.ok()??;
+        (!history.is_empty()).then_some(history)
+    })
+    .await;
+    assert_eq!(history[0].error.as_deref(), Some("writing the effects took longer than 2000 ms"));
+    bench.script.gate.add_permits(1);
+    nothing_owed(&engine).await;
+    assert_eq!(engine.ledger().show(id).await.unwrap().unwrap().0.state, State::Done);
+    engine.shutdown().await;
+}

@@ -1,0 +1,77 @@
+//! How jobs stand, as whoever waits for them asks the ledger.
+
+use keepwell_workers::{
+    database::{Dialect, Durability, turn::Urgency},
+    id::JobId,
+    lane::Lane,
+    on_connection,
+    state::State,
+};
+
+use super::bench::{Bench, nothing_owed, scripted};
+
+/// More dead jobs than are looked at for two pages, every 5 000th of them in the crisis lane.
+#[tokio::test]
+async fn however_many_are_dead_none_hides_the_crises_among_them() {
+    for (dialect, sql) in [
+        (
+            Dialect::Sqlite,
+            "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 25000) \
+             INSERT INTO jobs (id, kind, lane, state, run_at_ms, created_at_ms, finished_at_ms) \
+             SELECT unhex(printf('019000000000700080000000%08x', n)), 'old', \
+             CASE n % 5000 WHEN 1 THEN 'crisis' ELSE 'standard' END, 'dead', n, n, n FROM numbers; \
+             INSERT INTO job_payloads SELECT id, 'none', '' FROM jobs",
+        ),
+        (
+            Dialect::Postgres,
+            "INSERT INTO jobs (id, kind, lane, state, run_at_ms, created_at_ms, finished_at_ms) \
+             SELECT ('01900000-0000-7000-8000-0000' || lpad(to_hex(n), 8, '0'))::uuid, 'old', \
+             CASE n % 5000 WHEN 1 THEN 'crisis' ELSE 'standard' END, 'dead', n, n, n \
+             FROM generate_series(1, 25000) n; \
+             INSERT INTO job_payloads SELECT id, 'none', '' FROM jobs",
+        ),
+    ] {
+        let bench = Bench::new(dialect).await;
+        let mut transaction = bench.database.begin(Urgency::General, Durability::Relaxed, 0).await.unwrap();
+        on_connection!(transaction, |connection| sqlx::raw_sql(sql).execute(connection).await.map(|_| ()))
+            .unwrap();
+        transaction.commit().await.unwrap();
+        let engine = bench.engine();
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let page = engine.ledger().dead_since(Lane::Crisis, 0, "none", after, 2).await.unwrap();
+            assert!(page.jobs.len() <= 2);
+            found.extend(page.jobs.into_iter().map(|(_, died_ms)| died_ms));
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(found, [20_001, 15_001, 10_001, 5_001, 1]);
+        engine.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn how_jobs_stand_is_read_by_their_ids_and_by_their_keys() {
+    for dialect in [Dialect::Sqlite, Dialect::Postgres] {
+        let bench = Bench::new(dialect).await;
+        let engine = bench.engine();
+        let done = engine.enqueue(scripted("ok", Lane::Crisis).dedupe_key("app:done")).await.unwrap().id;
+        let dead = engine.enqueue(scripted("dead", Lane::Crisis).dedupe_key("app:dead")).await.unwrap().id;
+        nothing_owed(&engine).await;
+        let ledger = engine.ledger();
+        let mut states = ledger.states(&[done, dead, JobId::new(1)]).await.unwrap();
+        states.sort_by_key(|(id, _)| *id);
+        let mut expected = [(done, State::Done), (dead, State::Dead)];
+        expected.sort_by_key(|(id, _)| *id);
+        assert_eq!(states, expected);
+        let keys = ["app:none", "app:dead", "app:done"].map(str::to_owned);
+        let mut states = ledger.states_of_keys(&keys).await.unwrap();
+        states.sort_by(|one, other| one.0.cmp(&other.0));
+        assert_eq!(states, [("app:dead".to_owned(), State::Dead), ("app:done".to_owned(), State::Done)]);
+        assert!(ledger.states(&[]).await.unwrap().is_empty());
+        assert!(ledger.states_of_keys(&[]).await.unwrap().is_empty());
+        engine.shutdown().await;
+    }
+}
