@@ -9,6 +9,7 @@ use keepwell_jobs::{
         plan::{Move, Plan, View, digest, plan},
         rule::Rule,
         samples::Samples,
+        telling::ToldAlert,
         watch::{Seen, Watch},
     },
     store::{
@@ -155,15 +156,16 @@ impl AlertKeeper {
             _ => None,
         };
         let entries = moves.iter().filter_map(escalated).collect();
-        for step in &moves {
-            if let Move::Open(alert) = step {
-                let (rule, cause, severity) =
-                    (&alert.told.rule, &alert.told.cause, alert.told.severity.name());
-                tracing::warn!(rule, cause, severity, alert = alert.told.id, "an alert is open");
-            }
-        }
+        let opened = moves.iter().filter_map(|step| match step {
+            Move::Open(alert) => Some(alert.told.clone()),
+            _ => None,
+        });
+        let opened: Vec<ToldAlert> = opened.collect();
         let changes = AlertChanges::new(moves).noting(entries);
         let Some(recorded) = self.desk.carry_out(changes, jobs.clone()).await? else { return Ok(false) };
+        for ToldAlert { id, rule, cause, severity, .. } in &opened {
+            tracing::warn!(rule, cause, severity = severity.name(), alert = id, "an alert is open");
+        }
         self.direct.remember(&jobs, &recorded);
         Ok(true)
     }

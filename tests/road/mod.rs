@@ -4,6 +4,7 @@ mod event;
 mod figures;
 mod on_call;
 mod said;
+mod stranger;
 mod stream;
 mod watchman;
 
