@@ -23,6 +23,7 @@ mod cli_trigger;
 mod confirmation;
 mod crash;
 mod crisis;
+mod dashboard;
 mod database_full;
 mod database_locked;
 mod database_postgres;
