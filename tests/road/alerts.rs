@@ -104,7 +104,7 @@ async fn of_two_daemons_that_see_the_same_nobody_is_told_twice() {
     let redis = redis.url();
     let keys = format!("[\"{}\"]", "5c".repeat(32));
     let others = RULES.iter().filter(|rule| **rule != &rules::CRISIS_LANE_PAUSED).map(|rule| rule.name);
-    let disabled = Value::from_iter(others).to_string();
+    let disabled = others.collect::<Value>().to_string();
     let shared = [
         ("KEEPWELL_DATABASE__URL", database.as_str()),
         ("KEEPWELL_REDIS__URL", redis.as_str()),
