@@ -29,7 +29,7 @@ use super::{AlertBoard, AlertDesk, AlertOptions, AlertParts, Figures, direct::Di
 /// How long the database may take to say which alerts are open, and to take what follows.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The database is waited for this part of the time after which an alert would be over: a quarter of a minute unless
+/// The database and Redis are waited for this part of the time after which an alert would be over: a quarter of a minute unless
 /// configured otherwise.
 const PATIENCE: i64 = 4;
 
@@ -110,11 +110,12 @@ impl AlertKeeper {
         // First, because it is let go with this look, and one plan opens only so many.
         let mut seen: Vec<Seen> = told.collect();
         seen.extend(self.watch.look(&Samples::read(&text), now_ms));
+        let patience_ms = self.options.habits.quiet_ms / PATIENCE;
         let recorded = timeout(DATABASE_TIMEOUT, self.record(&seen, now_ms)).await;
         let failed: LookError = match recorded {
             Ok(Ok(())) => {
                 self.late_since_ms = None;
-                self.direct.tell_without_redis().await;
+                self.direct.tell_without_redis(patience_ms, now_ms).await;
                 return;
             }
             Ok(Err(error)) => error,
@@ -126,7 +127,7 @@ impl AlertKeeper {
             tracing::error!(error = %failed, "alerts cannot be recorded; it is tried again");
         }
         let habits = &self.options.habits;
-        if now_ms - *self.late_since_ms.get_or_insert(now_ms) >= habits.quiet_ms / PATIENCE {
+        if now_ms - *self.late_since_ms.get_or_insert(now_ms) >= patience_ms {
             self.direct.tell_without_database(&seen, habits, now_ms).await;
         }
     }

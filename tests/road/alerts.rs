@@ -281,6 +281,48 @@ async fn without_redis_alerts_are_told_all_the_same_and_not_again_when_it_is_bac
 }
 
 #[tokio::test]
+async fn what_is_being_told_when_redis_goes_away_is_not_told_beside() {
+    let on_call = OnCall::start().await;
+    on_call.channel.always(Manner::Hangs);
+    let mut redis = Redis::start().await;
+    let patient = [
+        ("KEEPWELL_REDIS__URL", redis.url()),
+        ("KEEPWELL_ALERTS__RESOLVE_AFTER_MS", "3600000".to_owned()),
+        ("KEEPWELL_ALERTS__TIMEOUT_MS", "30000".to_owned()),
+    ];
+    let daemon = on_call.daemon(&patient.each_ref().map(|(name, value)| (*name, value.as_str()))).await;
+    eventually("the digest is being told", async || (on_call.channel.held() == 1).then_some(())).await;
+    on_call.channel.let_go();
+    eventually("it was told", async || (on_call.said("keepwell: ") == 1).then_some(())).await;
+    on_call.channel.always(Manner::Hangs);
+    daemon.says(&["alert", "test"]).done();
+    eventually("the alert is being told", async || (on_call.channel.held() == 1).then_some(())).await;
+    redis.kill();
+    eventually("the daemon knows that Redis is away", async || {
+        let metrics = daemon.public().get("/metrics").await.text();
+        metrics.contains("keepwell_dependency_up{dependency=\"redis\"} 0").then_some(())
+    })
+    .await;
+    // Whatever a look has told beside, it has told before the one after it opens another alert.
+    for _ in 0..2 {
+        let known = open(&daemon).await[0]["id"].as_str().unwrap().to_owned();
+        daemon.says(&["alert", "acknowledge", &known]).done();
+        daemon.says(&["alert", "test"]).done();
+        eventually("another one is open", async || {
+            open(&daemon).await.first().is_some_and(|alert| alert["id"] != known.as_str()).then_some(())
+        })
+        .await;
+    }
+    assert_eq!(
+        (on_call.channel.asked().len(), on_call.channel.held()),
+        (2, 1),
+        "the digest and the first alert"
+    );
+    on_call.channel.let_go();
+    eventually("it was told", async || (on_call.said("triggered: AlertTest") > 0).then_some(())).await;
+}
+
+#[tokio::test]
 async fn without_the_database_what_is_critical_is_told_and_recorded_as_told_when_it_is_back() {
     let on_call = OnCall::start().await;
     let daemon = on_call.daemon(&[]).await;
