@@ -1,11 +1,12 @@
 //! Tells receivers without waiting for a job to run, where none would: without Redis only crises run, and without the
 //! database nothing can be recorded. Whoever is on call must hear of just that.
 //!
-//! Without Redis the jobs are recorded; each is told from here, then cancelled. That begins only when Redis has been away
-//! for a while: whoever had one of them in hand when it went is done with it then (unless `alerts.timeout_ms` is more than
-//! a quarter of `alerts.resolve_after_ms`), and a Redis that was only slow is back. Should it come back between the two,
-//! a channel may hear it twice; PagerDuty and signed webhooks know it by its key. Without the database an alert has its
-//! identity from here, and is opened under it, as told, when the database is back. Each node tells for itself then.
+//! Without Redis the jobs are recorded; each is told from here, then cancelled. That begins only when Redis has
+//! been away for a while: whoever had one of them in hand when it went is done with it then (unless
+//! `alerts.timeout_ms` is more than a quarter of `alerts.resolve_after_ms`), and a Redis that was only slow is
+//! back. Should it come back between the two, a channel may hear it twice; PagerDuty and signed webhooks know it by
+//! its key. Without the database an alert has its identity from here, and is opened under it, as told, when the
+//! database is back. Each node tells for itself then.
 
 use std::collections::VecDeque;
 

@@ -29,8 +29,8 @@ use super::{AlertBoard, AlertDesk, AlertOptions, AlertParts, Figures, direct::Di
 /// How long the database may take to say which alerts are open, and to take what follows.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The database and Redis are waited for this part of the time after which an alert would be over: a quarter of a minute unless
-/// configured otherwise.
+/// The database and Redis are waited for this part of the time after which an alert would be over: a quarter of a
+/// minute unless configured otherwise.
 const PATIENCE: i64 = 4;
 
 /// Why what is wrong could not be recorded.

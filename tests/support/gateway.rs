@@ -204,8 +204,8 @@ impl Gateway {
         self.book.lock().expect("the book").taken.clone()
     }
 
-    /// How many of those who have called so far are still there: neither answered nor gone. Of a process that was killed
-    /// before, nobody comes any more once there is none.
+    /// How many of those who have called so far are still there: neither answered nor gone. Of a process that was
+    /// killed before, nobody comes any more once there is none.
     // The tests of jobs kill nobody who calls it.
     #[allow(dead_code)]
     pub async fn callers(&self) -> usize {

@@ -10,9 +10,9 @@ settings! {
     /// `keepwell report crisis --deliver`. Others are schedules of your own, of the kind `report.due` and with the
     /// payload `{ report = "operations", period = "day", time_zone = "Europe/Berlin" }`.
     pub struct Reports in "reports" {
-        /// Of what a report on crisis safety is made soon after it is over: of every `hour`, `day`, `month`. Each of them
-        /// is a schedule, `report-hourly`, `report-daily` and `report-monthly`; one of your own that is called so takes
-        /// its place. What nobody was there to make is made up for, within two days (hours) or a month.
+        /// Of what a report on crisis safety is made soon after it is over: of every `hour`, `day`, `month`. Each of
+        /// them is a schedule, `report-hourly`, `report-daily` and `report-monthly`; one of your own that is called so
+        /// takes its place. What nobody was there to make is made up for, within two days (hours) or a month.
         periods: Vec<ReportPeriod>,
         /// The time zone on whose calendar days and months begin and end.
         time_zone: String,

@@ -25,9 +25,9 @@ pub(super) struct JobQuery {
 }
 
 impl JobQuery {
-    /// Reads `pairs`. Canaries that went well are left out unless `kind`, `subject` or `q` asks for something; those
-    /// that did not are jobs like others. The error says what would have been right. `now_ms` is what `since=15m` counts back
-    /// from.
+    /// Reads `pairs`. Canaries that went well are left out unless `kind`, `subject` or `q` asks for something;
+    /// those that did not are jobs like others. The error says what would have been right. `now_ms` is what
+    /// `since=15m` counts back from.
     pub(super) fn read(pairs: &[(String, String)], now_ms: UnixMs) -> Result<Self, String> {
         let mut query = Self { limit: LIMIT, ..Self::default() };
         let filter = &mut query.filter;
