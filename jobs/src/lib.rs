@@ -59,6 +59,7 @@ pub mod store;
 pub use contact_told::settle_untold;
 pub use crisis_answered_late::violation;
 pub use crisis_rehearsed::{CANARY_SUBJECT, canary, rehearsal};
+pub use report_delivered::report_delivery;
 
 use std::sync::Arc;
 

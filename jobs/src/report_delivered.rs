@@ -1,18 +1,25 @@
-//! `report.delivered`: a report that was made on schedule goes where reports go.
+//! `report.delivered`: a report goes where reports go.
 
 use async_trait::async_trait;
 use keepwell_workers::{
     database::Transaction,
     handler::{ApplyError, Handler, Prepared},
-    job::Job,
+    job::{Job, NewJob},
+    lane::Lane,
     outcome::Outcome,
 };
 use serde::Deserialize;
+use serde_json::json;
 
 use crate::{Care, kinds};
 
 /// Brings a report to a directory, to an address, or both.
 pub(crate) struct ReportDelivered(pub(crate) Care);
+
+/// The job that brings the report `id` wherever reports go.
+pub fn report_delivery(id: &str) -> NewJob {
+    NewJob::new(kinds::REPORT_DELIVERED, Lane::Background, json!({ "report": id }).to_string())
+}
 
 #[derive(Deserialize)]
 struct Delivery {

@@ -8,18 +8,17 @@ use keepwell_workers::{
     clock::UnixMs,
     database::Transaction,
     handler::{ApplyError, Handler, Prepared},
-    job::{Job, NewJob},
-    lane::Lane,
+    job::Job,
     outcome::Outcome,
     policy::Policy,
 };
 use serde::Deserialize;
-use serde_json::json;
 
 use crate::{
     Care,
     care::report::{period::Period, span::Span},
     kinds,
+    report_delivered::report_delivery,
     reporting::ReportKind,
     scheduled::scheduled_ms,
     store::{
@@ -90,9 +89,7 @@ impl Handler for ReportDue {
         keep_report_in(transaction, &self.0.keys, report).await?;
         if self.0.reports.as_ref().is_some_and(|desk| desk.delivers()) {
             let id = job.id.to_string();
-            let delivery =
-                NewJob::new(kinds::REPORT_DELIVERED, Lane::Background, json!({ "report": id }).to_string());
-            transaction.enqueue(delivery.dedupe_key(format!("report delivered:{id}")));
+            transaction.enqueue(report_delivery(&id).dedupe_key(format!("report delivered:{id}")));
         }
         Ok(Outcome::Done)
     }

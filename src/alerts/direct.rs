@@ -1,9 +1,12 @@
 //! Tells receivers without waiting for a job to run, where none would: without Redis only crises run, and without the
 //! database nothing can be recorded. Whoever is on call must hear of just that.
 //!
-//! Without Redis the jobs are recorded; each is told from here, then cancelled. Should Redis come back between the two,
-//! a channel may hear it twice; PagerDuty and signed webhooks know it by its key. Without the database an alert has its
-//! identity from here, and is opened under it, as told, when the database is back. Each node tells for itself then.
+//! Without Redis the jobs are recorded; each is told from here, then cancelled. That begins only when Redis has
+//! been away for a while: whoever had one of them in hand when it went is done with it then (unless
+//! `alerts.timeout_ms` is more than a quarter of `alerts.resolve_after_ms`), and a Redis that was only slow is
+//! back. Should it come back between the two, a channel may hear it twice; PagerDuty and signed webhooks know it by
+//! its key. Without the database an alert has its identity from here, and is opened under it, as told, when the
+//! database is back. Each node tells for itself then.
 
 use std::collections::VecDeque;
 
@@ -39,11 +42,19 @@ pub(super) struct Direct {
     recent: VecDeque<(JobId, Telling)>,
     /// Alerts that the database has not taken, and whom they are still to be told.
     unrecorded: Vec<(OpenAlert, Vec<Telling>)>,
+    /// Since when no look has found Redis.
+    without_redis_since_ms: Option<UnixMs>,
 }
 
 impl Direct {
     pub(super) fn new(delivery: AlertDelivery, engine: Engine) -> Self {
-        Self { delivery, engine, recent: VecDeque::new(), unrecorded: Vec::new() }
+        Self {
+            delivery,
+            engine,
+            recent: VecDeque::new(),
+            unrecorded: Vec::new(),
+            without_redis_since_ms: None,
+        }
     }
 
     /// These jobs were recorded.
@@ -57,9 +68,13 @@ impl Direct {
         self.recent.drain(..surplus);
     }
 
-    /// Without Redis, tells what those jobs would tell.
-    pub(super) async fn tell_without_redis(&mut self) {
+    /// Without Redis for `patience_ms`, tells what those jobs would tell.
+    pub(super) async fn tell_without_redis(&mut self, patience_ms: i64, now_ms: UnixMs) {
         if self.engine.health().lanes_ok {
+            self.without_redis_since_ms = None;
+            return;
+        }
+        if now_ms - *self.without_redis_since_ms.get_or_insert(now_ms) < patience_ms {
             return;
         }
         let mut waiting = VecDeque::new();

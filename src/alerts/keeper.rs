@@ -9,6 +9,7 @@ use keepwell_jobs::{
         plan::{Move, Plan, View, digest, plan},
         rule::Rule,
         samples::Samples,
+        telling::ToldAlert,
         watch::{Seen, Watch},
     },
     store::{
@@ -28,8 +29,8 @@ use super::{AlertBoard, AlertDesk, AlertOptions, AlertParts, Figures, direct::Di
 /// How long the database may take to say which alerts are open, and to take what follows.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The database is waited for this part of the time after which an alert would be over: a quarter of a minute unless
-/// configured otherwise.
+/// The database and Redis are waited for this part of the time after which an alert would be over: a quarter of a
+/// minute unless configured otherwise.
 const PATIENCE: i64 = 4;
 
 /// Why what is wrong could not be recorded.
@@ -109,11 +110,12 @@ impl AlertKeeper {
         // First, because it is let go with this look, and one plan opens only so many.
         let mut seen: Vec<Seen> = told.collect();
         seen.extend(self.watch.look(&Samples::read(&text), now_ms));
+        let patience_ms = self.options.habits.quiet_ms / PATIENCE;
         let recorded = timeout(DATABASE_TIMEOUT, self.record(&seen, now_ms)).await;
         let failed: LookError = match recorded {
             Ok(Ok(())) => {
                 self.late_since_ms = None;
-                self.direct.tell_without_redis().await;
+                self.direct.tell_without_redis(patience_ms, now_ms).await;
                 return;
             }
             Ok(Err(error)) => error,
@@ -125,7 +127,7 @@ impl AlertKeeper {
             tracing::error!(error = %failed, "alerts cannot be recorded; it is tried again");
         }
         let habits = &self.options.habits;
-        if now_ms - *self.late_since_ms.get_or_insert(now_ms) >= habits.quiet_ms / PATIENCE {
+        if now_ms - *self.late_since_ms.get_or_insert(now_ms) >= patience_ms {
             self.direct.tell_without_database(&seen, habits, now_ms).await;
         }
     }
@@ -155,15 +157,16 @@ impl AlertKeeper {
             _ => None,
         };
         let entries = moves.iter().filter_map(escalated).collect();
-        for step in &moves {
-            if let Move::Open(alert) = step {
-                let (rule, cause, severity) =
-                    (&alert.told.rule, &alert.told.cause, alert.told.severity.name());
-                tracing::warn!(rule, cause, severity, alert = alert.told.id, "an alert is open");
-            }
-        }
+        let opened = moves.iter().filter_map(|step| match step {
+            Move::Open(alert) => Some(alert.told.clone()),
+            _ => None,
+        });
+        let opened: Vec<ToldAlert> = opened.collect();
         let changes = AlertChanges::new(moves).noting(entries);
         let Some(recorded) = self.desk.carry_out(changes, jobs.clone()).await? else { return Ok(false) };
+        for ToldAlert { id, rule, cause, severity, .. } in &opened {
+            tracing::warn!(rule, cause, severity = severity.name(), alert = id, "an alert is open");
+        }
         self.direct.remember(&jobs, &recorded);
         Ok(true)
     }

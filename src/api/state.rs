@@ -96,6 +96,8 @@ pub struct ApiState {
     pub(crate) stripe_configured: bool,
     /// What a report has to know of how the daemon is set up.
     pub(crate) report_settings: ReportSettings,
+    /// Whether reports go anywhere.
+    pub(crate) reports_have_destination: bool,
 }
 
 impl ApiState {
@@ -121,6 +123,7 @@ impl ApiState {
             environment: config.environment_label().to_owned(),
             stripe_configured: config.stripe.api_key.is_some(),
             report_settings: report_settings(config),
+            reports_have_destination: config.reports.have_destination(),
         })
     }
 }

@@ -18,7 +18,7 @@ use super::{
 /// Jobs.
 #[derive(Debug, Subcommand)]
 pub(super) enum JobCommand {
-    /// Lists jobs, newest first
+    /// Lists jobs, newest first; of canaries only those that did not go well, unless --kind, --subject or --search asks
     List(ListArgs),
     /// Shows one job and every run of it that did not succeed
     Show {

@@ -1,4 +1,4 @@
-//! `keepwell report`: makes, lists, gets and verifies compliance reports.
+//! `keepwell report`: makes, lists, gets, delivers and verifies compliance reports.
 
 use std::{
     fs,
@@ -48,6 +48,11 @@ pub(super) enum ReportCommand {
         #[command(flatten)]
         output: OutputArgs,
     },
+    /// Brings a report that is kept to where those on schedule go (`reports.directory`, `reports.url`)
+    Deliver {
+        /// Which, as `list` names it
+        id: String,
+    },
     /// Says whether a report is as keepwell signed it; exit code 1 if not
     Verify {
         /// The report
@@ -72,6 +77,9 @@ pub(super) struct MakeArgs {
     /// Up to when; now otherwise
     #[arg(long, value_name = "INSTANT")]
     to: Option<String>,
+    /// Brings it to where reports on schedule go too (`reports.directory`, `reports.url`); otherwise it is only kept
+    #[arg(long)]
+    deliver: bool,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -114,6 +122,10 @@ pub(super) async fn run(context: &Context, command: &ReportCommand) -> Result<()
         ReportCommand::Crisis(args) => make(&operators()?, ReportKind::Crisis, args).await,
         ReportCommand::Operations(args) => make(&operators()?, ReportKind::Operations, args).await,
         ReportCommand::Show { id, output } => show(&operators()?, id, output).await,
+        ReportCommand::Deliver { id } => {
+            context.print(&deliver(&operators()?, id).await?, |asked| format!("{}\n", delivered(asked)));
+            Ok(())
+        }
         ReportCommand::List { limit, cursor } => {
             let cursor = cursor.as_ref().map(|cursor| ("cursor", cursor.clone()));
             let pairs: Vec<_> = [("limit", limit.to_string())].into_iter().chain(cursor).collect();
@@ -133,7 +145,18 @@ async fn make(operators: &Operators, kind: ReportKind, args: &MakeArgs) -> Resul
     let made = operators.post("/api/v1/reports", asked.to_string()).await?;
     let id = made["id"].as_str().unwrap_or_default();
     say(&format!("report {id} is kept"));
+    if args.deliver {
+        say(&delivered(&deliver(operators, id).await?));
+    }
     show(operators, id, &args.output).await
+}
+
+async fn deliver(operators: &Operators, id: &str) -> Result<Value, Failure> {
+    operators.post(&format!("/api/v1/reports/{}/deliver", encoded(id)), String::new()).await
+}
+
+fn delivered(asked: &Value) -> String {
+    format!("report {} is brought to where reports go by job {}", text(asked, "id"), text(asked, "job"))
 }
 
 async fn show(operators: &Operators, id: &str, output: &OutputArgs) -> Result<(), Failure> {

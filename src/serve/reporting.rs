@@ -8,9 +8,13 @@ use std::{
 };
 
 use async_trait::async_trait;
-use keepwell_config::Config;
+use keepwell_config::{
+    Config,
+    values::{MissedTicks, ReportPeriod, ScheduleEntry},
+};
 use keepwell_jobs::{
     care::{grace::DAY_MS, report::period::Period},
+    kinds,
     outbound::{
         courier::Courier,
         notify::{Notifier, NotifierOptions},
@@ -29,6 +33,31 @@ use crate::{
     reports::{Format, render},
     trail::Trail,
 };
+
+/// The report on crisis safety that is made of every period that `config` names, soon after it is over. Not at the full
+/// hour, when everybody asks for something; what the last crisis came to is noted by then.
+pub(super) fn built_in(config: &Config) -> Vec<ScheduleEntry> {
+    const SCHEDULES: [(ReportPeriod, &str, &str, &str); 3] = [
+        (ReportPeriod::Hour, "report-hourly", "0 4 * * * *", "2d"),
+        (ReportPeriod::Day, "report-daily", "0 14 0 * * *", "31d"),
+        (ReportPeriod::Month, "report-monthly", "0 34 0 1 * *", "31d"),
+    ];
+    let time_zone = &config.reports.time_zone;
+    let wanted = SCHEDULES.into_iter().filter(|(period, ..)| config.reports.periods.contains(period));
+    let entry = |(period, name, cron, window): (ReportPeriod, &str, &str, &str)| {
+        let payload =
+            [("report", ReportKind::Crisis.name()), ("period", period.name()), ("time_zone", time_zone)];
+        ScheduleEntry {
+            cron: Some(cron.to_owned()),
+            time_zone: Some(time_zone.clone()),
+            payload: payload.map(|(name, value)| (name.to_owned(), value.into())).into_iter().collect(),
+            missed: MissedTicks::All,
+            window: window.to_owned(),
+            ..ScheduleEntry::new(name, kinds::REPORT_DUE)
+        }
+    };
+    wanted.map(entry).collect()
+}
 
 /// What a report has to know of how the daemon is set up.
 pub(crate) fn report_settings(config: &Config) -> ReportSettings {
@@ -143,4 +172,65 @@ async fn write_for_group(path: PathBuf, text: String) -> io::Result<()> {
         file.replace()
     };
     spawn_blocking(write).await?
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use keepwell_config::{Purpose, Sources};
+
+    use super::*;
+    use crate::serve::schedules;
+
+    /// 2027-01-20T00:07:00Z.
+    const NOW_MS: i64 = 1_800_403_620_000;
+
+    /// What appears by itself with these settings: by name its kind, its payload and its first tick.
+    fn appears(settings: &[(&str, &str)]) -> BTreeMap<String, Vec<String>> {
+        let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let config = Config::load(&Sources::new(settings, Purpose::Client)).unwrap().config;
+        let found = schedules(&config, NOW_MS).unwrap();
+        let described = schedule_entries(&config).into_iter().zip(found.iter()).map(|(entry, schedule)| {
+            let timing = &schedule.rules.timing;
+            let first = timing.wall(timing.next_after(NOW_MS).unwrap());
+            (entry.name, vec![entry.kind, serde_json::Value::Object(entry.payload).to_string(), first])
+        });
+        described.collect()
+    }
+
+    #[test]
+    fn compliance_reports_of_every_hour_day_and_month_are_made_by_themselves() {
+        let all = appears(&[]);
+        let names: Vec<&String> = all.keys().collect();
+        assert_eq!(names, ["report-daily", "report-hourly", "report-monthly"]);
+        for (name, period) in [("daily", "day"), ("hourly", "hour"), ("monthly", "month")] {
+            let [kind, payload, _] = &all[&format!("report-{name}")][..] else { panic!("{all:?}") };
+            let expected = json!({ "report": "crisis", "period": period, "time_zone": "UTC" });
+            assert_eq!((kind.as_str(), payload), ("report.due", &expected.to_string()));
+        }
+    }
+
+    #[test]
+    fn which_of_them_on_which_calendar_can_be_chosen_and_what_one_has_written_oneself_counts() {
+        assert!(appears(&[("KEEPWELL_REPORTS__PERIODS", "[]")]).is_empty());
+        let berlin = [
+            ("KEEPWELL_REPORTS__PERIODS", r#"["month", "day", "day"]"#),
+            ("KEEPWELL_REPORTS__TIME_ZONE", "Europe/Berlin"),
+        ];
+        let chosen = appears(&berlin);
+        assert_eq!(chosen.keys().collect::<Vec<_>>(), ["report-daily", "report-monthly"]);
+        assert!(chosen["report-monthly"][1].contains("Europe/Berlin"), "{chosen:?}");
+        assert!(chosen["report-monthly"][2].contains("2027-02-01"), "{chosen:?}");
+        let own = r#"[{ name = "report-daily", every = "1d", kind = "app.signal_recorded" }]"#;
+        assert_eq!(appears(&[("KEEPWELL_SCHEDULES", own)])["report-daily"][0], "app.signal_recorded");
+    }
+
+    #[test]
+    fn a_time_zone_that_does_not_exist_is_named() {
+        let settings = [("KEEPWELL_REPORTS__TIME_ZONE".to_owned(), "Mars/Base".to_owned())];
+        let config = Config::load(&Sources::new(settings, Purpose::Client)).unwrap().config;
+        let error = schedules(&config, NOW_MS).unwrap_err().to_string();
+        assert!(error.contains("Mars/Base") && error.contains("reports.time_zone"), "{error}");
+    }
 }

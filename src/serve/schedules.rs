@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use chrono_tz::Tz;
 use keepwell_config::{
     Config,
     values::{MissedTicks, OverlappingTicks, ScheduleEntry},
@@ -23,7 +24,7 @@ use keepwell_workers::{
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{grace_watch::watch_graces, stripe::built_in};
+use super::{grace_watch::watch_graces, reporting, stripe};
 
 /// More schedules than a person can have in mind.
 const SCHEDULES_MAX: usize = 256;
@@ -45,6 +46,9 @@ pub enum SchedulesError {
     /// Two of them cannot be told apart.
     #[error("two schedules are called `{0}`")]
     Twice(String),
+    /// Reports are to be made in a time zone that does not exist.
+    #[error("no time zone is called `{0}` (`reports.time_zone`); it is a name such as Europe/Berlin")]
+    ReportsTimeZone(String),
     /// There are too many.
     #[error("there are {0} schedules; there may be {SCHEDULES_MAX}")]
     TooMany(usize),
@@ -54,7 +58,8 @@ pub enum SchedulesError {
 /// like.
 pub(crate) fn schedule_entries(config: &Config) -> Vec<ScheduleEntry> {
     let own = &config.schedules;
-    let built_in = built_in(config).into_iter().filter(|entry| own.iter().all(|own| own.name != entry.name));
+    let built_in = [stripe::built_in(config), reporting::built_in(config)].concat();
+    let built_in = built_in.into_iter().filter(|entry| own.iter().all(|own| own.name != entry.name));
     own.iter().cloned().chain(built_in).collect()
 }
 
@@ -62,6 +67,9 @@ pub(crate) fn schedule_entries(config: &Config) -> Vec<ScheduleEntry> {
 pub(crate) fn schedules(config: &Config, now_ms: UnixMs) -> Result<Arc<[Schedule]>, SchedulesError> {
     if config.schedules.len() > SCHEDULES_MAX {
         return Err(SchedulesError::TooMany(config.schedules.len()));
+    }
+    if config.reports.time_zone.parse::<Tz>().is_err() {
+        return Err(SchedulesError::ReportsTimeZone(config.reports.time_zone.chars().take(80).collect()));
     }
     let mut names = BTreeSet::new();
     if let Some(twice) = config.schedules.iter().find(|entry| !names.insert(&entry.name)) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use keepwell_config::{
     Config,
-    values::{MissedTicks, OverlappingTicks, ScheduleEntry},
+    values::{MissedTicks, ScheduleEntry},
 };
 use keepwell_jobs::{
     backfill::LOOK_BACK_S,
@@ -12,7 +12,7 @@ use keepwell_jobs::{
     outbound::stripe::{StripeClient, StripeOptions},
 };
 use keepwell_workers::clock::SharedClock;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::error::ServeError;
 
@@ -58,30 +58,18 @@ pub(super) fn built_in(config: &Config) -> Vec<ScheduleEntry> {
     }
     let payload = [("look_back_s", json!(LOOK_BACK_S)), ("undelivered", json!(true))];
     let payload = payload.map(|(name, value)| (name.to_owned(), value)).into_iter().collect();
-    let entry = |name: &str, kind: &str, payload: Map<String, Value>| ScheduleEntry {
-        name: name.to_owned(),
-        cron: None,
-        time_zone: None,
-        every: None,
-        kind: kind.to_owned(),
-        lane: "background".to_owned(),
-        payload,
-        overlap: OverlappingTicks::Wait,
-        missed: MissedTicks::Once,
-        window: "1d".to_owned(),
-        jitter: "0s".to_owned(),
-    };
     vec![
         ScheduleEntry {
             // Not at the full hour, when everybody asks.
             cron: Some("0 17 * * * *".to_owned()),
             missed: MissedTicks::All,
             window: "30d".to_owned(),
-            ..entry(BACKFILL_SCHEDULE, kinds::STRIPE_BACKFILL, payload)
+            payload,
+            ..ScheduleEntry::new(BACKFILL_SCHEDULE, kinds::STRIPE_BACKFILL)
         },
         ScheduleEntry {
             cron: Some("0 23 3 * * *".to_owned()),
-            ..entry(RECONCILE_SCHEDULE, kinds::STRIPE_RECONCILE, Map::new())
+            ..ScheduleEntry::new(RECONCILE_SCHEDULE, kinds::STRIPE_RECONCILE)
         },
     ]
 }

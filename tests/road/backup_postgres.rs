@@ -2,6 +2,8 @@
 
 use std::{fs, sync::Arc};
 
+use http::StatusCode;
+use serde_json::json;
 use tokio::task::spawn_blocking;
 
 use super::{
@@ -23,6 +25,13 @@ async fn a_dump_of_postgres_taken_under_load_comes_back_with_everything_answered
         spawn_blocking(move || postgres.dump("keepwell")).await.unwrap()
     })
     .await;
+    // As a script does it with curl.
+    let noted = json!({ "file": dump, "bytes": fs::metadata(&dump).unwrap().len() }).to_string();
+    let form = [("content-type", "application/x-www-form-urlencoded".to_owned())];
+    let noted = daemon.operator().post_bytes("/api/v1/backups", &form, noted).await;
+    assert_eq!(noted.status, StatusCode::CREATED, "{}", noted.text());
+    let found = says(&daemon, &["audit", "list", "--action", "database.backed_up", "--json"]).json();
+    assert_eq!(found["items"][0]["after"]["file"], json!(dump), "{found:#}");
     nothing_owed(&daemon).await;
     verified(&daemon).await;
     let all = jobs(&daemon).await.len();

@@ -8,7 +8,7 @@ use keepwell_jobs::alerts::{
     rule::{Rule, Severity, When},
     rules::RULES,
 };
-use sqlx::{Connection as _, Executor as _};
+use keepwell_workers::database::Dialect;
 
 use super::{figures::figures, on_call::OnCall, watchman::Watchman};
 use crate::support::{
@@ -33,7 +33,7 @@ struct Night {
 }
 
 impl Night {
-    async fn begin(part: usize) -> Self {
+    async fn begin(dialect: Dialect, part: usize) -> Self {
         let rules: Vec<&Rule> = RULES.into_iter().skip(part).step_by(PARTS).collect();
         let on_call = OnCall::start().await;
         let settings = [
@@ -42,7 +42,8 @@ impl Night {
             ("KEEPWELL_ALERTS__REPEAT_MINUTES", "1440"),
             ("KEEPWELL_ALERTS__TIMEOUT_MS", "30000"),
         ];
-        let watchman = Watchman::of(&on_call, &rules, &settings, at("2027-03-01T06:30:00Z")).await;
+        let begin_ms = at("2027-03-01T06:30:00Z");
+        let watchman = Watchman::with(dialect, &on_call, &rules, &settings, begin_ms).await;
         Self { on_call, watchman, rules, counted: 0.0 }
     }
 
@@ -75,34 +76,34 @@ impl Night {
     async fn is_killed_before_anybody_has_heard(&mut self) {
         let before = self.on_call.heard();
         self.watchman.kill();
-        eventually("their callers are gone", async || {
-            self.on_call.all().iter().all(|gateway| gateway.held() == 0).then_some(())
-        })
-        .await;
-        self.on_call.all().iter().for_each(|gateway| gateway.let_go());
+        for gateway in self.on_call.all() {
+            eventually("its callers are gone", async || (gateway.callers().await == 0).then_some(())).await;
+            gateway.let_go();
+        }
         assert_eq!(self.on_call.heard(), before);
     }
 
     /// `kill -9` after the receiver called `name` has said that it took what it holds, and before that could be noted.
     async fn is_killed_before_it_is_noted(&mut self, name: &str, gateway: impl Fn(&OnCall) -> &Gateway) {
-        let mut database = self.watchman.database().await;
-        let others = format!("alert:%:{name}:%");
+        const OTHERS: &str = "SELECT count(*) FROM jobs WHERE state = 'owed' AND dedupe_key NOT LIKE $1";
+        let stranger = self.watchman.stranger().await;
+        let its_own = format!("alert:%:{name}:%");
         let (on_call, watchman) = (&self.on_call, &mut self.watchman);
         let before = eventually("only that one has not been told", async || {
-            const SQL: &str = "SELECT count(*) FROM jobs WHERE state = 'owed' AND dedupe_key NOT LIKE $1";
+            let is_alone = stranger.counts(OTHERS, &its_own).await == 0;
+            // Whatever the others have taken is among these.
             let (_, delivered) = watchman.waits().await;
-            let owed: i64 = sqlx::query_scalar(SQL).bind(&others).fetch_one(&mut database).await.ok()?;
-            (owed == 0 && gateway(on_call).held() > 0).then_some(delivered)
+            (is_alone && gateway(on_call).held() > 0).then_some(delivered)
         })
         .await;
-        database.execute("BEGIN IMMEDIATE").await.unwrap();
+        let hold_up = stranger.holds_writers_up(watchman.now_ms).await;
         gateway(on_call).let_go();
         eventually("it has heard that it was taken", async || {
             (watchman.waits().await.1 > before).then_some(())
         })
         .await;
         watchman.kill();
-        database.close().await.unwrap();
+        hold_up.ends().await;
         self.begin_again(SECOND_MS).await;
     }
 
@@ -144,8 +145,8 @@ fn at(time: &str) -> i64 {
     DateTime::parse_from_rfc3339(time).unwrap().timestamp_millis()
 }
 
-async fn everybody_hears_of_all_of_it_once(part: usize) {
-    let mut night = Night::begin(part).await;
+async fn everybody_hears_of_all_of_it_once(dialect: Dialect, part: usize) {
+    let mut night = Night::begin(dialect, part).await;
     night.is_well(SECOND_MS).await;
     night.watchman.has_told_all().await;
 
@@ -228,30 +229,55 @@ async fn everybody_hears_of_all_of_it_once(part: usize) {
     let pages = night.on_call.pages();
     let again = pages.iter().any(|((action, _), count)| action == "resolve" && *count == 2);
     assert!(again, "PagerDuty was told again, and knew it by its key: {pages:?}");
-    let mut database = night.watchman.database().await;
-    let (jobs, done): (i64, i64) = sqlx::query_as("SELECT count(*), sum(state = 'done') FROM jobs")
-        .fetch_one(&mut database)
-        .await
-        .unwrap();
-    assert_eq!(done, jobs, "nothing was given up on or called off");
+    let undone = "SELECT count(*) FROM jobs WHERE state <> 'done' AND kind <> $1";
+    let undone = night.watchman.stranger().await.counts(undone, "").await;
+    assert_eq!(undone, 0, "nothing was given up on or called off");
 }
 
 #[tokio::test]
 async fn the_first_quarter_of_the_rules_is_heard_once_over_kills_and_moods() {
-    everybody_hears_of_all_of_it_once(0).await;
+    everybody_hears_of_all_of_it_once(Dialect::Sqlite, 0).await;
 }
 
 #[tokio::test]
 async fn the_second_quarter_of_the_rules_is_heard_once_over_kills_and_moods() {
-    everybody_hears_of_all_of_it_once(1).await;
+    everybody_hears_of_all_of_it_once(Dialect::Sqlite, 1).await;
 }
 
 #[tokio::test]
 async fn the_third_quarter_of_the_rules_is_heard_once_over_kills_and_moods() {
-    everybody_hears_of_all_of_it_once(2).await;
+    everybody_hears_of_all_of_it_once(Dialect::Sqlite, 2).await;
 }
 
 #[tokio::test]
 async fn the_last_quarter_of_the_rules_is_heard_once_over_kills_and_moods() {
-    everybody_hears_of_all_of_it_once(3).await;
+    everybody_hears_of_all_of_it_once(Dialect::Sqlite, 3).await;
+}
+
+#[tokio::test]
+async fn the_first_quarter_of_the_rules_is_heard_once_from_postgresql_too() {
+    everybody_hears_of_all_of_it_once(Dialect::Postgres, 0).await;
+}
+
+#[tokio::test]
+async fn a_channel_hears_again_what_nobody_could_note_that_it_has_taken_and_nothing_else() {
+    let mut night = Night::begin(Dialect::Sqlite, 0).await;
+    night.is_well(SECOND_MS).await;
+    night.watchman.has_told_all().await;
+    night.on_call.channel.always(Manner::Hangs);
+    for later_ms in [MINUTE_MS, 65 * SECOND_MS, 305 * SECOND_MS] {
+        night.is_wrong(later_ms).await;
+    }
+    night.is_killed_before_it_is_noted("slack", |on_call| &on_call.channel).await;
+    night.watchman.has_told_all().await;
+    let mut messages: BTreeMap<String, usize> = BTreeMap::new();
+    for notice in night.on_call.channel.taken() {
+        *messages.entry(notice.document.to_string()).or_insert(0) += 1;
+    }
+    let mut counts: Vec<usize> = messages.into_values().collect();
+    counts.sort_unstable();
+    assert_eq!((counts.pop(), counts.pop()), (Some(2), Some(1)), "one message, twice");
+    let heard = night.on_call.heard();
+    let others = heard.iter().filter(|(what, _)| !what.starts_with("channel "));
+    assert!(others.clone().count() > 0 && others.into_iter().all(|(_, count)| *count == 1), "{heard:?}");
 }

@@ -4,6 +4,7 @@ mod event;
 mod figures;
 mod on_call;
 mod said;
+mod stranger;
 mod stream;
 mod watchman;
 
@@ -22,6 +23,7 @@ mod cli_trigger;
 mod confirmation;
 mod crash;
 mod crisis;
+mod dashboard;
 mod database_full;
 mod database_locked;
 mod database_postgres;

@@ -59,6 +59,13 @@ async fn canaries_go_the_real_road_again_and_again_and_count_in_nobodys_figures(
         assert!(done["total"].as_u64() >= Some(3), "{done:#}");
         assert!(done["items"].as_array().unwrap().iter().all(|job| job["lane"] == "crisis"), "{done:#}");
 
+        let listed = daemon.operator().get("/api/v1/jobs?state=done").await.json();
+        assert_eq!(
+            (&listed["total"], &listed["items"]),
+            (&json!(0), &json!([])),
+            "nobody has to leaf through them"
+        );
+
         // Nobody was in a crisis.
         let text = metrics(daemon).await;
         for name in [
@@ -100,6 +107,11 @@ async fn canaries_that_nobody_answers_make_the_daemon_degraded_and_do_not_pile_u
     })
     .await;
     assert_eq!(canary_jobs(&daemon, "owed").await["total"], 1);
+    let listed = daemon.operator().get("/api/v1/jobs").await.json();
+    assert_eq!(
+        listed["items"][0]["kind"], "care.crisis_canary",
+        "what does not go well is not left out: {listed:#}"
+    );
     assert_eq!(daemon.public().get("/health/ready").await.status, StatusCode::OK, "crises are still taken");
     assert!(daemon.log().contains("crisis_canary"), "{}", daemon.log());
 

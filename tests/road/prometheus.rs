@@ -26,11 +26,11 @@ use crate::support::{
     gateway::{Gateway, Sort},
 };
 
-fn file(name: &str) -> PathBuf {
+pub(super) fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name)
 }
 
-fn promtool(arguments: &[&str]) {
+pub(super) fn promtool(arguments: &[&str]) {
     let said = Command::new("promtool").args(arguments).output();
     let said = said.expect("promtool; `scripts/needs.sh test` installs it");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

@@ -164,3 +164,49 @@ async fn reports_on_schedule_are_made_once_and_brought_to_a_directory_and_an_add
         assert!(!page.contains(forbidden), "{forbidden} in the page");
     }
 }
+
+#[tokio::test]
+async fn compliance_reports_are_made_by_themselves_and_others_are_delivered_when_somebody_asks() {
+    let folder = TempDir::with_prefix("keepwell-reports-").unwrap();
+    let mut daemon = Daemon::start_with(&[
+        ("KEEPWELL_REPORTS__PERIODS", r#"["hour", "day", "month"]"#),
+        ("KEEPWELL_REPORTS__TIME_ZONE", "Europe/Berlin"),
+    ])
+    .await;
+    let checked = says(&daemon, &["check"]).done();
+    assert!(checked.contains("report-daily") && checked.contains("Europe/Berlin"), "{checked}");
+    for name in ["report-hourly", "report-daily", "report-monthly"] {
+        says(&daemon, &["schedule", "run", name]).done();
+    }
+    let kept = eventually("all three are kept", async || {
+        let page = says(&daemon, &["report", "list", "--json"]).json();
+        // One more if the clock has just passed its time.
+        (page["total"].as_u64()? >= 3).then_some(page)
+    })
+    .await;
+    let kept = kept["items"].as_array().unwrap();
+    assert!(kept.iter().all(|report| report["kind"] == "crisis"), "{kept:?}");
+    let id = kept[0]["id"].as_str().unwrap();
+    says(&daemon, &["report", "deliver", id]).refused(1, &["`reports.directory`", "`reports.url`"]);
+
+    daemon.set("KEEPWELL_REPORTS__PERIODS", "[]");
+    daemon.set("KEEPWELL_REPORTS__DIRECTORY", folder.path().to_str().unwrap());
+    assert!(daemon.stop().await.success());
+    daemon.start_again().await;
+    let made = says(&daemon, &["report", "operations", "--from", "1h"]);
+    assert_eq!(made.code, 0, "{made:?}");
+    let made = says(&daemon, &["report", "crisis", "--from", "1h", "--deliver"]);
+    assert!(made.code == 0 && made.talk.contains("where reports go"), "{made:?}");
+    says(&daemon, &["report", "deliver", id]).done();
+    let delivered = "/api/v1/jobs?kind=report.delivered&state=done";
+    eventually("both are delivered", async || {
+        (daemon.operator().get(delivered).await.json()["total"] == 2).then_some(())
+    })
+    .await;
+    let files = files(folder.path());
+    assert_eq!(files.len(), 12, "{files:?}");
+    assert!(files.iter().all(|name| name.starts_with("crisis-")), "the other one was only kept: {files:?}");
+    assert!(files.contains(&format!("crisis-{id}.html.sig")), "{files:?}");
+    let asked = says(&daemon, &["audit", "list", "--action", "report.delivery_asked", "--json"]).json();
+    assert_eq!(asked["items"].as_array().unwrap().len(), 2, "{asked:#}");
+}

@@ -4,7 +4,6 @@
 use std::{
     fs,
     net::Ipv4Addr,
-    path::PathBuf,
     process::Command,
     sync::{Arc, Mutex},
 };
@@ -29,14 +28,12 @@ use keepwell_jobs::{
 };
 use keepwell_workers::{
     clock::{Clock as _, ManualClock},
-    database::{Database, DatabaseOptions},
+    database::{Database, DatabaseOptions, Dialect},
     engine::{Engine, EngineOptions, EngineParts},
     handler::Registry,
-    lanes::LanesOptions,
 };
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use sqlx::{Connection as _, SqliteConnection};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
@@ -47,10 +44,15 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::on_call::OnCall;
+use super::{on_call::OnCall, stranger::Stranger};
 use crate::{
     engine::bench::parts,
-    support::{PATIENCE, eventually, process::Process, redis::Redis},
+    support::{
+        PATIENCE, eventually,
+        postgres::{Postgres, Sync},
+        process::Process,
+        redis::Redis,
+    },
 };
 
 /// How much time passes while a test waits for what is to be told, in milliseconds, each time that it asks.
@@ -63,14 +65,28 @@ pub struct Watchman {
     listener: TcpListener,
     /// What it was told last.
     pub now_ms: i64,
-    settings: Vec<(String, String)>,
-    redis: Redis,
+    /// What it finds when it begins.
+    order: Value,
     folder: TempDir,
+    _redis: Redis,
+    /// Where its database is, unless that is a file.
+    _postgres: Option<Postgres>,
 }
 
 impl Watchman {
     /// Begins one at `now_ms` that watches over `rules` only and tells `on_call`, with these settings beside.
     pub async fn of(on_call: &OnCall, rules: &[&Rule], settings: &[(&str, &str)], now_ms: i64) -> Self {
+        Self::with(Dialect::Sqlite, on_call, rules, settings, now_ms).await
+    }
+
+    /// The same on a database of this `dialect`.
+    pub async fn with(
+        dialect: Dialect,
+        on_call: &OnCall,
+        rules: &[&Rule],
+        settings: &[(&str, &str)],
+        now_ms: i64,
+    ) -> Self {
         let others = RULES.iter().filter(|rule| !rules.contains(rule)).map(|rule| rule.name);
         let disabled = json!(others.collect::<Vec<_>>()).to_string();
         let own = [
@@ -81,17 +97,29 @@ impl Watchman {
         let told = on_call.settings();
         let told = told.iter().map(|(name, value)| (*name, value.as_str()));
         let settings: Vec<(&str, &str)> = told.chain(own).chain(settings.iter().copied()).collect();
-        Self::begin(&settings, now_ms).await
+        Self::begin(dialect, &settings, now_ms).await
     }
 
-    async fn begin(settings: &[(&str, &str)], now_ms: i64) -> Self {
+    async fn begin(dialect: Dialect, settings: &[(&str, &str)], now_ms: i64) -> Self {
         let folder = TempDir::with_prefix("keepwell-watchman-").unwrap();
         let redis = Redis::start().await;
+        let (postgres, database_url) = match dialect {
+            Dialect::Sqlite => (None, format!("sqlite:{}", folder.path().join("watched.db").display())),
+            Dialect::Postgres => {
+                let postgres = Postgres::start(Sync::Off).await;
+                let url = postgres.database("watched").await;
+                (Some(postgres), url)
+            }
+        };
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let settings =
+        let settings: Vec<(String, String)> =
             settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let (process, line) = launch(&folder, &listener, &redis, &settings, now_ms).await;
-        Self { process, line, listener, now_ms, settings, redis, folder }
+        let order = json!({
+            "address": listener.local_addr().unwrap().to_string(), "redis": redis.url(),
+            "database": database_url, "settings": settings, "now_ms": now_ms,
+        });
+        let (process, line) = launch(&folder, &listener, &order).await;
+        Self { process, line, listener, now_ms, order, folder, _redis: redis, _postgres: postgres }
     }
 
     /// `kill -9`.
@@ -102,8 +130,8 @@ impl Watchman {
     /// Begins again after [`Watchman::kill`], `later_ms` later, with everything on disk as it was left.
     pub async fn begin_again(&mut self, later_ms: i64) {
         self.now_ms += later_ms;
-        let begun = launch(&self.folder, &self.listener, &self.redis, &self.settings, self.now_ms).await;
-        (self.process, self.line) = begun;
+        self.order["now_ms"] = self.now_ms.into();
+        (self.process, self.line) = launch(&self.folder, &self.listener, &self.order).await;
     }
 
     /// Has it look once, `later_ms` later, when this is measured and these rules are said to be broken. What follows
@@ -131,9 +159,9 @@ impl Watchman {
         self.ask(json!({ "now_ms": self.now_ms, "acknowledge": id })).await;
     }
 
-    /// A connection of somebody else to its database.
-    pub async fn database(&self) -> SqliteConnection {
-        SqliteConnection::connect(&database_url(self.folder.path())).await.unwrap()
+    /// Somebody else at its database.
+    pub async fn stranger(&self) -> Stranger {
+        Stranger::at(self.order["database"].as_str().unwrap()).await
     }
 
     async fn ask(&mut self, order: Value) -> Value {
@@ -151,19 +179,7 @@ async fn answer(line: &mut BufReader<TcpStream>) -> Value {
     serde_json::from_str(&text).expect("a watchman that lives")
 }
 
-fn database_url(folder: &std::path::Path) -> String {
-    format!("sqlite:{}", folder.join("watched.db").display())
-}
-
-async fn launch(
-    folder: &TempDir,
-    listener: &TcpListener,
-    redis: &Redis,
-    settings: &Vec<(String, String)>,
-    now_ms: i64,
-) -> (Process, BufReader<TcpStream>) {
-    let address = listener.local_addr().unwrap().to_string();
-    let order = json!({ "address": address, "redis": redis.url(), "now_ms": now_ms, "settings": settings });
+async fn launch(folder: &TempDir, listener: &TcpListener, order: &Value) -> (Process, BufReader<TcpStream>) {
     fs::write(folder.path().join("order.json"), order.to_string()).unwrap();
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.current_dir(folder.path()).args([
@@ -218,8 +234,8 @@ async fn a_watchman_watches_only_where_it_finds_an_order() {
     let config =
         Config::load(&Sources::new(settings.into_iter().chain([state]), Purpose::Serve)).unwrap().config;
     let clock = ManualClock::at(order["now_ms"].as_i64().unwrap());
-    let here = PathBuf::from(".").canonicalize().unwrap();
-    let database = Database::connect(&database_url(&here), &DatabaseOptions::default()).await.unwrap();
+    let database_url = order["database"].as_str().unwrap();
+    let database = Database::connect(database_url, &DatabaseOptions::default()).await.unwrap();
     database.migrate(&migrations()).await.unwrap();
     let delivery = delivery(&config, &database, &(Arc::clone(&clock) as _)).unwrap().expect("receivers");
     let tiers = Tiers::from_toml(include_str!("../../config/tiers.toml")).unwrap();
@@ -228,11 +244,8 @@ async fn a_watchman_watches_only_where_it_finds_an_order() {
     let (sink, heard) = AlertSink::channel();
     let care = Care::new(tiers, Marks::default(), keys).with_alerts(delivery.clone(), sink.clone());
     let redis_url = order["redis"].as_str().unwrap().to_owned();
-    let options = EngineOptions {
-        instance: "watchman".to_owned(),
-        lanes: LanesOptions { lease_ms: 2_000, ..LanesOptions::default() },
-        ..EngineOptions::default()
-    };
+    // Its next life takes back what it held.
+    let options = EngineOptions { instance: "watchman".to_owned(), ..EngineOptions::default() };
     let registry = Registry::new(handlers(&care));
     let engine_parts =
         EngineParts { clock: Arc::clone(&clock) as _, ..parts(database.clone(), redis_url, registry) };

@@ -63,6 +63,7 @@ impl Daemon {
             ("KEEPWELL_CARE__CRISIS_RESPONSE_MS".to_owned(), "60000".to_owned()),
             // Jobs that come by themselves would be counted with those that a test is about.
             ("KEEPWELL_MONITORS__CANARY_EVERY_MS".to_owned(), "0".to_owned()),
+            ("KEEPWELL_REPORTS__PERIODS".to_owned(), "[]".to_owned()),
         ];
         environment.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let process = launch(&environment, state.path());

@@ -18,7 +18,9 @@ settings! {
         /// PagerDuty's Events API v2.
         pagerduty_url: HttpUrl,
         /// The incoming webhook of a channel, of Slack or of anything that takes what Slack takes. The address is a
-        /// secret: whoever knows it can write there.
+        /// secret: whoever knows it can write there. It has nothing to tell a second delivery by, as PagerDuty and
+        /// signed webhooks have: where its answer is lost, or keepwell is killed in that moment, it is told twice
+        /// rather than not at all.
         slack_url: Option<Secret> => "https://hooks.slack.com/services/T000/B000/secret",
         /// A webhook of your own.
         webhook_url: Option<HttpUrl> => "https://alerts.internal/keepwell",

@@ -74,6 +74,18 @@ choice! {
 }
 
 choice! {
+    /// A time that a compliance report is about once it is over.
+    pub enum ReportPeriod {
+        /// An hour.
+        Hour = "hour",
+        /// A day of the calendar.
+        Day = "day",
+        /// A month of the calendar.
+        Month = "month",
+    }
+}
+
+choice! {
     /// What becomes of ticks of a schedule that were missed.
     pub enum MissedTicks {
         /// They are left out.

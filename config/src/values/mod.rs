@@ -11,7 +11,7 @@ mod text_or_table;
 mod thresholds;
 mod webhook_secret;
 
-pub use choices::{Environment, LogFormat, MissedTicks, OverlappingTicks, Role};
+pub use choices::{Environment, LogFormat, MissedTicks, OverlappingTicks, ReportPeriod, Role};
 pub use connection_url::{DatabaseUrl, RedisUrl};
 pub use encryption_key::EncryptionKey;
 pub use http_url::HttpUrl;

@@ -43,6 +43,25 @@ pub struct ScheduleEntry {
     pub jitter: String,
 }
 
+impl ScheduleEntry {
+    /// One called `name` whose jobs are of `kind`, of which nothing else is said.
+    pub fn new(name: &str, kind: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            cron: None,
+            time_zone: None,
+            every: None,
+            kind: kind.to_owned(),
+            lane: lane(),
+            payload: Map::new(),
+            overlap: overlap(),
+            missed: missed(),
+            window: window(),
+            jitter: jitter(),
+        }
+    }
+}
+
 fn lane() -> String {
     "background".to_owned()
 }
@@ -79,6 +98,7 @@ mod tests {
             ("background", "1d", "0s")
         );
         assert_eq!((entry.overlap, entry.missed), (OverlappingTicks::Wait, MissedTicks::Once));
+        assert_eq!(entry, ScheduleEntry { every: Some("1h".to_owned()), ..ScheduleEntry::new("a", "b") });
         for wrong in [r#"{"every":"1h","kind":"b"}"#, r#"{"name":"a","kind":"b","evry":"1h"}"#] {
             assert!(serde_json::from_str::<ScheduleEntry>(wrong).is_err(), "{wrong}");
         }

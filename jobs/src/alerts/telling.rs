@@ -123,7 +123,8 @@ impl Telling {
             (_, Some(Severity::Critical)) => Lane::Therapeutic,
             _ => Lane::Standard,
         };
-        // One after the other: what is over must not be told before it is told that it began.
+        // One after the other: that it began before that it is over. What has to wait lets the next one pass, and is
+        // told as it is by then.
         let turn = if self.receiver.keeps_incidents() {
             format!("alert:{receiver}:{first}")
         } else {

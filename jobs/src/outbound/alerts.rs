@@ -9,8 +9,9 @@
 //! {"type": "alert.triggered", "timestamp": "2027-…", "data": {"alerts": [{"id", "rule", "severity", …}]}}
 //! ```
 //!
-//! PagerDuty and a signed webhook tell a second delivery by its key. A channel cannot: it hears a message again if the
-//! process is killed after it was taken and before that was noted.
+//! PagerDuty and a signed webhook tell a second delivery by its key. A channel cannot: it is told at least once. It
+//! hears a message again if its answer was lost (a connection that broke, a process that was killed), or could not be
+//! noted because the process was killed, its lease ran out or the database was away just then.
 //!
 //! Any 2xx is taken for done (PagerDuty answers 202). 429 and 503 may say `Retry-After`, which is heeded for everything
 //! that goes to the same receiver; they, other 5xx, 408, 409 and 425 are tried again. Whatever else a receiver answers

@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use keepwell_jobs::kinds;
 use keepwell_workers::{clock::UnixMs, id::JobId, ledger::JobFilter};
 
 use super::super::instant;
@@ -24,8 +25,9 @@ pub(super) struct JobQuery {
 }
 
 impl JobQuery {
-    /// Reads `pairs`; the error says what would have been right. `now_ms` is what `since=15m` counts back
-    /// from.
+    /// Reads `pairs`. Canaries that went well are left out unless `kind`, `subject` or `q` asks for something;
+    /// those that did not are jobs like others. The error says what would have been right. `now_ms` is what
+    /// `since=15m` counts back from.
     pub(super) fn read(pairs: &[(String, String)], now_ms: UnixMs) -> Result<Self, String> {
         let mut query = Self { limit: LIMIT, ..Self::default() };
         let filter = &mut query.filter;
@@ -53,6 +55,10 @@ impl JobQuery {
                     ));
                 }
             }
+        }
+        if filter.kind.is_none() && filter.subject.is_none() && filter.text.is_none() {
+            // One every few seconds: nobody would find anything else on the first pages.
+            filter.except_done_of = Some(kinds::CRISIS_CANARY.to_owned());
         }
         Ok(query)
     }
@@ -131,6 +137,15 @@ mod tests {
     fn without_filters_there_is_a_first_page_of_everything() {
         let query = read(&[("state", "")]).unwrap();
         assert_eq!((query.limit, query.cursor, query.filter.state), (LIMIT, None, None));
+    }
+
+    #[test]
+    fn canaries_that_went_well_are_left_out_unless_something_is_asked_for_that_may_be_one() {
+        let left_out = |pairs: &[(&str, &str)]| read(pairs).unwrap().filter.except_done_of.is_some();
+        assert!(left_out(&[]) && left_out(&[("state", "done"), ("lane", "crisis"), ("since", "1h")]));
+        for name in ["kind", "subject", "q"] {
+            assert!(!left_out(&[(name, "canary")]), "{name}");
+        }
     }
 
     #[test]

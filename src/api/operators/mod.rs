@@ -72,6 +72,7 @@ pub fn operators(state: Arc<ApiState>) -> Router {
         .route("/api/v1/keys/rotate", post(keys::rotate))
         .route("/api/v1/reports", get(reports::list).post(reports::make))
         .route("/api/v1/reports/{id}", get(reports::show))
+        .route("/api/v1/reports/{id}/deliver", post(reports::deliver))
         .route("/api/v1/contacts", get(contacts::counts))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)

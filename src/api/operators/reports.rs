@@ -1,4 +1,4 @@
-//! `/api/v1/reports`: making, listing and getting compliance reports.
+//! `/api/v1/reports`: making, listing, getting and delivering compliance reports.
 
 use std::sync::Arc;
 
@@ -13,23 +13,29 @@ use keepwell_jobs::{
         grace::DAY_MS,
         report::period::{Period, PeriodError},
     },
+    report_delivery,
     reporting::ReportKind,
     signature::Signature,
-    store::reports::{FoundReport, KeptReport},
+    store::reports::{FoundReport, KeptReport, ReportContent},
 };
 use keepwell_workers::clock::UnixMs;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::{
     super::{instant::rfc3339, operator_name::OperatorName, state::ApiState},
     bad_request,
     filter::{LIMIT, read_cursor, read_instant, read_limit},
-    ledger_away, read_body,
+    ledger_away,
+    noted::entry,
+    operator_log::audit,
+    read_body,
     view::Page,
 };
 use crate::{
     receiver::problem::Problem,
     reports::{Format, render},
+    trail::EntryNote,
 };
 
 /// What a report is about if nobody says: the last thirty days.
@@ -142,22 +148,45 @@ pub(super) async fn show(
         let known = if name == "format" { value.parse().ok() } else { None };
         format = known.ok_or_else(|| bad_request("bad_format", "format is json, html or csv"))?;
     }
-    let found = state.trail.report(&id).await.map_err(|error| ledger_away(&*error))?;
-    let report = match found {
-        FoundReport::Report(report) => report,
+    let report = kept(&state, &id).await?;
+    let content = render(&id, &report, format);
+    let signature = state.trail.sign(content.as_bytes()).map_err(|error| ledger_away(&error))?;
+    Ok(Json(SignedBody { id, kind: report.kind(), format: format.name(), content, signature }))
+}
+
+/// Has a report brought wherever those on schedule go, however often that was done before.
+pub(super) async fn deliver(
+    State(state): State<Arc<ApiState>>,
+    operator: OperatorName,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    kept(&state, &id).await?;
+    if !state.reports_have_destination {
+        let detail = "Reports go nowhere: neither `reports.directory` nor `reports.url` is configured.";
+        return Err(Problem::new(StatusCode::CONFLICT, "no_destination", detail));
+    }
+    let note = entry(&state, &operator, "report.delivery_asked", Some(id.clone()), "", Value::Null);
+    let recorded = state.engine.enqueue_noting(vec![report_delivery(&id)], &EntryNote(note)).await;
+    let recorded = recorded.map_err(|error| ledger_away(&error))?;
+    audit!("report.deliver", "an operator has a report delivered", report = id);
+    let job = recorded.first().map(|recorded| recorded.id.to_string());
+    Ok(Json(json!({ "id": id, "job": job })))
+}
+
+/// What the report `id` says.
+async fn kept(state: &ApiState, id: &str) -> Result<ReportContent, Problem> {
+    match state.trail.report(id).await.map_err(|error| ledger_away(&*error))? {
+        FoundReport::Report(report) => Ok(report),
         FoundReport::Nothing => {
             let detail = "There is no such report, or it was let go.";
-            return Err(Problem::new(StatusCode::NOT_FOUND, "no_such_report", detail));
+            Err(Problem::new(StatusCode::NOT_FOUND, "no_such_report", detail))
         }
         FoundReport::Unreadable => {
             tracing::error!(report = id, "a compliance report was altered, or its key is not in the ring");
             let detail = "The report was altered, or the key that sealed it is not configured.";
-            return Err(Problem::new(StatusCode::CONFLICT, "report_unreadable", detail));
+            Err(Problem::new(StatusCode::CONFLICT, "report_unreadable", detail))
         }
-    };
-    let content = render(&id, &report, format);
-    let signature = state.trail.sign(content.as_bytes()).map_err(|error| ledger_away(&error))?;
-    Ok(Json(SignedBody { id, kind: report.kind(), format: format.name(), content, signature }))
+    }
 }
 
 #[cfg(test)]
@@ -207,10 +236,12 @@ mod tests {
                 "{body}"
             );
         }
-        let missing = api.operator(get("/api/v1/reports/nothing")).await;
-        assert_eq!(
-            (missing.status, &missing.json()["code"]),
-            (StatusCode::NOT_FOUND, &"no_such_report".into())
-        );
+        for missing in [get("/api/v1/reports/nothing"), post("/api/v1/reports/nothing/deliver", "")] {
+            let missing = api.operator(missing).await;
+            assert_eq!(
+                (missing.status, &missing.json()["code"]),
+                (StatusCode::NOT_FOUND, &"no_such_report".into())
+            );
+        }
     }
 }

@@ -44,6 +44,7 @@ impl ChildDaemon {
             .env("KEEPWELL_STRIPE__WEBHOOK_SECRETS", format!("[\"{SECRET}\"]"))
             .env("KEEPWELL_LOG__LEVEL", "warn")
             .env("KEEPWELL_MONITORS__CANARY_EVERY_MS", "0")
+            .env("KEEPWELL_REPORTS__PERIODS", "[]")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .kill_on_drop(true)

@@ -154,6 +154,8 @@ async fn days(dialect: Dialect, days: i64) {
             one.restart();
             other.restart();
         }
+        // Of two at once, whoever is named first gets there first, and dies first.
+        let (one, other) = if dice.roll(2) == 0 { (one, other) } else { (other, one) };
         let moment = Duration::from_micros(dice.roll(3_000));
         match dice.roll(6) {
             0 => one.killed_while_looking(moment).await,
@@ -196,8 +198,13 @@ async fn days(dialect: Dialect, days: i64) {
         let row = first.node.row(name).await;
         assert_eq!(usize::try_from(row.fired).unwrap(), all, "{name}");
     }
-    first.end().await;
-    second.end().await;
+    let mut processes = [first, second];
+    if dice.roll(2) == 0 {
+        processes.reverse();
+    }
+    for process in processes {
+        process.end().await;
+    }
 }
 
 #[tokio::test]

@@ -20,6 +20,8 @@ pub struct JobFilter {
     pub lane: Option<Lane>,
     /// In any lane but this.
     pub except_lane: Option<Lane>,
+    /// Unless it is of this kind and done.
+    pub except_done_of: Option<String>,
     /// Concerning this subject.
     pub subject: Option<String>,
     /// Recorded at or after this instant.
@@ -225,6 +227,9 @@ where
         if let Some(value) = value {
             statement.push(condition).push_bind(value);
         }
+    }
+    if let Some(kind) = &filter.except_done_of {
+        statement.push(" AND (kind <> ").push_bind(kind.clone()).push(" OR state <> 'done')");
     }
     // A job's id carries the instant at which it was recorded.
     for (condition, instant) in [(" AND id >= ", filter.since_ms), (" AND id < ", filter.until_ms)] {

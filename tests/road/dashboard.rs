@@ -1,0 +1,90 @@
+//! The dashboard for Grafana, as far as it can be judged without one. That what it shows is measured,
+//! `prometheus.rs` says.
+
+use std::{collections::BTreeSet, fs};
+
+use serde_json::{Value, json};
+
+use super::prometheus::{file, promtool};
+
+/// The width of Grafana's grid, in cells.
+const GRID_WIDTH: u64 = 24;
+
+fn panels() -> Vec<Value> {
+    let board = fs::read_to_string(file("grafana/keepwell.json")).unwrap();
+    let board: Value = serde_json::from_str(&board).unwrap();
+    let panels = board["panels"].as_array().unwrap().clone();
+    assert!(panels.len() > 15, "{}", panels.len());
+    panels
+}
+
+/// What is no heading.
+fn charts() -> Vec<Value> {
+    panels().into_iter().filter(|panel| panel["type"] != "row").collect()
+}
+
+fn targets(panel: &Value) -> &Vec<Value> {
+    panel["targets"].as_array().unwrap()
+}
+
+#[test]
+fn prometheus_understands_every_expression_of_the_dashboard() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut rules = Vec::new();
+    for panel in charts() {
+        for target in targets(&panel) {
+            let name = format!("panel_{}_{}", panel["id"], target["refId"].as_str().unwrap());
+            rules.push(json!({ "record": name, "expr": target["expr"] }));
+        }
+    }
+    assert!(rules.len() > 25, "{}", rules.len());
+    let path = folder.path().join("dashboard.yml");
+    // JSON is YAML.
+    let rules = json!({ "groups": [{ "name": "dashboard", "rules": rules }] });
+    fs::write(&path, rules.to_string()).unwrap();
+    promtool(&["check", "rules", "--lint=all", "--lint-fatal", path.to_str().unwrap()]);
+}
+
+#[test]
+fn every_panel_of_the_dashboard_says_what_it_shows_and_asks_whichever_prometheus_was_chosen() {
+    let board: Value =
+        serde_json::from_str(&fs::read_to_string(file("grafana/keepwell.json")).unwrap()).unwrap();
+    let variables = board["templating"]["list"].as_array().unwrap();
+    let chosen = |it: &&Value| it["name"] == "datasource" && it["type"] == "datasource";
+    assert!(variables.iter().find(chosen).is_some_and(|it| it["query"] == "prometheus"), "{variables:?}");
+    // Grafana 10 and later read it; older schemas are migrated, newer ones refused.
+    assert!((36..=41).contains(&board["schemaVersion"].as_u64().unwrap()), "{}", board["schemaVersion"]);
+    let mut ids = BTreeSet::new();
+    for panel in panels() {
+        assert!(ids.insert(panel["id"].as_u64().unwrap()), "two panels are {}", panel["id"]);
+        assert!(panel["title"].as_str().is_some_and(|title| !title.is_empty()), "{panel:#}");
+    }
+    for panel in charts() {
+        let title = panel["title"].as_str().unwrap();
+        let says = |text: &Value| text.as_str().is_some_and(|text| !text.is_empty());
+        assert!(says(&panel["description"]), "{title} has no description");
+        assert!(says(&panel["fieldConfig"]["defaults"]["unit"]), "{title} has no unit");
+        let source = json!({ "type": "prometheus", "uid": "${datasource}" });
+        assert_eq!(panel["datasource"], source, "{title}");
+        let names: BTreeSet<&str> =
+            targets(&panel).iter().map(|target| target["refId"].as_str().unwrap()).collect();
+        assert!(!names.is_empty() && names.len() == targets(&panel).len(), "{title}: {names:?}");
+        if panel["type"] == "table" {
+            // Otherwise it would show one series of many, over time.
+            let is_now = |target: &Value| target["instant"] == true && target["format"] == "table";
+            assert!(targets(&panel).iter().all(is_now), "{title}");
+        }
+    }
+}
+
+#[test]
+fn no_panel_of_the_dashboard_lies_on_another() {
+    let mut taken = BTreeSet::new();
+    for panel in panels() {
+        let [x, y, w, h] = ["x", "y", "w", "h"].map(|name| panel["gridPos"][name].as_u64().unwrap());
+        assert!(w > 0 && h > 0 && x + w <= GRID_WIDTH, "{} is wider than the grid", panel["title"]);
+        for cell in (x..x + w).flat_map(|x| (y..y + h).map(move |y| (x, y))) {
+            assert!(taken.insert(cell), "{} lies on another at {cell:?}", panel["title"]);
+        }
+    }
+}
