@@ -77,8 +77,8 @@ impl Breaks {
             })
     }
 
-    /// Begins a transaction with `statement` on a connection of `pool` that is alive. A server that was restarted leaves
-    /// every idle connection dead; as long as nothing has begun, another one can be taken instead.
+    /// Begins a transaction with `statement` on a connection of `pool` that is alive. A server that was restarted
+    /// leaves every idle connection dead; as long as nothing has begun, another one can be taken instead.
     pub(super) async fn begin(
         &self,
         pool: &PgPool,
