@@ -99,7 +99,10 @@ mod tests {
         let api = Api::start(Reader::Answers).await;
         assert_eq!(api.public(get("/health")).await.json()["schedules"], json!({ "late": [] }));
         api.clock.advance_ms(2 * 3_600_000);
-        assert_eq!(api.public(get("/health")).await.json()["schedules"], json!({ "late": ["hourly", "report-hourly"] }));
+        assert_eq!(
+            api.public(get("/health")).await.json()["schedules"],
+            json!({ "late": ["hourly", "report-hourly"] })
+        );
     }
 
     #[tokio::test]
