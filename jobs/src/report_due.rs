@@ -2,6 +2,8 @@
 //! `{"report":"crisis","period":"month","time_zone":"Europe/Berlin"}`, and for when in `scheduled_for`, which schedules
 //! add by themselves.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use chrono_tz::Tz;
 use keepwell_workers::{
@@ -32,6 +34,10 @@ pub(crate) struct ReportDue(pub(crate) Care);
 
 /// A month of a large ledger is read an hour at a time, which may take minutes.
 const POLICY: Policy = Policy { timeout_ms: 10 * 60 * 1_000, ..Policy::DEFAULT };
+
+/// How long after a period has ended a report on it is made at the earliest, in milliseconds: by then how its last
+/// crises were answered is noted.
+const SETTLED_MS: i64 = 5_000;
 
 #[derive(Deserialize)]
 struct Due {
@@ -84,6 +90,11 @@ impl Handler for ReportDue {
         let Some((period, content)) = prepared.downcast_ref::<(Period, ReportContent)>() else {
             return Ok(Outcome::dead("nothing was prepared"));
         };
+        // Whoever ticks may have a clock that is ahead, and what ended last is still being noted.
+        let due_ms = period.to_ms.saturating_add(SETTLED_MS);
+        if let Ok(early_ms @ 1..) = u64::try_from(due_ms.saturating_sub(transaction.now_ms())) {
+            return Ok(Outcome::Snooze { after: Duration::from_millis(early_ms) });
+        }
         let actor = Actor::System { job: format!("{} {}", kinds::REPORT_DUE, job.id) };
         let report = NewReport { id: job.id, period: *period, content, actor };
         keep_report_in(transaction, &self.0.keys, report).await?;

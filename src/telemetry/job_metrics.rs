@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use keepwell_jobs::{kinds, store::reports::is_crisis_event};
+use keepwell_jobs::{alerts::rules::RULES, kinds, store::reports::is_crisis_event};
 use keepwell_workers::{lane::Lane, observer::RunEnded};
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -87,7 +87,24 @@ impl JobMetrics {
             Unit::Seconds,
             metrics.crisis_responses.clone(),
         );
+        metrics.begin_what_alerts_count();
         metrics
+    }
+
+    /// Prometheus sees no growth in a line that is 1 when it first appears, so what alerts count one by one is there
+    /// from the beginning.
+    fn begin_what_alerts_count(&self) {
+        for series in RULES.iter().flat_map(|rule| rule.series()) {
+            let label =
+                |name| series.labels.iter().find(|(label, _)| *label == name).map(|(_, value)| *value);
+            if let (Some(kind), Some(outcome)) = (label("kind"), label("outcome")) {
+                let kind = self.bounded(&kind.into());
+                for lane in Lane::ALL {
+                    let labels = EndLabels { kind: Arc::clone(&kind), lane: lane.name(), outcome };
+                    let _ = self.ended.get_or_create(&labels);
+                }
+            }
+        }
     }
 
     /// Counts a run.

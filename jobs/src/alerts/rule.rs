@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::figure::Figure;
+use super::figure::{Figure, Series};
 
 /// How bad it is (001: "Alerting System").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -114,6 +114,14 @@ pub struct Rule {
 }
 
 impl Rule {
+    /// Every series that it looks at.
+    pub fn series(&self) -> Vec<Series> {
+        match &self.when {
+            When::Figure(figure, _) => figure.series(),
+            When::Told { .. } => Vec::new(),
+        }
+    }
+
     /// The label that tells its alerts apart.
     pub fn by(&self) -> Option<&'static str> {
         match self.when {

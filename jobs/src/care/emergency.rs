@@ -148,6 +148,21 @@ impl Switches {
         }
     }
 
+    /// `name` after an operator has said at `now_ms` that it is to be off, and it was: what somebody else said earlier and
+    /// is told of later changes nothing any more.
+    pub fn said_off(&self, name: SwitchName, now_ms: UnixMs) -> Switch {
+        let never = || Switch {
+            changes: 1,
+            is_on: false,
+            reason: String::new(),
+            since_ms: now_ms,
+            until_ms: now_ms,
+            switched_ms: now_ms,
+        };
+        let before = self.get(name).cloned().unwrap_or_else(never);
+        Switch { switched_ms: before.switched_ms.max(now_ms), ..before }
+    }
+
     /// `name` stands like this from now on.
     pub fn set(&mut self, name: SwitchName, switch: Switch) {
         self.known.retain(|(known, _)| *known != name);
@@ -247,6 +262,20 @@ mod tests {
         assert_eq!(switches.switched_off(name, 10_000), None, "it is off");
         assert_eq!(with(&[(name, off)]).switched_off(name, 6_000), None);
         assert_eq!(Switches::default().switched_off(name, 0), None);
+    }
+
+    #[test]
+    fn an_off_that_finds_it_off_outdates_an_on_that_was_said_before() {
+        let name = SwitchName::Bypass;
+        let on = with(&[(name, Switches::default().switched_on(name, "a".into(), 1, 1_000))]);
+        for (before, until_ms) in [(Switches::default(), 5_000), (on, 2_000)] {
+            assert_eq!(before.switched_off(name, 5_000), None);
+            let after = with(&[(name, before.said_off(name, 5_000))]);
+            assert!(after.is_outdated(name, 4_999) && !after.is_outdated(name, 5_000));
+            assert_eq!(after.on(name, 5_000), None);
+            assert!(after.changes(5_000) >= before.changes(5_000));
+            assert_eq!(after.get(name).map(|switch| switch.until_ms), Some(until_ms));
+        }
     }
 
     #[test]

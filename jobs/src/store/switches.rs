@@ -214,6 +214,9 @@ async fn switched(
     let before = switches.get(name).map(|before| view(before, now_ms));
     let Some(changed) = switches.switched(name, switching, now_ms) else {
         said(transaction, "emergency.switched_off_again", name, "", before.clone(), before, now_ms).await?;
+        let said_off = switches.said_off(name, now_ms);
+        keep(transaction, name, &said_off).await?;
+        switches.set(name, said_off);
         return Ok(None);
     };
     keep(transaction, name, &changed).await?;

@@ -1,6 +1,6 @@
 //! A generated day of work whose true figures are known, and reports that are made on schedule.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use keepwell_jobs::{
@@ -195,7 +195,16 @@ async fn a_report_on_schedule_is_kept_once_under_its_job_and_then_delivered() {
             trace: None,
         };
         let prepared = handler.prepare(&job).await.unwrap();
+        let monday_ms = 1_699_833_600_000;
         let mut follow_ups = Vec::new();
+        // Asked for by a clock that is ahead: the day is not over yet, or its last crises are still being noted.
+        for (early_ms, now_ms) in [(6_000, monday_ms + DAY_MS - 1_000), (1, monday_ms + DAY_MS + 4_999)] {
+            let mut transaction =
+                room.database.begin(Urgency::General, Durability::Relaxed, now_ms).await.unwrap();
+            let outcome = handler.apply(&job, &prepared, &mut transaction).await.unwrap();
+            assert_eq!(outcome, Outcome::Snooze { after: Duration::from_millis(early_ms) });
+            transaction.rollback().await.unwrap();
+        }
         // The first transaction is taken back, as by a crash, and the second one counts.
         for commits in [false, true] {
             let mut transaction =
@@ -212,7 +221,6 @@ async fn a_report_on_schedule_is_kept_once_under_its_job_and_then_delivered() {
         }
         let (listed, total) = reports(&room.database, None, 10).await.unwrap();
         assert_eq!((listed[0].id.clone(), total), (job.id.to_string(), 1));
-        let monday_ms = 1_699_833_600_000;
         assert_eq!((listed[0].from_ms, listed[0].to_ms), (monday_ms, monday_ms + DAY_MS));
         let kept = report(&room.database, &room.care.keys, &listed[0].id).await.unwrap();
         assert!(matches!(kept, FoundReport::Report(ReportContent::Crisis(_))), "{kept:?}");

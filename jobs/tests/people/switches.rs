@@ -42,3 +42,19 @@ async fn an_off_that_finds_the_switch_off_leaves_one_entry() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn an_off_is_the_last_word_also_over_an_on_that_is_told_of_later() {
+    on_each_database(async |room| {
+        let memory = SwitchMemory::default();
+        let name = SwitchName::Bypass;
+        switch(&room.database, &memory, name, Switching::Off, NOW_MS + 5_000).await.unwrap();
+        // Said first, where the database took nothing.
+        let on = Switching::On("a test".into(), 3_600);
+        switch_late(&room.database, &memory, name, on, NOW_MS).await.unwrap();
+        let mut said: Vec<String> = said(room).await.into_iter().map(|(action, _)| action).collect();
+        said.sort();
+        assert_eq!(said, ["emergency.switched_off_again", "emergency.switched_on_too_late"]);
+    })
+    .await;
+}

@@ -207,18 +207,50 @@ fn sections(document: &AccessDocument) -> Map<String, Value> {
     sections
 }
 
+/// Told together: whether somebody in a crisis has what it opens is to be read off one entry (`care::report::access`).
+const TOGETHER: [&str; 2] = ["crisis", "emergency"];
+
 /// The sections that differ.
 fn difference(
     before: &Map<String, Value>,
     after: Map<String, Value>,
 ) -> (Map<String, Value>, Map<String, Value>) {
     let mut changed = (Map::new(), Map::new());
+    let both = TOGETHER.iter().any(|name| before.get(*name) != after.get(*name));
     for (name, now) in after {
         let was = before.get(&name).cloned().unwrap_or(Value::Null);
-        if was != now {
+        if was != now || both && TOGETHER.contains(&&*name) {
             changed.0.insert(name.clone(), was);
             changed.1.insert(name, now);
         }
     }
     changed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crisis_and_what_it_opens_are_told_together() {
+        let state = |tier: &str, crisis: bool, emergency: bool| {
+            let [crisis, emergency] = [crisis, emergency].map(|active| json!({ "active": active }));
+            let sections = json!({ "tier": tier, "crisis": crisis, "emergency": emergency });
+            sections.as_object().cloned().unwrap_or_default()
+        };
+        let before = state("basic", true, true);
+        for (after, told) in [
+            (state("basic", true, true), &[][..]),
+            (state("premium", true, true), &["tier"]),
+            (state("basic", true, false), &["crisis", "emergency"]),
+            (state("basic", false, true), &["crisis", "emergency"]),
+        ] {
+            let (was, now) = difference(&before, after.clone());
+            for (sections, of) in [(was, &before), (now, &after)] {
+                let names: Vec<&str> = sections.keys().map(String::as_str).collect();
+                assert_eq!(names, told);
+                assert!(sections.iter().all(|(name, section)| of.get(name) == Some(section)));
+            }
+        }
+    }
 }

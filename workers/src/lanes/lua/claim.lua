@@ -175,7 +175,9 @@ if general and slots > 0 then
     local name = tostring(lane)
     while slots > 0 and looks > 0 and open[name] do
       local head = redis.call('LINDEX', WAITING[name], 0)
-      if not head or redis.call('HEXISTS', CRASHES, id_of(head)) == 0 then
+      local crashes = head and redis.call('HGET', CRASHES, id_of(head))
+      -- One that has seen more deaths runs alone, and would hold a slot until it may.
+      if not crashes or string.sub(crashes, 1, 1) ~= '1' then
         break
       end
       slots = slots - (take(name, 1, 1))

@@ -94,13 +94,17 @@ impl Fetcher {
     /// Runs up to `free` crisis jobs that the ledger holds, but none of those in `taken`. `true` if it may hold more.
     async fn run_from_ledger(&mut self, free: usize, taken: &HashSet<JobId>) -> bool {
         // Some may be running already, so look a little further than there are slots.
-        let limit = u32::try_from(free + self.in_flight.len() + taken.len()).unwrap_or(u32::MAX);
         let now_ms = self.ledger.clock.now_ms();
+        // What the ledger could not settle is due there, and not here.
+        let later = self.moves.retries.iter().filter(|(_, run_at_ms)| *run_at_ms > now_ms);
+        let later: HashSet<JobId> = later.map(|(id, _)| *id).collect();
+        let beside = self.in_flight.len() + taken.len() + later.len();
+        let limit = u32::try_from(free + beside).unwrap_or(u32::MAX);
         match self.ledger.owed_due(Lane::Crisis, now_ms, limit).await {
             Ok(due) => {
                 let due: Vec<Claimed> = due
                     .into_iter()
-                    .filter(|id| !self.in_flight.contains(id) && !taken.contains(id))
+                    .filter(|id| ![&self.in_flight, taken, &later].iter().any(|beside| beside.contains(id)))
                     .take(free)
                     .map(|id| Claimed { id, lane: Lane::Crisis, crashes: 0 })
                     .collect();
