@@ -148,8 +148,8 @@ impl Switches {
         }
     }
 
-    /// `name` after an operator has said at `now_ms` that it is to be off, and it was: what somebody else said earlier and
-    /// is told of later changes nothing any more.
+    /// `name` after an operator has said at `now_ms` that it is to be off, and it was: what somebody else said earlier
+    /// and is told of later changes nothing any more.
     pub fn said_off(&self, name: SwitchName, now_ms: UnixMs) -> Switch {
         let never = || Switch {
             changes: 1,
