@@ -146,11 +146,12 @@ async fn what_is_taken_back_is_obeyed_whatever_has_become_of_its_job() {
     on_each_telling(async |room, gateway| {
         let refused = CONTACTS.replace("consent_to_contact\":true", "consent_to_contact\":false");
         let elsewhere = CONTACTS.replace("\"c-", "\"d-").replace("consent_to_contact\":true", "none\":true");
+        let nobody = format!(r#"{}"contacts":[]"#, CONTACTS.split_once(r#""contacts":"#).unwrap().0);
         for state in ["owed", "dead", "cancelled"] {
             for (said, signal_type, ago_s, more) in [
                 ("no", "consent.updated", 3_600, r#","crisis_contact_consent":false"#),
                 ("none", "contacts.updated", 0, &*refused),
-                ("nobody", "contacts.updated", 0, r#","automatic_notification":true,"contacts":[]"#),
+                ("nobody", "contacts.updated", 0, &*nobody),
                 ("others", "contacts.updated", 0, &*elsewhere),
             ] {
                 let customer = format!("{said}-{state}");
