@@ -72,9 +72,9 @@ pub(super) fn encode(error: SealError) -> sqlx::Error {
     sqlx::Error::Encode(Box::new(error))
 }
 
-/// Keeps `value`, which was recorded as `job`, and answers whether it does: unless a newer one is known, by the senders'
-/// clocks. What takes back a consent is kept whatever these say, and no consent from before it counts again, whether it
-/// is known or only recorded. The customer's row must have been taken before.
+/// Keeps `value`, which was recorded as `job`, and answers whether it does: unless a newer one is known, by the
+/// senders' clocks. What takes back a consent is kept whatever these say, and no consent from before it counts again,
+/// whether it is known or only recorded. The customer's row must have been taken before.
 pub async fn keep_person_data(
     transaction: &mut Transaction,
     keys: &KeyRing,
