@@ -58,7 +58,8 @@ impl Handler for PersonDataUpdated {
         let stated_ms = signal.stated_ms.unwrap_or(job.created_ms).min(job.created_ms);
         let value = signal.data.as_str().as_bytes();
         let keys = &self.0.keys;
-        let kept = keep_person_data(transaction, keys, &signal.customer, kind, stated_ms, value).await?;
+        let kept =
+            keep_person_data(transaction, keys, &signal.customer, kind, stated_ms, job.id, value).await?;
         if kept && looks_again {
             // Whoever is named, or may be told, only now.
             let (customer, cause) = (signal.customer.into_owned(), job.id.to_string());

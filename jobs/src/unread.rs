@@ -89,16 +89,16 @@ impl Unread {
 
     fn replacing(&self, known: Option<Stated>) -> Option<Stated> {
         let Some(known) = known else { return self.owed.then(|| self.stated.clone()) };
-        let takes_back = || takes_back(self.kind, &known.value, &self.stated.value);
+        let takes_back = takes_back(self.kind, &known, &self.stated);
         let counts = if self.owed {
-            self.stated.at_ms >= known.at_ms || takes_back()
+            self.stated.at_ms >= known.at_ms || takes_back
         } else {
-            self.recorded_ms > known.at_ms && takes_back()
+            self.recorded_ms > known.at_ms && takes_back
         };
         if !counts {
             return Some(known);
         }
-        let at_ms = self.stated.at_ms.max(known.at_ms);
-        Some(Stated { at_ms, value: self.stated.value.clone() })
+        let after_ms = known.at_ms.saturating_add(i64::from(takes_back));
+        Some(Stated { at_ms: self.stated.at_ms.max(after_ms), value: self.stated.value.clone() })
     }
 }

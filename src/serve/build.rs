@@ -278,6 +278,7 @@ fn engine_options(config: &Config, state_dir: &StateDir) -> EngineOptions {
         retention: Retention {
             done_ms: i64::from(config.retention.done_days) * DAY_MS,
             dead_ms: i64::from(config.retention.dead_days) * DAY_MS,
+            until_done: Some(kinds::PERSON_DATA_UPDATED),
             passing: PASSING,
             ..Retention::default()
         },

@@ -25,6 +25,8 @@ pub struct Retention {
     pub done_ms: i64,
     /// Jobs that were given up on.
     pub dead_ms: i64,
+    /// Jobs of this kind are kept until they are done: what they say counts, whatever has become of them.
+    pub until_done: Option<&'static str>,
     /// Jobs that come again and again and that nobody looks for later.
     pub passing: &'static [Passing],
     /// Between two looks for something to delete; ten minutes by default.
@@ -45,7 +47,13 @@ pub struct Passing {
 impl Default for Retention {
     fn default() -> Self {
         const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
-        Self { done_ms: 35 * DAY_MS, dead_ms: 90 * DAY_MS, passing: &[], look_every_ms: 600_000 }
+        Self {
+            done_ms: 35 * DAY_MS,
+            dead_ms: 90 * DAY_MS,
+            until_done: None,
+            passing: &[],
+            look_every_ms: 600_000,
+        }
     }
 }
 
@@ -85,12 +93,12 @@ impl Pruning {
     /// Deletes until there is no more, or until `until`; says whether there may be more.
     async fn some(&self, ledger: &Ledger, until: Instant) -> Result<bool, sqlx::Error> {
         let now_ms = ledger.clock.now_ms();
-        let Retention { done_ms, dead_ms, passing, .. } = self.retention;
+        let Retention { done_ms, dead_ms, until_done, passing, .. } = self.retention;
         let passing = passing.iter().map(|passing| (Expired::Passing(passing), passing.keep_ms));
         let finished = [
-            (Expired::In(State::Done), done_ms),
-            (Expired::In(State::Cancelled), done_ms),
-            (Expired::In(State::Dead), dead_ms),
+            (Expired::In { state: State::Done, but: None }, done_ms),
+            (Expired::In { state: State::Cancelled, but: until_done }, done_ms),
+            (Expired::In { state: State::Dead, but: until_done }, dead_ms),
         ];
         for (expired, keep_ms) in passing.chain(finished) {
             loop {

@@ -24,7 +24,8 @@ settings! {
         /// Also how long a repeated event is recognised, so longer than the 30 days for which Stripe can hand out
         /// an event again.
         done_days: u32 where 31..=3_650,
-        /// Jobs that failed for good, in days, with the same.
+        /// Jobs that failed for good, in days, with the same. What somebody said of their own data and nobody has
+        /// read is kept until it is, also if its job was cancelled: it may take something back.
         dead_days: u32 where 31..=3_650,
         /// The audit trail, in days, and how each crisis was answered; seven years at least, which the database itself
         /// enforces for the trail.

@@ -168,12 +168,11 @@ impl Contacts {
         }
     }
 
-    /// Whether somebody would be told by `known` and is not by this, or of less, or not that way. Whoever is not on
-    /// this list may have been added since: that takes back nothing.
+    /// Whether somebody would be told by `known`, which may be the newer one, and is not by this, or of less, or not
+    /// that way. Whoever is not on this list may have been added since: that takes back nothing.
     pub fn takes_back(&self, known: &Self) -> bool {
-        let mut told = known.list.iter().filter(|contact| known.automatic && contact.consents);
-        told.any(|contact| {
-            let reached = self.list.iter().find(|still| still.id == contact.id).is_none_or(|still| {
+        known.told().any(|contact| {
+            let reached = self.named(contact).is_none_or(|still| {
                 still.consents && contact.methods().iter().all(|method| still.methods().contains(method))
             });
             let mildest = |contacts: &Self| contacts.triggers.iter().min().copied();
@@ -184,6 +183,19 @@ impl Contacts {
             };
             !(self.automatic && reached && as_mild && self.sharing >= known.sharing)
         })
+    }
+
+    /// Whether somebody would be told by `known`, which is older, and is not on this list any more.
+    pub fn leaves_out(&self, known: &Self) -> bool {
+        known.told().any(|contact| self.named(contact).is_none())
+    }
+
+    fn told(&self) -> impl Iterator<Item = &Contact> {
+        self.list.iter().filter(|contact| self.automatic && contact.consents)
+    }
+
+    fn named(&self, contact: &Contact) -> Option<&Contact> {
+        self.list.iter().find(|named| named.id == contact.id)
     }
 }
 

@@ -341,6 +341,11 @@ mod tests {
             assert_eq!(stated.takes_back(&known), less, "{stated:?}");
             assert!(!stated.takes_back(&Contacts { automatic: false, ..known.clone() }), "nobody was told");
         }
+        // Only who would have been told is missed, and only on a newer list.
+        let without = |contacts: &[Contact]| Contacts { list: contacts.to_vec(), ..known.clone() };
+        assert!(without(&known.list[..1]).leaves_out(&known) && without(&[]).leaves_out(&known));
+        assert!(!without(&known.list[1..]).leaves_out(&known) && !known.leaves_out(&known));
+        assert!(!without(&[]).leaves_out(&Contacts { automatic: false, ..known.clone() }), "nobody was told");
     }
 
     #[test]

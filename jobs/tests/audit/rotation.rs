@@ -17,6 +17,7 @@ use keepwell_workers::{
     database::Dialect,
     engine::{Engine, EngineOptions, EngineParts},
     handler::Registry,
+    id::JobId,
     job::NewJob,
     lane::Lane,
     observer::Unobserved,
@@ -174,11 +175,19 @@ async fn what_is_written_during_a_rotation_is_neither_lost_nor_left_behind() {
                     let mut transaction = begin(room).await;
                     taught(&mut transaction, customer, &room.care, |_| {}).await.unwrap();
                     let value = format!("value {stated_ms}");
-                    let kind = PersonDataKind::Contacts;
+                    let (kind, job) = (PersonDataKind::Contacts, JobId::new(stated_ms));
                     let keys = &room.care.keys;
-                    keep_person_data(&mut transaction, keys, customer, kind, stated_ms, value.as_bytes())
-                        .await
-                        .unwrap();
+                    keep_person_data(
+                        &mut transaction,
+                        keys,
+                        customer,
+                        kind,
+                        stated_ms,
+                        job,
+                        value.as_bytes(),
+                    )
+                    .await
+                    .unwrap();
                     transaction.commit().await.unwrap();
                 }
                 record(room, &room.care.keys, 2).await;

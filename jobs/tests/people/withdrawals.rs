@@ -1,6 +1,8 @@
 //! What people say of their contacts after a crisis was known, or with a clock that is wrong, counts when a contact is
 //! told.
 
+use std::slice;
+
 use keepwell_jobs::{care::contacts::TOLD_AGAIN_MS, intake::read_app};
 use keepwell_workers::{
     clock::UnixMs,
@@ -143,12 +145,17 @@ async fn how_much_and_how_a_contact_is_told_is_as_it_was_stated_last() {
 async fn what_is_taken_back_is_obeyed_whatever_has_become_of_its_job() {
     on_each_telling(async |room, gateway| {
         let refused = CONTACTS.replace("consent_to_contact\":true", "consent_to_contact\":false");
+        let elsewhere = CONTACTS.replace("\"c-", "\"d-").replace("consent_to_contact\":true", "none\":true");
+        let nobody = format!(r#"{}"contacts":[]"#, CONTACTS.split_once(r#""contacts":"#).unwrap().0);
         for state in ["owed", "dead", "cancelled"] {
-            for (said, withdrawal) in [
-                ("no", consents(&format!("no-{state}"), 3_600, false)),
-                ("none", signal("contacts.updated", &format!("none-{state}"), 0, &refused)),
+            for (said, signal_type, ago_s, more) in [
+                ("no", "consent.updated", 3_600, r#","crisis_contact_consent":false"#),
+                ("none", "contacts.updated", 0, &*refused),
+                ("nobody", "contacts.updated", 0, &*nobody),
+                ("others", "contacts.updated", 0, &*elsewhere),
             ] {
                 let customer = format!("{said}-{state}");
+                let withdrawal = signal(signal_type, &customer, ago_s, more);
                 agree(room, &customer, CONTACTS).await;
                 let jobs = about_to_be_told(room, &customer, "critical").await;
                 assert_eq!(jobs.len(), 2);
@@ -158,8 +165,37 @@ async fn what_is_taken_back_is_obeyed_whatever_has_become_of_its_job() {
         }
         assert_eq!(told(gateway), []);
         // One neighbour each.
-        let expected = [("skipped/contact_consent", 6 + 6), ("skipped/person_consent", 6)];
+        let expected =
+            [("skipped/contact_consent", 12 + 6), ("skipped/not_named", 12), ("skipped/person_consent", 6)];
         is(&recorded(room).await, &expected);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_taken_back_wins_over_what_was_recorded_before_it_and_is_read_after_it() {
+    on_each_telling(async |room, gateway| {
+        let elsewhere = CONTACTS.replace("\"c-", "\"d-").replace("consent_to_contact\":true", "none\":true");
+        for (customer, signal_type, yes, no) in [
+            (
+                "cus_1",
+                "consent.updated",
+                r#","crisis_contact_consent":true"#,
+                r#","crisis_contact_consent":false"#,
+            ),
+            ("cus_2", "contacts.updated", CONTACTS, &*elsewhere),
+        ] {
+            agree(room, customer, CONTACTS).await;
+            let earlier = signal(signal_type, customer, 0, yes);
+            holds(room, slice::from_ref(&earlier), "owed").await;
+            // Ten minutes slow.
+            room.app_at(&signal(signal_type, customer, 600, no), NOW_MS + 1_000).await;
+            let read = read_app("msg_2", &earlier.into(), &room.care.marks, &room.care.definitions).unwrap();
+            room.run_late(read.job, NOW_MS, NOW_MS + 2_000).await;
+            press(room, customer, "critical", NOW_MS + 3_000).await;
+        }
+        room.follow(NOW_MS + 3_000).await;
+        assert_eq!(told(gateway), []);
     })
     .await;
 }

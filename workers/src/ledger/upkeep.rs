@@ -16,8 +16,13 @@ pub(crate) const JOBS_PER_SWEEP: u64 = 100;
 /// Which jobs go once they are old enough.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Expired {
-    /// Those that ended in this state.
-    In(State),
+    /// Those that ended in this state, but for those of this kind.
+    In {
+        /// How they ended.
+        state: State,
+        /// What is kept.
+        but: Option<&'static str>,
+    },
     /// Those that pass.
     Passing(&'static Passing),
 }
@@ -26,8 +31,9 @@ impl Expired {
     /// What is old enough. Nothing finishes before it is created, so only ids born before then need looking at.
     const fn doomed(self) -> &'static str {
         match self {
-            Expired::In(_) => {
-                "SELECT id FROM jobs WHERE id < $1 AND finished_at_ms < $2 AND state = $4 ORDER BY id LIMIT $3"
+            Expired::In { .. } => {
+                "SELECT id FROM jobs WHERE id < $1 AND finished_at_ms < $2 AND state = $4 AND kind <> $5 \
+                 ORDER BY id LIMIT $3"
             }
             Expired::Passing(_) => {
                 "SELECT id FROM jobs WHERE id < $1 AND finished_at_ms < $2 AND subject = $4 AND kind = $5 \
@@ -37,12 +43,12 @@ impl Expired {
     }
 
     /// What is bound to its statement from `$4` on.
-    fn words(self) -> impl Iterator<Item = &'static str> {
-        let (one, other) = match self {
-            Expired::In(state) => (state.name(), None),
-            Expired::Passing(passing) => (passing.subject, Some(passing.kind)),
-        };
-        std::iter::once(one).chain(other)
+    fn words(self) -> [&'static str; 2] {
+        match self {
+            // No kind is called that.
+            Expired::In { state, but } => [state.name(), but.unwrap_or_default()],
+            Expired::Passing(passing) => [passing.subject, passing.kind],
+        }
     }
 }
 
@@ -204,7 +210,9 @@ mod tests {
             .unwrap();
             transaction.commit().await.unwrap();
         }
-        let done = Expired::In(State::Done);
+        let kept = Expired::In { state: State::Dead, but: Some("test") };
+        assert_eq!(ledger.prune(kept, 1_001_000).await.unwrap(), 0);
+        let done = Expired::In { state: State::Done, but: Some("another") };
         assert_eq!(ledger.prune(done, 1_001_000).await.unwrap(), 2);
         assert_eq!(ledger.prune(done, 1_001_000).await.unwrap(), 0);
         let left = ledger.list(&JobFilter::default(), None, 10).await.unwrap();
