@@ -32,8 +32,8 @@ const DATABASE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The database and Redis are waited for this part of the time after which an alert would be over.
 const PATIENCE: i64 = 4;
 
-/// They are waited for so long at most, in milliseconds, which is also what the defaults come to: an alert may stay open
-/// for an hour, and whoever is on call must not hear of a crisis so late.
+/// They are waited for so long at most, in milliseconds, which is also what the defaults come to: an alert may stay
+/// open for an hour, and whoever is on call must not hear of a crisis so late.
 const PATIENCE_MAX_MS: i64 = 15_000;
 
 /// Why what is wrong could not be recorded.
