@@ -65,7 +65,8 @@ async fn of_two_processes_that_tell_the_same_the_one_whose_alert_is_not_recorded
     watchman.looks_and_tells(&PAUSED).await;
     let over = |id: &str| incidents(&on_call)[&format!("keepwell:{id}")].get("resolve").copied();
     assert_eq!((over(&double), over(&recorded)), (Some(1), None));
-    assert_eq!(on_call.posted("alert.resolved").iter().map(id).collect::<Vec<_>>(), [double.clone()]);
+    let ended: Vec<String> = on_call.posted("alert.resolved").iter().map(id).collect();
+    assert_eq!(ended, [double.as_str()]);
     assert_eq!(on_call.said("resolved"), 0, "it is not over");
 
     for _ in 0..2 {
