@@ -93,8 +93,12 @@ impl AlertDesk {
         } else {
             self.engine.enqueue_noting(jobs, &changes).await
         };
+        // Without a new job, nothing of `changes` was written with them.
+        let raced = |recorded: &[Recorded]| {
+            !changes.is_empty() && !recorded.is_empty() && recorded.iter().all(|job| job.duplicate)
+        };
         match written {
-            Ok(recorded) => Ok(Some(recorded)),
+            Ok(recorded) => Ok((!raced(&recorded)).then_some(recorded)),
             Err(_) if changes.raced() => Ok(None),
             Err(error) => Err(error),
         }

@@ -3,20 +3,22 @@
 //!
 //! Without Redis the jobs are recorded; each is told from here, then cancelled. That begins only when Redis has
 //! been away for a while: whoever had one of them in hand when it went is done with it then (unless
-//! `alerts.timeout_ms` is more than a quarter of `alerts.resolve_after_ms`), and a Redis that was only slow is
-//! back. Should it come back between the two, a channel may hear it twice; PagerDuty and signed webhooks know it by
-//! its key. Without the database an alert has its identity from here, and is opened under it, as told, when the
-//! database is back. Each node tells for itself then.
+//! `alerts.timeout_ms` is longer than that while), and a Redis that was only slow is back. Should it come back between
+//! the two, a channel may hear it twice; PagerDuty and signed webhooks know it by its key.
+//!
+//! Without the database an alert has its identity from here, and is opened under it, as told, when the database is
+//! back. Each node tells for itself then, of what it did not find open or silenced when it last could look. Of several
+//! that tell the same the first to come back has its alert opened; what the others began with receivers that go by the
+//! id is ended there.
 
 use std::collections::VecDeque;
 
 use futures_util::future::join_all;
 use keepwell_jobs::{
     alerts::{
-        plan::{Habits, OpenAlert, opened},
+        plan::{Habits, OpenAlert, View, opened},
         rule::Severity,
-        telling::{Action, Telling},
-        watch::Seen,
+        telling::{Action, Telling, ToldAlert},
     },
     outbound::alerts::AlertDelivery,
 };
@@ -93,11 +95,15 @@ impl Direct {
         }
     }
 
-    /// Without the database, tells what is critical of what was `seen`.
-    pub(super) async fn tell_without_database(&mut self, seen: &[Seen], habits: &Habits, now_ms: UnixMs) {
-        for seen in seen.iter().filter(|seen| seen.is_ripe && seen.rule.severity == Severity::Critical) {
+    /// Without the database, tells what is critical of what is seen, unless it was open or silenced when the database
+    /// was last read: then somebody knows.
+    pub(super) async fn tell_without_database(&mut self, view: &View<'_>, habits: &Habits) {
+        let now_ms = view.now_ms;
+        for seen in view.seen.iter().filter(|seen| seen.is_ripe && seen.rule.severity == Severity::Critical) {
+            let mut known = self.unrecorded.iter().map(|(alert, _)| alert).chain(view.open);
             if self.unrecorded.len() >= UNRECORDED_MAX
-                || self.unrecorded.iter().any(|(known, _)| seen.is_of(&known.told))
+                || known.any(|known| seen.is_of(&known.told))
+                || view.is_silent(seen.rule.name)
             {
                 continue;
             }
@@ -127,20 +133,41 @@ impl Direct {
         }
     }
 
-    /// Alerts that the database has to take beside those that are `open`, and the jobs for whoever has not been told.
-    pub(super) fn unrecorded(&self, open: &[OpenAlert]) -> (Vec<OpenAlert>, Vec<NewJob>) {
-        let is_new = |(alert, _): &&(OpenAlert, Vec<Telling>)| {
-            !open
-                .iter()
-                .any(|known| (&known.told.rule, &known.told.cause) == (&alert.told.rule, &alert.told.cause))
+    /// The jobs that end, where it was told, what is `open` under another identity. Whoever did not answer may have
+    /// heard of it, and is told too.
+    pub(super) fn ends(&self, open: &[OpenAlert], habits: &Habits, now_ms: UnixMs) -> Vec<NewJob> {
+        let is_double = |(alert, _): &&(OpenAlert, Vec<Telling>)| {
+            open.iter().any(|known| is_same(known, alert) && known.told.id != alert.told.id)
         };
-        let new = self.unrecorded.iter().filter(is_new);
-        let jobs = new.clone().flat_map(|(_, tellings)| tellings).map(|telling| telling.job(1)).collect();
-        (new.map(|(alert, _)| alert.clone()).collect(), jobs)
+        let end = |(alert, _): &(OpenAlert, Vec<Telling>)| {
+            let told = ToldAlert { resolved_ms: Some(now_ms), ..alert.told.clone() };
+            let receivers = habits.told_of(Severity::Critical).into_iter().filter(|told| told.goes_by_id());
+            receivers.map(move |receiver| {
+                let alerts = vec![told.clone()];
+                Telling { receiver, action: Action::Resolved, alerts, at_ms: now_ms }.job(0)
+            })
+        };
+        self.unrecorded.iter().filter(is_double).flat_map(end).collect()
+    }
+
+    /// What is `open` has no need to be recorded.
+    pub(super) fn forget(&mut self, open: &[OpenAlert]) {
+        self.unrecorded.retain(|(alert, _)| !open.iter().any(|known| is_same(known, alert)));
+    }
+
+    /// Alerts that the database has to take, and the jobs for whoever has not been told.
+    pub(super) fn unrecorded(&self) -> (Vec<OpenAlert>, Vec<NewJob>) {
+        let jobs = self.unrecorded.iter().flat_map(|(_, tellings)| tellings).map(|telling| telling.job(1));
+        (self.unrecorded.iter().map(|(alert, _)| alert.clone()).collect(), jobs.collect())
     }
 
     /// The database has taken them.
     pub(super) fn recorded(&mut self) {
         self.unrecorded.clear();
     }
+}
+
+/// Whether both are of the same rule and cause, of which one is open at a time.
+fn is_same(one: &OpenAlert, other: &OpenAlert) -> bool {
+    (&one.told.rule, &one.told.cause) == (&other.told.rule, &other.told.cause)
 }

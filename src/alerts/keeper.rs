@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use keepwell_jobs::{
     alerts::{
         day::digest_day,
-        plan::{Move, Plan, View, digest, plan},
+        plan::{Move, OpenAlert, Plan, Silence, View, digest, plan},
         rule::Rule,
         samples::Samples,
         telling::ToldAlert,
@@ -29,9 +29,12 @@ use super::{AlertBoard, AlertDesk, AlertOptions, AlertParts, Figures, direct::Di
 /// How long the database may take to say which alerts are open, and to take what follows.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The database and Redis are waited for this part of the time after which an alert would be over: a quarter of a
-/// minute unless configured otherwise.
+/// The database and Redis are waited for this part of the time after which an alert would be over.
 const PATIENCE: i64 = 4;
+
+/// They are waited for so long at most, in milliseconds, which is also what the defaults come to: an alert may stay
+/// open for an hour, and whoever is on call must not hear of a crisis so late.
+const PATIENCE_MAX_MS: i64 = 15_000;
 
 /// Why what is wrong could not be recorded.
 type LookError = Box<dyn std::error::Error + Send + Sync>;
@@ -54,6 +57,10 @@ pub struct AlertKeeper {
     /// Since when the database has not taken what is wrong.
     late_since_ms: Option<UnixMs>,
     direct: Direct,
+    /// What was open when the database was last read or written.
+    open: Vec<OpenAlert>,
+    /// What was silenced then.
+    silences: Vec<Silence>,
 }
 
 impl AlertKeeper {
@@ -72,6 +79,8 @@ impl AlertKeeper {
             well_since_ms: None,
             digested: None,
             late_since_ms: None,
+            open: Vec::new(),
+            silences: Vec::new(),
         }
     }
 
@@ -110,7 +119,7 @@ impl AlertKeeper {
         // First, because it is let go with this look, and one plan opens only so many.
         let mut seen: Vec<Seen> = told.collect();
         seen.extend(self.watch.look(&Samples::read(&text), now_ms));
-        let patience_ms = self.options.habits.quiet_ms / PATIENCE;
+        let patience_ms = (self.options.habits.quiet_ms / PATIENCE).min(PATIENCE_MAX_MS);
         let recorded = timeout(DATABASE_TIMEOUT, self.record(&seen, now_ms)).await;
         let failed: LookError = match recorded {
             Ok(Ok(())) => {
@@ -126,21 +135,26 @@ impl AlertKeeper {
             // Said once, not every few seconds.
             tracing::error!(error = %failed, "alerts cannot be recorded; it is tried again");
         }
-        let habits = &self.options.habits;
         if now_ms - *self.late_since_ms.get_or_insert(now_ms) >= patience_ms {
-            self.direct.tell_without_database(&seen, habits, now_ms).await;
+            let (open, silences) = (&self.open[..], &self.silences[..]);
+            let view = View { seen: &seen, open, silences, may_resolve: false, now_ms };
+            self.direct.tell_without_database(&view, &self.options.habits).await;
         }
     }
 
     async fn record(&mut self, seen: &[Seen], now_ms: UnixMs) -> Result<(), LookError> {
-        let (database, habits) = (&self.desk.database, &self.options.habits);
-        let (open, silences) = (alerts(database, &Which::Open).await?, silences(database, now_ms).await?);
-        self.board.write(&open);
+        let database = &self.desk.database;
+        (self.open, self.silences) =
+            (alerts(database, &Which::Open).await?, silences(database, now_ms).await?);
+        self.board.write(&self.open);
+        self.end_doubles(now_ms).await?;
+        let habits = &self.options.habits;
         let well_since_ms = *self.well_since_ms.get_or_insert(now_ms);
         let may_resolve = now_ms - well_since_ms >= habits.quiet_ms;
-        let (opens, mut jobs) = self.direct.unrecorded(&open);
-        let known = [&open[..], &opens[..]].concat();
-        let planned = plan(&View { seen, open: &known, silences: &silences, may_resolve, now_ms }, habits);
+        let (opens, mut jobs) = self.direct.unrecorded();
+        let known = [&self.open[..], &opens[..]].concat();
+        let planned =
+            plan(&View { seen, open: &known, silences: &self.silences, may_resolve, now_ms }, habits);
         let opens = opens.into_iter().map(|alert| Move::Open(Box::new(alert)));
         let moves: Vec<Move> = opens.chain(planned.moves).collect();
         jobs.extend(planned.jobs);
@@ -151,6 +165,17 @@ impl AlertKeeper {
         self.digest(now_ms).await
     }
 
+    /// Has what was told without the database ended where it was told, if somebody else had it opened. By itself: the
+    /// jobs of a plan say whether somebody else has carried it out.
+    async fn end_doubles(&mut self, now_ms: UnixMs) -> Result<(), LookError> {
+        let ends = self.direct.ends(&self.open, &self.options.habits, now_ms);
+        if !ends.is_empty() {
+            self.carry_out(Vec::new(), ends).await?;
+        }
+        self.direct.forget(&self.open);
+        Ok(())
+    }
+
     async fn carry_out(&mut self, moves: Vec<Move>, jobs: Vec<NewJob>) -> Result<bool, LookError> {
         let escalated = |step: &Move| match step {
             Move::Escalated { id } => Some(self.escalation(id)),
@@ -158,15 +183,16 @@ impl AlertKeeper {
         };
         let entries = moves.iter().filter_map(escalated).collect();
         let opened = moves.iter().filter_map(|step| match step {
-            Move::Open(alert) => Some(alert.told.clone()),
+            Move::Open(alert) => Some((**alert).clone()),
             _ => None,
         });
-        let opened: Vec<ToldAlert> = opened.collect();
+        let opened: Vec<OpenAlert> = opened.collect();
         let changes = AlertChanges::new(moves).noting(entries);
         let Some(recorded) = self.desk.carry_out(changes, jobs.clone()).await? else { return Ok(false) };
-        for ToldAlert { id, rule, cause, severity, .. } in &opened {
+        for ToldAlert { id, rule, cause, severity, .. } in opened.iter().map(|alert| &alert.told) {
             tracing::warn!(rule, cause, severity = severity.name(), alert = id, "an alert is open");
         }
+        self.open.extend(opened);
         self.direct.remember(&jobs, &recorded);
         Ok(true)
     }

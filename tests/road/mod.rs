@@ -10,6 +10,7 @@ mod watchman;
 
 mod addresses;
 mod alerts;
+mod alone;
 mod aside;
 mod backfill;
 mod backlog;

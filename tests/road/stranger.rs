@@ -23,6 +23,14 @@ impl Stranger {
         counted.unwrap()
     }
 
+    /// Does `sql`.
+    pub async fn does(&self, sql: &'static str, now_ms: i64) {
+        let begun = self.0.begin(Urgency::General, Durability::Relaxed, now_ms).await;
+        let mut transaction = begun.unwrap();
+        execute(&mut transaction, sql).await;
+        transaction.commit().await.unwrap();
+    }
+
     /// Keeps everybody from changing jobs until they are [let go](HoldUp::ends).
     pub async fn holds_writers_up(&self, now_ms: i64) -> HoldUp {
         let begun = self.0.begin(Urgency::General, Durability::Relaxed, now_ms).await;

@@ -155,6 +155,13 @@ pub struct View<'v> {
     pub now_ms: UnixMs,
 }
 
+impl View<'_> {
+    /// Whether nobody is to be told of `rule`.
+    pub fn is_silent(&self, rule: &str) -> bool {
+        self.silences.iter().any(|silence| silence.rule == rule && silence.until_ms > self.now_ms)
+    }
+}
+
 /// What follows from `view`.
 pub fn plan(view: &View<'_>, habits: &Habits) -> Plan {
     let mut plan = Plan::default();
@@ -218,10 +225,6 @@ pub fn acknowledge(alert: &OpenAlert, by: &str, habits: &Habits, now_ms: UnixMs)
 /// An alert that is told of, whether it was escalated, and which time it is.
 type Due = (ToldAlert, bool, i64);
 
-fn is_silent(view: &View<'_>, rule: &str) -> bool {
-    view.silences.iter().any(|silence| silence.rule == rule && silence.until_ms > view.now_ms)
-}
-
 fn open_and_refresh(view: &View<'_>, habits: &Habits, plan: &mut Plan) -> Vec<Due> {
     let (now_ms, mut telling, mut opened) = (view.now_ms, Vec::new(), 0);
     for (place, seen) in view.seen.iter().enumerate() {
@@ -237,7 +240,7 @@ fn open_and_refresh(view: &View<'_>, habits: &Habits, plan: &mut Plan) -> Vec<Du
             continue;
         }
         opened += 1;
-        let at_once = seen.rule.severity == Severity::Critical && !is_silent(view, seen.rule.name);
+        let at_once = seen.rule.severity == Severity::Critical && !view.is_silent(seen.rule.name);
         let mut alert = self::opened(seen, habits, now_ms);
         if at_once {
             (alert.times_told, alert.tell_at_ms) = (1, Some(now_ms + habits.repeat_ms));
@@ -251,7 +254,7 @@ fn open_and_refresh(view: &View<'_>, habits: &Habits, plan: &mut Plan) -> Vec<Du
 /// Those whose time has come; with the first warning, all that wait to be told of: one message instead of many.
 fn tell_due(wrong: &[&OpenAlert], view: &View<'_>, habits: &Habits, plan: &mut Plan, telling: &mut Vec<Due>) {
     let waits = |alert: &OpenAlert| {
-        alert.tell_at_ms.is_some() && alert.acknowledged_ms.is_none() && !is_silent(view, &alert.told.rule)
+        alert.tell_at_ms.is_some() && alert.acknowledged_ms.is_none() && !view.is_silent(&alert.told.rule)
     };
     let is_due = |alert: &OpenAlert| alert.tell_at_ms.is_some_and(|at_ms| at_ms <= view.now_ms);
     let waiting: Vec<&OpenAlert> = wrong.iter().copied().filter(|alert| waits(alert)).collect();
@@ -271,7 +274,7 @@ fn escalate(wrong: &[&OpenAlert], view: &View<'_>, habits: &Habits, plan: &mut P
             && alert.times_told > 0
             && alert.acknowledged_ms.is_none()
             && !alert.escalated
-            && !is_silent(view, &alert.told.rule)
+            && !view.is_silent(&alert.told.rule)
             && view.now_ms - told_since_ms(alert, habits) >= habits.escalate_ms
     };
     let ignored = wrong.iter().copied().filter(|alert| is_ignored(alert));

@@ -39,6 +39,12 @@ impl Receiver {
     pub const fn keeps_incidents(self) -> bool {
         matches!(self, Receiver::Pagerduty | Receiver::Escalation)
     }
+
+    /// Whether it knows an alert again by its id, so that whatever began there under one has to end under it. A channel
+    /// is read by people, who go by the rule.
+    pub const fn goes_by_id(self) -> bool {
+        !matches!(self, Receiver::Slack)
+    }
 }
 
 /// What became of alerts.
