@@ -25,13 +25,12 @@ pub(crate) struct NewFile {
 impl NewFile {
     /// An empty file that is to become `target`. What an earlier attempt left behind is overwritten.
     pub(crate) fn to_become(target: &Path) -> io::Result<Self> {
-        let mut beside = target.as_os_str().to_owned();
-        beside.push(".partial");
+        let beside = with_suffix(target, ".partial");
         let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&beside)?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         file.set_len(0)?;
         file.set_permissions(Permissions::from_mode(0o600))?;
-        Ok(Self { file, target: target.to_owned(), beside: beside.into() })
+        Ok(Self { file, target: target.to_owned(), beside })
     }
 
     /// Where it is for now.

@@ -23,7 +23,7 @@ use super::{
     table::{Align, Table, items, text},
     write_stdout,
 };
-use crate::serve::key_ring;
+use crate::{new_file::with_suffix, serve::key_ring};
 
 /// Compliance reports.
 #[derive(Debug, Subcommand)]
@@ -184,9 +184,7 @@ fn write(path: &Path, text: &str) -> std::io::Result<()> {
 
 /// Where the signature of `file` lies.
 fn signature_of(file: &Path) -> PathBuf {
-    let mut name = file.as_os_str().to_owned();
-    name.push(".sig");
-    name.into()
+    with_suffix(file, ".sig")
 }
 
 fn verify(

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::{
     IS_OWED, Ledger,
     attempts::{fit, note_attempt},
+    bulk::padded,
     effects::{Applied, apply, give_up, write},
     record::record,
 };
@@ -279,10 +280,8 @@ async fn finish(transaction: &mut Transaction, ids: &[JobId]) -> Result<Vec<Uuid
         let mut statement =
             QueryBuilder::new("UPDATE jobs SET state = 'done', attempts = attempts + 1, finished_at_ms = ");
         statement.push_bind(now_ms).push(" WHERE ").push(IS_OWED).push(" AND id IN (");
-        let width = ids.len().next_power_of_two();
         let mut list = statement.separated(", ");
-        let padding = std::iter::repeat_n(ids.last(), width - ids.len()).flatten();
-        for id in ids.iter().chain(padding) {
+        for id in padded(ids) {
             list.push_bind(id.0);
         }
         statement.push(") RETURNING id");
