@@ -269,6 +269,7 @@ fn engine_options(config: &Config, state_dir: &StateDir) -> EngineOptions {
         runs_jobs: config.roles.contains(&Role::Workers),
         drain_timeout_ms: config.pool.drain_timeout_ms,
         instance: state_dir.instance().to_owned(),
+        journal: Some(state_dir.path().join("running")),
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         lanes: LanesOptions {
             key_prefix: config.redis.key_prefix.clone(),

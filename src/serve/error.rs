@@ -34,6 +34,11 @@ pub enum ServeError {
     /// The engine.
     #[error("the engine cannot start")]
     Engine(#[from] StartError),
+    /// One of the engine's loops has ended before its time.
+    #[error(
+        "a part of the engine failed (the log says which); everything was given back, and the next start goes on with it"
+    )]
+    Broken,
     /// The rules' state cannot be read.
     #[error("the people in crisis cannot be read from the database")]
     Marks(#[source] Box<dyn Error + Send + Sync>),

@@ -235,8 +235,16 @@ pub async fn run(loaded: &Loaded, signals: Signals) -> Result<(), ServeError> {
         }
         started = Daemon::start_supervised(loaded, notifier.clone(), hangups) => started?,
     };
-    let name = end_signal.await;
-    tracing::info!(signal = name, "stopping");
-    daemon.stop().await;
-    Ok(())
+    let engine = daemon.engine.clone();
+    tokio::select! {
+        name = end_signal => {
+            tracing::info!(signal = name, "stopping");
+            daemon.stop().await;
+            Ok(())
+        }
+        () = engine.broken() => {
+            daemon.stop().await;
+            Err(ServeError::Broken)
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::{
     path::PathBuf,
     sync::{
-        Arc, Barrier,
+        Arc, Barrier, Mutex,
         atomic::{AtomicU32, Ordering},
     },
 };
@@ -14,11 +14,12 @@ use keepwell_workers::{
     database::{Database, DatabaseOptions, Dialect, MigrationFile, Transaction, turn::Urgency},
     engine::{Engine, EngineOptions, EngineParts},
     handler::{Handler, Prepared, Registry},
+    id::JobId,
     job::{Job, NewJob},
     lane::Lane,
     lanes::LanesOptions,
     ledger,
-    observer::{Observer, Unobserved},
+    observer::{Observer, RunEnded, Unobserved},
     on_connection,
     outcome::Outcome,
     policy::Policy,
@@ -86,11 +87,14 @@ impl Handler for Scripted {
         self.0.begun.fetch_add(1, Ordering::SeqCst);
         self.0.bell.notify_one();
         match &job.payload[..] {
-            b"gate" | b"follow at the gate" => {
+            b"gate" | b"follow at the gate" | b"fail at the gate" => {
                 let running = self.0.running.fetch_add(1, Ordering::SeqCst) + 1;
                 self.0.overlap_max.fetch_max(running, Ordering::SeqCst);
                 self.0.gate.acquire().await.unwrap().forget();
                 self.0.running.fetch_sub(1, Ordering::SeqCst);
+                if &job.payload[..] == b"fail at the gate" {
+                    return Err(Outcome::dead("as scripted, after the gate"));
+                }
             }
             b"hog" => {
                 self.0.hog.wait();
@@ -215,7 +219,17 @@ impl Bench {
 
     /// One that is told the time by `clock`.
     pub fn engine_on_clock(&self, clock: SharedClock, change: impl FnOnce(&mut EngineOptions)) -> Engine {
-        self.start(self.redis.url(), clock, [], change)
+        self.engine_of_on_clock([], clock, change)
+    }
+
+    /// The same with these handlers besides the scripted one.
+    pub fn engine_of_on_clock(
+        &self,
+        handlers: impl IntoIterator<Item = Arc<dyn Handler>>,
+        clock: SharedClock,
+        change: impl FnOnce(&mut EngineOptions),
+    ) -> Engine {
+        self.start(self.redis.url(), clock, handlers, change)
     }
 
     /// The same with connections of its own, as another process has them.
@@ -269,6 +283,7 @@ impl Bench {
             runs_jobs: true,
             drain_timeout_ms: 2_000,
             instance: "bench".into(),
+            journal: None,
             host: "here".into(),
             lanes: LanesOptions { lease_ms: 2_000, ..LanesOptions::default() },
             retention: keepwell_workers::engine::Retention::default(),
@@ -313,4 +328,21 @@ pub async fn nothing_owed(engine: &Engine) {
         (engine.ledger().totals().await.ok()?.owed == 0).then_some(())
     })
     .await;
+}
+
+/// Hears of every run.
+#[derive(Default)]
+pub struct Ear(Mutex<Vec<(JobId, &'static str)>>);
+
+impl Ear {
+    /// The jobs, and how their runs ended.
+    pub fn heard(&self) -> Vec<(JobId, &'static str)> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl Observer for Ear {
+    fn run_ended(&self, ended: &RunEnded<'_>) {
+        self.0.lock().unwrap().push((ended.job.id, ended.outcome));
+    }
 }

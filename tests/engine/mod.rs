@@ -8,6 +8,7 @@ mod database_life;
 mod database_locked;
 mod database_plans;
 mod fairness;
+mod fenced;
 mod gathered;
 mod handlers_gone_wrong;
 mod lanes;

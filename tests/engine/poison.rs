@@ -1,6 +1,6 @@
 //! Poison pills: jobs that kill whatever process runs them.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use keepwell_workers::{
     clock::{Clock as _, ManualClock, SystemClock},
@@ -10,13 +10,12 @@ use keepwell_workers::{
     job::NewJob,
     lane::Lane,
     ledger::DeadPage,
-    observer::{Observer, RunEnded},
     state::State,
 };
 use redis::AsyncCommands as _;
 
 use super::{
-    bench::{Bench, nothing_owed, scripted},
+    bench::{Bench, Ear, nothing_owed, scripted},
     worker::{Worker, deaths},
 };
 use crate::support::eventually;
@@ -87,6 +86,46 @@ async fn a_pill_in_the_crisis_lane_is_given_up_only_after_nine() {
 }
 
 #[tokio::test]
+async fn a_pill_is_found_although_redis_dies_with_every_worker() {
+    for (lane, deaths_max) in [(Lane::Standard, 3), (Lane::Crisis, 9)] {
+        let mut bench = Bench::new(Dialect::Sqlite).await;
+        let recorder = bench.engine_with(|options| options.runs_jobs = false);
+        let innocents = (0..5).map(|_| NewJob::new("innocent", lane, ""));
+        let pill = [NewJob::new("pill", lane, "")];
+        let all = recorder.enqueue_all(pill.into_iter().chain(innocents).collect()).await.unwrap();
+        let mut worker = Worker::start(&bench, "alone");
+        while recorder.ledger().totals().await.unwrap().owed > 0 {
+            eventually("all is over, or the worker is dead", async || {
+                let is_over = worker.ended().is_some() || recorder.ledger().totals().await.ok()?.owed == 0;
+                is_over.then_some(())
+            })
+            .await;
+            bench.redis.kill();
+            bench.redis.wipe();
+            bench.redis.start_again().await;
+            worker.keep_alive();
+        }
+        // Nobody had noted what ran at the first death.
+        assert_eq!(deaths(&bench), 1 + deaths_max, "{lane}");
+        let states =
+            recorder.ledger().states(&all.iter().map(|job| job.id).collect::<Vec<_>>()).await.unwrap();
+        for (id, state) in states {
+            assert_eq!(state, if id == all[0].id { State::Dead } else { State::Done });
+        }
+        let (job, _) = recorder.ledger().show(all[0].id).await.unwrap().unwrap();
+        assert_eq!(job.last_error.as_deref(), Some("quarantined: its workers kept dying while running it"));
+        // Whoever retries it knows better.
+        assert!(recorder.retry(all[0].id).await.unwrap());
+        eventually("it has killed again", async || {
+            worker.keep_alive();
+            (deaths(&bench) == 2 + deaths_max).then_some(())
+        })
+        .await;
+        recorder.shutdown().await;
+    }
+}
+
+#[tokio::test]
 async fn a_suspect_that_has_waited_goes_before_a_backlog() {
     let bench = Bench::new(Dialect::Sqlite).await;
     let recorder = bench.engine_with(|options| options.runs_jobs = false);
@@ -113,14 +152,41 @@ async fn a_suspect_that_has_waited_goes_before_a_backlog() {
     recorder.shutdown().await;
 }
 
-/// Hears of every run.
-#[derive(Default)]
-struct Ear(Mutex<Vec<(JobId, &'static str)>>);
-
-impl Observer for Ear {
-    fn run_ended(&self, ended: &RunEnded<'_>) {
-        self.0.lock().unwrap().push((ended.job.id, ended.outcome));
+#[tokio::test]
+async fn suspects_that_have_to_run_alone_keep_no_slot_from_what_is_more_urgent() {
+    let bench = Bench::new(Dialect::Sqlite).await;
+    let recorder = bench.engine_with(|options| options.runs_jobs = false);
+    let suspects = (0..4).map(|_| scripted("gate", Lane::Standard));
+    let suspects = recorder.enqueue_all(suspects.collect()).await.unwrap();
+    let urgent = (0..3).map(|_| scripted("ok", Lane::Therapeutic));
+    let urgent = recorder.enqueue_all(urgent.collect()).await.unwrap();
+    eventually("all of them are in their lanes", async || {
+        (recorder.lanes().held().await.ok()? == 7).then_some(())
+    })
+    .await;
+    let mut redis = bench.redis.connection().await;
+    for suspect in &suspects {
+        let _: () = redis.hset("{keepwell:0}:crashes", &suspect.id.as_bytes()[..], "2").await.unwrap();
     }
+
+    let engine = bench.engine_with(|options| (options.slots, options.crisis_slots) = (3, 1));
+    // Of three suspects in three slots, one would run and the others would wait for it.
+    let mut done = eventually("what is more urgent is done", async || {
+        Some(bench.effects().await).filter(|done| done.len() == urgent.len())
+    })
+    .await;
+    let mut expected: Vec<String> = urgent.iter().map(|job| job.id.to_string()).collect();
+    expected.sort();
+    done.sort();
+    assert_eq!(done, expected);
+    for suspect in &suspects {
+        let (_, attempts) = engine.ledger().show(suspect.id).await.unwrap().unwrap();
+        assert!(attempts.is_empty(), "it ran before them, and for too long: {attempts:?}");
+    }
+    bench.script.gate.add_permits(suspects.len());
+    nothing_owed(&engine).await;
+    engine.shutdown().await;
+    recorder.shutdown().await;
 }
 
 #[tokio::test]
@@ -132,10 +198,8 @@ async fn whoever_hears_of_runs_hears_that_a_job_was_quarantined() {
     let job = engine.enqueue(scripted("ok", Lane::Standard)).await.unwrap().id;
     let mut redis = bench.redis.connection().await;
     let () = redis.rpush("{keepwell:0}:quarantine", job.as_bytes().as_slice()).await.unwrap();
-    let heard = eventually("its end is heard of", async || {
-        Some(ear.0.lock().unwrap().clone()).filter(|heard| !heard.is_empty())
-    })
-    .await;
+    let heard =
+        eventually("its end is heard of", async || Some(ear.heard()).filter(|heard| !heard.is_empty())).await;
     assert_eq!(heard, [(job, "dead")]);
     assert_eq!(engine.ledger().show(job).await.unwrap().unwrap().0.state, State::Dead);
     engine.shutdown().await;

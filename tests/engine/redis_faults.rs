@@ -1,6 +1,19 @@
 //! Redis forgets, refuses, or is not the one it was.
 
-use keepwell_workers::{database::Dialect, lane::Lane};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
+use async_trait::async_trait;
+use keepwell_workers::{
+    clock::{Clock as _, ManualClock, SystemClock},
+    database::{Dialect, Transaction},
+    handler::{Handler, Prepared},
+    job::{Job, NewJob},
+    lane::Lane,
+    outcome::Outcome,
+};
 
 use super::bench::{Bench, nothing_owed, scripted};
 use crate::support::eventually;
@@ -123,5 +136,41 @@ async fn crises_that_find_every_slot_taken_while_redis_is_away_wait_for_a_slot_a
     // Were each of them to wait until the lanes are asked again, this would take minutes.
     nothing_owed(&engine).await;
     assert_eq!(bench.effects().await.len(), CRISES);
+    engine.shutdown().await;
+}
+
+/// Whose effects the database has no room for.
+#[derive(Default)]
+struct NoRoom(AtomicU32);
+
+#[async_trait]
+impl Handler for NoRoom {
+    fn kind(&self) -> &'static str {
+        "no room"
+    }
+
+    async fn apply(&self, _: &Job, _: &Prepared, _: &mut Transaction) -> Result<Outcome, sqlx::Error> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Err(sqlx::Error::PoolTimedOut)
+    }
+}
+
+#[tokio::test]
+async fn a_crisis_that_the_database_cannot_settle_while_redis_is_away_is_not_tried_without_pause() {
+    let mut bench = Bench::new(Dialect::Sqlite).await;
+    bench.redis.kill();
+    let clock = ManualClock::at(SystemClock.now_ms());
+    let no_room = Arc::new(NoRoom::default());
+    let handler: Arc<dyn Handler> = no_room.clone();
+    let engine = bench.engine_of_on_clock([handler], clock.clone(), |options| options.crisis_slots = 1);
+    engine.enqueue(NewJob::new("no room", Lane::Crisis, "")).await.unwrap();
+    eventually("it was tried", async || (no_room.0.load(Ordering::SeqCst) > 0).then_some(())).await;
+    for done in 1..=20 {
+        engine.enqueue(scripted("ok", Lane::Crisis)).await.unwrap();
+        eventually("another one is done", async || (bench.effects().await.len() == done).then_some(())).await;
+    }
+    assert_eq!(no_room.0.load(Ordering::SeqCst), 1, "tried again before its time");
+    clock.advance_ms(60_000);
+    eventually("its time has come", async || (no_room.0.load(Ordering::SeqCst) == 2).then_some(())).await;
     engine.shutdown().await;
 }

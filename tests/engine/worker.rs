@@ -145,6 +145,7 @@ async fn a_worker_works_only_where_it_finds_an_order() {
         crisis_slots: 4,
         threads: 1,
         instance: word("instance"),
+        journal: Some("running".into()),
         lanes: LanesOptions { lease_ms: LEASE_MS, ..LanesOptions::default() },
         ..EngineOptions::default()
     };

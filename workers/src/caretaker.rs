@@ -16,7 +16,7 @@ use crate::{
     engine::Pulse,
     id::JobId,
     lanes::{Behind, Bells, LaneError, Lanes, Trouble},
-    ledger::{Ledger, Loaded},
+    ledger::{Ledger, Loaded, QUARANTINED},
     observer::{Observer, RunEnded},
     pool::Member,
     pruning::{Pruning, Retention},
@@ -241,7 +241,7 @@ impl Caretaker {
         if !self.ledger.quarantine(id, self.member.node(), now_ms).await? {
             return Ok(());
         }
-        tracing::error!(job.id = %id, "quarantined: its workers kept dying while running it");
+        tracing::error!(job.id = %id, "{QUARANTINED}");
         if let Some(job) = job {
             let waited_ms = u64::try_from(now_ms.saturating_sub(job.created_ms)).unwrap_or(0);
             let waited = Duration::from_millis(waited_ms);

@@ -7,6 +7,7 @@ use tokio::{
     runtime::Builder,
     task::{JoinHandle, JoinSet},
 };
+use tokio_util::sync::CancellationToken;
 
 /// How a thread of its own runs its futures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +47,30 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     set.spawn(future);
+}
+
+/// Starts a loop without which the engine is not whole: if it panics, `broken` is cancelled.
+pub(crate) fn start_loop<F>(set: &mut JoinSet<()>, broken: &CancellationToken, future: F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    start(set, broken_by_panic(broken.clone(), future));
+}
+
+/// `future`; if it panics, `broken` is cancelled. Nobody looks at a task's end before the engine is told to stop.
+pub(crate) async fn broken_by_panic<F: Future<Output = ()>>(broken: CancellationToken, future: F) {
+    let _on_panic = OnPanic(broken);
+    future.await;
+}
+
+struct OnPanic(CancellationToken);
+
+impl Drop for OnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.cancel();
+        }
+    }
 }
 
 /// What a job's service comes to.

@@ -74,6 +74,8 @@ impl Trouble {
             (_, "55P03") | ("40", _) => Some(Trouble::Contended),
             (_, "58030") => Some(Trouble::Disk),
             (_, "XX001" | "XX002") => Some(Trouble::Damaged),
+            // It stood open for too long while this process did not go on; the connection is gone.
+            (_, "25P03") => Some(Trouble::Away),
             // Connection, log-in, resources, operator, system.
             ("08" | "28" | "53" | "57" | "58", _) => Some(Trouble::Away),
             _ => None,
@@ -119,6 +121,7 @@ mod tests {
             ("53300", Some(Trouble::Away)),
             ("53100", Some(Trouble::Full)),
             ("25006", Some(Trouble::ReadOnly)),
+            ("25P03", Some(Trouble::Away)),
             ("XX001", Some(Trouble::Damaged)),
             ("57014", None),
             ("23505", None),

@@ -5,9 +5,12 @@ mod schedules;
 mod start;
 mod threads;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
 use tokio::{sync::Mutex, task::JoinSet};
@@ -23,7 +26,7 @@ use crate::{
     lanes::{Behind, LaneError, Lanes, LanesOptions, PlacementQueue, RebuildProgress, Rebuilt},
     ledger::{Committer, EnqueueError, Ledger, Recording},
     observer::Observer,
-    pool::Member,
+    pool::{Journal, Member},
     seal::KeyRing,
 };
 
@@ -45,6 +48,9 @@ pub struct EngineOptions {
     pub drain_timeout_ms: u64,
     /// The identity of the state directory; see [`NodeInfo::instance`]. The caller holds that directory's lock.
     pub instance: String,
+    /// Where it is noted which jobs run after an unclean end, in a file of about a mebibyte at most: with it a job that
+    /// kills whoever runs it is found although Redis dies too. In the same directory.
+    pub journal: Option<PathBuf>,
     /// The machine's name, for operators.
     pub host: String,
     /// The lanes' sizes and times.
@@ -63,6 +69,7 @@ impl Default for EngineOptions {
             runs_jobs: true,
             drain_timeout_ms: 20_000,
             instance: uuid::Uuid::new_v4().to_string(),
+            journal: None,
             host: String::new(),
             lanes: LanesOptions::default(),
             retention: Retention::default(),
@@ -151,6 +158,8 @@ struct Inner {
     drain: CancellationToken,
     /// One for each pool's thread, cancelled when the pool has ended.
     ended: [CancellationToken; 2],
+    broken: CancellationToken,
+    journal: Option<Arc<Journal>>,
     turns: Option<[Arc<AtomicU64>; 2]>,
     close: CancellationToken,
     running: Mutex<Running>,
@@ -239,6 +248,12 @@ impl Engine {
         self.0.turns.as_ref().map(|turns| turns.each_ref().map(|turns| turns.load(Ordering::Relaxed)))
     }
 
+    /// Returns when one of the engine's loops has ended before its time, which is a fault of the engine: jobs may lie in
+    /// its hands that nobody runs or settles any more, and only another life takes them back.
+    pub async fn broken(&self) {
+        self.0.broken.cancelled().await;
+    }
+
     /// How things stand.
     pub fn health(&self) -> EngineHealth {
         EngineHealth {
@@ -269,6 +284,9 @@ impl Engine {
             tracing::error!("a pool's thread panicked");
         }
         while running.tasks.join_next().await.is_some() {}
+        if let Some(journal) = &self.0.journal {
+            journal.close();
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
     database::turn::Urgency,
     lanes::{Behind, Bells, ClaimScope, Lanes, LanesOptions, NodeInfo, listen, placer},
     ledger::{Ledger, Recording, committer},
-    pool::Member,
+    pool::{Journal, Member},
     runtime::{self, Threads},
 };
 
@@ -38,6 +38,7 @@ impl Engine {
             behind.mark();
         }
         let (drain, close) = (CancellationToken::new(), CancellationToken::new());
+        let broken = CancellationToken::new();
         let (crisis_placements, crisis_placer) = placer(Arc::clone(&bells), Arc::clone(&behind));
         let (general_placements, general_placer) = placer(Arc::clone(&bells), Arc::clone(&behind));
         let recording = Recording::default();
@@ -48,6 +49,8 @@ impl Engine {
         let new_member = || Arc::new(Member::new(lanes.clone(), info.clone(), Arc::clone(&behind)));
         let (member, crisis_member) = (new_member(), new_member());
         let pulse = Arc::new(Pulse::default());
+        let journal = options.journal.as_deref().filter(|_| options.runs_jobs);
+        let journal = journal.map(|path| Journal::open(path, clock.now_ms()));
 
         let mut threads = Vec::new();
         let shared = Shared {
@@ -60,6 +63,8 @@ impl Engine {
             observer: Arc::clone(&observer),
             drain: drain.clone(),
             ended: CancellationToken::new(),
+            broken: broken.clone(),
+            journal: journal.clone(),
             turns: Arc::default(),
             close: close.clone(),
             drain_timeout: Duration::from_millis(options.drain_timeout_ms),
@@ -74,10 +79,11 @@ impl Engine {
         if options.runs_jobs {
             let (url, lanes_options, clock) = (shared.redis_url.clone(), options.lanes.clone(), clock);
             let members = [Arc::clone(&crisis_member), Arc::clone(&member)];
-            let [crisis_ended, general_ended] = ended.clone();
+            let ([crisis_ended, general_ended], broken) = (ended.clone(), broken.clone());
             threads.push(runtime::on_own_thread("keepwell-lease", Threads::One, move || {
                 let [crisis, general] = members;
-                keep_leases(url, lanes_options, clock, [(crisis, crisis_ended), (general, general_ended)])
+                let members = [(crisis, crisis_ended), (general, general_ended)];
+                keep_leases(url, lanes_options, clock, members, broken)
             })?);
         }
         threads.push(runtime::on_own_thread("keepwell-crisis", Threads::One, move || {
@@ -98,9 +104,9 @@ impl Engine {
         })?);
 
         let mut tasks = JoinSet::new();
-        runtime::start(&mut tasks, general_committer.run(close.clone()));
+        runtime::start_loop(&mut tasks, &broken, general_committer.run(close.clone()));
         // Not on the pool's own threads: what handlers hog here may be done by another process.
-        runtime::start(&mut tasks, general_placer.run(lanes.clone(), close.clone()));
+        runtime::start_loop(&mut tasks, &broken, general_placer.run(lanes.clone(), close.clone()));
         let caretaker = Caretaker {
             ledger: ledger.clone(),
             lanes: lanes.clone(),
@@ -113,8 +119,8 @@ impl Engine {
             works: options.runs_jobs,
             stop: drain.clone(),
         };
-        runtime::start(&mut tasks, caretaker.run());
-        runtime::start(&mut tasks, listen(lanes.clone(), bells, drain.clone()));
+        runtime::start_loop(&mut tasks, &broken, caretaker.run());
+        runtime::start_loop(&mut tasks, &broken, listen(lanes.clone(), bells, drain.clone()));
         Ok(Self(Arc::new(Inner {
             ledger,
             lanes,
@@ -128,6 +134,8 @@ impl Engine {
             errands: TaskTracker::new(),
             drain,
             ended,
+            broken,
+            journal,
             turns,
             close,
             running: Mutex::new(Running { threads, tasks }),

@@ -13,7 +13,7 @@ use crate::{
     lanes::{Behind, Bells, ClaimScope, Lanes, LanesOptions, NodeInfo, PlacementQueue, PlacerTask},
     ledger::{CommitterTask, Ledger},
     observer::Observer,
-    pool::{Keeper, Member, Pool},
+    pool::{Journal, Keeper, Member, Pool},
     runtime,
 };
 
@@ -29,6 +29,10 @@ pub(super) struct Shared {
     pub(super) observer: Arc<dyn Observer>,
     pub(super) drain: CancellationToken,
     pub(super) ended: CancellationToken,
+    /// Cancelled when a loop has ended before its time.
+    pub(super) broken: CancellationToken,
+    /// What is running, for the next life.
+    pub(super) journal: Option<Arc<Journal>>,
     /// Turns of this thread's fetcher.
     pub(super) turns: Arc<AtomicU64>,
     pub(super) close: CancellationToken,
@@ -64,8 +68,8 @@ impl Shared {
             };
         let mut tasks = JoinSet::new();
         if let Some((placer, committer)) = door {
-            runtime::start(&mut tasks, placer.run(lanes.clone(), self.close.clone()));
-            runtime::start(&mut tasks, committer.run(self.close.clone()));
+            runtime::start_loop(&mut tasks, &self.broken, placer.run(lanes.clone(), self.close.clone()));
+            runtime::start_loop(&mut tasks, &self.broken, committer.run(self.close.clone()));
         }
         if let Some(slots) = slots {
             adopt(&lanes, &member, &self.info.instance, scope).await;
@@ -82,6 +86,8 @@ impl Shared {
                 observer: self.observer,
                 drain: self.drain,
                 turns: self.turns,
+                journal: self.journal,
+                broken: self.broken.clone(),
             };
             pool.run(self.drain_timeout).await;
         }
@@ -98,6 +104,7 @@ pub(super) async fn keep_leases(
     options: LanesOptions,
     clock: SharedClock,
     members: [(Arc<Member>, CancellationToken); 2],
+    broken: CancellationToken,
 ) {
     let lease = Duration::from_millis(options.lease_ms);
     let lanes = match Lanes::connect(&redis_url, options, clock) {
@@ -107,7 +114,8 @@ pub(super) async fn keep_leases(
     };
     let mut keepers = JoinSet::new();
     for (member, left) in members {
-        runtime::start(&mut keepers, Keeper { member, lanes: lanes.clone(), lease, stop: left }.run());
+        let keeper = Keeper { member, lanes: lanes.clone(), lease, stop: left };
+        runtime::start_loop(&mut keepers, &broken, keeper.run());
     }
     while keepers.join_next().await.is_some() {}
 }

@@ -60,6 +60,17 @@ impl Lanes {
         Ok(ids.iter().filter_map(|id| JobId::from_bytes(id)).collect())
     }
 
+    /// Those of `ids` that `node` has not claimed, or no longer.
+    pub(crate) async fn not_claimed_by(&self, node: NodeId, ids: &[JobId]) -> Result<Vec<JobId>, LaneError> {
+        let mut ask = redis::cmd("HMGET");
+        ask.arg(self.keys.claims(node));
+        for id in ids {
+            ask.arg(id.as_bytes());
+        }
+        let claims: Vec<Option<Vec<u8>>> = ask.query_async(&mut self.redis.clone()).await?;
+        Ok(ids.iter().zip(claims).filter(|(_, claim)| claim.is_none()).map(|(id, _)| *id).collect())
+    }
+
     /// Holds a lane up: nothing more of it is claimed. The crisis lane only with `override_crisis`.
     pub async fn pause(&self, lane: Lane, reason: &str, override_crisis: bool) -> Result<(), LaneError> {
         if lane == Lane::Crisis && !override_crisis {

@@ -54,7 +54,7 @@ pub use maintain::NodeInfo;
 pub(crate) use placer::{Bells, PlacementQueue, PlacerTask, next, placer};
 pub use progress::RebuildProgress;
 pub use rebuild::Rebuilt;
-pub(crate) use scripts::{ClaimScope, Claimed, Moves, Reap};
+pub(crate) use scripts::{ClaimScope, Claimed, Moves, Reap, crashes_max};
 pub use stats::{LaneStats, NodeStats};
 pub(crate) use trouble::Trouble;
 

@@ -15,6 +15,11 @@ const PLACED_AT_ONCE_MAX: usize = 500;
 /// Workers that a job may see die before it is quarantined.
 pub(crate) const CRASHES_MAX: u32 = 3;
 
+/// The same for a job of `lane`: reap.lua says why a crisis has more.
+pub(crate) fn crashes_max(lane: Lane) -> u32 {
+    if lane == Lane::Crisis { 9 } else { CRASHES_MAX }
+}
+
 macro_rules! script {
     ($name:literal) => {
         Script::new(concat!(include_str!("lua/prelude.lua"), include_str!(concat!("lua/", $name, ".lua"))))

@@ -31,6 +31,7 @@ pub use failures::{DeadJob, ErrorCount, FinishedJob, KindCount, RunCount};
 pub use history::{LaneCount, PastJob};
 pub use load::DeadPage;
 pub(crate) use load::Loaded;
+pub(crate) use owed::QUARANTINED;
 pub use query::{Attempt, JobFilter, JobPage, JobView, LedgerTotals};
 pub use record::SealedJob;
 pub(crate) use recording::Recording;

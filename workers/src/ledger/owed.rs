@@ -17,6 +17,9 @@ use crate::{
     on_connection,
 };
 
+/// The error of a job that was quarantined.
+pub(crate) const QUARANTINED: &str = "quarantined: its workers kept dying while running it";
+
 impl Ledger {
     /// At most `limit` owed jobs of `lane` with ids after `after`, oldest first.
     pub(crate) async fn owed(
@@ -88,19 +91,18 @@ impl Ledger {
     ) -> Result<bool, sqlx::Error> {
         const SQL: &str = "UPDATE jobs SET state = 'dead', attempts = attempts + 1, last_error = $2, finished_at_ms = $3 \
              WHERE id = $1 AND state = 'owed'";
-        const ERROR: &str = "quarantined: its workers kept dying while running it";
         let mut transaction = self.database.begin(Urgency::General, Durability::Durable, now_ms).await?;
         let changed = on_connection!(transaction, |connection| {
             sqlx::query(SQL)
                 .bind(id.0)
-                .bind(ERROR)
+                .bind(QUARANTINED)
                 .bind(now_ms)
                 .execute(connection)
                 .await
                 .map(|done| done.rows_affected())
         })?;
         if changed > 0 {
-            note_attempt(&mut transaction, id, 0, "crashed", Some(ERROR), node).await?;
+            note_attempt(&mut transaction, id, 0, "crashed", Some(QUARANTINED), node).await?;
         }
         transaction.commit().await?;
         Ok(changed > 0)

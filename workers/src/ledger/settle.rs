@@ -204,7 +204,7 @@ impl Ledger {
     ) -> Result<Settled, sqlx::Error> {
         const SQL: &str = "UPDATE jobs SET state = $2, attempts = attempts + $3, last_error = COALESCE($4, last_error), \
              run_at_ms = COALESCE($5, run_at_ms), finished_at_ms = CASE WHEN $2 = 'owed' THEN NULL ELSE $6 END \
-             WHERE id = $1 AND state = 'owed'";
+             WHERE id = $1 AND state = 'owed' AND attempts = $7";
         let now_ms = self.clock.now_ms();
         let word = outcome.name();
         let outcome = outcome.map_text(fit);
@@ -230,12 +230,18 @@ impl Ledger {
                 .bind(error.map(String::as_str))
                 .bind(run_at_ms)
                 .bind(now_ms)
+                .bind(i32::try_from(run.job.attempts).unwrap_or(i32::MAX))
                 .execute(connection)
                 .await
                 .map(|done| done.rows_affected())
         })?;
         if changed == 0 {
-            return Ok(Settled::NothingOwed);
+            // Settled before, or somebody else's run of it has failed meanwhile and the next one is not this one's to end.
+            return Ok(if is_owed(&mut transaction, run.job.id).await? {
+                Settled::Unsettled
+            } else {
+                Settled::NothingOwed
+            });
         }
         let attempt = run.job.attempts + 1;
         note_attempt(&mut transaction, run.job.id, attempt, word, error.map(String::as_str), node).await?;
@@ -271,6 +277,13 @@ impl Ledger {
 /// Whether whatever else is tried now would fail too.
 fn is_outage(error: &sqlx::Error) -> bool {
     Trouble::of(error).is_some_and(|trouble| !trouble.is_one_transactions())
+}
+
+async fn is_owed(transaction: &mut Transaction, id: JobId) -> Result<bool, sqlx::Error> {
+    let state: Option<(String,)> = on_connection!(transaction, |connection| {
+        sqlx::query_as("SELECT state FROM jobs WHERE id = $1").bind(id.0).fetch_optional(connection).await
+    })?;
+    Ok(state.is_some_and(|(state,)| state == "owed"))
 }
 
 /// Marks those of `ids` that are owed as done and says which they were.

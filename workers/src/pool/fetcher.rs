@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use survive::Survived;
 
 use super::{
-    Member,
+    Journal, Member,
     run::{Move, Run, Suspicion},
     settler::{Ended, Verdicts},
 };
@@ -29,8 +29,8 @@ use crate::{
     id::{JobId, NodeId},
     job::Job,
     lane::Lane,
-    lanes::{Behind, Bells, ClaimScope, Claimed, LaneError, Lanes, Moves},
-    ledger::{Ledger, Loaded, Verdict},
+    lanes::{Behind, Bells, ClaimScope, Claimed, LaneError, Lanes, Moves, crashes_max},
+    ledger::{Ledger, Loaded, QUARANTINED, Verdict},
     outcome::Outcome,
 };
 
@@ -77,6 +77,7 @@ pub(crate) struct Fetcher {
     suspects: Arc<Semaphore>,
     /// Counts this loop's turns, at least one a second while its runtime is alive.
     turns: Arc<AtomicU64>,
+    journal: Option<Arc<Journal>>,
 }
 
 enum Woken {
@@ -100,6 +101,7 @@ impl Fetcher {
         bells: Arc<Bells>,
         drain: CancellationToken,
         turns: Arc<AtomicU64>,
+        journal: Option<Arc<Journal>>,
     ) -> Self {
         Self {
             scope,
@@ -122,6 +124,7 @@ impl Fetcher {
             next_look: IDLE_LOOK,
             suspects: Arc::new(Semaphore::new(1)),
             turns,
+            journal,
         }
     }
 
@@ -309,6 +312,15 @@ impl Fetcher {
             let outcome = Outcome::retry(format!("no handler for kind `{}` in this process", job.kind));
             return self.condemn(job, outcome).await;
         };
+        let deaths = self.journal.as_ref().map_or(0, |journal| journal.deaths(job.id));
+        if deaths >= crashes_max(job.lane) {
+            if let Some(journal) = &self.journal {
+                journal.ends(job.id);
+            }
+            tracing::error!(job.id = %job.id, "{QUARANTINED}");
+            return self.condemn(job, Outcome::dead(QUARANTINED)).await;
+        }
+        let crashes = crashes.max(deaths);
         // The claim was for free slots only, and nobody else takes them.
         let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else { return };
         let run = Run {

@@ -22,6 +22,7 @@
 
 mod backend;
 mod fetcher;
+mod journal;
 mod member;
 mod run;
 mod service;
@@ -50,6 +51,7 @@ use crate::{
     runtime,
 };
 
+pub(crate) use journal::Journal;
 pub(crate) use member::{Keeper, Member};
 
 use backend::LaneBackend;
@@ -74,6 +76,10 @@ pub(crate) struct Pool {
     pub(crate) drain: CancellationToken,
     /// Counts the turns of the fetcher's loop.
     pub(crate) turns: Arc<AtomicU64>,
+    /// What is running, for the next life.
+    pub(crate) journal: Option<Arc<Journal>>,
+    /// Cancelled when one of the pool's loops has ended before its time.
+    pub(crate) broken: CancellationToken,
 }
 
 impl Pool {
@@ -88,6 +94,7 @@ impl Pool {
             let settler = Settler {
                 ledger: self.ledger.clone(),
                 urgency,
+                lanes: self.lanes.clone(),
                 member: Arc::clone(&self.member),
                 verdicts: Arc::new(Mutex::new(verdicts_out)),
                 moves: moves_in.clone(),
@@ -121,12 +128,13 @@ impl Pool {
             self.bells,
             self.drain.clone(),
             self.turns,
+            self.journal.clone(),
         );
         let context = WorkerContext::new(self.name);
         let worker = WorkerBuilder::new(&context)
             .backend(LaneBackend::new(runs_out))
             .parallelize(runtime::start_run)
-            .layer(SettleLayer::new(verdicts))
+            .layer(SettleLayer::new(verdicts, self.journal))
             .layer(CatchPanicLayer::<_, service::Panicked>::with_panic_handler(panicked))
             .layer(RunTimeoutLayer)
             .layer(
@@ -139,13 +147,15 @@ impl Pool {
             .build(prepare);
 
         let mut loops = JoinSet::new();
-        runtime::start(&mut loops, fetcher.run());
+        runtime::start_loop(&mut loops, &self.broken, fetcher.run());
         for settler in settlers {
-            runtime::start(&mut loops, settler.run());
+            runtime::start_loop(&mut loops, &self.broken, settler.run());
         }
-        runtime::start(&mut loops, async move {
+        let broken = self.broken.clone();
+        runtime::start_loop(&mut loops, &self.broken, async move {
             if let Err(error) = worker.run().await {
                 tracing::error!(error = %error, "a worker ended before its time");
+                broken.cancel();
             }
         });
         self.drain.cancelled().await;

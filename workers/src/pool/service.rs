@@ -15,6 +15,7 @@ use tower::{Layer, Service};
 use tracing::Span;
 
 use super::{
+    Journal,
     run::Run,
     settler::{Ended, Verdicts},
 };
@@ -106,11 +107,12 @@ where
 #[derive(Debug, Clone)]
 pub(crate) struct SettleLayer {
     verdicts: Verdicts,
+    journal: Option<Arc<Journal>>,
 }
 
 impl SettleLayer {
-    pub(crate) fn new(verdicts: Verdicts) -> Self {
-        Self { verdicts }
+    pub(crate) fn new(verdicts: Verdicts, journal: Option<Arc<Journal>>) -> Self {
+        Self { verdicts, journal }
     }
 }
 
@@ -119,13 +121,14 @@ impl SettleLayer {
 pub(crate) struct Settle<S> {
     inner: S,
     verdicts: Verdicts,
+    journal: Option<Arc<Journal>>,
 }
 
 impl<S> Layer<S> for SettleLayer {
     type Service = Settle<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Settle { inner, verdicts: self.verdicts.clone() }
+        Settle { inner, verdicts: self.verdicts.clone(), journal: self.journal.clone() }
     }
 }
 
@@ -144,7 +147,7 @@ where
 
     fn call(&mut self, task: Task<Arc<Run>>) -> Self::Future {
         let run = Arc::clone(&task.args);
-        let verdicts = self.verdicts.clone();
+        let (verdicts, journal) = (self.verdicts.clone(), self.journal.clone());
         let preparing = self.inner.call(task);
         Box::pin(async move {
             // Held until the run is settled: a poison pill may sit in the effects too.
@@ -152,6 +155,7 @@ where
                 Some(suspicion) => Some(suspicion.begin(&run.job).await),
                 None => None,
             };
+            let _noted = journal.and_then(|journal| journal.begins(run.job.id, run.job.created_ms));
             let prepared = if matches!(alone, Some(None)) {
                 Err(Outcome::Snooze { after: UNNOTED_DELAY })
             } else {

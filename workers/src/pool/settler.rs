@@ -5,7 +5,7 @@
 //! transaction that waits there (for a lock, for a connection that died) held up all others. What must not overlap
 //! takes turns, and a turn ends only after its settlement.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Mutex, mpsc, oneshot},
@@ -16,8 +16,9 @@ use super::{Member, run::Move};
 use crate::{
     clock::UnixMs,
     database::{Dialect, turn::Urgency},
+    id::{JobId, NodeId},
     lane::Lane,
-    lanes::PlacementQueue,
+    lanes::{Lanes, PlacementQueue},
     ledger::{Ledger, Settled, Verdict},
     observer::{Observer, RunEnded},
 };
@@ -75,6 +76,7 @@ impl Verdicts {
 pub(crate) struct Settler {
     pub(crate) ledger: Ledger,
     pub(crate) urgency: Urgency,
+    pub(crate) lanes: Lanes,
     pub(crate) member: Arc<Member>,
     pub(crate) verdicts: Arc<Mutex<mpsc::Receiver<Ended>>>,
     pub(crate) moves: mpsc::UnboundedSender<Move>,
@@ -92,15 +94,25 @@ impl Settler {
             Dialect::Postgres => SHARED_TRANSACTION_SIDE_BY_SIDE,
         };
         loop {
-            for Ended { verdict, claimed_ms, claimed_at, settled } in self.next(at_once).await {
+            let ended = self.next(at_once).await;
+            if ended.is_empty() {
+                return;
+            }
+            let node = self.member.node();
+            let taken = self.taken_away(&ended, node).await;
+            for Ended { verdict, claimed_ms, claimed_at, settled } in ended {
+                if taken.contains(&verdict.job.id) {
+                    self.tell(&verdict, &Settled::Unsettled, claimed_ms, claimed_at);
+                    say(settled);
+                    continue;
+                }
                 verdicts.push(verdict);
                 ends.push((claimed_ms, claimed_at, settled));
             }
             if verdicts.is_empty() {
-                return;
+                continue;
             }
             let began = Instant::now();
-            let node = self.member.node();
             let settled = self.ledger.settle(&verdicts, self.urgency, node, &self.placements).await;
             if self.urgency == Urgency::General {
                 at_once = next_share(at_once, began.elapsed() / verdicts.len() as u32, target);
@@ -109,9 +121,26 @@ impl Settler {
                 verdicts.drain(..).zip(settled).zip(ends.drain(..))
             {
                 self.tell(&verdict, &settled, claimed_ms, claimed_at);
-                if let Some(told) = told {
-                    let _ = told.send(());
-                }
+                say(told);
+            }
+        }
+    }
+
+    /// Those of `ended` that failed and that the lanes have given to somebody else meanwhile, because this process stood
+    /// still for longer than its lease. How they failed here is no attempt of theirs, and no end. If the lanes do not say,
+    /// nobody can have taken anything either. A crisis does not wait for the question: one attempt too many is counted
+    /// rather than a grant kept waiting.
+    async fn taken_away(&self, ended: &[Ended], node: NodeId) -> HashSet<JobId> {
+        let failed = ended.iter().filter(|ended| ended.verdict.prepared.is_err());
+        let failed: Vec<JobId> = failed.map(|ended| ended.verdict.job.id).collect();
+        if failed.is_empty() || self.urgency == Urgency::Crisis {
+            return HashSet::new();
+        }
+        match self.lanes.not_claimed_by(node, &failed).await {
+            Ok(taken) => taken.into_iter().collect(),
+            Err(error) => {
+                tracing::debug!(error = %error, "the lanes do not say whose jobs they are");
+                HashSet::new()
             }
         }
     }
@@ -154,6 +183,13 @@ impl Settler {
             }
         }
         self.observer.run_ended(&RunEnded { job, outcome, waited, ran });
+    }
+}
+
+/// Tells whoever waits for it that the ledger has spoken.
+fn say(settled: Option<oneshot::Sender<()>>) {
+    if let Some(settled) = settled {
+        let _ = settled.send(());
     }
 }
 

@@ -1,0 +1,284 @@
+//! What this process is running, for its next life if it dies and Redis dies with it.
+//!
+//! The lanes count how many workers a job has seen die. A private Redis may end with the daemon, and forgets: then a job
+//! that kills whoever runs it would do so for ever. So a life that follows an unclean end notes in a file which of the
+//! jobs that it found there it runs. Where the life before ended well nothing is noted: it takes one death more to find
+//! a poison pill, and nobody else pays for it. Nothing is synced: this has to outlive the process and not the machine.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs::{self, File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use crate::{clock::UnixMs, id::JobId};
+
+/// A tag, a number of deaths, and a job's id.
+const RECORD_BYTES: usize = 2 + 16;
+
+/// Beyond this the file is written anew with what still counts, in bytes.
+const FILE_BYTES_MAX: usize = 1 << 20;
+
+/// Jobs whose deaths are remembered; far more than run at once.
+const DEATHS_REMEMBERED_MAX: usize = 10_000;
+
+const HAS_SEEN_DEATHS: u8 = b'd';
+const BEGINS: u8 = b'b';
+const ENDS: u8 = b'e';
+const CLOSED: u8 = b'c';
+
+/// The file and what is in it.
+#[derive(Debug)]
+pub(crate) struct Journal(Mutex<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    path: PathBuf,
+    /// `None` once it could not be written: jobs run all the same.
+    file: Option<File>,
+    bytes: usize,
+    content: Content,
+    /// Jobs from before this instant are noted. `None` after a life that ended well.
+    found_before_ms: Option<UnixMs>,
+}
+
+#[derive(Debug, Default)]
+struct Content {
+    deaths: HashMap<JobId, u8>,
+    running: HashSet<JobId>,
+    closed: bool,
+}
+
+/// A job is running for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Noted {
+    journal: Arc<Journal>,
+    id: JobId,
+}
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        self.journal.ends(self.id);
+    }
+}
+
+impl Journal {
+    /// The journal at `path`, begun anew with what the last life left in it.
+    pub(crate) fn open(path: &Path, now_ms: UnixMs) -> Arc<Self> {
+        let (content, found_before_ms) = match fs::read(path) {
+            Ok(bytes) => {
+                let content = Content::read(&bytes).of_the_next_life();
+                (content, Some(now_ms))
+            }
+            Err(error) => {
+                if error.kind() != io::ErrorKind::NotFound {
+                    tracing::warn!(error = %error, path = %path.display(), "what ran before cannot be read");
+                }
+                (Content::default(), None)
+            }
+        };
+        let found_before_ms = found_before_ms.filter(|_| !content.closed);
+        let mut inner = Inner { path: path.to_owned(), file: None, bytes: 0, content, found_before_ms };
+        inner.content.closed = false;
+        inner.write_anew();
+        Arc::new(Self(Mutex::new(inner)))
+    }
+
+    /// How many workers `id` has seen die while it ran, as far as is known here.
+    pub(crate) fn deaths(&self, id: JobId) -> u32 {
+        self.inner().content.deaths.get(&id).copied().unwrap_or(0).into()
+    }
+
+    /// Notes that the job begins to run, if that is to be noted.
+    pub(crate) fn begins(self: &Arc<Self>, id: JobId, created_ms: UnixMs) -> Option<Noted> {
+        let mut inner = self.inner();
+        let was_found = inner.found_before_ms.is_some_and(|before_ms| created_ms <= before_ms);
+        if !was_found && !inner.content.deaths.contains_key(&id) {
+            return None;
+        }
+        inner.content.running.insert(id);
+        inner.append(&record(BEGINS, 0, id));
+        drop(inner);
+        Some(Noted { journal: Arc::clone(self), id })
+    }
+
+    /// Everything has ended, and this process ends because it was told to.
+    pub(crate) fn close(&self) {
+        self.inner().append(&[CLOSED; RECORD_BYTES]);
+    }
+
+    /// Notes that `id` has ended, or was given up on: what it has seen counts no longer.
+    pub(crate) fn ends(&self, id: JobId) {
+        let mut inner = self.inner();
+        inner.content.running.remove(&id);
+        inner.content.deaths.remove(&id);
+        inner.append(&record(ENDS, 0, id));
+        if inner.bytes > FILE_BYTES_MAX {
+            inner.write_anew();
+        }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        // Whoever panicked with it has left at worst one job that counts as running.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn append(&mut self, record: &[u8; RECORD_BYTES]) {
+        let Some(file) = &mut self.file else { return };
+        if let Err(error) = file.write_all(record) {
+            self.given_up(&error);
+        }
+        self.bytes += RECORD_BYTES;
+    }
+
+    /// Under another name until it is whole, so that a death in between leaves one or the other.
+    fn write_anew(&mut self) {
+        let content = self.content.to_bytes();
+        let beside = self.path.with_extension("new");
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let written = options.open(&beside).and_then(|mut file| {
+            file.write_all(&content)?;
+            fs::rename(&beside, &self.path)?;
+            Ok(file)
+        });
+        match written {
+            Ok(file) => (self.file, self.bytes) = (Some(file), content.len()),
+            Err(error) => self.given_up(&error),
+        }
+    }
+
+    fn given_up(&mut self, error: &io::Error) {
+        tracing::warn!(error = %error, path = %self.path.display(), "what is running cannot be noted");
+        self.file = None;
+    }
+}
+
+impl Content {
+    /// A last record that is not whole was never written to its end.
+    fn read(bytes: &[u8]) -> Self {
+        let mut content = Self::default();
+        for record in bytes.chunks_exact(RECORD_BYTES) {
+            content.closed = record[0] == CLOSED;
+            let Some(id) = JobId::from_bytes(&record[2..]) else { continue };
+            match record[0] {
+                HAS_SEEN_DEATHS if content.deaths.len() < DEATHS_REMEMBERED_MAX => {
+                    content.deaths.insert(id, record[1]);
+                }
+                BEGINS => {
+                    content.running.insert(id);
+                }
+                ENDS => {
+                    content.running.remove(&id);
+                    content.deaths.remove(&id);
+                }
+                _ => {}
+            }
+        }
+        content
+    }
+
+    /// Whatever was running has seen one more death, unless all was well.
+    fn of_the_next_life(mut self) -> Self {
+        if self.closed {
+            return Self { closed: true, ..Self::default() };
+        }
+        for id in self.running.drain() {
+            let deaths = self.deaths.entry(id).or_default();
+            *deaths = deaths.saturating_add(1);
+        }
+        self
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        let deaths = self.deaths.iter().map(|(id, deaths)| record(HAS_SEEN_DEATHS, *deaths, *id));
+        let running = self.running.iter().map(|id| record(BEGINS, 0, *id));
+        deaths.chain(running).flatten().collect()
+    }
+}
+
+fn record(tag: u8, deaths: u8, id: JobId) -> [u8; RECORD_BYTES] {
+    let mut record = [0; RECORD_BYTES];
+    (record[0], record[1]) = (tag, deaths);
+    record[2..].copy_from_slice(id.as_bytes());
+    record
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BORN_MS: UnixMs = 1_000;
+
+    /// Lives that come one after another at this path, each later than the job was born.
+    struct Lives(tempfile::TempDir);
+
+    impl Lives {
+        fn new() -> Self {
+            Self(tempfile::TempDir::new().unwrap())
+        }
+
+        fn next(&self) -> Arc<Journal> {
+            Journal::open(&self.0.path().join("running"), BORN_MS + 1)
+        }
+    }
+
+    #[test]
+    fn what_runs_at_every_death_is_known_and_what_ended_is_not_suspected() {
+        let (lives, [pill, innocent]) = (Lives::new(), [1, 2].map(JobId::new));
+        assert!(lives.next().begins(pill, BORN_MS).is_none(), "nothing has died yet");
+        for deaths in 0..4 {
+            let life = lives.next();
+            assert_eq!((life.deaths(pill), life.deaths(innocent)), (deaths, 0));
+            drop(life.begins(innocent, BORN_MS).unwrap());
+            // Dropped like this it would end well, and a process that is killed drops nothing.
+            std::mem::forget(life.begins(pill, BORN_MS).unwrap());
+            assert!(life.begins(JobId::new(3), BORN_MS + 2).is_none(), "it came after the death");
+        }
+    }
+
+    #[test]
+    fn an_end_that_was_meant_and_a_run_that_ended_leave_no_suspects() {
+        let (lives, [pill, other]) = (Lives::new(), [1, 2].map(JobId::new));
+        lives.next();
+        let life = lives.next();
+        std::mem::forget(life.begins(pill, BORN_MS));
+        std::mem::forget(life.begins(other, BORN_MS));
+        let life = lives.next();
+        life.ends(pill);
+        assert_eq!((life.deaths(pill), life.deaths(other)), (0, 1));
+        life.close();
+        let life = lives.next();
+        assert_eq!(life.deaths(other), 0);
+        assert!(life.begins(other, BORN_MS).is_none());
+    }
+
+    #[test]
+    fn the_file_stays_small_and_half_a_record_is_none() {
+        let (lives, [pill, busy]) = (Lives::new(), [1, 2].map(JobId::new));
+        lives.next();
+        let life = lives.next();
+        std::mem::forget(life.begins(pill, BORN_MS));
+        for _ in 0..FILE_BYTES_MAX / RECORD_BYTES {
+            life.begins(busy, BORN_MS);
+        }
+        let path = lives.0.path().join("running");
+        let mut bytes = fs::read(&path).unwrap();
+        assert!(bytes.len() < FILE_BYTES_MAX + RECORD_BYTES);
+        bytes.extend_from_slice(&record(ENDS, 0, pill)[..RECORD_BYTES - 1]);
+        fs::write(&path, bytes).unwrap();
+        assert_eq!(lives.next().deaths(pill), 1);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_keeps_no_job_from_running() {
+        let journal = Journal::open(Path::new("/nowhere/at/all"), 0);
+        assert!(journal.begins(JobId::new(1), 0).is_none());
+        journal.close();
+    }
+}
