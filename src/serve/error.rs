@@ -36,7 +36,7 @@ pub enum ServeError {
     Engine(#[from] StartError),
     /// One of the engine's loops has ended before its time.
     #[error(
-        "a part of the engine failed (the log says which); everything was given back, and the next start goes on with it"
+        "a part of the engine failed (the log says which); what it held was given back, and the next start goes on"
     )]
     Broken,
     /// The rules' state cannot be read.
