@@ -281,6 +281,22 @@ async fn without_redis_alerts_are_told_all_the_same_and_not_again_when_it_is_bac
 }
 
 #[tokio::test]
+async fn what_a_killed_process_has_left_to_be_told_at_once_is_told_by_its_next_life_without_redis() {
+    let on_call = OnCall::start().await;
+    on_call.pagerduty.always(Manner::Answers(503, vec![]));
+    let mut redis = Redis::start().await;
+    let mut daemon = on_call.daemon(&[("KEEPWELL_REDIS__URL", &redis.url())]).await;
+    daemon.says(&["alert", "test"]).done();
+    eventually("it was tried to tell", async || (!on_call.pagerduty.asked().is_empty()).then_some(())).await;
+    redis.kill();
+    daemon.kill();
+    on_call.pagerduty.let_go();
+    daemon.start_again().await;
+    on_call.paged("trigger", 1).await;
+    assert_eq!(open(&daemon).await.iter().filter(|alert| alert["rule"] == "AlertTest").count(), 1);
+}
+
+#[tokio::test]
 async fn what_is_being_told_when_redis_goes_away_is_not_told_beside() {
     let on_call = OnCall::start().await;
     on_call.channel.always(Manner::Hangs);
