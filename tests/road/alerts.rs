@@ -19,7 +19,7 @@ const FAST: [(&str, &str); 2] =
 
 impl OnCall {
     /// A daemon that tells them, with these settings beside.
-    async fn daemon(&self, settings: &[(&str, &str)]) -> Daemon {
+    pub(super) async fn daemon(&self, settings: &[(&str, &str)]) -> Daemon {
         let told = self.settings();
         let told = told.iter().map(|(name, value)| (*name, value.as_str()));
         let all: Vec<(&str, &str)> = told.chain(FAST).chain(settings.iter().copied()).collect();
