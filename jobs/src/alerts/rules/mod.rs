@@ -16,7 +16,7 @@ pub use warning::*;
 use super::rule::Rule;
 
 /// Every rule, the worst first.
-pub static RULES: [&Rule; 37] = [
+pub static RULES: [&Rule; 38] = [
     &CRISIS_ANSWERED_LATE,
     &CRISIS_RESPONSE_SLOW,
     &CRISIS_GRANTED_FROM_MEMORY,
@@ -48,6 +48,7 @@ pub static RULES: [&Rule; 37] = [
     &AUDIT_TRAIL_INCONSISTENT,
     &GRACE_PERIODS_SPIKE,
     &SCHEDULE_LATE,
+    &SCHEDULE_HELD_BACK,
     &ALERTS_NOT_DELIVERED,
     &ALERTS_DROPPED,
     &JOBS_DEAD,
