@@ -120,8 +120,7 @@ impl Ticker {
                 continue;
             }
             asked = true;
-            let moved =
-                self.engine.move_schedule(&schedule.name, |row, busy| decide(schedule, row, now_ms, busy));
+            let moved = self.engine.move_schedule(&schedule.name, |row| decide(schedule, row, now_ms));
             match moved.await {
                 Ok(Some(moved)) => {
                     all.fired += moved.recorded.iter().filter(|recorded| !recorded.duplicate).count() as u64;
@@ -154,7 +153,7 @@ impl Ticker {
 
     async fn read(&mut self, now_ms: UnixMs) -> Result<(), FireError> {
         let rows = as_known(&self.schedules, self.engine.ledger().schedules().await?);
-        self.board.write(rows.clone());
+        self.board.write(&self.schedules, rows.clone());
         (self.rows, self.read_at_ms) = (rows, Some(now_ms));
         Ok(())
     }
@@ -184,7 +183,7 @@ fn is_ahead(row: &ScheduleRow, now_ms: UnixMs) -> bool {
 }
 
 /// How far the schedule goes on that stands like `row`.
-fn decide(schedule: &Schedule, row: &ScheduleRow, now_ms: UnixMs, busy: bool) -> Option<ScheduleStep> {
+fn decide(schedule: &Schedule, row: &ScheduleRow, now_ms: UnixMs) -> Option<ScheduleStep> {
     let timing = &schedule.rules.timing;
     if is_ahead(row, now_ms) {
         tracing::warn!(
@@ -196,7 +195,8 @@ fn decide(schedule: &Schedule, row: &ScheduleRow, now_ms: UnixMs, busy: bool) ->
         let next_tick_ms = timing.next_after(now_ms);
         return Some(ScheduleStep { through_ms: now_ms, next_tick_ms, ..ScheduleStep::default() });
     }
-    let Plan { fire, skipped, through_ms } = schedule.rules.plan(row.through_ms, now_ms, busy)?;
+    let Plan { fire, skipped, through_ms } =
+        schedule.rules.plan(row.through_ms, now_ms, row.last_job_owed)?;
     Some(ScheduleStep {
         through_ms,
         next_tick_ms: timing.next_after(through_ms),

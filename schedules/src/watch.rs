@@ -41,7 +41,7 @@ impl Watch {
         let (since_ms, told) = (clock.now_ms(), BTreeSet::new());
         let watch = Self { engine, schedules, board, clock, since_ms, told };
         // Where the ledger never answers, this is all that is known.
-        watch.board.write(watch.stand(Vec::new()));
+        watch.board.write(&watch.schedules, watch.stand(Vec::new()));
         watch
     }
 
@@ -63,17 +63,20 @@ impl Watch {
     /// each that it is, and that it is not any more.
     pub async fn look(&mut self) -> Vec<Standing> {
         if let Ok(Ok(rows)) = timeout(ANSWER_WITHIN, self.engine.ledger().schedules()).await {
-            self.board.write(self.stand(rows));
+            self.board.write(&self.schedules, self.stand(rows));
         }
         let late = self.board.late(self.clock.now_ms());
-        for Standing { row, overdue_ms } in &late {
+        for Standing { row, overdue_ms, held_back_ms } in &late {
             if self.told.insert(row.name.clone()) {
                 let fired_at_ms = row.fired_at_ms;
                 let name = &row.name;
+                let owed = row.last_job.filter(|_| *held_back_ms > 0).map(|job| job.to_string());
                 tracing::error!(
                     alert = "schedule",
                     schedule = name,
                     overdue_ms,
+                    held_back_ms,
+                    job.id = owed,
                     fired_at_ms,
                     "a schedule is late"
                 );
@@ -102,6 +105,7 @@ impl Watch {
                     last_tick_ms: None,
                     fired_at_ms: None,
                     last_job: None,
+                    last_job_owed: false,
                     fired: 0,
                     skipped: 0,
                     paused: None,

@@ -40,6 +40,17 @@ pub enum Acknowledged {
     Unknown,
 }
 
+/// What became of a decision.
+#[derive(Debug)]
+pub(super) enum CarriedOut {
+    /// It is done, with these jobs.
+    Now(Vec<Recorded>),
+    /// Its jobs were there: somebody has decided the same.
+    Before,
+    /// Somebody else was quicker with something of it. Nothing is kept.
+    Raced,
+}
+
 impl AlertDesk {
     /// Alerts, and which rules are silenced.
     pub(crate) async fn list(&self, which: &Which) -> Result<(Vec<OpenAlert>, Vec<Silence>), FireError> {
@@ -65,8 +76,10 @@ impl AlertDesk {
         }
         let Plan { moves, jobs } = acknowledge(&alert, by, &self.habits, self.clock.now_ms());
         let changes = AlertChanges::new(moves).noting(vec![entry]);
-        let done = self.carry_out(changes, jobs).await?;
-        Ok(if done.is_some() { Acknowledged::Now } else { Acknowledged::Before })
+        Ok(match self.carry_out(changes, jobs).await? {
+            CarriedOut::Now(_) => Acknowledged::Now,
+            CarriedOut::Before | CarriedOut::Raced => Acknowledged::Before,
+        })
     }
 
     /// Nobody is told of a rule until `silence` ends; `entry` goes into the audit trail.
@@ -80,13 +93,12 @@ impl AlertDesk {
         self.sink.tell(&rules::ALERT_TEST);
     }
 
-    /// Writes `changes` together with the jobs that tell of them; answers with what became of these. `None` if another
-    /// node was quicker; nothing is kept then.
+    /// Writes `changes` together with the jobs that tell of them, or nothing at all.
     pub(super) async fn carry_out(
         &self,
         changes: AlertChanges,
         jobs: Vec<NewJob>,
-    ) -> Result<Option<Vec<Recorded>>, FireError> {
+    ) -> Result<CarriedOut, FireError> {
         let written = if jobs.is_empty() {
             let written = changes.write_alone(&self.database, self.clock.now_ms()).await;
             written.map(|()| Vec::new()).map_err(FireError::from)
@@ -94,12 +106,13 @@ impl AlertDesk {
             self.engine.enqueue_noting(jobs, &changes).await
         };
         // Without a new job, nothing of `changes` was written with them.
-        let raced = |recorded: &[Recorded]| {
+        let is_before = |recorded: &[Recorded]| {
             !changes.is_empty() && !recorded.is_empty() && recorded.iter().all(|job| job.duplicate)
         };
         match written {
-            Ok(recorded) => Ok((!raced(&recorded)).then_some(recorded)),
-            Err(_) if changes.raced() => Ok(None),
+            Ok(recorded) if is_before(&recorded) => Ok(CarriedOut::Before),
+            Ok(recorded) => Ok(CarriedOut::Now(recorded)),
+            Err(_) if changes.raced() => Ok(CarriedOut::Raced),
             Err(error) => Err(error),
         }
     }

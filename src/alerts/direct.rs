@@ -4,7 +4,8 @@
 //! Without Redis the jobs are recorded; each is told from here, then cancelled. That begins only when Redis has
 //! been away for a while: whoever had one of them in hand when it went is done with it then (unless
 //! `alerts.timeout_ms` is longer than that while), and a Redis that was only slow is back. Should it come back between
-//! the two, a channel may hear it twice; PagerDuty and signed webhooks know it by its key.
+//! the two, a channel may hear it twice; PagerDuty and signed webhooks know it by its key. A process that begins while
+//! Redis is away tells what is critical of what those before it have left owed.
 //!
 //! Without the database an alert has its identity from here, and is opened under it, as told, when the database is
 //! back. Each node tells for itself then, of what it did not find open or silenced when it last could look. Of several
@@ -20,6 +21,7 @@ use keepwell_jobs::{
         rule::Severity,
         telling::{Action, Telling, ToldAlert},
     },
+    kinds,
     outbound::alerts::AlertDelivery,
 };
 use keepwell_workers::{
@@ -27,6 +29,8 @@ use keepwell_workers::{
     engine::Engine,
     id::JobId,
     job::{NewJob, Recorded},
+    lane::Lane,
+    ledger::JobFilter,
     state::State,
 };
 
@@ -42,6 +46,8 @@ pub(super) struct Direct {
     delivery: AlertDelivery,
     engine: Engine,
     recent: VecDeque<(JobId, Telling)>,
+    /// Whether it is still to be looked what earlier lives have left: this one has not seen Redis yet.
+    takes_over: bool,
     /// Alerts that the database has not taken, and whom they are still to be told.
     unrecorded: Vec<(OpenAlert, Vec<Telling>)>,
     /// Since when no look has found Redis.
@@ -54,6 +60,7 @@ impl Direct {
             delivery,
             engine,
             recent: VecDeque::new(),
+            takes_over: true,
             unrecorded: Vec::new(),
             without_redis_since_ms: None,
         }
@@ -63,9 +70,27 @@ impl Direct {
     pub(super) fn remember(&mut self, jobs: &[NewJob], recorded: &[Recorded]) {
         let fresh = jobs.iter().zip(recorded).filter(|(_, recorded)| !recorded.duplicate);
         for (job, recorded) in fresh {
-            let Ok(telling) = serde_json::from_slice(&job.payload) else { continue };
-            self.recent.push_back((recorded.id, telling));
+            self.keep(recorded.id, &job.payload);
         }
+    }
+
+    /// Remembers what earlier lives have left to be told at once.
+    async fn take_over(&mut self) {
+        let (kind, lane) = (Some(kinds::ALERT_TOLD.to_owned()), Some(Lane::Therapeutic));
+        let critical = JobFilter { kind, lane, ..JobFilter::default() };
+        // A database that does not answer is asked again with the next look.
+        let Ok(owed) = self.engine.ledger().owed_matching(&critical).await else { return };
+        self.takes_over = false;
+        for job in owed {
+            if self.recent.iter().all(|(id, _)| *id != job.id) {
+                self.keep(job.id, &job.payload);
+            }
+        }
+    }
+
+    fn keep(&mut self, id: JobId, payload: &[u8]) {
+        let Ok(telling) = serde_json::from_slice(payload) else { return };
+        self.recent.push_back((id, telling));
         let surplus = self.recent.len().saturating_sub(RECENT_MAX);
         self.recent.drain(..surplus);
     }
@@ -74,16 +99,21 @@ impl Direct {
     pub(super) async fn tell_without_redis(&mut self, patience_ms: i64, now_ms: UnixMs) {
         if self.engine.health().lanes_ok {
             self.without_redis_since_ms = None;
+            self.takes_over = false;
             return;
         }
         if now_ms - *self.without_redis_since_ms.get_or_insert(now_ms) < patience_ms {
             return;
         }
+        if self.takes_over {
+            self.take_over().await;
+        }
         let mut waiting = VecDeque::new();
         for (id, telling) in std::mem::take(&mut self.recent) {
-            let shown = self.engine.ledger().show(id).await.ok().flatten();
-            if shown.is_some_and(|(view, _)| view.state == State::Owed) {
-                waiting.push_back((id, telling));
+            match self.engine.ledger().show(id).await {
+                Ok(Some((view, _))) if view.state == State::Owed => waiting.push_back((id, telling)),
+                Ok(_) => {}
+                Err(_) => self.recent.push_back((id, telling)),
             }
         }
         let told = join_all(waiting.iter().map(|(id, telling)| self.delivery.deliver(*id, telling))).await;
@@ -153,6 +183,16 @@ impl Direct {
     /// What is `open` has no need to be recorded.
     pub(super) fn forget(&mut self, open: &[OpenAlert]) {
         self.unrecorded.retain(|(alert, _)| !open.iter().any(|known| is_same(known, alert)));
+    }
+
+    /// Which alerts the database has not taken, as far as is known.
+    pub(super) fn unrecorded_ids(&self) -> Vec<String> {
+        self.unrecorded.iter().map(|(alert, _)| alert.told.id.clone()).collect()
+    }
+
+    /// The database has taken the alert `id`, and with it the jobs for whoever has not been told.
+    pub(super) fn is_recorded(&mut self, id: &str) {
+        self.unrecorded.retain(|(alert, _)| alert.told.id != id);
     }
 
     /// Alerts that the database has to take, and the jobs for whoever has not been told.

@@ -24,7 +24,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{AlertBoard, AlertDesk, AlertOptions, AlertParts, Figures, direct::Direct};
+use super::{AlertBoard, AlertDesk, AlertOptions, AlertParts, Figures, desk::CarriedOut, direct::Direct};
 
 /// How long the database may take to say which alerts are open, and to take what follows.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -165,7 +165,8 @@ impl AlertKeeper {
         self.digest(now_ms).await
     }
 
-    /// Has what was told without the database ended where it was told, if somebody else had it opened. By itself: the
+    /// Has what was told without the database ended where it was told, if somebody else had it opened, and lets go what
+    /// is recorded after all. By itself: the
     /// jobs of a plan say whether somebody else has carried it out.
     async fn end_doubles(&mut self, now_ms: UnixMs) -> Result<(), LookError> {
         let ends = self.direct.ends(&self.open, &self.options.habits, now_ms);
@@ -173,6 +174,12 @@ impl AlertKeeper {
             self.carry_out(Vec::new(), ends).await?;
         }
         self.direct.forget(&self.open);
+        // A commit may have gone through though nobody heard of it, and its alert be over by now.
+        for id in self.direct.unrecorded_ids() {
+            if !alerts(&self.desk.database, &Which::Id(id.clone())).await?.is_empty() {
+                self.direct.is_recorded(&id);
+            }
+        }
         Ok(())
     }
 
@@ -188,7 +195,9 @@ impl AlertKeeper {
         });
         let opened: Vec<OpenAlert> = opened.collect();
         let changes = AlertChanges::new(moves).noting(entries);
-        let Some(recorded) = self.desk.carry_out(changes, jobs.clone()).await? else { return Ok(false) };
+        let CarriedOut::Now(recorded) = self.desk.carry_out(changes, jobs.clone()).await? else {
+            return Ok(false);
+        };
         for ToldAlert { id, rule, cause, severity, .. } in opened.iter().map(|alert| &alert.told) {
             tracing::warn!(rule, cause, severity = severity.name(), alert = id, "an alert is open");
         }
@@ -218,8 +227,12 @@ impl AlertKeeper {
         let found = alerts(&self.desk.database, &Which::Undigested).await?;
         let Plan { moves, jobs } = digest(&found, &day, habits, now_ms);
         if !jobs.is_empty() {
-            // Whoever finds the jobs' keys taken comes after another node: what it has is for the next day's.
-            self.desk.carry_out(AlertChanges::new(moves), jobs).await?;
+            // Whoever finds the jobs' keys taken comes after another node: what it has is for the next day's. If only
+            // an alert of it was told of elsewhere, the next look tells of the others.
+            let carried_out = self.desk.carry_out(AlertChanges::new(moves), jobs).await?;
+            if matches!(carried_out, CarriedOut::Raced) {
+                return Ok(());
+            }
         }
         forget_alerts(&self.desk.database, now_ms).await?;
         self.digested = Some(day);

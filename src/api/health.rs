@@ -94,7 +94,7 @@ struct Maintenance {
 /// What appears by itself.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 struct Schedules {
-    /// What nobody has ticked for a minute.
+    /// What nobody has ticked for a minute, or what has left out ticks for an hour because its own job is owed.
     late: Vec<String>,
 }
 

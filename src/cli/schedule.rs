@@ -173,6 +173,9 @@ fn render(answer: &Value) -> String {
                 Some(reason) => format!("paused: {reason}"),
                 None => "paused".to_owned(),
             },
+            (false, 0..1_000) if schedule["held_back_since"].is_string() => {
+                format!("waits for job {}", text(schedule, "last_job"))
+            }
             (false, 0..1_000) => "in time".to_owned(),
             (false, overdue_ms) => format!("late by {}", span(overdue_ms)),
         };
@@ -217,14 +220,22 @@ mod tests {
                 "when": "every hour",
             })
         };
-        let items =
-            [schedule("nightly", 0, false), schedule("probe", 200_000, false), schedule("report", 0, true)];
+        let mut waits = schedule("copy", 0, false);
+        waits["held_back_since"] = "2027-03-01T01:00:00.000Z".into();
+        waits["last_job"] = "0199".into();
+        let items = [
+            schedule("nightly", 0, false),
+            schedule("probe", 200_000, false),
+            schedule("report", 0, true),
+            waits,
+        ];
         assert_eq!(
             render(&json!({ "items": items })),
             "SCHEDULE  NEXT                      LAST  FIRED  LEFT OUT  STANDS              WHEN\n\
              nightly   2027-03-28T01:00:00.000Z  -         3         0  in time             every hour\n\
              probe     2027-03-28T01:00:00.000Z  -         3         0  late by 3m 20s      every hour\n\
-             report    2027-03-28T01:00:00.000Z  -         3         0  paused: an upgrade  every hour\n"
+             report    2027-03-28T01:00:00.000Z  -         3         0  paused: an upgrade  every hour\n\
+             copy      2027-03-28T01:00:00.000Z  -         3         0  waits for job 0199  every hour\n"
         );
     }
 

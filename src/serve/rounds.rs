@@ -42,6 +42,11 @@ impl Rounds {
         !stop.is_cancelled()
     }
 
+    /// Has the next round come after `after_ms`, unless it comes before that.
+    pub(super) fn sooner(&mut self, after_ms: i64) {
+        self.next_ms = self.next_ms.min(self.clock.now_ms().saturating_add(after_ms));
+    }
+
     /// How long to wait before the clock is looked at again; `None` if a round is to be done now.
     fn rest(&mut self, now_ms: UnixMs) -> Option<Duration> {
         // A clock that was set back holds nothing up for longer than a round.
@@ -79,6 +84,19 @@ mod tests {
             (None, Some(500), Some(1), None)
         );
         assert_eq!((rest_ms(-1_000_000), rest_ms(499), rest_ms(1)), (Some(500), Some(1), None));
+    }
+
+    #[test]
+    fn a_round_that_is_wanted_sooner_comes_sooner_and_never_later() {
+        let clock = ManualClock::at(0);
+        let mut rounds = Rounds::after(200, 60_000, clock.clone());
+        rounds.sooner(5_000);
+        clock.advance_ms(200);
+        assert_eq!(rounds.rest(clock.now_ms()), None);
+        rounds.sooner(500);
+        assert_eq!(rounds.rest(clock.now_ms()), Some(Duration::from_millis(500)));
+        clock.advance_ms(500);
+        assert_eq!(rounds.rest(clock.now_ms()), None);
     }
 
     #[tokio::test]

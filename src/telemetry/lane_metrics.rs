@@ -1,15 +1,24 @@
-//! How the lanes and the ledger stand, read when somebody asks for metrics. What cannot be read in time keeps
-//! its last value.
+//! How the lanes and the ledger stand, read when somebody asks for metrics. While the lanes cannot be read, nothing is
+//! said of them: what they were is no fact any more, and alerts go by it. What the ledger owes keeps its last value.
 
-use std::{sync::atomic::AtomicU64, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Mutex as StdMutex, PoisonError, atomic::AtomicU64},
+    time::Duration,
+};
 
 use keepwell_workers::{
     lanes::{LaneStats, Lanes, NodeStats, RebuildProgress},
     ledger::{Ledger, LedgerTotals},
 };
 use prometheus_client::{
-    encoding::EncodeLabelSet,
-    metrics::{family::Family, gauge::Gauge},
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric},
+    metrics::{
+        MetricType,
+        family::Family,
+        gauge::{ConstGauge, Gauge},
+    },
     registry::{Registry, Unit},
 };
 use tokio::{sync::Mutex, time::timeout};
@@ -28,7 +37,7 @@ pub(crate) struct LaneMetrics {
     paused: Family<LaneLabels, Gauge>,
     oldest_waiting: Family<LaneLabels, Gauge<f64, AtomicU64>>,
     ledger_jobs: Family<StateLabels, Gauge>,
-    nodes: Gauge,
+    nodes: Nodes,
     rebuild_compared: Gauge,
     rebuild_owed: Gauge,
     /// Held by whoever reads; everybody else makes do with the values there are.
@@ -38,6 +47,25 @@ pub(crate) struct LaneMetrics {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StateLabels {
     state: &'static str,
+}
+
+/// How many nodes there are; `None` while nobody knows.
+#[derive(Debug, Clone, Default)]
+struct Nodes(Arc<StdMutex<Option<i64>>>);
+
+impl Nodes {
+    fn set(&self, nodes: Option<i64>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = nodes;
+    }
+}
+
+impl Collector for Nodes {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let nodes = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(nodes) = nodes else { return Ok(()) };
+        let help = "Worker processes that share the lanes";
+        ConstGauge::new(nodes).encode(encoder.encode_descriptor("nodes", help, None, MetricType::Gauge)?)
+    }
 }
 
 impl LaneMetrics {
@@ -63,7 +91,7 @@ impl LaneMetrics {
             "Jobs in the ledger that are not finished",
             metrics.ledger_jobs.clone(),
         );
-        registry.register("nodes", "Worker processes that share the lanes", metrics.nodes.clone());
+        registry.register_collector(Box::new(metrics.nodes.clone()));
         registry.register(
             "rebuild_compared",
             "Owed jobs that the comparison of the lanes with the ledger under way has looked at; 0 if none is",
@@ -83,8 +111,9 @@ impl LaneMetrics {
         self.set_rebuild(lanes.rebuild_progress());
         let (stats, totals) =
             tokio::join!(timeout(READ_TIMEOUT, lanes.stats()), timeout(READ_TIMEOUT, ledger.totals()));
-        if let Ok(Ok((lanes, nodes))) = stats {
-            self.set_lanes(&lanes, &nodes);
+        match stats {
+            Ok(Ok((lanes, nodes))) => self.set_lanes(&lanes, &nodes),
+            Ok(Err(_)) | Err(_) => self.forget_lanes(),
         }
         if let Ok(Ok(totals)) = totals {
             self.set_totals(totals);
@@ -101,7 +130,15 @@ impl LaneMetrics {
             let oldest_ms = stats.oldest_waiting_ms.unwrap_or(0);
             self.oldest_waiting.get_or_create(&labels).set(oldest_ms as f64 / 1_000.0);
         }
-        self.nodes.set(nodes.len() as i64);
+        self.nodes.set(Some(nodes.len() as i64));
+    }
+
+    fn forget_lanes(&self) {
+        for family in [&self.waiting, &self.running, &self.later, &self.paused] {
+            family.clear();
+        }
+        self.oldest_waiting.clear();
+        self.nodes.set(None);
     }
 
     fn set_rebuild(&self, progress: Option<RebuildProgress>) {
@@ -123,6 +160,7 @@ fn count(jobs: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use keepwell_jobs::alerts::{rules, samples::Samples, threshold::Thresholds, watch::Watch};
     use keepwell_workers::lane::Lane;
     use prometheus_client::encoding::text::encode;
 
@@ -151,6 +189,7 @@ mod tests {
             "keepwell_lane_later{lane=\"standard\"} 1\n",
             "keepwell_lane_paused{lane=\"standard\"} 1\n",
             "keepwell_lane_oldest_waiting_seconds{lane=\"standard\"} 1.5\n",
+            "keepwell_nodes 0\n",
             "keepwell_rebuild_compared 4\n",
             "keepwell_rebuild_owed 9\n",
             "keepwell_ledger_jobs{state=\"owed\"} 10\n",
@@ -158,5 +197,33 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} in {text}");
         }
+    }
+    #[test]
+    fn lanes_that_cannot_be_read_have_no_numbers_and_are_no_reason_for_an_alert() {
+        let mut registry = Registry::with_prefix("keepwell");
+        let metrics = LaneMetrics::register(&mut registry);
+        let by_lanes = [&rules::NO_WORKERS, &rules::CRISIS_WAITING, &rules::CRISIS_LANE_PAUSED];
+        let seen = || {
+            let mut text = String::new();
+            encode(&mut text, &registry).unwrap();
+            let wrong = Watch::new(by_lanes, Thresholds::default(), 0).look(&Samples::read(&text), 0);
+            (text, wrong.into_iter().map(|seen| seen.rule.name).collect::<Vec<_>>())
+        };
+        assert_eq!(seen().1, [""; 0], "nobody has ever read them");
+        let crisis = LaneStats {
+            lane: Lane::Crisis,
+            paused: Some("a drill".to_owned()),
+            waiting: 1,
+            running: 0,
+            later: 0,
+            oldest_waiting_ms: Some(9_000),
+        };
+        metrics.set_lanes(&[crisis], &[]);
+        assert_eq!(seen().1, ["NoWorkers", "CrisisWaiting", "CrisisLanePaused"]);
+        metrics.set_totals(LedgerTotals { owed: 10, dead: 3 });
+        metrics.forget_lanes();
+        let (text, wrong) = seen();
+        assert_eq!(wrong, [""; 0]);
+        assert!(!text.contains("lane=") && text.contains("keepwell_ledger_jobs{state=\"dead\"} 3"), "{text}");
     }
 }

@@ -62,6 +62,7 @@ impl Looked {
 pub struct MonitorRuns {
     runs: Family<RunLabels, Counter>,
     successes: Family<MonitorLabels, Gauge>,
+    wrong: Family<MonitorLabels, Gauge>,
     clock: SharedClock,
 }
 
@@ -78,7 +79,7 @@ struct MonitorLabels {
 
 impl MonitorRuns {
     pub(super) fn register(registry: &mut Registry, clock: SharedClock) -> Self {
-        let (runs, successes) = (Family::default(), Family::default());
+        let (runs, successes, wrong) = (Family::default(), Family::default(), Family::default());
         registry.register("monitor_runs", "Looks of the monitors of this process", Family::clone(&runs));
         registry.register_with_unit(
             "monitor_last_success_timestamp",
@@ -86,29 +87,35 @@ impl MonitorRuns {
             Unit::Seconds,
             Family::clone(&successes),
         );
-        Self { runs, successes, clock }
+        registry.register(
+            "monitor_wrong",
+            "1 if something was not as it should be when a monitor of this process last could look",
+            Family::clone(&wrong),
+        );
+        Self { runs, successes, wrong, clock }
     }
 
-    /// `monitor` runs in this process from now on. That counts as its first success: an alert on the time since then
-    /// needs no exception for a process that was just started.
+    /// `monitor` runs in this process from now on. That counts as its first success, with nothing found: an alert on
+    /// the time since then needs no exception for a process that was just started.
     pub fn starts(&self, monitor: Monitor) {
         for looked in [Looked::Well, Looked::Wrong, Looked::Failed] {
             _ = self.runs.get_or_create(&run(monitor, looked));
         }
-        self.succeeds(monitor);
+        self.succeeds(monitor, false);
     }
 
     /// `monitor` has looked.
     pub fn ran(&self, monitor: Monitor, looked: Looked) {
         self.runs.get_or_create(&run(monitor, looked)).inc();
         if looked != Looked::Failed {
-            self.succeeds(monitor);
+            self.succeeds(monitor, looked == Looked::Wrong);
         }
     }
 
-    fn succeeds(&self, monitor: Monitor) {
+    fn succeeds(&self, monitor: Monitor, is_wrong: bool) {
         let labels = MonitorLabels { monitor: monitor.name() };
         self.successes.get_or_create(&labels).set(self.clock.now_ms() / 1_000);
+        self.wrong.get_or_create(&labels).set(i64::from(is_wrong));
     }
 }
 
@@ -147,5 +154,23 @@ mod tests {
             assert!(text.contains(&line), "{line} in {text}");
         }
         assert!(!text.contains("monitor=\"canary\""));
+    }
+    #[test]
+    fn what_a_monitor_found_stands_until_it_can_look_again() {
+        let mut registry = Registry::with_prefix("keepwell");
+        let runs = MonitorRuns::register(&mut registry, ManualClock::at(1_000_000));
+        runs.starts(Monitor::Health);
+        let mut is_wrong = vec![wrong(&registry)];
+        for looked in [Looked::Wrong, Looked::Failed, Looked::Well] {
+            runs.ran(Monitor::Health, looked);
+            is_wrong.push(wrong(&registry));
+        }
+        assert_eq!(is_wrong, [false, true, true, false]);
+    }
+
+    fn wrong(registry: &Registry) -> bool {
+        let mut text = String::new();
+        encode(&mut text, registry).unwrap();
+        text.contains("keepwell_monitor_wrong{monitor=\"health\"} 1\n")
     }
 }

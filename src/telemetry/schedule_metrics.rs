@@ -25,11 +25,16 @@ const COUNTERS: [(&str, &str, Reading); 2] = [
     ("schedule_skipped", "Ticks that were left out, on all nodes", |standing| standing.row.skipped as i64),
 ];
 
-const GAUGES: [(&str, &str, Reading); 3] = [
+const GAUGES: [(&str, &str, Reading); 4] = [
     (
         "schedule_overdue_seconds",
         "For how long its next tick has been waiting to be decided on; 0 if it is yet to come",
         |standing| standing.overdue_ms / 1_000,
+    ),
+    (
+        "schedule_held_back_seconds",
+        "For how long it has left out ticks because the job of an earlier one is still owed",
+        |standing| standing.held_back_ms / 1_000,
     ),
     ("schedule_last_tick_timestamp_seconds", "The last tick that fired; 0 if none has", |standing| {
         standing.row.last_tick_ms.unwrap_or(0) / 1_000

@@ -19,7 +19,7 @@ const FAST: [(&str, &str); 2] =
 
 impl OnCall {
     /// A daemon that tells them, with these settings beside.
-    async fn daemon(&self, settings: &[(&str, &str)]) -> Daemon {
+    pub(super) async fn daemon(&self, settings: &[(&str, &str)]) -> Daemon {
         let told = self.settings();
         let told = told.iter().map(|(name, value)| (*name, value.as_str()));
         let all: Vec<(&str, &str)> = told.chain(FAST).chain(settings.iter().copied()).collect();
@@ -278,6 +278,22 @@ async fn without_redis_alerts_are_told_all_the_same_and_not_again_when_it_is_bac
     let pages = on_call.pages();
     assert!(pages.len() == 2 && pages.values().all(|count| *count == 1), "{pages:?}");
     assert_eq!(on_call.said("triggered: AlertTest"), 1);
+}
+
+#[tokio::test]
+async fn what_a_killed_process_has_left_to_be_told_at_once_is_told_by_its_next_life_without_redis() {
+    let on_call = OnCall::start().await;
+    on_call.pagerduty.always(Manner::Answers(503, vec![]));
+    let mut redis = Redis::start().await;
+    let mut daemon = on_call.daemon(&[("KEEPWELL_REDIS__URL", &redis.url())]).await;
+    daemon.says(&["alert", "test"]).done();
+    eventually("it was tried to tell", async || (!on_call.pagerduty.asked().is_empty()).then_some(())).await;
+    redis.kill();
+    daemon.kill();
+    on_call.pagerduty.let_go();
+    daemon.start_again().await;
+    on_call.paged("trigger", 1).await;
+    assert_eq!(open(&daemon).await.iter().filter(|alert| alert["rule"] == "AlertTest").count(), 1);
 }
 
 #[tokio::test]

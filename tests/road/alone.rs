@@ -140,3 +140,50 @@ async fn what_was_said_is_kept_until_it_is_recorded_though_another_was_quicker_t
     assert_eq!(stranger.counts(OTHERS, "CrisisLanePaused").await, 1);
     assert_eq!(on_call.said("triggered"), 1);
 }
+
+#[tokio::test]
+async fn what_was_recorded_after_all_and_is_over_keeps_nothing_else_from_being_told() {
+    // As a commit leaves it whose answer was lost: under the identity that it was told by.
+    const RECORDED: &str = "INSERT INTO alerts (id, rule, cause, severity, summary, runbook, source, opened_ms, \
+         seen_ms, times_told, escalated, resolved_ms) \
+         VALUES ($1, 'CrisisLanePaused', '', 'critical', '', '', '', 1, 1, 1, FALSE, 2)";
+    let on_call = OnCall::start().await;
+    let both = [&rules::CRISIS_LANE_PAUSED, &rules::EMERGENCY_BYPASS_ACTIVE];
+    let mut watchman = Watchman::of(&on_call, &both, &[], BEGIN_MS).await;
+    watchman.looks_and_tells(&[]).await;
+    let stranger = watchman.stranger().await;
+    stranger.does(AWAY, watchman.now_ms).await;
+    watchman.looks_alone(&PAUSED).await;
+    let told = id(&on_call.posted("alert.triggered")[0]);
+    stranger.does(BACK, watchman.now_ms).await;
+    stranger.does_to(RECORDED, &told, watchman.now_ms).await;
+
+    watchman.looks_and_tells(&both[1..]).await;
+    let told = on_call.posted("alert.triggered");
+    let rules: Vec<&str> =
+        told.iter().map(|posted| posted["data"]["alerts"][0]["rule"].as_str().unwrap()).collect();
+    assert_eq!(rules, ["CrisisLanePaused", "EmergencyBypassActive"]);
+}
+
+#[tokio::test]
+async fn a_digest_that_another_has_told_a_part_of_is_sent_with_the_rest() {
+    // Somebody who tells other receivers is quicker with what is over.
+    const QUICKER: &str = "CREATE TRIGGER quicker BEFORE INSERT ON jobs WHEN NEW.dedupe_key LIKE 'alert:digest:%' \
+         BEGIN UPDATE alerts SET tell_at_ms = NULL WHERE resolved_ms IS NOT NULL; END";
+    const A_DAY_MS: i64 = 24 * 60 * 60_000;
+    let on_call = OnCall::start().await;
+    let mut watchman = Watchman::of(&on_call, &PAUSED, &[], BEGIN_MS).await;
+    let stranger = watchman.stranger().await;
+    watchman.looks_and_tells(&PAUSED).await;
+    for _ in 0..3 {
+        watchman.looks(60_000, "", &[]).await;
+    }
+    watchman.has_told_all().await;
+    let digests = on_call.posted("alert.digest").len();
+    stranger.does(QUICKER, watchman.now_ms).await;
+    watchman.looks(A_DAY_MS, "", &[]).await;
+    stranger.does("DROP TRIGGER quicker", watchman.now_ms).await;
+    watchman.looks(1_000, "", &[]).await;
+    watchman.has_told_all().await;
+    assert_eq!(on_call.posted("alert.digest").len(), digests + 1);
+}

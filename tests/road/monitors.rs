@@ -4,7 +4,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, Executor as _, SqliteConnection};
 
-use super::{access, app, nothing_owed, on_both, signal, watching::sample};
+use super::{access, app, nothing_owed, on_both, on_call::OnCall, signal, taken, watching::sample};
 use crate::support::{daemon::Daemon, eventually};
 
 const OFTEN: (&str, &str) = ("KEEPWELL_MONITORS__CANARY_EVERY_MS", "100");
@@ -221,4 +221,35 @@ async fn who_lacks_something_in_a_crisis_has_it_again_and_the_trail_alone_says_w
     }
     let log = daemon.log();
     assert!(log.contains("therapeutic_access") && !log.contains("cus_lacking"), "{log}");
+}
+
+#[tokio::test]
+async fn what_monitors_find_is_an_alert() {
+    let on_call = OnCall::start().await;
+    let mut daemon = on_call.daemon(&[]).await;
+    let is_open = async |daemon: &Daemon, rule: &str| {
+        eventually(&format!("{rule} is open"), async || {
+            let alerts = daemon.operator().get("/api/v1/alerts").await.json();
+            alerts["items"].as_array()?.iter().any(|alert| alert["rule"] == rule).then_some(())
+        })
+        .await;
+    };
+    let is_unhealthy = async |daemon: &Daemon, is_wrong: u8| {
+        let line = format!("keepwell_monitor_wrong{{monitor=\"health\"}} {is_wrong}\n");
+        eventually("it is seen whether a crisis would be answered", async || {
+            metrics(daemon).await.contains(&line).then_some(())
+        })
+        .await;
+    };
+    daemon.says(&["queue", "pause", "crisis", "--override", "--reason", "a drill"]).done();
+    let pressed = signal("crisis.signal", "cus_late", json!({ "severity": "critical" }));
+    taken(daemon.app("msg_late", &pressed).await);
+    is_open(&daemon, "CrisisAnsweredLate").await;
+    // What looks every hour looks when it begins.
+    daemon.kill();
+    daemon.start_again().await;
+    is_open(&daemon, "ComplianceViolation").await;
+    is_unhealthy(&daemon, 1).await;
+    daemon.says(&["queue", "resume", "crisis"]).done();
+    is_unhealthy(&daemon, 0).await;
 }

@@ -161,3 +161,26 @@ async fn while_redis_forbids_what_is_needed_events_are_recorded_and_the_log_says
     redis.tell("ACL SETUSER limited +evalsha").await;
     work_it_off(&daemon).await;
 }
+
+#[tokio::test]
+async fn what_the_lanes_were_is_not_told_for_what_they_are_while_redis_is_away() {
+    let (mut redis, mut daemon) = on_a_redis_of_its_own().await;
+    let told = async |daemon: &Daemon, is_told: bool| {
+        eventually("the figures are those of now", async || {
+            let metrics = daemon.public().get("/metrics").await.text();
+            let names = ["keepwell_nodes", "keepwell_lane_paused", "keepwell_lane_oldest_waiting_seconds"];
+            let is_there = |name: &&str| metrics.lines().any(|line| line.starts_with(*name));
+            (names.iter().filter(|name| is_there(name)).count() == if is_told { names.len() } else { 0 })
+                .then_some(())
+        })
+        .await;
+    };
+    told(&daemon, true).await;
+    redis.kill();
+    told(&daemon, false).await;
+    daemon.kill();
+    daemon.start_again().await;
+    told(&daemon, false).await;
+    redis.start_again().await;
+    told(&daemon, true).await;
+}

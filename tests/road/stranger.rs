@@ -31,6 +31,17 @@ impl Stranger {
         transaction.commit().await.unwrap();
     }
 
+    /// Does `sql` with `whom` for its `$1`.
+    pub async fn does_to(&self, sql: &'static str, whom: &str, now_ms: i64) {
+        let begun = self.0.begin(Urgency::General, Durability::Relaxed, now_ms).await;
+        let mut transaction = begun.unwrap();
+        let done = on_connection!(transaction, |connection| {
+            sqlx::query(sql).bind(whom).execute(connection).await.map(|_| ())
+        });
+        done.unwrap();
+        transaction.commit().await.unwrap();
+    }
+
     /// Keeps everybody from changing jobs until they are [let go](HoldUp::ends).
     pub async fn holds_writers_up(&self, now_ms: i64) -> HoldUp {
         let begun = self.0.begin(Urgency::General, Durability::Relaxed, now_ms).await;

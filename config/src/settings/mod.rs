@@ -66,7 +66,8 @@ settings! {
         /// `missed`: what becomes of ticks that nobody saw in time: `skip`, `once` (the last of them fires; this
         /// is the default) or `all`; older ones than `window` (`1d`) are left out. `overlap`: what becomes of a
         /// tick while the job of the one before is still to be done: it may `wait` (the default), be left out
-        /// (`skip`) or run beside it (`allow`). `jitter`: jobs are held back by up to so much (`0s`).
+        /// (`skip`; an hour of that is an alert) or run beside it (`allow`). `jitter`: jobs are held back by up to so
+        /// much (`0s`).
         ///
         /// `keepwell check` reads each one out in words.
         schedules: Vec<ScheduleEntry> => [

@@ -8,7 +8,10 @@ use axum::{
 };
 use bytes::Bytes;
 use http::StatusCode;
-use keepwell_schedules::{board::overdue_ms, schedule::Schedule};
+use keepwell_schedules::{
+    board::{held_back_since_ms, overdue_ms},
+    schedule::Schedule,
+};
 use keepwell_workers::{clock::UnixMs, lane::Lane, ledger::ScheduleRow};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -54,6 +57,8 @@ pub(super) struct ScheduleBody {
     fired: u64,
     skipped: u64,
     overdue_ms: i64,
+    /// Since when ticks are left out because `last_job` is still owed.
+    held_back_since: Option<String>,
     paused: bool,
     paused_since: Option<String>,
     paused_because: Option<String>,
@@ -106,6 +111,7 @@ impl ScheduleBody {
             fired: 0,
             skipped: 0,
             overdue_ms: 0,
+            held_back_since: None,
             paused: false,
             paused_since: None,
             paused_because: None,
@@ -113,6 +119,7 @@ impl ScheduleBody {
         if let Some(mut row) = row {
             row.next_tick_ms = timing.next_after(row.through_ms);
             body.overdue_ms = overdue_ms(&row, now_ms);
+            body.held_back_since = held_back_since_ms(schedule, &row).map(rfc3339);
             body.last_tick_at = row.last_tick_ms.map(rfc3339);
             body.last_fired_at = row.fired_at_ms.map(rfc3339);
             body.last_job = row.last_job.map(|id| id.to_string());

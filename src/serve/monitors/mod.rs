@@ -39,6 +39,9 @@ const ACCESS_EVERY_MS: i64 = 30_000;
 /// How often it is looked whether a crisis would be answered, in milliseconds (003).
 const HEALTH_EVERY_MS: i64 = 300_000;
 
+/// While a crisis might not be answered, it is looked so often, in milliseconds: what is over must not stay an alert.
+const UNHEALTHY_EVERY_MS: i64 = 5_000;
+
 /// How often the compliance figures are made, in milliseconds (003).
 const COMPLIANCE_EVERY_MS: i64 = 3_600_000;
 
@@ -49,6 +52,9 @@ const FIRST_AFTER_MS: i64 = 2_000;
 trait Look: Send + 'static {
     /// Which it is.
     const MONITOR: Monitor;
+
+    /// After how long it looks again if something was wrong, in milliseconds, unless it does so sooner anyway.
+    const AGAIN_AFTER_MS: i64 = i64::MAX;
 
     /// Looks once, and says so if that is news.
     fn look(&mut self) -> impl Future<Output = Looked> + Send;
@@ -112,5 +118,8 @@ async fn watch<L: Look>(
             looked = monitor.look() => looked,
         };
         metrics.monitors().ran(L::MONITOR, looked);
+        if looked == Looked::Wrong {
+            rounds.sooner(L::AGAIN_AFTER_MS);
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use keepwell_schedules::{
-    board::{Board, LATE_MS},
+    board::{Board, HELD_BACK_MS, LATE_MS},
     policy::{Missed, Overlap},
     schedule::{Schedule, Spec},
     ticker::{Looked, Ticker},
@@ -132,6 +132,45 @@ async fn a_tick_is_left_out_while_the_job_of_the_one_before_is_owed() {
     node.clock.advance_ms(HOUR_MS);
     assert_eq!(node.looks().await, Looked { fired: 1, skipped: 0 });
     node.engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_schedule_that_waits_for_weeks_for_its_own_job_is_said_to_be_late() {
+    for dialect in [Dialect::Sqlite, Dialect::Postgres] {
+        let bench = Bench::new(dialect).await;
+        let mut node = at_a_full_hour(&bench, hourly(Missed::Once, Overlap::Skip)).await;
+        let mut watch = node.watch();
+        let mut skipped = 0;
+        // Nobody would be called for a job that takes a little longer than an hour.
+        for later_ms in [HOUR_MS, HELD_BACK_MS] {
+            node.clock.advance_ms(later_ms);
+            skipped += node.looks().await.skipped;
+            assert_eq!(watch.look().await, []);
+        }
+        node.clock.advance_ms(1);
+        let late = watch.look().await;
+        assert_eq!((late.len(), late[0].held_back_ms, late[0].overdue_ms), (1, HELD_BACK_MS + 1, 0));
+        for _ in 0..14 {
+            node.clock.advance_ms(DAY_MS);
+            skipped += node.looks().await.skipped;
+            assert_eq!(watch.look().await.len(), 1);
+        }
+        let row = node.row("hourly").await;
+        assert_eq!((row.fired, row.skipped, row.last_job_owed), (1, skipped, true));
+        // Another node knows it as well, and whoever holds a schedule up knows that it does not fire.
+        assert_eq!(node.watch().look().await[0].held_back_ms, 14 * DAY_MS + HELD_BACK_MS + 1);
+        let ledger = node.engine.ledger().clone();
+        assert!(ledger.pause_schedule("hourly", "", &Unnoted).await.unwrap());
+        assert_eq!(watch.look().await, []);
+        assert!(ledger.resume_schedule("hourly", (node.clock.now_ms(), None), &Unnoted).await.unwrap());
+        assert_eq!(watch.look().await.len(), 1);
+
+        assert!(node.engine.cancel(row.last_job.unwrap()).await.unwrap());
+        assert_eq!(watch.look().await, []);
+        node.clock.advance_ms(HOUR_MS);
+        assert_eq!(node.looks().await, Looked { fired: 1, skipped: 0 });
+        node.engine.shutdown().await;
+    }
 }
 
 #[tokio::test]

@@ -8,13 +8,13 @@ use crate::{
 };
 
 impl Engine {
-    /// Moves the schedule `name` on as `decide` says, which is told how it stands and whether its last job is still
-    /// owed; its jobs are recorded in the same transaction. `None` if there is nothing to do, if it is paused, or if
-    /// another node has done it in this very moment.
+    /// Moves the schedule `name` on as `decide` says, which is told how it stands; its jobs are recorded in the same
+    /// transaction. `None` if there is nothing to do, if it is paused, or if another node has done it in this very
+    /// moment.
     pub async fn move_schedule(
         &self,
         name: &str,
-        decide: impl FnOnce(&ScheduleRow, bool) -> Option<ScheduleStep> + Send,
+        decide: impl FnOnce(&ScheduleRow) -> Option<ScheduleStep> + Send,
     ) -> Result<Option<ScheduleMoved>, FireError> {
         self.0.ledger.move_schedule(name, decide, &self.0.general_placements).await
     }

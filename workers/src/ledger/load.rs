@@ -5,9 +5,10 @@ use std::sync::Arc;
 use sqlx::QueryBuilder;
 use uuid::Uuid;
 
-use super::{IS_OWED, Ledger, record::due_ms};
+use super::{IS_OWED, JobFilter, Ledger, record::due_ms};
 use crate::{
     clock::UnixMs, database::turn::Urgency, id::JobId, job::Job, lane::Lane, on_connection, seal::SealError,
+    state::State,
 };
 
 /// Jobs read by one statement; claims are padded up to one of these sizes so that few distinct statements exist.
@@ -96,8 +97,18 @@ impl Ledger {
     ) -> Result<Vec<Arc<Job>>, sqlx::Error> {
         let owed = self.owed(lane, after, limit, Urgency::General).await?;
         let ids: Vec<JobId> = owed.into_iter().map(|placement| placement.id).collect();
-        let mut jobs: Vec<Arc<Job>> =
-            self.load(&ids, Urgency::General).await?.into_iter().map(Loaded::job).collect();
+        self.opened(&ids).await
+    }
+
+    /// Owed jobs that match, oldest first, at most a thousand. The payload of one that cannot be opened is empty.
+    pub async fn owed_matching(&self, filter: &JobFilter) -> Result<Vec<Arc<Job>>, sqlx::Error> {
+        let ids = self.matching(State::Owed, filter, None).await?;
+        self.opened(&ids).await
+    }
+
+    async fn opened(&self, ids: &[JobId]) -> Result<Vec<Arc<Job>>, sqlx::Error> {
+        let loaded = self.load(ids, Urgency::General).await?;
+        let mut jobs: Vec<Arc<Job>> = loaded.into_iter().map(Loaded::job).collect();
         jobs.sort_by_key(|job| job.id);
         Ok(jobs)
     }

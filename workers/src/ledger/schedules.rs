@@ -34,6 +34,8 @@ pub struct ScheduleRow {
     pub fired_at_ms: Option<UnixMs>,
     /// Its job.
     pub last_job: Option<JobId>,
+    /// Whether that is still owed.
+    pub last_job_owed: bool,
     /// Ticks that have fired.
     pub fired: u64,
     /// Ticks that were left out.
@@ -98,6 +100,7 @@ struct Row {
     last_tick_ms: Option<i64>,
     fired_at_ms: Option<i64>,
     last_job: Option<Uuid>,
+    last_job_owed: bool,
     fired: i64,
     skipped: i64,
     paused_at_ms: Option<i64>,
@@ -112,7 +115,7 @@ impl Ledger {
 
     /// The same, read with `reader`.
     pub async fn schedule_rows(reader: &mut Reader) -> Result<Vec<ScheduleRow>, sqlx::Error> {
-        let sql = format!("SELECT {COLUMNS} FROM schedules ORDER BY name");
+        let sql = select("ORDER BY name");
         let rows: Vec<Row> = on_connection!(reader, |connection| {
             sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_all(connection).await
         })?;
@@ -143,12 +146,12 @@ impl Ledger {
         transaction.commit().await
     }
 
-    /// Moves the schedule `name` on as `decide` says, which is told how it stands and whether its last job is still
-    /// owed. `None` if there is nothing to do, or if somebody else did it in this very moment.
+    /// Moves the schedule `name` on as `decide` says, which is told how it stands. `None` if there is nothing to do, or
+    /// if somebody else did it in this very moment.
     pub(crate) async fn move_schedule(
         &self,
         name: &str,
-        decide: impl FnOnce(&ScheduleRow, bool) -> Option<ScheduleStep> + Send,
+        decide: impl FnOnce(&ScheduleRow) -> Option<ScheduleStep> + Send,
         placements: &PlacementQueue,
     ) -> Result<Option<ScheduleMoved>, FireError> {
         const MOVE: &str = "UPDATE schedules SET through_ms = $3, next_tick_ms = $4, skipped = skipped + $5 \
@@ -158,11 +161,7 @@ impl Ledger {
         let now_ms = self.clock.now_ms();
         let mut transaction = self.database.begin(Urgency::General, Durability::Durable, now_ms).await?;
         let Some(row) = stands(&mut transaction, name).await? else { return Ok(None) };
-        let busy = match row.last_job {
-            Some(job) if row.paused.is_none() => is_owed(&mut transaction, job).await?,
-            _ => false,
-        };
-        let step = if row.paused.is_none() { decide(&row, busy) } else { None };
+        let step = if row.paused.is_none() { decide(&row) } else { None };
         let Some(step) = step else { return Ok(None) };
         let moved = on_connection!(transaction, |connection| {
             sqlx::query(MOVE)
@@ -259,21 +258,18 @@ impl Ledger {
     }
 }
 
+/// Reads rows of `which`.
+fn select(which: &str) -> String {
+    let owed = format!("EXISTS (SELECT 1 FROM jobs WHERE {IS_OWED} AND id = last_job) AS last_job_owed");
+    format!("SELECT {COLUMNS}, {owed} FROM schedules {which}")
+}
+
 async fn stands(transaction: &mut Transaction, name: &str) -> Result<Option<ScheduleRow>, sqlx::Error> {
-    let sql = format!("SELECT {COLUMNS} FROM schedules WHERE name = $1");
+    let sql = select("WHERE name = $1");
     let row: Option<Row> = on_connection!(transaction, |connection| {
         sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(name).fetch_optional(connection).await
     })?;
     Ok(row.map(schedule_row))
-}
-
-async fn is_owed(transaction: &mut Transaction, job: JobId) -> Result<bool, sqlx::Error> {
-    let found: Option<(Uuid,)> = on_connection!(transaction, |connection| {
-        let mut statement = sqlx::QueryBuilder::new("SELECT id FROM jobs WHERE ");
-        statement.push(IS_OWED).push(" AND id = ").push_bind(job.0);
-        statement.build_query_as().fetch_optional(connection).await
-    })?;
-    Ok(found.is_some())
 }
 
 /// Commits, and has what is new placed.
@@ -313,6 +309,7 @@ fn schedule_row(row: Row) -> ScheduleRow {
         last_tick_ms: row.last_tick_ms,
         fired_at_ms: row.fired_at_ms,
         last_job: row.last_job.map(JobId),
+        last_job_owed: row.last_job_owed,
         // The columns' CHECKs allow nothing less.
         fired: u64::try_from(row.fired).unwrap_or(0),
         skipped: u64::try_from(row.skipped).unwrap_or(0),

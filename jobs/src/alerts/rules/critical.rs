@@ -122,6 +122,18 @@ pub static CANARY_NOT_ANSWERED: Rule = Rule {
     runbook: "`monitors` in `/health` says why the last one was not; a real crisis would wait as long",
 };
 
+/// 001: "System failure affecting therapeutic access"; 003: `validateCrisisSystemHealth`. While something is wrong it
+/// is looked every few seconds; a minute outlasts a restart, and what has an alert of its own tells of it before.
+pub static CRISIS_SYSTEM_UNHEALTHY: Rule = Rule {
+    name: "CrisisSystemUnhealthy",
+    severity: Severity::Critical,
+    when: found_wrong(&[("monitor", "health")]),
+    for_s: 60,
+    tell_within_s: 0,
+    summary: "a crisis may not be answered as it should be",
+    runbook: "the log names what is missing: `journalctl -u keepwell | grep crisis_system_health`",
+};
+
 /// 003: therapeutic access monitoring, 100 %.
 pub static THERAPEUTIC_ACCESS_MISSING: Rule = Rule {
     name: "TherapeuticAccessMissing",
@@ -183,6 +195,18 @@ pub static DATABASE_AWAY: Rule = Rule {
     tell_within_s: 0,
     summary: "the database does not answer or takes nothing; events are answered 503 and sent again",
     runbook: "`/health` says what it complains of; people have the crisis-safe floor meanwhile",
+};
+
+/// 001: "HIPAA compliance violation"; 003: "Immediate alerts for crisis compliance violations", of an hour's report.
+pub static COMPLIANCE_VIOLATION: Rule = Rule {
+    name: "ComplianceViolation",
+    severity: Severity::Critical,
+    when: found_wrong(&[("monitor", "compliance")]),
+    for_s: 0,
+    tell_within_s: 0,
+    summary: "an hour was not as the crisis safety protocols ask for",
+    runbook: "`keepwell report crisis --from 2h` says what fell short and about which jobs; it is over with the next \
+              hour that is as it should be",
 };
 
 /// 001: "System failure affecting therapeutic access". A lease is 10 s, so a minute without anybody is no restart.
@@ -266,4 +290,10 @@ pub static ALERT_TEST: Rule = Rule {
 /// Any of these was counted of late.
 const fn counted(series: &'static [Series]) -> When {
     When::Figure(Figure::Growth(Growth::of(series, RECENT_S)), Bound::Above(0.0))
+}
+
+/// Something was wrong when this monitor looked last.
+const fn found_wrong(monitor: &'static [(&'static str, &'static str)]) -> When {
+    let of = Series::with("keepwell_monitor_wrong", monitor);
+    When::Figure(Figure::Highest { of, by: None }, Bound::Above(0.0))
 }

@@ -16,7 +16,7 @@ pub use warning::*;
 use super::rule::Rule;
 
 /// Every rule, the worst first.
-pub static RULES: [&Rule; 35] = [
+pub static RULES: [&Rule; 38] = [
     &CRISIS_ANSWERED_LATE,
     &CRISIS_RESPONSE_SLOW,
     &CRISIS_GRANTED_FROM_MEMORY,
@@ -25,9 +25,11 @@ pub static RULES: [&Rule; 35] = [
     &CRISIS_LANE_PAUSED,
     &CRISIS_REHEARSAL_FAILED,
     &CANARY_NOT_ANSWERED,
+    &CRISIS_SYSTEM_UNHEALTHY,
     &THERAPEUTIC_ACCESS_MISSING,
     &THERAPEUTIC_WAITING,
     &DATABASE_AWAY,
+    &COMPLIANCE_VIOLATION,
     &NO_WORKERS,
     &SECURITY_INTRUSION,
     &AUDIT_TRAIL_BROKEN,
@@ -46,6 +48,7 @@ pub static RULES: [&Rule; 35] = [
     &AUDIT_TRAIL_INCONSISTENT,
     &GRACE_PERIODS_SPIKE,
     &SCHEDULE_LATE,
+    &SCHEDULE_HELD_BACK,
     &ALERTS_NOT_DELIVERED,
     &ALERTS_DROPPED,
     &JOBS_DEAD,

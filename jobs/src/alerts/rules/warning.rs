@@ -229,6 +229,21 @@ pub static SCHEDULE_LATE: Rule = Rule {
     runbook: "`keepwell schedule list`; is there a process with the role `schedules`?",
 };
 
+/// `overlap = "skip"` leaves ticks out while the job of an earlier one is owed, which is for jobs that may take longer
+/// than the time between two ticks. None of ours takes an hour; a schedule that waits for longer has stopped firing.
+pub static SCHEDULE_HELD_BACK: Rule = Rule {
+    name: "ScheduleHeldBack",
+    severity: Severity::Warning,
+    when: When::Figure(
+        Figure::Highest { of: Series::all("keepwell_schedule_held_back_seconds"), by: Some("schedule") },
+        Bound::Above(3_600.0),
+    ),
+    for_s: 30,
+    tell_within_s: 15 * 60,
+    summary: "a schedule fires no more: the job of its last tick is still owed",
+    runbook: "`keepwell schedule list` names the job, `keepwell job show` says why it is owed; mend that or cancel it",
+};
+
 /// Alerts that a receiver refuses do not reach anybody through it.
 pub static ALERTS_NOT_DELIVERED: Rule = Rule {
     name: "AlertsNotDelivered",
