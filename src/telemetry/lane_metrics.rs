@@ -198,6 +198,7 @@ mod tests {
             assert!(text.contains(line), "{line} in {text}");
         }
     }
+
     #[test]
     fn lanes_that_cannot_be_read_have_no_numbers_and_are_no_reason_for_an_alert() {
         let mut registry = Registry::with_prefix("keepwell");

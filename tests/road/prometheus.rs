@@ -112,10 +112,32 @@ fn case(rule: &Rule) -> Option<Value> {
     }))
 }
 
+/// Nothing is heard for ten minutes, and then a daemon is.
+fn nobody_there() -> Value {
+    let rules = fs::read_to_string(file("alerts/keepwell.rules.yml")).unwrap();
+    let rule = rules.split("- alert: ").find(|rule| rule.starts_with("KeepwellSilent")).unwrap();
+    let text = |key: &str| {
+        let (_, after) = rule.split_once(&format!("{key}: '")).unwrap();
+        after.split_once("'\n").unwrap().0.to_owned()
+    };
+    let fires = json!({
+        "exp_labels": { "severity": "critical", "tell_within": "0s" },
+        "exp_annotations": { "summary": text("summary"), "runbook": text("runbook") },
+    });
+    let test = |time: &str, alerts: Vec<&Value>| json!({ "eval_time": time, "alertname": "KeepwellSilent", "exp_alerts": alerts });
+    json!({
+        "name": "KeepwellSilent",
+        "interval": "1m",
+        "input_series": [{ "series": "keepwell_dependency_up{dependency=\"redis\"}", "values": "_x9 1x90" }],
+        "alert_rule_test": [test("9m", vec![&fires]), test("20m", vec![])],
+    })
+}
+
 #[test]
 fn every_rule_fires_and_resolves_in_prometheus_too() {
     let folder = tempfile::tempdir().unwrap();
-    let tests: Vec<Value> = RULES.into_iter().filter_map(case).collect();
+    let mut tests: Vec<Value> = RULES.into_iter().filter_map(case).collect();
+    tests.push(nobody_there());
     assert!(tests.len() > 25, "{}", tests.len());
     let suite = json!({
         "rule_files": [file("alerts/keepwell.rules.yml")], "evaluation_interval": "1m", "tests": tests,

@@ -121,15 +121,18 @@ fn what_is_critical_is_told_at_once_and_once_and_that_it_is_over_too() {
 #[test]
 fn warnings_are_told_together_and_within_their_time() {
     let mut house = House::new(&ALL);
-    let (memory, redis) = (&rules::MEMORY_HIGH, &rules::REDIS_AWAY);
+    let (memory, schedule) = (&rules::MEMORY_HIGH, &rules::SCHEDULE_LATE);
     assert!(house.look(0, &[memory]).is_empty());
-    assert!(house.look(MINUTE_MS, &[memory, redis]).is_empty());
-    let both = [memory, redis];
+    assert!(house.look(MINUTE_MS, &[memory, schedule]).is_empty());
+    let both = [memory, schedule];
     let told = house.look(16 * MINUTE_MS, &both);
-    // Redis' quarter of an hour is up; the memory's hour is not, and it is told of with it.
-    assert_eq!(told, ["slack triggered MemoryHigh+RedisAway", "webhook triggered MemoryHigh+RedisAway"]);
+    // The schedule's quarter of an hour is up; the memory's hour is not, and it is told of with it.
+    assert_eq!(
+        told,
+        ["slack triggered MemoryHigh+ScheduleLate", "webhook triggered MemoryHigh+ScheduleLate"]
+    );
     assert!(house.look(17 * MINUTE_MS, &both).is_empty());
-    let over = house.look(18 * MINUTE_MS, &[redis]);
+    let over = house.look(18 * MINUTE_MS, &[schedule]);
     assert_eq!(over, ["slack resolved MemoryHigh", "webhook resolved MemoryHigh"]);
 }
 

@@ -14,11 +14,23 @@ const HEAD: &str = "\
 #     cargo run --package keepwell-jobs --example generate-alert-rules -- config/alerts/keepwell.rules.yml
 #
 # A rule that nothing measures (`keepwell alert test`, a rehearsal that failed) is in the daemon only. These are the
-# bounds of the table; `keepwell alert rules --prometheus` prints the rules with those that a daemon goes by.
+# bounds of the table, and `KeepwellSilent` is for Prometheus alone; `keepwell alert rules --prometheus` prints the rules with those that a daemon goes by.
 groups:
   - name: keepwell
     interval: 15s
     rules:
+";
+
+/// A daemon that is down tells of nothing, and no figure of it is wrong: only somebody else can miss it.
+const NOBODY_THERE: &str = "      - alert: KeepwellSilent
+        expr: 'absent(keepwell_dependency_up)'
+        for: 60s
+        labels:
+          severity: critical
+          tell_within: 0s
+        annotations:
+          summary: 'no keepwell is heard of: webhooks and crisis signals are not taken'
+          runbook: '`systemctl status keepwell` and its log; or the scrape fails: look at its target in Prometheus'
 ";
 
 /// The file, with these bounds.
@@ -40,6 +52,7 @@ pub fn rules_yaml(thresholds: &Thresholds) -> String {
             quoted(rule.runbook),
         );
     }
+    text.push_str(NOBODY_THERE);
     text
 }
 

@@ -197,6 +197,22 @@ pub static DATABASE_AWAY: Rule = Rule {
     runbook: "`/health` says what it complains of; people have the crisis-safe floor meanwhile",
 };
 
+/// 001: "Network connectivity issues". Crises run from the ledger meanwhile; all other work waits, also what decides on
+/// therapeutic access, and without Redis no figure says how much. A private Redis is back within a second and a
+/// fail-over takes half a minute.
+pub static REDIS_AWAY: Rule = Rule {
+    name: "RedisAway",
+    severity: Severity::Critical,
+    when: When::Figure(
+        Figure::Lowest(Series::with("keepwell_dependency_up", &[("dependency", "redis")])),
+        Bound::Below(1.0),
+    ),
+    for_s: 60,
+    tell_within_s: 0,
+    summary: "Redis does not answer: crises run, everything else waits in the ledger",
+    runbook: "a private Redis is started again by itself; look at a configured one. Nothing is lost",
+};
+
 /// 001: "HIPAA compliance violation"; 003: "Immediate alerts for crisis compliance violations", of an hour's report.
 pub static COMPLIANCE_VIOLATION: Rule = Rule {
     name: "ComplianceViolation",

@@ -146,20 +146,6 @@ pub static PROCESSOR_HIGH: Rule = Rule {
     runbook: "add a process with the role `workers`, or processors",
 };
 
-/// 001: "Network connectivity issues". Crises run from the ledger meanwhile; all other work waits.
-pub static REDIS_AWAY: Rule = Rule {
-    name: "RedisAway",
-    severity: Severity::Warning,
-    when: When::Figure(
-        Figure::Lowest(Series::with("keepwell_dependency_up", &[("dependency", "redis")])),
-        Bound::Below(1.0),
-    ),
-    for_s: 30,
-    tell_within_s: 15 * 60,
-    summary: "Redis does not answer: crises run, everything else waits in the ledger",
-    runbook: "a private Redis is started again by itself; look at a configured one. Nothing is lost",
-};
-
 /// 001: "Network connectivity issues": the notification gateway or Stripe. Five failed runs are more than a hiccup.
 pub static OUTSIDE_UNREACHABLE: Rule = Rule {
     name: "OutsideUnreachable",
