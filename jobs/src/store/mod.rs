@@ -21,6 +21,7 @@ mod rows;
 mod scores;
 mod sealed_pairs;
 mod subscriptions;
+mod switch_memory;
 mod switches;
 mod violations;
 
@@ -44,7 +45,8 @@ pub use person::{FactsMemory, facts, facts_afresh, take, taught};
 pub use person_data::{PersonDataKind, keep_person_data};
 pub use scores::{keep_scores, scores};
 pub use subscriptions::{KnownSubscription, known_subscriptions};
-pub use switches::{SwitchMemory, switch, switch_late, switches};
+pub use switch_memory::SwitchMemory;
+pub use switches::{switch, switch_late, switches};
 pub use violations::{Violation, keep_violation};
 
 pub(crate) use connected::Connected;
