@@ -34,8 +34,8 @@ use keepwell_workers::{
 use crate::care::definitions::Definitions;
 
 pub use contacts::{
-    NoticeCount, NoticeKey, NoticeResult, begin_telling, contact_number, keep_notice, keep_untold,
-    not_yet_told, notice_counts,
+    Before, NoticeCount, NoticeKey, NoticeResult, Telling, begin_telling, contact_number, keep_notice,
+    keep_untold, not_yet_told, notice_counts,
 };
 pub use devices::keep_device;
 pub use forgotten::forget;
@@ -50,7 +50,7 @@ pub use switches::{switch, switch_late, switches};
 pub use violations::{Violation, keep_violation};
 
 pub(crate) use connected::Connected;
-pub(crate) use contacts::contacts_told;
+pub(crate) use contacts::{QueuedNotice, contacts_told, queued_notices};
 pub(crate) use person_data::{Stated, person_data, takes_back};
 pub(crate) use rehearsal::rehearsed;
 pub(crate) use switches::switches_in;

@@ -109,7 +109,7 @@ impl Engine {
             behind: Arc::clone(&behind),
             pulse: Arc::clone(&pulse),
             retention: options.retention,
-            observer,
+            observer: Arc::clone(&observer),
             works: options.runs_jobs,
             stop: drain.clone(),
         };
@@ -125,6 +125,7 @@ impl Engine {
             behind,
             pulse,
             recording,
+            observer,
             errands: TaskTracker::new(),
             drain,
             ended,
