@@ -5,7 +5,7 @@ use std::{
     ffi::OsString,
     fs::{self, File, OpenOptions, Permissions},
     io::{self, Write as _},
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -20,17 +20,35 @@ pub(crate) struct NewFile {
     file: File,
     target: PathBuf,
     beside: PathBuf,
+    /// It has its name, and what is beside it now is somebody else's.
+    placed: bool,
 }
+
+/// What may be beside it: the file, and what SQLite leaves after a crash in the middle.
+const COMPANIONS: [&str; 4] = ["", "-wal", "-shm", "-journal"];
 
 impl NewFile {
     /// An empty file that is to become `target`. What an earlier attempt left behind is overwritten.
     pub(crate) fn to_become(target: &Path) -> io::Result<Self> {
         let beside = with_suffix(target, ".partial");
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&beside)?;
+        Self::take(open(&beside)?, target, beside)
+    }
+
+    /// `file`, which was found `beside`, unless it is somebody else's.
+    fn take(file: File, target: &Path, beside: PathBuf) -> io::Result<Self> {
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        // Whoever was writing it may have given it its name meanwhile: then it is whole, and nobody's to overwrite.
+        let own = file.metadata()?;
+        if !fs::metadata(&beside).is_ok_and(|found| (found.dev(), found.ino()) == (own.dev(), own.ino())) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         file.set_len(0)?;
+        // A killed process may have left them. SQLite would take them for those of the new file.
+        for companion in COMPANIONS.into_iter().filter(|companion| !companion.is_empty()) {
+            let _ = fs::remove_file(with_suffix(&beside, companion));
+        }
         file.set_permissions(Permissions::from_mode(0o600))?;
-        Ok(Self { file, target: target.to_owned(), beside })
+        Ok(Self { file, target: target.to_owned(), beside, placed: false })
     }
 
     /// Where it is for now.
@@ -45,7 +63,12 @@ impl NewFile {
 
     /// Gives it its name once all of it is on disk; an error of the kind `AlreadyExists` if somebody else has that
     /// name.
-    pub(crate) fn place(self) -> io::Result<()> {
+    pub(crate) fn place(mut self) -> io::Result<()> {
+        self.give_name()?;
+        sync_folder(&self.target)
+    }
+
+    fn give_name(&mut self) -> io::Result<()> {
         self.file.sync_all()?;
         match renameat_with(CWD, &self.beside, CWD, &self.target, RenameFlags::NOREPLACE) {
             // A file system that knows no such renaming; who writes backups there at the same time is one person.
@@ -54,24 +77,32 @@ impl NewFile {
             }
             renamed => renamed?,
         }
-        sync_folder(&self.target)
+        self.placed = true;
+        Ok(())
     }
 
     /// The same, in the place of whatever has the name.
-    pub(crate) fn replace(self) -> io::Result<()> {
+    pub(crate) fn replace(mut self) -> io::Result<()> {
         self.file.sync_all()?;
         fs::rename(&self.beside, &self.target)?;
+        self.placed = true;
         sync_folder(&self.target)
     }
 }
 
 impl Drop for NewFile {
     fn drop(&mut self) {
-        // Gone already if it has its name. SQLite's companions are there only after a crash in the middle.
-        for companion in ["", "-wal", "-shm", "-journal"] {
+        if self.placed {
+            return;
+        }
+        for companion in COMPANIONS {
             let _ = fs::remove_file(with_suffix(&self.beside, companion));
         }
     }
+}
+
+fn open(beside: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(beside)
 }
 
 /// Puts `content` in the place of whatever has the name `path`.
@@ -127,5 +158,44 @@ mod tests {
         replace(&target, b"another").unwrap();
         assert_eq!(fs::read_to_string(&target).unwrap(), "another");
         assert_eq!(names(folder.path()), ["copy"]);
+    }
+
+    #[test]
+    fn what_has_its_name_takes_nothing_away_that_somebody_else_began_since() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("copy");
+        let mut first = NewFile::to_become(&target).unwrap();
+        first.give_name().unwrap();
+        let second = NewFile::to_become(&target).unwrap();
+        drop(first);
+        assert!(second.path().exists());
+        second.replace().unwrap();
+        assert_eq!(names(folder.path()), ["copy"]);
+    }
+
+    #[test]
+    fn what_got_its_name_while_somebody_else_opened_it_stays_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("copy");
+        let mut first = NewFile::to_become(&target).unwrap();
+        first.file().write_all(b"whole").unwrap();
+        let opened = open(first.path()).unwrap();
+        let beside = first.path().to_owned();
+        first.place().unwrap();
+        let taken = NewFile::take(opened, &target, beside);
+        assert_eq!(taken.unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(fs::read_to_string(&target).unwrap(), "whole");
+    }
+
+    #[test]
+    fn what_a_killed_process_left_beside_it_is_gone_before_it_begins() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("copy");
+        for companion in COMPANIONS {
+            fs::write(with_suffix(&target, &format!(".partial{companion}")), "left").unwrap();
+        }
+        NewFile::to_become(&target).unwrap().place().unwrap();
+        assert_eq!(names(folder.path()), ["copy"]);
+        assert_eq!(fs::read_to_string(&target).unwrap(), "");
     }
 }

@@ -1,11 +1,7 @@
 //! What is known when it is decided whom to tell of a crisis: looked at when it becomes known (`care.contacts_due`),
 //! and again when each contact is told (`care.contact_told`), because much may have been said in between.
 
-use keepwell_workers::{
-    clock::UnixMs,
-    job::{Job, NewJob},
-    lane::Lane,
-};
+use keepwell_workers::{clock::UnixMs, job::NewJob, lane::Lane, outcome::Outcome};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -35,9 +31,9 @@ pub(crate) struct About {
 }
 
 impl About {
-    /// What the payload of `job` says.
-    pub(crate) fn of(job: &Job) -> Option<Self> {
-        serde_json::from_slice(&job.payload).ok()
+    /// What the payload of a job says.
+    pub(crate) fn of(payload: &[u8]) -> Option<Self> {
+        serde_json::from_slice(payload).ok()
     }
 
     /// A look at whom to tell.
@@ -84,6 +80,8 @@ pub(crate) struct Look {
     agreed: bool,
     /// Who was told lately.
     told: Vec<(i64, Told)>,
+    /// How a run ends that would have to know everything the person has said, if something of it cannot be read.
+    unreadable: Option<Outcome>,
     now_ms: UnixMs,
 }
 
@@ -106,6 +104,7 @@ impl Look {
             let known = person_data(connected, &care.keys, customer, kind).await?;
             *stated = Unread::on_top_of(unread, kind, known);
         }
+        let unreadable = unread.iter().find_map(|one| one.unreadable(&stated));
         let [Some(contacts), consent] = stated else { return Ok(None) };
         Ok(Some(Self {
             crisis: facts.crisis(now_ms),
@@ -113,6 +112,7 @@ impl Look {
             contacts: Json::parse(&contacts.value).map(Contacts::read).unwrap_or_default(),
             agreed: consent.is_some_and(|consent| Json::parse(&consent.value).is_ok_and(agrees)),
             told: contacts_told(connected, customer, besides, now_ms).await?,
+            unreadable,
             now_ms,
         }))
     }
@@ -125,6 +125,11 @@ impl Look {
     /// How severe the crisis is, or was at least.
     pub(crate) fn severity(&self) -> Severity {
         self.crisis.map_or(Severity::Moderate, |crisis| crisis.severity)
+    }
+
+    /// An `Err` is how the run ends, because what the person said in a job that cannot be read may be a no.
+    pub(crate) fn all_read(&self) -> Result<(), Outcome> {
+        self.unreadable.clone().map_or(Ok(()), Err)
     }
 
     /// What becomes of `contact`, whose number is `number`.

@@ -28,7 +28,7 @@ use crate::{
     kinds,
     outbound::notify::{Haste, Place},
     outreach::{Outreach, unasked},
-    store::{NoticeResult, begin_telling, keep_notice, keep_untold, not_yet_told},
+    store::{NoticeResult, Telling, begin_telling, keep_notice, not_yet_told},
     unread::Unread,
 };
 
@@ -63,7 +63,7 @@ impl Handler for ContactTold {
     }
 
     async fn prepare(&self, job: &Job) -> Result<Prepared, Outcome> {
-        let about = About::of(job);
+        let about = About::of(&job.payload);
         let Some((about, contact)) = about.and_then(|about| about.contact.map(|contact| (about, contact)))
         else {
             return Err(Outcome::dead("the job does not say whom to tell"));
@@ -76,8 +76,8 @@ impl Handler for ContactTold {
         };
         let place = outreach.notifier.place(Haste::Urgent)?;
         let (answer, document) = self.answer(outreach, job, about, contact).await?;
-        if let Some((method, document)) = document {
-            tell(outreach, place, job, &answer, method, &document).await?;
+        if let Some(document) = document {
+            tell(outreach, place, job, &answer, &document).await?;
         }
         Ok(Box::new(answer))
     }
@@ -120,14 +120,14 @@ impl ContactTold {
         look.map_err(|error| unasked(&error))
     }
 
-    /// What becomes of the contact as everything stands now, and how and in which words, if they are told.
+    /// What becomes of the contact as everything stands now, and in which words, if they are told.
     async fn answer(
         &self,
         outreach: &Outreach,
         job: &Job,
         about: About,
         number: i64,
-    ) -> Result<(Answer, Option<(Method, Value)>), Outcome> {
+    ) -> Result<(Answer, Option<Value>), Outcome> {
         let now_ms = outreach.now_ms();
         if now_ms.saturating_sub(job.created_ms) > TOLD_AGAIN_MS {
             return Ok((Answer::skipped(about, number, Severity::Moderate, Skipped::Stale), None));
@@ -141,7 +141,11 @@ impl ContactTold {
         };
         let result = look.decide(number, contact);
         let document = match result {
-            Decision::Tell(method) => Some((method, self.document(&about.customer, &look, contact, method))),
+            Decision::Tell(method) => {
+                // It may be a no.
+                look.all_read()?;
+                Some(self.document(&about.customer, &look, contact, method))
+            }
             Decision::Later(_) | Decision::Skip(_) => None,
         };
         Ok((Answer { contact: number, severity, result, about }, document))
@@ -185,24 +189,25 @@ async fn tell(
     place: Place<'_>,
     job: &Job,
     answer: &Answer,
-    method: Method,
     document: &Value,
 ) -> Result<(), Outcome> {
     let notice = answer.about.notice(answer.contact);
     let begun = async {
         let mut transaction = begin(&outreach.database, outreach.now_ms()).await?;
-        let first = begin_telling(&mut transaction, notice).await?;
-        transaction.commit().await.map(|()| first)
+        let telling = begin_telling(&mut transaction, notice).await?;
+        transaction.commit().await.map(|()| telling)
     };
-    let begun: Result<bool, sqlx::Error> = begun.await;
-    let first = begun.map_err(|error| {
+    let begun: Result<Telling, sqlx::Error> = begun.await;
+    let begun = begun.map_err(|error| {
         Outcome::retry(format!("that a contact may be told from now on cannot be recorded: {error}"))
     })?;
+    // By another run of this job, which has come to its end.
+    let Telling::Begun(before) = begun else { return Ok(()) };
     let Err(not_taken) = place.send(job.id, document).await else { return Ok(()) };
-    if first && !not_taken.perhaps {
+    if let Some(before) = before.filter(|_| !not_taken.perhaps) {
         let taken_back = async {
             let mut transaction = begin(&outreach.database, outreach.now_ms()).await?;
-            not_yet_told(&mut transaction, notice, method).await?;
+            not_yet_told(&mut transaction, notice, &before).await?;
             transaction.commit().await
         };
         let taken_back: Result<(), sqlx::Error> = taken_back.await;
@@ -213,19 +218,8 @@ async fn tell(
     Err(not_taken.outcome)
 }
 
-/// Records that whoever `job` was to tell will not be told: it is dead, whatever it died of. Does nothing about jobs of
-/// any other kind.
-pub async fn settle_untold(database: &Database, job: &Job, now_ms: UnixMs) -> Result<(), sqlx::Error> {
-    let about = About::of(job).filter(|_| &*job.kind == kinds::CONTACT_TOLD);
-    let Some((about, contact)) = about.and_then(|about| about.contact.map(|contact| (about, contact))) else {
-        return Ok(());
-    };
-    let mut transaction = begin(database, now_ms).await?;
-    keep_untold(&mut transaction, about.notice(contact)).await?;
-    transaction.commit().await
-}
-
-async fn begin(database: &Database, now_ms: UnixMs) -> Result<Transaction, sqlx::Error> {
+/// A transaction beside a run.
+pub(crate) async fn begin(database: &Database, now_ms: UnixMs) -> Result<Transaction, sqlx::Error> {
     database.begin(Urgency::General, Durability::Relaxed, now_ms).await
 }
 

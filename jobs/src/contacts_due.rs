@@ -40,7 +40,7 @@ impl Handler for ContactsDue {
         _: &Prepared,
         transaction: &mut Transaction,
     ) -> Result<Outcome, ApplyError> {
-        let Some(about) = About::of(job) else {
+        let Some(about) = About::of(&job.payload) else {
             return Ok(Outcome::dead("the job does not say who is in a crisis"));
         };
         let now_ms = transaction.now_ms();

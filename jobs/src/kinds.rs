@@ -57,6 +57,10 @@ pub const REPORT_DELIVERED: &str = "report.delivered";
 /// A receiver of alerts is told.
 pub const ALERT_TOLD: &str = "alert.told";
 
+/// Those of which somebody is told when one is dead: a contact is not told of a crisis, or nobody has read what a
+/// person said of theirs.
+pub const ABOUT_CONTACTS: [&str; 3] = [CONTACTS_DUE, CONTACT_TOLD, PERSON_DATA_UPDATED];
+
 /// All of them: [`handlers`](crate::handlers) has one for each.
 pub const ALL: [&str; 26] = [
     SUBSCRIPTION_CHANGED,

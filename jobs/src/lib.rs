@@ -50,16 +50,17 @@ mod report_due;
 mod safety_event;
 mod subscription_changed;
 mod unread;
+mod untold;
 
 pub mod access_held;
 pub mod access_query;
 pub mod grace_watch;
 pub mod store;
 
-pub use contact_told::settle_untold;
 pub use crisis_answered_late::violation;
 pub use crisis_rehearsed::{CANARY_SUBJECT, canary, rehearsal};
 pub use report_delivered::report_delivery;
+pub use untold::{settle_all_untold, settle_untold};
 
 use std::sync::Arc;
 

@@ -10,6 +10,7 @@ pub struct Tallies {
     emergencies: AtomicU64,
     missed: AtomicU64,
     granted: AtomicU64,
+    contacts_found_dead: AtomicU64,
     access_checked: AtomicU64,
     access_missing: AtomicU64,
     access_mended: AtomicU64,
@@ -32,6 +33,11 @@ impl Tallies {
     /// Somebody was granted the basic set from memory.
     pub fn granted_from_memory(&self) {
         self.granted.fetch_add(1, Relaxed);
+    }
+
+    /// A job about contacts was found dead that had died elsewhere, or before this process began.
+    pub fn contact_job_found_dead(&self) {
+        self.contacts_found_dead.fetch_add(1, Relaxed);
     }
 
     /// It was looked whether somebody has what a crisis calls for.
@@ -89,6 +95,11 @@ impl Tallies {
     /// How many crises were not answered within their time.
     pub fn missed(&self) -> u64 {
         self.missed.load(Relaxed)
+    }
+
+    /// How many jobs about contacts were found dead.
+    pub fn contact_jobs_found_dead(&self) -> u64 {
+        self.contacts_found_dead.load(Relaxed)
     }
 
     /// How often somebody was granted the basic set from memory.

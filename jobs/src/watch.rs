@@ -102,6 +102,8 @@ struct Watch {
     deadlines: BTreeSet<(UnixMs, Ticket)>,
     by_job: HashMap<JobId, Ticket>,
     granted: Grants,
+    /// Those that nothing will answer, and since when.
+    failed: BTreeMap<Ticket, UnixMs>,
     ended: VecDeque<JobId>,
     recorded_late: VecDeque<Missed>,
     tickets: u64,
@@ -143,9 +145,12 @@ impl CrisisWatch {
         watch.is_recorded(ticket, job);
     }
 
-    /// Whether the crisis that `job` tells of is on the watch.
-    pub fn watches(&self, job: JobId) -> bool {
-        self.lock().by_job.contains_key(&job)
+    /// Whether it is known here that `job`, which died at `died_ms`, will not answer the crisis that it tells of. One
+    /// that is on the watch only because it is late may have died since.
+    pub fn knows_failed(&self, job: JobId, died_ms: UnixMs) -> bool {
+        let watch = self.lock();
+        let failed_ms = watch.by_job.get(&job).and_then(|ticket| watch.failed.get(ticket));
+        failed_ms.is_some_and(|failed_ms| *failed_ms >= died_ms)
     }
 
     /// The crisis was recorded as `job`, for the first time or again.
@@ -208,6 +213,7 @@ impl CrisisWatch {
         let missed = watch.watched.get_mut(&ticket)?;
         missed.job = Some(job);
         let missed = missed.clone();
+        watch.failed.insert(ticket, now_ms);
         watch.deadlines.remove(&(missed.due_ms, ticket));
         Some(watch.granted.grant(&missed, now_ms))
     }
@@ -309,6 +315,7 @@ impl Watch {
     fn let_go(&mut self, ticket: Ticket) -> Option<Missed> {
         let missed = self.watched.remove(&ticket)?;
         self.deadlines.remove(&(missed.due_ms, ticket));
+        self.failed.remove(&ticket);
         if let Some(job) = missed.job {
             self.by_job.remove(&job);
         }

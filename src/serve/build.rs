@@ -285,3 +285,52 @@ fn engine_options(config: &Config, state_dir: &StateDir) -> EngineOptions {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use keepwell_config::{Purpose, Sources};
+    use keepwell_workers::{clock::ManualClock, job::NewJob, lane::Lane, observer::Unobserved};
+    use zeroize::Zeroizing;
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_people_said_of_their_contacts_is_kept_until_somebody_has_read_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let state_dir = StateDir::lock(directory.path()).unwrap();
+        let config = Config::load(&Sources::new([], Purpose::Client)).unwrap().config;
+        let url = format!("sqlite:{}", directory.path().join("keepwell.db").display());
+        let database = Database::connect(&url, &DatabaseOptions::default()).await.unwrap();
+        database.migrate(&migrations()).await.unwrap();
+        let clock = ManualClock::at(1_700_000_000_000);
+        let parts = EngineParts {
+            database,
+            keys: KeyRing::new(SealingKey::new("test", &Zeroizing::new([7; 32])), []),
+            clock: clock.clone(),
+            registry: Registry::new([]),
+            // Nobody is there, so nothing is run.
+            redis_url: format!("redis+unix://{}", directory.path().join("redis.sock").display()),
+            observer: Arc::new(Unobserved),
+        };
+        let options = engine_options(&config, &state_dir);
+        let options =
+            EngineOptions { retention: Retention { look_every_ms: 1, ..options.retention }, ..options };
+        let engine = Engine::start(parts, &options).unwrap();
+        let mut cancelled = Vec::new();
+        for kind in [kinds::PERSON_DATA_UPDATED, kinds::MESSAGE] {
+            let job = engine.enqueue(NewJob::new(kind, Lane::Therapeutic, "{}")).await.unwrap().id;
+            assert!(engine.cancel(job).await.unwrap());
+            cancelled.push(job);
+        }
+        clock.advance_ms(10_000 * DAY_MS);
+        let is_there = async |job| engine.ledger().show(job).await.unwrap().is_some();
+        let message_is_gone = async {
+            while is_there(cancelled[1]).await {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), message_is_gone).await.unwrap();
+        assert!(is_there(cancelled[0]).await);
+        engine.shutdown().await;
+    }
+}

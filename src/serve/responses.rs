@@ -123,7 +123,7 @@ impl Noter {
                 _ = rounds.tick() => {}
                 () = stop.cancelled() => stopping = true,
             }
-            self.untold.record(&self.database, self.clock.now_ms()).await;
+            self.untold.record(&self.database, &self.care.keys, self.clock.now_ms()).await;
             self.note().await;
             if !stopping && compared.is_none_or(|at| at.elapsed() >= COMPARE_EVERY) {
                 compared = Some(Instant::now());

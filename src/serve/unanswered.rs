@@ -1,6 +1,7 @@
 //! Crises that are not answered and that nobody here watches: they came to another process, or to one that is no more,
-//! or what should answer them is dead. And the other way round: what is granted here for crises that another process
-//! has answered. The ledger knows all of them, whoever took them; it is asked beside the work.
+//! or what should answer them is dead; and with these, dead jobs about emergency contacts. And the other way round:
+//! what is granted here for crises that another process has answered. The ledger knows all of them, whoever took them;
+//! it is asked beside the work.
 
 mod answered;
 mod dead;

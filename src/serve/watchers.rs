@@ -135,6 +135,27 @@ impl Watchers {
         self.grant_failed(job, now_ms).is_some()
     }
 
+    /// Alerts somebody of dead jobs about contacts, however many there are.
+    pub(super) fn alert_contact_not_told(&self) {
+        self.care.alert_sink.tell(&rules::CONTACT_NOT_TOLD);
+    }
+
+    /// The job about contacts `job` was found dead, and had died at `died_ms`. Says whether that is news: then somebody
+    /// is to be [alerted](Watchers::alert_contact_not_told).
+    pub(super) fn contact_job_died(&self, job: &Job, died_ms: UnixMs) -> bool {
+        if !self.untold.died(job.id, died_ms) {
+            return false;
+        }
+        self.care.tallies.contact_job_found_dead();
+        tracing::error!(
+            alert = "contact_not_told",
+            job.id = %job.id,
+            job.kind = &*job.kind,
+            "a job about emergency contacts is dead, and whoever saw it die may not have said so"
+        );
+        true
+    }
+
     fn grant_failed(&self, job: &Job, now_ms: UnixMs) -> Option<(Severity, Granted)> {
         let (customer, severity) = recorded_urgency(job)?;
         let granted = self.care.watch.failed(job.id, customer, severity, now_ms)?;
@@ -147,7 +168,9 @@ impl Observer for Watchers {
         self.metrics.run_ended(ended);
         self.responses.run_ended(ended, &self.care);
         self.canaries.run_ended(ended);
-        self.untold.run_ended(ended);
+        if self.untold.run_ended(ended, self.clock.now_ms()) {
+            self.alert_contact_not_told();
+        }
         match ended.outcome {
             // What is not owed may be done or dead: the ledger is asked when its time is over.
             "done" | "cancel" if ended.job.lane == Lane::Crisis => {
@@ -156,6 +179,11 @@ impl Observer for Watchers {
             "dead" if self.failed(ended.job, self.clock.now_ms()) => self.alert_failed(),
             _ => {}
         }
+    }
+
+    fn cancelled(&self) {
+        self.metrics.cancelled();
+        self.untold.cancelled();
     }
 }
 

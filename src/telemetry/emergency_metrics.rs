@@ -32,6 +32,11 @@ impl Collector for EmergencyMetrics {
             ("grace_period_activations", "Grace periods that have begun", tallies.graces()),
             ("crisis_granted_from_memory", "Times the basic set was granted from memory", tallies.granted()),
             (
+                "contact_jobs_found_dead",
+                "Jobs about emergency contacts that were found dead, having died elsewhere or before the start",
+                tallies.contact_jobs_found_dead(),
+            ),
+            (
                 "access_checked",
                 "Times it was looked whether somebody in need has what that calls for",
                 checked,

@@ -9,7 +9,7 @@ use keepwell_workers::{
     id::JobId,
     job::NewJob,
     lane::Lane,
-    ledger::DeadPage,
+    ledger::{DeadOf, DeadPage},
     state::State,
 };
 use redis::AsyncCommands as _;
@@ -216,7 +216,8 @@ async fn what_is_owed_and_what_has_died_is_read_whole_on_each_database() {
         nothing_owed(&engine).await;
         let ledger = engine.ledger();
         let read = async |since_ms, but_prefix: &str, after| {
-            ledger.dead_since(Lane::Crisis, since_ms, but_prefix, after, 10).await.unwrap()
+            let of = DeadOf { lane: Lane::Crisis, but_prefix, kinds: &[] };
+            ledger.dead_since(of, since_ms, after, 10).await.unwrap()
         };
         let DeadPage { jobs: died, next } = read(began_ms, "none", None).await;
         let [(job, died_ms)] = &died[..] else { panic!("{died:?}") };

@@ -4,6 +4,7 @@ use keepwell_workers::{
     database::{Dialect, Durability, turn::Urgency},
     id::JobId,
     lane::Lane,
+    ledger::DeadOf,
     on_connection,
     state::State,
 };
@@ -39,7 +40,8 @@ async fn however_many_are_dead_none_hides_the_crises_among_them() {
         let engine = bench.engine();
         let (mut found, mut after) = (Vec::new(), None);
         loop {
-            let page = engine.ledger().dead_since(Lane::Crisis, 0, "none", after, 2).await.unwrap();
+            let of = DeadOf { lane: Lane::Crisis, but_prefix: "none", kinds: &[] };
+            let page = engine.ledger().dead_since(of, 0, after, 2).await.unwrap();
             assert!(page.jobs.len() <= 2);
             found.extend(page.jobs.into_iter().map(|(_, died_ms)| died_ms));
             after = page.next;

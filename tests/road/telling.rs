@@ -103,6 +103,36 @@ async fn a_contact_whose_job_is_dead_counts_as_not_told_at_once() {
 }
 
 #[tokio::test]
+async fn a_contact_whose_job_is_cancelled_counts_as_not_told_at_once() {
+    let gateway = Gateway::start().await;
+    gateway.always(Manner::Answers(503, vec![("retry-after", "60".to_owned())]));
+    let settings = settings(&gateway);
+    let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let daemon = Daemon::start_with(&settings).await;
+    agree(&daemon, "cus_cancelled").await;
+    app(&daemon, &pressed("cus_cancelled")).await;
+    let contacts = async || daemon.operator().get("/api/v1/contacts").await.json();
+    eventually("both are about to be told, and wait", async || {
+        let asked: HashSet<_> = gateway.asked().into_iter().collect();
+        (asked.len() >= 2 && contacts().await["queued"] == 2).then_some(())
+    })
+    .await;
+    let cancel = ["job", "cancel", "--all-matching", "--kind", "care.contact_told", "--yes", "--override"];
+    eventually("both are cancelled", async || {
+        daemon.says(&cancel).done();
+        let cancelled = "/api/v1/jobs?kind=care.contact_told&state=cancelled";
+        (daemon.operator().get(cancelled).await.json()["total"] == 2).then_some(())
+    })
+    .await;
+    let expected = json!({ "not_delivered": 2 });
+    eventually("both count as not told", async || {
+        let counts = contacts().await;
+        (counts["queued"] == 0 && counts["skipped"] == expected).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_gateway_that_hangs_holds_up_no_crisis() {
     let gateway = Gateway::start().await;
     gateway.always(Manner::Hangs);

@@ -3,10 +3,11 @@
 use serde_json::{Value, json};
 use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
 
-use super::{access, finished, on_call::OnCall, signal, taken};
+use super::{access, app, finished, on_call::OnCall, signal, taken};
 use crate::support::{
     daemon::Daemon,
     eventually,
+    gateway::{GATEWAY_TOKEN, Gateway, Manner},
     postgres::{Postgres, Sync},
 };
 
@@ -147,6 +148,63 @@ async fn who_was_told_of_a_dead_crisis_is_not_told_again_but_of_one_that_died_si
     assert_eq!(told(&daemon, "crisis_not_answered"), 2, "each once");
     eventually("what was told before is said in one line", async || {
         (told(&daemon, "died before and were told of then") == 1).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_died_about_contacts_with_its_process_is_told_by_the_next_one_and_once() {
+    let (on_call, gateway) = (OnCall::start().await.settings(), Gateway::start().await);
+    gateway.always(Manner::Answers(503, vec![("retry-after", "60".to_owned())]));
+    let url = gateway.url();
+    let mut settings: Vec<(&str, &str)> = on_call.iter().map(|(name, value)| (*name, &**value)).collect();
+    settings.extend([("KEEPWELL_NOTIFY__URL", &*url), ("KEEPWELL_NOTIFY__TOKEN", GATEWAY_TOKEN)]);
+    let mut daemon = Daemon::start_with(&settings).await;
+    let named = |customer| {
+        let contact = json!({ "id": "one", "phone": "+1 555-0001", "consent_to_contact": true });
+        let triggers = json!(["moderate"]);
+        let named = json!({ "automatic_notification": true, "crisis_level_triggers": triggers, "contacts": [contact] });
+        signal("contacts.updated", customer, named)
+    };
+    app(&daemon, &named("cus_1")).await;
+    app(&daemon, &signal("consent.updated", "cus_1", json!({ "crisis_contact_consent": true }))).await;
+    app(&daemon, &signal("crisis.signal", "cus_1", json!({ "severity": "high" }))).await;
+    let contacts = async |daemon: &Daemon| daemon.operator().get("/api/v1/contacts").await.json();
+    eventually("a contact is about to be told", async || {
+        (!gateway.asked().is_empty() && contacts(&daemon).await["queued"] == 1).then_some(())
+    })
+    .await;
+    daemon.says(&["queue", "pause", "therapeutic", "--reason", "so that it is not read"]).done();
+    taken(daemon.app("msg_unread", &named("cus_2")).await);
+    daemon.kill();
+    let mut database = database(&daemon).await;
+    let dead =
+        "UPDATE jobs SET state = 'dead', finished_at_ms = created_at_ms WHERE kind = 'care.contact_told'";
+    database.execute(dead).await.unwrap();
+    daemon.start_again().await;
+    let seen = "SELECT COUNT(*) FROM alerts WHERE rule = 'ContactNotTold' AND resolved_ms IS NULL";
+    eventually("the alert is kept", async || {
+        let (open,): (i64,) = sqlx::query_as(seen).fetch_one(&mut database).await.ok()?;
+        (open == 1).then_some(())
+    })
+    .await;
+    eventually("the contact counts as not told", async || {
+        let counts = contacts(&daemon).await;
+        (counts["queued"] == 0 && counts["skipped"] == json!({ "not_delivered": 1 })).then_some(())
+    })
+    .await;
+    assert_eq!(told(&daemon, "contact_not_told"), 1);
+    let metrics = daemon.public().get("/metrics").await.text();
+    assert!(metrics.contains("keepwell_contact_jobs_found_dead_total 1\n"), "{metrics}");
+
+    daemon.kill();
+    // It died after that, and nobody was there to say so.
+    let dead = "UPDATE jobs SET state = 'dead', finished_at_ms = 60000 + \
+                (SELECT MAX(seen_ms) FROM alerts) WHERE kind = 'app.person_data_updated' AND subject = 'cus_2'";
+    database.execute(dead).await.unwrap();
+    daemon.start_again().await;
+    eventually("what nobody could read is told", async || {
+        (told(&daemon, "contact_not_told") == 2).then_some(())
     })
     .await;
 }

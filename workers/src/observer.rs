@@ -22,6 +22,9 @@ pub struct RunEnded<'j> {
 pub trait Observer: Send + Sync + 'static {
     /// A run has ended.
     fn run_ended(&self, ended: &RunEnded<'_>);
+
+    /// Somebody has cancelled jobs: nobody will run them, so no run of theirs ends. Which they are, the ledger knows.
+    fn cancelled(&self) {}
 }
 
 /// Hears nothing.

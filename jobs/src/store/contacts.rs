@@ -63,8 +63,9 @@ pub fn contact_number(customer: &str, contact: &str) -> i64 {
     digest[..8].iter().fold(0_i64, |number, byte| (number << 8) | i64::from(*byte))
 }
 
-/// Keeps what becomes of a contact; whoever may have been told stays so until they are known to have been. What is
-/// older than [`REMEMBERED_MS`] is forgotten.
+/// Keeps what becomes of a contact. Whoever may have been told stays so until they are known to have been, and whoever
+/// is known to have been told stays that: of two runs of one job, the one that ends last may know less. What is older
+/// than [`REMEMBERED_MS`] is forgotten.
 pub async fn keep_notice(
     transaction: &mut Transaction,
     key: NoticeKey<'_>,
@@ -77,7 +78,10 @@ pub async fn keep_notice(
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (customer, cause, contact) DO UPDATE SET \
          severity = excluded.severity, result = excluded.result, reason = excluded.reason, \
          method = excluded.method, at_ms = excluded.at_ms \
-         WHERE COALESCE(contact_notices.reason, '') <> $9 OR excluded.result = 'notified'";
+         WHERE excluded.result = 'notified' \
+         OR contact_notices.result <> 'notified' AND COALESCE(contact_notices.reason, '') <> $9 RETURNING result";
+    const KNOWN: &str =
+        "SELECT result FROM contact_notices WHERE customer = $1 AND cause = $2 AND contact = $3";
     let now_ms = transaction.now_ms();
     let (action, word, reason, method) = match result {
         NoticeResult::Later => ("contact.later", "later", None, None),
@@ -93,8 +97,8 @@ pub async fn keep_notice(
             .await
             .map(|_| ())
     })?;
-    let kept = on_connection!(transaction, |connection| {
-        sqlx::query(KEEP)
+    let kept: Option<(String,)> = on_connection!(transaction, |connection| {
+        sqlx::query_as(KEEP)
             .bind(key.customer)
             .bind(key.cause)
             .bind(key.contact)
@@ -104,51 +108,132 @@ pub async fn keep_notice(
             .bind(method)
             .bind(now_ms)
             .bind(PERHAPS_TOLD)
-            .execute(connection)
+            .fetch_optional(connection)
             .await
-            .map(|done| done.rows_affected() > 0)
     })?;
-    let action = if kept { action } else { "contact.perhaps_told" };
+    if kept.is_some() {
+        return append_notice(transaction, &NoticeEntry { action, key, reason: reason.or(method) }).await;
+    }
+    let known: Option<(String,)> = on_connection!(transaction, |connection| {
+        let known = sqlx::query_as(KNOWN).bind(key.customer).bind(key.cause).bind(key.contact);
+        known.fetch_optional(connection).await
+    })?;
+    if known.is_some_and(|(known,)| known == "notified") {
+        return Ok(());
+    }
+    let action = "contact.perhaps_told";
     append_notice(transaction, &NoticeEntry { action, key, reason: reason.or(method) }).await
 }
 
-/// Notes, before words go to the gateway, that the contact may have been told from now on, whatever becomes of this
-/// process. Answers whether that was not so before.
-pub async fn begin_telling(transaction: &mut Transaction, key: NoticeKey<'_>) -> Result<bool, sqlx::Error> {
-    const SQL: &str = "UPDATE contact_notices SET result = 'skipped', reason = $4, method = NULL, at_ms = $5 \
-         WHERE customer = $1 AND cause = $2 AND contact = $3 AND COALESCE(reason, '') <> $4";
-    let now_ms = transaction.now_ms();
-    on_connection!(transaction, |connection| {
-        sqlx::query(SQL)
-            .bind(key.customer)
-            .bind(key.cause)
-            .bind(key.contact)
-            .bind(PERHAPS_TOLD)
-            .bind(now_ms)
-            .execute(connection)
-            .await
-            .map(|done| done.rows_affected() > 0)
-    })
+/// What a run finds that is about to tell a contact.
+#[derive(Debug)]
+pub enum Telling {
+    /// They are known to have been told because of this.
+    Told,
+    /// They may have been told from now on. What was recorded until then, unless that was so before: then another run
+    /// may be about to tell them as well, and nothing is taken back.
+    Begun(Option<Before>),
 }
 
-/// Takes [`begin_telling`] back: the gateway has not taken the words, and is to be tried again.
-pub async fn not_yet_told(
+/// What was recorded of a contact before they were about to be told, for [`not_yet_told`].
+#[derive(Debug)]
+pub struct Before {
+    result: String,
+    reason: Option<String>,
+    method: Option<String>,
+    begun_ms: UnixMs,
+}
+
+/// Notes, before words go to the gateway, that the contact may have been told from now on, whatever becomes of this
+/// process.
+pub async fn begin_telling(
     transaction: &mut Transaction,
     key: NoticeKey<'_>,
-    method: Method,
-) -> Result<(), sqlx::Error> {
-    const SQL: &str = "UPDATE contact_notices SET result = 'queued', reason = NULL, method = $4 \
-         WHERE customer = $1 AND cause = $2 AND contact = $3 AND reason = $5";
+) -> Result<Telling, sqlx::Error> {
+    // Takes the row. By its instant a run that began before sees that it is not the only one any more.
+    const TAKE: &str = "UPDATE contact_notices SET at_ms = at_ms + 1 \
+         WHERE customer = $1 AND cause = $2 AND contact = $3 RETURNING result, reason, method";
+    const BEGIN: &str = "UPDATE contact_notices SET result = 'skipped', reason = $4, method = NULL, at_ms = $5 \
+         WHERE customer = $1 AND cause = $2 AND contact = $3";
+    type Row = (String, Option<String>, Option<String>);
+    let begun_ms = transaction.now_ms();
+    let known: Option<Row> = on_connection!(transaction, |connection| {
+        let take = sqlx::query_as(TAKE).bind(key.customer).bind(key.cause).bind(key.contact);
+        take.fetch_optional(connection).await
+    })?;
+    let Some((result, reason, method)) = known else { return Ok(Telling::Begun(None)) };
+    if result == "notified" {
+        return Ok(Telling::Told);
+    }
+    if reason.as_deref() == Some(PERHAPS_TOLD) {
+        return Ok(Telling::Begun(None));
+    }
     on_connection!(transaction, |connection| {
-        sqlx::query(SQL)
+        sqlx::query(BEGIN)
             .bind(key.customer)
             .bind(key.cause)
             .bind(key.contact)
-            .bind(method.name())
             .bind(PERHAPS_TOLD)
+            .bind(begun_ms)
             .execute(connection)
             .await
             .map(|_| ())
+    })?;
+    Ok(Telling::Begun(Some(Before { result, reason, method, begun_ms })))
+}
+
+/// Takes [`begin_telling`] back, unless another run has begun to tell them since: the gateway has not taken the words.
+pub async fn not_yet_told(
+    transaction: &mut Transaction,
+    key: NoticeKey<'_>,
+    before: &Before,
+) -> Result<(), sqlx::Error> {
+    const SQL: &str = "UPDATE contact_notices SET result = $4, reason = $5, method = $6 \
+         WHERE customer = $1 AND cause = $2 AND contact = $3 AND reason = $7 AND at_ms = $8";
+    on_connection!(transaction, |connection| {
+        sqlx::query(SQL)
+            .bind(key.customer)
+            .bind(key.cause)
+            .bind(key.contact)
+            .bind(&before.result)
+            .bind(before.reason.as_deref())
+            .bind(before.method.as_deref())
+            .bind(PERHAPS_TOLD)
+            .bind(before.begun_ms)
+            .execute(connection)
+            .await
+            .map(|_| ())
+    })
+}
+
+/// A contact who is about to be told: the row's key and instant, by which the next page begins.
+#[derive(Debug, Clone, Default, sqlx::FromRow)]
+pub(crate) struct QueuedNotice {
+    pub(crate) at_ms: UnixMs,
+    pub(crate) customer: String,
+    pub(crate) cause: String,
+    pub(crate) contact: i64,
+}
+
+/// At most `limit` contacts who are about to be told, behind `after`, in order.
+pub(crate) async fn queued_notices(
+    reader: &mut Reader,
+    after: &QueuedNotice,
+    limit: u32,
+) -> Result<Vec<QueuedNotice>, sqlx::Error> {
+    // The first condition is for the index, which neither database takes for the second.
+    const SQL: &str = "SELECT at_ms, customer, cause, contact FROM contact_notices \
+         WHERE at_ms >= $1 AND (at_ms, customer, cause, contact) > ($1, $2, $3, $4) AND result = 'queued' \
+         ORDER BY at_ms, customer, cause, contact LIMIT $5";
+    on_connection!(reader, |connection| {
+        sqlx::query_as(SQL)
+            .bind(after.at_ms)
+            .bind(&after.customer)
+            .bind(&after.cause)
+            .bind(after.contact)
+            .bind(i64::from(limit))
+            .fetch_all(connection)
+            .await
     })
 }
 

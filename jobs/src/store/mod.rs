@@ -21,6 +21,7 @@ mod rows;
 mod scores;
 mod sealed_pairs;
 mod subscriptions;
+mod switch_memory;
 mod switches;
 mod violations;
 
@@ -33,8 +34,8 @@ use keepwell_workers::{
 use crate::care::definitions::Definitions;
 
 pub use contacts::{
-    NoticeCount, NoticeKey, NoticeResult, begin_telling, contact_number, keep_notice, keep_untold,
-    not_yet_told, notice_counts,
+    Before, NoticeCount, NoticeKey, NoticeResult, Telling, begin_telling, contact_number, keep_notice,
+    keep_untold, not_yet_told, notice_counts,
 };
 pub use devices::keep_device;
 pub use forgotten::forget;
@@ -44,11 +45,12 @@ pub use person::{FactsMemory, facts, facts_afresh, take, taught};
 pub use person_data::{PersonDataKind, keep_person_data};
 pub use scores::{keep_scores, scores};
 pub use subscriptions::{KnownSubscription, known_subscriptions};
-pub use switches::{SwitchMemory, switch, switch_late, switches};
+pub use switch_memory::SwitchMemory;
+pub use switches::{switch, switch_late, switches};
 pub use violations::{Violation, keep_violation};
 
 pub(crate) use connected::Connected;
-pub(crate) use contacts::contacts_told;
+pub(crate) use contacts::{QueuedNotice, contacts_told, queued_notices};
 pub(crate) use person_data::{Stated, person_data, takes_back};
 pub(crate) use rehearsal::rehearsed;
 pub(crate) use switches::switches_in;

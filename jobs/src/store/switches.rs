@@ -1,17 +1,10 @@
 //! What operators have switched on: a row for each switch that was ever switched, read afresh with every question, so
 //! that every node sees it at once.
 
-use std::{
-    collections::VecDeque,
-    sync::{
-        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-        atomic::{AtomicU64, Ordering::SeqCst},
-    },
-};
-
 use keepwell_workers::{
     clock::UnixMs,
     database::{Database, Durability, Reader, Transaction, turn::Urgency},
+    id::JobId,
     on_connection,
 };
 use serde_json::{Value, json};
@@ -19,124 +12,9 @@ use serde_json::{Value, json};
 use super::{
     audited::{Audited, Who, audited},
     connected::Connected,
+    switch_memory::SwitchMemory,
 };
 use crate::care::emergency::{Switch, SwitchName, Switches, Switching};
-
-/// How the switches were seen to stand last, for when the database cannot be asked, and what was switched while it took
-/// nothing. Cheap to clone; clones share it.
-#[derive(Debug, Clone, Default)]
-pub struct SwitchMemory(Arc<Memory>);
-
-/// A look at the database, by its number among those of this process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Look(u64);
-
-#[derive(Debug, Default)]
-struct Memory {
-    /// Looks that have begun.
-    begun: AtomicU64,
-    remembered: RwLock<Remembered>,
-}
-
-#[derive(Debug, Default)]
-struct Remembered {
-    seen: Switches,
-    /// Looks that had begun when that was remembered.
-    begun: u64,
-    unrecorded: VecDeque<(SwitchName, Switching, UnixMs)>,
-}
-
-/// What was switched and not recorded, at most; of more, the oldest is forgotten.
-const UNRECORDED_MAX: usize = 64;
-
-impl SwitchMemory {
-    /// How they stand. What has come to its end meanwhile is off: the instants say so.
-    pub fn last(&self) -> Switches {
-        self.read().all()
-    }
-
-    /// Somebody is about to look how they stand in the database.
-    pub fn look(&self) -> Look {
-        Look(self.0.begun.fetch_add(1, SeqCst) + 1)
-    }
-
-    /// They stood like this in the database at that `look`. One that began before the last one was remembered may have
-    /// seen what was earlier, and changes nothing then. One that began after it counts whatever it has seen: a database
-    /// that was restored, or failed over to a server that lacked the last commits, knows of fewer changes than before.
-    pub fn remember(&self, look: Look, switches: &Switches) {
-        if self.read().seen == *switches {
-            return;
-        }
-        let count =
-            |switches: &Switches| switches.known.iter().map(|(_, switch)| switch.changes).sum::<i64>();
-        let mut last = self.write();
-        if look.0 > last.begun || count(&last.seen) <= count(switches) {
-            last.seen.clone_from(switches);
-            last.begun = self.0.begun.load(SeqCst);
-        }
-    }
-
-    /// Switches `name` here alone, until [`SwitchMemory::recorded`]; answers with how it stands then, `None` if it was
-    /// off and is to be: that waits to be audited, once for each name. It counts as later than what was seen of other
-    /// nodes, whose clocks may be ahead.
-    pub fn switch_unrecorded(
-        &self,
-        name: SwitchName,
-        switching: Switching,
-        now_ms: UnixMs,
-    ) -> Option<Switch> {
-        let mut last = self.write();
-        let all = last.all();
-        let now_ms = all.get(name).map_or(now_ms, |known| known.switched_ms.max(now_ms));
-        let changed = all.switched(name, &switching, now_ms);
-        let latest = last.unrecorded.iter().rev().find(|(other, ..)| *other == name);
-        if changed.is_none() && latest.is_some_and(|(_, latest, _)| *latest == Switching::Off) {
-            return None;
-        }
-        if last.unrecorded.len() >= UNRECORDED_MAX {
-            last.unrecorded.pop_front();
-        }
-        last.unrecorded.push_back((name, switching, now_ms));
-        changed
-    }
-
-    /// What was switched here first of all that is not recorded, and when.
-    pub fn first_unrecorded(&self) -> Option<(SwitchName, Switching, UnixMs)> {
-        self.read().unrecorded.front().cloned()
-    }
-
-    /// The [first](SwitchMemory::first_unrecorded) is recorded.
-    pub fn recorded(&self) {
-        self.write().unrecorded.pop_front();
-    }
-
-    fn read(&self) -> RwLockReadGuard<'_, Remembered> {
-        self.0.remembered.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write(&self) -> RwLockWriteGuard<'_, Remembered> {
-        self.0.remembered.write().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Remembered {
-    /// What was seen, and on top of it what is still to be recorded, in the order in which it was switched.
-    fn all(&self) -> Switches {
-        let mut all = self.seen.clone();
-        for (name, switching, at_ms) in &self.unrecorded {
-            // It is recorded by now, and only not taken from here yet.
-            let is_seen = |seen: &Switch| seen.is_on && seen.is_what(switching, *at_ms);
-            let is_recorded = self.seen.get(*name).is_some_and(is_seen);
-            if is_recorded || self.seen.is_outdated(*name, *at_ms) {
-                continue;
-            }
-            if let Some(changed) = all.switched(*name, switching, *at_ms) {
-                all.set(*name, changed);
-            }
-        }
-        all
-    }
-}
 
 type Row = (String, i64, bool, String, i64, i64, i64);
 
@@ -178,8 +56,9 @@ pub async fn switch(
     Ok(changed)
 }
 
-/// The same for what was switched at `at_ms` while the database took nothing. If it was switched again since then, the
-/// trail says so and nothing changes: the last operator to speak is heard.
+/// The same for what was switched at `at_ms` while the database took nothing, or did not say that it had. If it was
+/// switched again since then, the trail says so and nothing changes: the last operator to speak is heard. If it had
+/// taken it after all, there is nothing to do.
 pub async fn switch_late(
     database: &Database,
     memory: &SwitchMemory,
@@ -189,6 +68,10 @@ pub async fn switch_late(
 ) -> Result<(), sqlx::Error> {
     let look = memory.look();
     let (mut transaction, mut switches) = locked(database, at_ms).await?;
+    if is_recorded(&mut transaction, name, &switching, at_ms).await? {
+        memory.remember(look, &switches);
+        return Ok(());
+    }
     if switches.is_outdated(name, at_ms) {
         let (action, reason) = match &switching {
             Switching::On(reason, _) => ("emergency.switched_on_too_late", reason.as_str()),
@@ -225,6 +108,33 @@ async fn switched(
     said(transaction, action, name, &changed.reason, before, after, now_ms).await?;
     switches.set(name, changed.clone());
     Ok(Some(changed))
+}
+
+/// Whether the trail has that `name` was switched like this at `at_ms`: the database had taken it, and its answer came
+/// too late.
+async fn is_recorded(
+    transaction: &mut Transaction,
+    name: SwitchName,
+    switching: &Switching,
+    at_ms: UnixMs,
+) -> Result<bool, sqlx::Error> {
+    const SQL: &str = "SELECT COUNT(*) FROM audit_entries \
+         WHERE subject = $1 AND id >= $2 AND id < $3 AND at_ms = $4 AND action LIKE $5";
+    let actions = match switching {
+        Switching::On(..) => "emergency.switched_on%",
+        Switching::Off => "emergency.switched_off%",
+    };
+    let (count,): (i64,) = on_connection!(transaction, |connection| {
+        sqlx::query_as(SQL)
+            .bind(name.name())
+            .bind(JobId::earliest_at(at_ms).0)
+            .bind(JobId::earliest_at(at_ms.saturating_add(1)).0)
+            .bind(at_ms)
+            .bind(actions)
+            .fetch_one(connection)
+            .await
+    })?;
+    Ok(count > 0)
 }
 
 /// Audits what whoever has the emergency token said of `name` at `at_ms`.
@@ -291,100 +201,4 @@ fn read(rows: Vec<Row>) -> Switches {
             Some((name, Switch { changes, is_on, reason, since_ms, until_ms, switched_ms }))
         });
     Switches { known: known.collect() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_seen_earlier_does_not_hide_what_was_seen_later() {
-        let memory = SwitchMemory::default();
-        let on = Switches::default().switched_on(SwitchName::GlobalBypass, "a".into(), 60, 0);
-        let seen = Switches { known: vec![(SwitchName::GlobalBypass, on)] };
-        // Both have begun to look before either is done.
-        let (earlier, later) = (memory.look(), memory.look());
-        memory.remember(later, &seen);
-        memory.remember(earlier, &Switches::default());
-        assert_eq!(memory.last(), seen);
-    }
-
-    #[test]
-    fn a_database_that_lost_the_last_switch_is_believed_once_it_was_looked_at_again() {
-        let memory = SwitchMemory::default();
-        let on = Switches::default().switched_on(SwitchName::GlobalBypass, "a".into(), 60, 0);
-        let seen = Switches { known: vec![(SwitchName::GlobalBypass, on)] };
-        let slow = memory.look();
-        memory.remember(memory.look(), &seen);
-        memory.remember(memory.look(), &Switches::default());
-        assert_eq!(memory.last(), Switches::default(), "as every other process sees it");
-        memory.remember(slow, &Switches::default());
-        assert_eq!(memory.last(), Switches::default());
-    }
-
-    #[test]
-    fn what_is_not_recorded_lies_on_top_of_what_is_seen_until_it_is() {
-        let (memory, name) = (SwitchMemory::default(), SwitchName::GlobalBypass);
-        let on = Switching::On("a".into(), 60);
-        assert!(memory.switch_unrecorded(name, on.clone(), 1_000).is_some_and(|switch| switch.is_on));
-        // The database is read, and knows nothing of it.
-        memory.remember(memory.look(), &Switches::default());
-        assert!(memory.last().on(name, 1_000).is_some());
-        assert!(memory.switch_unrecorded(name, Switching::Off, 2_000).is_some_and(|switch| !switch.is_on));
-        assert_eq!((memory.last().on(name, 2_000), memory.last().changes(2_000)), (None, 2));
-
-        // Both are recorded, so that versions only grow.
-        let mut seen = Switches::default();
-        assert_eq!(memory.first_unrecorded(), Some((name, on.clone(), 1_000)));
-        seen.set(name, seen.switched(name, &on, 1_000).unwrap());
-        memory.remember(memory.look(), &seen);
-        assert_eq!(memory.last().changes(2_000), 2, "it counts once");
-        memory.recorded();
-        assert_eq!(memory.first_unrecorded(), Some((name, Switching::Off, 2_000)));
-        assert_eq!(memory.last().on(name, 2_000), None);
-        seen.set(name, seen.switched(name, &Switching::Off, 2_000).unwrap());
-        memory.remember(memory.look(), &seen);
-        assert_eq!(memory.last(), seen);
-        memory.recorded();
-        assert_eq!((memory.first_unrecorded(), memory.last()), (None, seen));
-    }
-
-    #[test]
-    fn what_is_not_recorded_hides_nothing_that_was_switched_elsewhere_later() {
-        let (memory, name) = (SwitchMemory::default(), SwitchName::GlobalBypass);
-        let on = |reason: &str| Switching::On(reason.into(), 60);
-        let mut seen = Switches::default();
-        seen.set(name, seen.switched(name, &on("a"), 5_000).unwrap());
-        memory.remember(memory.look(), &seen);
-        // This node's clock is behind, and its operator speaks later all the same.
-        assert!(memory.switch_unrecorded(name, Switching::Off, 1_000).is_some_and(|switch| !switch.is_on));
-        assert_eq!(memory.last().on(name, 5_000), None);
-        // Somebody else switches it on again after that.
-        seen.set(name, seen.switched(name, &on("b"), 9_000).unwrap());
-        memory.remember(memory.look(), &seen);
-        assert_eq!(memory.last(), seen);
-    }
-
-    #[test]
-    fn an_off_that_changes_nothing_waits_to_be_audited_once_and_pushes_nothing_out() {
-        let memory = SwitchMemory::default();
-        memory.switch_unrecorded(SwitchName::Maintenance, Switching::On("a".into(), 60), 0);
-        for at_ms in 1..=UNRECORDED_MAX as i64 + 5 {
-            assert_eq!(memory.switch_unrecorded(SwitchName::Bypass, Switching::Off, at_ms), None);
-        }
-        assert_eq!(memory.first_unrecorded().map(|(name, ..)| name), Some(SwitchName::Maintenance));
-        memory.recorded();
-        assert_eq!(memory.first_unrecorded(), Some((SwitchName::Bypass, Switching::Off, 1)));
-        memory.recorded();
-        assert_eq!(memory.first_unrecorded(), None);
-    }
-
-    #[test]
-    fn what_waits_to_be_recorded_is_bounded() {
-        let memory = SwitchMemory::default();
-        for number in 0..UNRECORDED_MAX as i64 + 5 {
-            memory.switch_unrecorded(SwitchName::Bypass, Switching::On("a".into(), 60), number);
-        }
-        assert_eq!(memory.first_unrecorded().map(|(.., at_ms)| at_ms), Some(5));
-    }
 }

@@ -173,7 +173,8 @@ fn what_the_ledger_owes_after_its_time_is_overdue_once() {
     let watch = CrisisWatch::default();
     let found = || watch.found(job(1), "cus_1", Severity::High, 0);
     found();
-    assert!(watch.watches(job(1)) && !watch.watches(job(2)));
+    let watches = |job| watch.lock().by_job.contains_key(&job);
+    assert!(watches(job(1)) && !watches(job(2)));
     let missed = watch.overdue(5_000);
     assert_eq!(
         (missed.len(), missed[0].job, missed[0].since_ms, missed[0].due_ms),
@@ -261,6 +262,20 @@ fn a_crisis_whose_job_is_dead_has_the_basic_set_until_it_is_run_again() {
 }
 
 #[test]
+fn that_a_crisis_was_late_says_nothing_of_its_death_and_of_each_death_it_is_known_once() {
+    let watch = CrisisWatch::default();
+    watch.found(job(1), "cus_1", Severity::High, 0);
+    assert_eq!(watch.overdue(200).len(), 1);
+    assert!(!watch.knows_failed(job(1), 100));
+    watch.failed(job(1), "cus_1", Severity::High, 300);
+    assert!(watch.knows_failed(job(1), 300) && !watch.knows_failed(job(2), 300));
+    // It was retried, and died again.
+    assert!(!watch.knows_failed(job(1), 301));
+    watch.ended(job(1));
+    assert!(!watch.knows_failed(job(1), 300));
+}
+
+#[test]
 fn what_is_recorded_only_after_its_time_is_told_again_with_its_job() {
     let watch = CrisisWatch::default();
     let ticket = watch.begin("cus_1", None, Severity::Critical, 0);
@@ -307,7 +322,7 @@ fn what_is_granted_is_found_by_its_job_or_its_key_whatever_a_flood_has_pushed_of
     for number in 0..WATCHED_MAX as i64 {
         watch.begin(&format!("cus_{number}"), None, Severity::High, number);
     }
-    assert!(!watch.watches(job(1)), "it is off the watch");
+    assert!(!watch.lock().by_job.contains_key(&job(1)), "it is off the watch");
     let crisis = |ticket, job, key: &str| GrantedCrisis { ticket, job, key: Some(key.to_owned()) };
     let all = [crisis(late, Some(job(1)), "app:1"), crisis(refused, None, "app:2")];
     assert_eq!(watch.granted_behind(None, 10), all);

@@ -79,6 +79,30 @@ async fn every_change_of_access_grace_and_crisis_is_in_the_trail() {
 }
 
 #[tokio::test]
+async fn a_crisis_that_changes_is_told_with_what_it_opens_though_that_stays_as_it_was() {
+    on_each_database(async |room| {
+        for (signal_type, at_ms, more) in [
+            ("crisis.signal", NOW_MS, r#","source":"button","severity":"critical""#),
+            // A crisis of another kind from then on, which opens no more.
+            ("security.threat", NOW_MS + 1_000, r#","detail":"signed in from elsewhere""#),
+        ] {
+            let told = signal(signal_type, "cus_1", 0, more);
+            assert_eq!(room.app_at(&told, at_ms).await, Outcome::Done);
+        }
+        let filter = AuditFilter { action: Some("access.changed".to_owned()), ..AuditFilter::default() };
+        let changes = all(room, &filter).await;
+        assert_eq!(changes.len(), 2, "{changes:#?}");
+        let [before, after] = [&changes[1].before, &changes[1].after].map(|side| side.as_ref().unwrap());
+        assert_ne!(before["crisis"], after["crisis"]);
+        assert_eq!(
+            (&before["emergency"], &after["emergency"]["active"]),
+            (&after["emergency"], &true.into())
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_ends_by_time_alone_is_in_the_trail_with_what_it_was_before() {
     on_each_database(async |room| {
         assert_eq!(

@@ -26,7 +26,7 @@ pub const CONTACTS: &str = r#","automatic_notification":true,"crisis_level_trigg
 
 /// The same in the app's own spelling, of one who can be reached between eight and ten in the evening in Vienna; now
 /// it is a quarter past eleven at night there.
-const EVENINGS: &str = r#","automaticNotification":true,"crisisLevelTriggers":["moderate"],"contextSharingLevel":"detailed",
+pub const EVENINGS: &str = r#","automaticNotification":true,"crisisLevelTriggers":["moderate"],"contextSharingLevel":"detailed",
     "contacts":[{"id":"c-friend","phone":"+43 1","consentToContact":true,"preferredContactMethod":"call",
     "availableHours":"20:00-22:00","timeZone":"Europe/Vienna"}]"#;
 

@@ -24,4 +24,5 @@ mod stripe_lists;
 mod support;
 mod switches;
 mod trust;
+mod untold;
 mod withdrawals;

@@ -44,6 +44,29 @@ async fn an_off_that_finds_the_switch_off_leaves_one_entry() {
 }
 
 #[tokio::test]
+async fn what_the_database_took_though_its_answer_was_lost_is_recorded_once() {
+    on_each_database(async |room| {
+        // One memory hears what the database answers, the other does not.
+        let (told, waiting) = (SwitchMemory::default(), SwitchMemory::default());
+        let on = |reason: &str| Switching::On(reason.into(), 3_600);
+        let switchings = [on("a"), on("b"), Switching::Off, Switching::Off];
+        for (switching, at_ms) in switchings.into_iter().zip(NOW_MS..) {
+            let name = SwitchName::Bypass;
+            switch(&room.database, &told, name, switching.clone(), at_ms).await.unwrap();
+            waiting.switch_unrecorded(name, switching, at_ms);
+        }
+        let before = said(room).await;
+        while let Some((name, switching, at_ms)) = waiting.first_unrecorded() {
+            switch_late(&room.database, &waiting, name, switching, at_ms).await.unwrap();
+            waiting.recorded();
+        }
+        assert_eq!(said(room).await, before);
+        assert_eq!((waiting.last(), waiting.last().changes(NOW_MS)), (told.last(), 3));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_off_is_the_last_word_also_over_an_on_that_is_told_of_later() {
     on_each_database(async |room| {
         let memory = SwitchMemory::default();

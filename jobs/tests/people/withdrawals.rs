@@ -3,7 +3,7 @@
 
 use std::slice;
 
-use keepwell_jobs::{care::contacts::TOLD_AGAIN_MS, intake::read_app};
+use keepwell_jobs::{care::contacts::TOLD_AGAIN_MS, intake::read_app, kinds};
 use keepwell_workers::{
     clock::UnixMs,
     database::{Durability, turn::Urgency},
@@ -34,15 +34,22 @@ async fn on_each_telling(test: impl AsyncFn(&Room, &Gateway)) {
 
 /// Has the ledger hold what somebody said in `bodies` at [`NOW_MS`], and nobody has read, in this state.
 async fn holds(room: &Room, bodies: &[String], state: &str) {
+    let read =
+        |body: &String| read_app("msg", &body.clone().into(), &room.care.marks, &room.care.definitions);
+    let jobs: Vec<NewJob> = bodies.iter().map(|body| read(body).unwrap().job).collect();
+    holds_jobs(room, jobs, state).await;
+}
+
+/// Has the ledger hold `jobs`, recorded at [`NOW_MS`], in this state.
+pub async fn holds_jobs(room: &Room, jobs: Vec<NewJob>, state: &str) {
     const JOB: &str = "INSERT INTO jobs (id, kind, lane, state, subject, run_at_ms, created_at_ms, finished_at_ms) \
          VALUES ($1, $2, 'therapeutic', $3, $4, $5, $5, $6)";
     const PAYLOAD: &str = "INSERT INTO job_payloads (job_id, key_id, sealed) VALUES ($1, $2, $3)";
     let begun = room.database.begin(Urgency::General, Durability::Relaxed, NOW_MS).await;
     let mut transaction = begun.unwrap();
     let finished_ms = (state != "owed").then_some(NOW_MS);
-    for body in bodies {
-        let read = read_app("msg", &body.clone().into(), &room.care.marks, &room.care.definitions);
-        let (job, id) = (read.unwrap().job, JobId::new(NOW_MS));
+    for job in jobs {
+        let id = JobId::new(NOW_MS);
         let sealed = room.care.keys.seal(id.as_bytes(), &job.payload).unwrap();
         on_connection!(transaction, |connection| {
             let insert = sqlx::query(JOB).bind(id.0).bind(&*job.kind).bind(state).bind(job.subject);
@@ -239,6 +246,42 @@ async fn of_what_will_not_be_read_only_what_takes_back_counts_and_until_it_is_st
         let before = told(gateway).len();
         all_done(room, jobs, NOW_MS).await;
         assert_eq!(told(gateway).len(), before);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_hides_nothing_that_was_said_beside_it() {
+    on_each_telling(async |room, gateway| {
+        for customer in ["broken", "beside", "anew"] {
+            agree(room, customer, CONTACTS).await;
+            let mut jobs = about_to_be_told(room, customer, "critical").await;
+            let broken = NewJob::new(kinds::PERSON_DATA_UPDATED, Lane::Therapeutic, "{").subject(customer);
+            holds_jobs(room, vec![broken], "dead").await;
+            match customer {
+                // Its sender may have said no.
+                "broken" => {
+                    let outcome = room.run(jobs.remove(0), NOW_MS).await;
+                    assert!(matches!(&outcome, Outcome::Dead { error } if error.contains("nobody is told")));
+                    continue;
+                }
+                "beside" => holds(room, &[consents(customer, 0, false)], "owed").await,
+                _ => {
+                    room.app(&signal("contacts.updated", customer, 0, CONTACTS)).await;
+                    room.app(&consents(customer, 0, true)).await;
+                }
+            }
+            all_done(room, jobs, NOW_MS).await;
+        }
+        assert_eq!(told(gateway).len(), 2, "of whoever has stated all of it anew");
+        let expected = [
+            ("notified", 2),
+            ("queued", 1),
+            ("skipped/contact_consent", 3),
+            ("skipped/not_delivered", 1),
+            ("skipped/person_consent", 2),
+        ];
+        is(&recorded(room).await, &expected);
     })
     .await;
 }

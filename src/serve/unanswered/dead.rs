@@ -1,33 +1,59 @@
 //! Crises whose job is dead: whoever's they are has the basic set for a day from then on, however often a process
 //! begins anew. Each is told of once, also one that died while nobody was there to say so. What was told is known by
 //! the alert: what died while that was still being seen is a part of it, and whoever looks into it finds them all.
+//!
+//! Dead jobs about emergency contacts are told of in the same way.
 
 use keepwell_jobs::{alerts::rules, care::emergency::GRANTED_MS, kinds, store::alerts::last_seen_ms};
-use keepwell_workers::{clock::UnixMs, database::Database, engine::Engine, id::JobId, lane::Lane};
+use keepwell_workers::{
+    clock::UnixMs,
+    database::Database,
+    engine::Engine,
+    id::JobId,
+    job::Job,
+    lane::Lane,
+    ledger::{DeadOf, DeadPage},
+};
 
 use super::{PAGE, PAGES_MAX, Unread, Watchers};
 
 /// Rounds from the end of one walk through the dead to the beginning of the next: a minute.
 const ROUNDS_BETWEEN_WALKS: u64 = 12;
 
+/// Crises, of which we make none ourselves, and what is about contacts.
+const WALKED: DeadOf<'static> =
+    DeadOf { lane: Lane::Crisis, but_prefix: kinds::OUR_OWN, kinds: &kinds::ABOUT_CONTACTS };
+
 /// Walks through the dead.
 pub(super) struct Dead {
-    watchers: Watchers,
-    engine: Engine,
+    walk: Walk,
     database: Database,
+    engine: Engine,
     rounds_until_walk: u64,
     /// Behind which the walk goes on.
     after: Option<JobId>,
     /// Until when deaths were told of before this process began; asked once.
-    told_until_ms: Option<UnixMs>,
-    /// Those in this walk that were told of before.
+    told_until: Option<ToldUntil>,
+}
+
+/// Until when deaths were told of.
+#[derive(Clone, Copy)]
+struct ToldUntil {
+    crises_ms: UnixMs,
+    contacts_ms: UnixMs,
+}
+
+/// What a walk comes to.
+struct Walk {
+    watchers: Watchers,
+    /// Crises in this walk that were told of before.
     told_before: usize,
 }
 
 impl Dead {
     pub(super) fn new(watchers: Watchers, engine: Engine, database: Database) -> Self {
-        let (after, told_until_ms) = (None, None);
-        Self { watchers, engine, database, rounds_until_walk: 0, after, told_until_ms, told_before: 0 }
+        let walk = Walk { watchers, told_before: 0 };
+        Self { walk, database, engine, rounds_until_walk: 0, after: None, told_until: None }
     }
 
     /// Walks on, if it is time. However many of our own are dead, they hide none.
@@ -36,36 +62,68 @@ impl Dead {
         if self.rounds_until_walk > 0 {
             return Ok(());
         }
-        let told_until_ms = self.told_until_ms().await?;
-        let since_ms = self.watchers.clock.now_ms().saturating_sub(GRANTED_MS);
+        let told_until = self.told_until().await?;
+        let since_ms = self.walk.watchers.clock.now_ms().saturating_sub(GRANTED_MS);
         for _ in 0..PAGES_MAX {
-            let ledger = self.engine.ledger();
-            let page = ledger.dead_since(Lane::Crisis, since_ms, kinds::OUR_OWN, self.after, PAGE).await?;
-            let mut is_news = false;
-            for (job, died_ms) in &page.jobs {
-                if self.watchers.care.watch.watches(job.id) {
-                    continue;
-                }
-                if *died_ms <= told_until_ms {
-                    self.told_before += usize::from(self.watchers.failed_before(job, *died_ms));
-                } else {
-                    is_news |= self.watchers.failed(job, *died_ms);
-                }
-            }
-            if is_news {
-                self.watchers.alert_failed();
-            }
+            let page = self.engine.ledger().dead_since(WALKED, since_ms, self.after, PAGE).await?;
+            self.walk.comes_upon(&page, told_until);
             self.after = page.next;
             if self.after.is_none() {
-                self.end_walk();
+                self.rounds_until_walk = ROUNDS_BETWEEN_WALKS;
+                self.walk.end();
                 break;
             }
         }
         Ok(())
     }
 
-    fn end_walk(&mut self) {
-        self.rounds_until_walk = ROUNDS_BETWEEN_WALKS;
+    async fn told_until(&mut self) -> Result<ToldUntil, Unread> {
+        if let Some(known) = self.told_until {
+            return Ok(known);
+        }
+        let crises_ms = last_seen_ms(&self.database, &rules::CRISIS_GRANTED_FROM_MEMORY).await?;
+        let contacts_ms = last_seen_ms(&self.database, &rules::CONTACT_NOT_TOLD).await?;
+        let [crises_ms, contacts_ms] = [crises_ms, contacts_ms].map(|seen_ms| seen_ms.unwrap_or(UnixMs::MIN));
+        Ok(*self.told_until.insert(ToldUntil { crises_ms, contacts_ms }))
+    }
+}
+
+impl Walk {
+    fn comes_upon(&mut self, page: &DeadPage, told_until: ToldUntil) {
+        let (mut crises, mut contacts) = (false, false);
+        for (job, died_ms) in &page.jobs {
+            if kinds::ABOUT_CONTACTS.contains(&&*job.kind) {
+                contacts |= self.comes_upon_contact(job, *died_ms, told_until.contacts_ms);
+            } else {
+                crises |= self.comes_upon_crisis(job, *died_ms, told_until.crises_ms);
+            }
+        }
+        if crises {
+            self.watchers.alert_failed();
+        }
+        if contacts {
+            self.watchers.alert_contact_not_told();
+        }
+    }
+
+    /// Says whether somebody is to be alerted.
+    fn comes_upon_crisis(&mut self, job: &Job, died_ms: UnixMs, told_until_ms: UnixMs) -> bool {
+        if self.watchers.care.watch.knows_failed(job.id, died_ms) {
+            return false;
+        }
+        if died_ms > told_until_ms {
+            return self.watchers.failed(job, died_ms);
+        }
+        self.told_before += usize::from(self.watchers.failed_before(job, died_ms));
+        false
+    }
+
+    /// Says whether somebody is to be alerted.
+    fn comes_upon_contact(&self, job: &Job, died_ms: UnixMs, told_until_ms: UnixMs) -> bool {
+        died_ms > told_until_ms && self.watchers.contact_job_died(job, died_ms)
+    }
+
+    fn end(&mut self) {
         let crises = std::mem::take(&mut self.told_before);
         if crises > 0 {
             tracing::warn!(
@@ -75,12 +133,86 @@ impl Dead {
             );
         }
     }
+}
 
-    async fn told_until_ms(&mut self) -> Result<UnixMs, Unread> {
-        if let Some(known_ms) = self.told_until_ms {
-            return Ok(known_ms);
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use keepwell_config::TIERS_TOML;
+    use keepwell_jobs::{Care, alerts::sink::AlertSink, care::tiers::Tiers, marks::Marks};
+    use keepwell_workers::{
+        clock::ManualClock,
+        observer::{Observer as _, RunEnded, Unobserved},
+        seal::{KeyRing, SealingKey},
+    };
+    use zeroize::Zeroizing;
+
+    use super::*;
+
+    fn walk(now_ms: UnixMs) -> Walk {
+        let keys = KeyRing::new(SealingKey::new("test", &Zeroizing::new([7; 32])), []);
+        let care = Care::new(Tiers::from_toml(TIERS_TOML).unwrap(), Marks::default(), keys);
+        Walk { watchers: Watchers::new(&care, ManualClock::at(now_ms), Arc::new(Unobserved)), told_before: 0 }
+    }
+
+    fn job(kind: &str) -> Job {
+        Job {
+            id: JobId::new(1),
+            kind: kind.into(),
+            lane: Lane::Crisis,
+            dedupe_key: None,
+            subject: Some("cus_1".to_owned()),
+            payload: "{}".into(),
+            attempts: 0,
+            created_ms: 0,
+            trace: None,
         }
-        let told_ms = last_seen_ms(&self.database, &rules::CRISIS_GRANTED_FROM_MEMORY).await?;
-        Ok(*self.told_until_ms.insert(told_ms.unwrap_or(UnixMs::MIN)))
+    }
+
+    #[test]
+    fn a_crisis_that_was_late_here_and_died_elsewhere_is_told_of_as_dead_and_once() {
+        let mut walk = walk(10_000);
+        let job = job(kinds::CRISIS_SIGNALLED);
+        walk.watchers.found(&job);
+        assert_eq!(walk.watchers.care.watch.overdue(10_000).len(), 1);
+        assert!(walk.comes_upon_crisis(&job, 20_000, 0));
+        assert!(!walk.comes_upon_crisis(&job, 20_000, 0));
+        assert_eq!(walk.watchers.care.tallies.granted(), 1);
+        // It was retried, and died again.
+        assert!(walk.comes_upon_crisis(&job, 30_000, 0));
+    }
+
+    #[test]
+    fn what_died_here_is_no_news_and_what_was_told_before_the_start_is_none_either() {
+        for kind in kinds::ABOUT_CONTACTS {
+            let (walk, job) = (walk(10_000), job(kind));
+            assert!(!walk.comes_upon_contact(&job, 5_000, 5_000));
+            assert!(
+                walk.comes_upon_contact(&job, 5_001, 5_000) && !walk.comes_upon_contact(&job, 5_001, 5_000)
+            );
+            let ran = std::time::Duration::ZERO;
+            walk.watchers.run_ended(&RunEnded { job: &job, outcome: "dead", waited: ran, ran });
+            assert!(!walk.comes_upon_contact(&job, 9_999, 5_000));
+            assert_eq!(walk.watchers.care.tallies.contact_jobs_found_dead(), 1);
+        }
+    }
+
+    #[test]
+    fn whoever_is_on_call_is_told_of_a_death_about_contacts_the_moment_it_is_seen() {
+        let keys = KeyRing::new(SealingKey::new("test", &Zeroizing::new([7; 32])), []);
+        let (sink, mut heard) = AlertSink::channel();
+        let mut care = Care::new(Tiers::from_toml(TIERS_TOML).unwrap(), Marks::default(), keys);
+        care.alert_sink = sink;
+        let watchers = Watchers::new(&care, ManualClock::at(0), Arc::new(Unobserved));
+        let ran = std::time::Duration::ZERO;
+        for (kind, outcome, rule) in [
+            (kinds::CONTACT_TOLD, "retry", None),
+            (kinds::CONTACT_TOLD, "dead", Some("ContactNotTold")),
+            (kinds::MESSAGE, "dead", None),
+        ] {
+            watchers.run_ended(&RunEnded { job: &job(kind), outcome, waited: ran, ran });
+            assert_eq!(heard.try_recv().ok().map(|rule| rule.name), rule, "{kind} {outcome}");
+        }
     }
 }

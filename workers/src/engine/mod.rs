@@ -153,6 +153,7 @@ struct Inner {
     behind: Arc<Behind>,
     pulse: Arc<Pulse>,
     recording: Recording,
+    observer: Arc<dyn Observer>,
     /// What callers have begun and must be ended even if they do not wait for it.
     errands: TaskTracker,
     drain: CancellationToken,
@@ -224,7 +225,17 @@ impl Engine {
 
     /// The same, with `note` written in the same transaction if the job was owed.
     pub async fn cancel_noting(&self, id: JobId, note: Option<&dyn Note>) -> Result<bool, RetryError> {
-        Ok(self.0.ledger.cancel(&[id], note).await? == 1)
+        Ok(self.cancel_all(&[id], note).await? == 1)
+    }
+
+    /// Cancels those of `ids` that are owed; says how many.
+    async fn cancel_all(&self, ids: &[JobId], note: Option<&dyn Note>) -> Result<u64, sqlx::Error> {
+        let cancelled = self.0.ledger.cancel(ids, note).await;
+        // Also if nobody knows whether it has: it may have.
+        if !matches!(cancelled, Ok(0)) {
+            self.0.observer.cancelled();
+        }
+        cancelled
     }
 
     /// Puts every owed job that no lane holds back into its lane.

@@ -58,7 +58,7 @@ impl Engine {
         let running = self.running().await?;
         ids.retain(|id| !running.contains(id));
         let running = (found - ids.len()) as u64;
-        Ok(Step { changed: self.0.ledger.cancel(&ids, note).await?, running, next })
+        Ok(Step { changed: self.cancel_all(&ids, note).await?, running, next })
     }
 
     /// Owes the next (at most a thousand) jobs again that match and are `dead` (or `cancelled`, if the filter says so),

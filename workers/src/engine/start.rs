@@ -115,7 +115,7 @@ impl Engine {
             behind: Arc::clone(&behind),
             pulse: Arc::clone(&pulse),
             retention: options.retention,
-            observer,
+            observer: Arc::clone(&observer),
             works: options.runs_jobs,
             stop: drain.clone(),
         };
@@ -131,6 +131,7 @@ impl Engine {
             behind,
             pulse,
             recording,
+            observer,
             errands: TaskTracker::new(),
             drain,
             ended,

@@ -61,6 +61,17 @@ struct Row {
     sealed: Vec<u8>,
 }
 
+/// Which dead jobs are looked for.
+#[derive(Debug, Clone, Copy)]
+pub struct DeadOf<'d> {
+    /// Those of this lane,
+    pub lane: Lane,
+    /// but for those whose kind begins like this.
+    pub but_prefix: &'d str,
+    /// Those of these kinds as well, whatever their lane.
+    pub kinds: &'d [&'d str],
+}
+
 /// A page of dead jobs, the newest first.
 #[derive(Debug, Clone, Default)]
 pub struct DeadPage {
@@ -113,23 +124,17 @@ impl Ledger {
         Ok(jobs)
     }
 
-    /// At most `limit` jobs of `lane` that have died since `since_ms`, those that were recorded before `after`; none
-    /// whose kind begins with `but_prefix`. A page may be empty and not the last one: it has looked at ten thousand
-    /// dead jobs, whatever their lane.
+    /// At most `limit` of these jobs that have died since `since_ms`, those that were recorded before `after`. A page
+    /// may be empty and not the last one: it has looked at ten thousand dead jobs, whatever they are.
     pub async fn dead_since(
         &self,
-        lane: Lane,
+        of: DeadOf<'_>,
         since_ms: UnixMs,
-        but_prefix: &str,
         after: Option<JobId>,
         limit: u32,
     ) -> Result<DeadPage, sqlx::Error> {
         const END: &str =
             "SELECT id FROM jobs WHERE state = 'dead' AND id < $1 ORDER BY id DESC LIMIT 1 OFFSET $2";
-        const SQL: &str = "SELECT jobs.id, kind, lane, dedupe_key, subject, attempts, run_at_ms, created_at_ms, trace, \
-             key_id, sealed, finished_at_ms FROM jobs JOIN job_payloads ON job_id = jobs.id \
-             WHERE jobs.id IN (SELECT id FROM jobs WHERE state = 'dead' AND id < $3 AND id >= $6) \
-             AND lane || '' = $1 AND finished_at_ms >= $2 AND kind NOT LIKE $5 ORDER BY jobs.id DESC LIMIT $4";
         let after = after.map_or(Uuid::max(), |id| id.0);
         let mut reader = self.database.reader(Urgency::General).await?;
         let end: Option<(Uuid,)> = on_connection!(reader, |connection| {
@@ -137,15 +142,20 @@ impl Ledger {
         })?;
         let end = end.map(|(id,)| id);
         let rows: Vec<DeadRow> = on_connection!(reader, |connection| {
-            sqlx::query_as(SQL)
-                .bind(lane.name())
-                .bind(since_ms)
-                .bind(after)
-                .bind(i64::from(limit))
-                .bind(format!("{but_prefix}%"))
-                .bind(end.unwrap_or(Uuid::nil()))
-                .fetch_all(connection)
-                .await
+            let mut statement = QueryBuilder::new(
+                "SELECT jobs.id, kind, lane, dedupe_key, subject, attempts, run_at_ms, created_at_ms, trace, \
+                 key_id, sealed, finished_at_ms FROM jobs JOIN job_payloads ON job_id = jobs.id \
+                 WHERE jobs.id IN (SELECT id FROM jobs WHERE state = 'dead' AND id < ",
+            );
+            statement.push_bind(after).push(" AND id >= ").push_bind(end.unwrap_or(Uuid::nil()));
+            statement.push(") AND finished_at_ms >= ").push_bind(since_ms);
+            statement.push(" AND (lane || '' = ").push_bind(of.lane.name());
+            statement.push(" AND kind NOT LIKE ").push_bind(format!("{}%", of.but_prefix));
+            for kind in of.kinds {
+                statement.push(" OR kind = ").push_bind(*kind);
+            }
+            statement.push(") ORDER BY jobs.id DESC LIMIT ").push_bind(i64::from(limit));
+            statement.build_query_as().fetch_all(connection).await
         })?;
         let is_full = rows.len() >= limit as usize;
         let next = if is_full { rows.last().map(|dead| dead.row.id) } else { end };

@@ -147,11 +147,13 @@ pub static THERAPEUTIC_ACCESS_MISSING: Rule = Rule {
 
 /// 003: communication failures with those who are to help: a contact who was to be told of a crisis, and nobody will;
 /// or somebody whose word on their contacts nobody has read. What that takes back is obeyed all the same, for as long
-/// as the dead job is kept.
+/// as the dead job is kept. What died in a process that could not say so any more is counted by those that find it.
 pub static CONTACT_NOT_TOLD: Rule = Rule {
     name: "ContactNotTold",
     severity: Severity::Critical,
     when: counted(&[
+        Series::all("keepwell_contact_jobs_found_dead_total"),
+        Series::with("keepwell_jobs_ended_total", &[("kind", "care.contacts_due"), ("outcome", "dead")]),
         Series::with("keepwell_jobs_ended_total", &[("kind", "care.contact_told"), ("outcome", "dead")]),
         Series::with(
             "keepwell_jobs_ended_total",
@@ -161,8 +163,8 @@ pub static CONTACT_NOT_TOLD: Rule = Rule {
     for_s: 0,
     tell_within_s: 0,
     summary: "an emergency contact could not be told of a crisis, or what somebody said of theirs could not be read",
-    runbook: "`keepwell job list --state dead` of the kinds `care.contact_told` and `app.person_data_updated` says why; \
-              mend that, such as `notify.*`, then retry the jobs",
+    runbook: "`keepwell job list --state dead` of the kinds `care.contact_told`, `care.contacts_due` and \
+              `app.person_data_updated` says why; mend that, such as `notify.*`, then retry the jobs",
 };
 
 /// 001: "System failure affecting therapeutic access". Five minutes is when a payment that was made does not show yet.
