@@ -24,6 +24,10 @@ postgres_is_there() {
   command -v postgres || compgen -G '/usr/lib/postgresql/*/bin/postgres'
 } >/dev/null
 
+browser_is_there() {
+  command -v chromium || command -v chromium-browser || command -v google-chrome
+} >/dev/null
+
 need_to_build() {
   # Rust links with it, and it compiles SQLite.
   c_compiler_works || missing+=(gcc libc6-dev)
@@ -39,6 +43,9 @@ need_to_test() {
   postgres_is_there || missing+=(postgresql)
   # The rules in config/alerts are tested with it.
   command -v promtool >/dev/null || missing+=(prometheus)
+  # The pages of reports are looked at in it, and printed; what is on the paper is read with the other.
+  browser_is_there || missing+=(chromium)
+  command -v pdftotext >/dev/null || missing+=(poppler-utils)
 }
 
 case "${1:-}" in

@@ -6,6 +6,7 @@
 
 mod chaos;
 mod engine;
+mod pages;
 mod road;
 mod support;
 

@@ -75,6 +75,11 @@ impl Handler for ReportDue {
         let Some(desk) = &self.0.reports else {
             return Err(Outcome::Cancel { reason: "this process makes no reports".to_owned() });
         };
+        // Whoever ticks may have a clock that is ahead, and what ended last is still being noted.
+        let due_ms = period.to_ms.saturating_add(SETTLED_MS);
+        if let Ok(early_ms @ 1..) = u64::try_from(due_ms.saturating_sub(desk.now_ms())) {
+            return Err(Outcome::Snooze { after: Duration::from_millis(early_ms) });
+        }
         let content = desk.content(kind, period).await;
         let content =
             content.map_err(|error| Outcome::retry(format!("the report cannot be made: {error}")))?;
@@ -90,11 +95,6 @@ impl Handler for ReportDue {
         let Some((period, content)) = prepared.downcast_ref::<(Period, ReportContent)>() else {
             return Ok(Outcome::dead("nothing was prepared"));
         };
-        // Whoever ticks may have a clock that is ahead, and what ended last is still being noted.
-        let due_ms = period.to_ms.saturating_add(SETTLED_MS);
-        if let Ok(early_ms @ 1..) = u64::try_from(due_ms.saturating_sub(transaction.now_ms())) {
-            return Ok(Outcome::Snooze { after: Duration::from_millis(early_ms) });
-        }
         let actor = Actor::System { job: format!("{} {}", kinds::REPORT_DUE, job.id) };
         let report = NewReport { id: job.id, period: *period, content, actor };
         keep_report_in(transaction, &self.0.keys, report).await?;

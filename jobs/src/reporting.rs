@@ -3,7 +3,7 @@
 use std::fmt;
 
 use async_trait::async_trait;
-use keepwell_workers::{id::JobId, outcome::Outcome};
+use keepwell_workers::{clock::UnixMs, id::JobId, outcome::Outcome};
 
 use crate::{care::report::period::Period, store::reports::ReportContent};
 
@@ -40,6 +40,9 @@ pub type ReportError = Box<dyn std::error::Error + Send + Sync>;
 /// Where reports are made and sent from.
 #[async_trait]
 pub trait ReportDesk: fmt::Debug + Send + Sync + 'static {
+    /// What time it is; a report is about what is over.
+    fn now_ms(&self) -> UnixMs;
+
     /// What a report of this kind says about `period`. Reads for as long as it takes and changes nothing that a person
     /// would notice.
     async fn content(&self, kind: ReportKind, period: Period) -> Result<ReportContent, ReportError>;

@@ -9,7 +9,8 @@ use maud::{Markup, html};
 
 use super::{
     page::{
-        cell, document, figure, lanes, milliseconds, not_measured, of, percent, status, table, time, words,
+        cell, document, figure, lanes, milliseconds, name, not_measured, of, percent, status, table, time,
+        words,
     },
     svg,
 };
@@ -180,7 +181,7 @@ fn trail(report: &CrisisReport) -> Markup {
         vec![cell("Emergency switches switched on"), cell(metrics.crisis_override_count)],
     ];
     let kinds =
-        metrics.by_kind.iter().map(|(kind, count)| vec![cell(format!("Crises by {kind}")), cell(count)]);
+        metrics.by_kind.iter().map(|(kind, count)| vec![html! { "Crises by " (name(kind)) }, cell(count)]);
     counted.extend(kinds);
     let contacts = metrics.contacts.iter();
     counted.extend(

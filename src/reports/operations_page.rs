@@ -3,7 +3,7 @@
 use keepwell_jobs::care::report::operations::OperationsReport;
 use maud::{Markup, html};
 
-use super::page::{cell, document, lanes, milliseconds, not_measured, table, time};
+use super::page::{cell, document, lanes, milliseconds, name, not_measured, table, time};
 
 /// The page of the report `id`.
 pub(super) fn page(id: &str, report: &OperationsReport) -> String {
@@ -40,7 +40,7 @@ fn volumes(report: &OperationsReport) -> Markup {
             let count = |state: &str| cell(of.states.get(state).copied().unwrap_or(0));
             let states = ["done", "owed", "dead", "cancelled"].map(count);
             let runs = [of.failures, of.retries, of.crashes].map(cell);
-            let before = [cell(&of.kind), cell(of.recorded)];
+            let before = [name(&of.kind), cell(of.recorded)];
             let all = before.into_iter().chain(states).chain(runs);
             all.chain([cell(milliseconds(of.average_ms))]).collect()
         })
@@ -56,13 +56,13 @@ fn volumes(report: &OperationsReport) -> Markup {
 
 fn failures(report: &OperationsReport) -> Markup {
     let errors: Vec<Vec<Markup>> =
-        report.errors.iter().map(|it| vec![cell(&it.kind), cell(it.count), cell(&it.error)]).collect();
+        report.errors.iter().map(|it| vec![name(&it.kind), cell(it.count), cell(&it.error)]).collect();
     let dead: Vec<Vec<Markup>> = report
         .dead
         .iter()
         .map(|it| {
             let error = it.error.as_deref().unwrap_or("–");
-            vec![html! { code { (it.job) } }, cell(&it.kind), cell(&it.lane), cell(it.attempts), cell(error)]
+            vec![html! { code { (it.job) } }, name(&it.kind), cell(&it.lane), cell(it.attempts), cell(error)]
         })
         .collect();
     html! {
@@ -82,7 +82,7 @@ fn slowest(report: &OperationsReport) -> Markup {
         .iter()
         .map(|it| {
             let job = html! { code { (it.job) } };
-            vec![job, cell(&it.kind), cell(&it.lane), cell(&it.state), cell(it.took_ms)]
+            vec![job, name(&it.kind), cell(&it.lane), cell(&it.state), cell(it.took_ms)]
         })
         .collect();
     html! {

@@ -87,7 +87,7 @@ pub(super) fn of(share: Share) -> String {
 /// A table with a caption; the first column names the row, and `numbers` says which columns are numbers.
 pub(super) fn table(caption: &str, head: &[&str], numbers: &[usize], rows: &[Vec<Markup>]) -> Markup {
     let class = |column: usize| numbers.contains(&column).then_some("n");
-    html! {
+    let table = html! {
         table {
             caption { (caption) }
             thead {
@@ -103,11 +103,22 @@ pub(super) fn table(caption: &str, head: &[&str], numbers: &[usize], rows: &[Vec
                 }
             }
         }
-    }
+    };
+    wide(caption, &table)
+}
+
+/// What may be wider than a phone can be moved sideways by itself, with a finger or, once it is reached, with the keys.
+fn wide(name: &str, content: &Markup) -> Markup {
+    html! { div.wide role="group" aria-label=(name) tabindex="0" { (content) } }
 }
 
 pub(super) fn cell(text: impl maud::Render) -> Markup {
     text.render()
+}
+
+/// A name of ours, such as a kind of jobs, that may be broken where its parts meet.
+pub(super) fn name(name: &str) -> Markup {
+    html! { @for part in name.split_inclusive(['.', '_']) { (part) wbr; } }
 }
 
 /// What stands between backticks is a name of ours.
@@ -118,7 +129,7 @@ pub(super) fn words(text: &str) -> Markup {
 }
 
 pub(super) fn figure(caption: &str, drawing: &Markup) -> Markup {
-    html! { figure { figcaption { (caption) } (drawing) } }
+    html! { figure { figcaption { (caption) } (wide(caption, drawing)) } }
 }
 
 /// The jobs of each lane.

@@ -19,6 +19,9 @@ const HEIGHT: f64 = 180.0;
 /// The height of a row of bars in a drawing that has several.
 const STRIP: f64 = 80.0;
 
+/// The width of a digit, with room to spare: what is wider than its bar runs into its neighbour's.
+const DIGIT: f64 = 8.0;
+
 /// Room for what is written at the left.
 const LEFT: f64 = 44.0;
 
@@ -111,18 +114,21 @@ pub(super) fn timeline(parts: &[TimelinePart]) -> Markup {
     drawing("timeline", "Violations over time", description, lower + 24.0, &content)
 }
 
-/// A row of bars that stand on `bottom`, each with its number.
+/// A row of bars that stand on `bottom`, each with its number; with that of the highest alone where they do not fit.
+/// The table has them all.
 fn strip(class: &str, name: &str, bottom: f64, counts: &[u64]) -> Markup {
     let most = counts.iter().copied().max().unwrap_or(0);
     let step = (WIDTH - LEFT) / counts.len().max(1) as f64;
+    let fits = most.to_string().len() as f64 * DIGIT <= step;
+    let name = if fits { name.to_owned() } else { format!("{name}, at most {most}") };
     html! {
-        (text("group", (0.0, bottom - STRIP - 16.0), "start", name))
+        (text("group", (0.0, bottom - STRIP - 16.0), "start", &name))
         (line("axis", (LEFT, bottom), (WIDTH, bottom)))
         @for (index, count) in counts.iter().enumerate() {
             @let x = LEFT + step * index as f64;
             @let height = part(*count, most) * STRIP;
             (bar(class, (x + 1.0, bottom - height), (step - 2.0, height)))
-            @if *count > 0 {
+            @if fits && *count > 0 {
                 (text("number", (x + step / 2.0, bottom - height - 4.0), "middle", &count.to_string()))
             }
         }

@@ -23,7 +23,7 @@ use keepwell_jobs::{
     store::reports::{FoundReport, ReportContent, ReportSettings},
     watch::CrisisWatch,
 };
-use keepwell_workers::{id::JobId, outcome::Outcome};
+use keepwell_workers::{clock::UnixMs, id::JobId, outcome::Outcome};
 use serde_json::json;
 use tokio::task::spawn_blocking;
 
@@ -35,21 +35,22 @@ use crate::{
 };
 
 /// The report on crisis safety that is made of every period that `config` names, soon after it is over. Not at the full
-/// hour, when everybody asks for something; what the last crisis came to is noted by then.
+/// hour, when everybody asks for something; what the last crisis came to is noted by then. Hours are those of UTC
+/// wherever one is: where clocks are set by half an hour, or stand at half past, each is reported on once all the same.
 pub(super) fn built_in(config: &Config) -> Vec<ScheduleEntry> {
     const SCHEDULES: [(ReportPeriod, &str, &str, &str); 3] = [
         (ReportPeriod::Hour, "report-hourly", "0 4 * * * *", "2d"),
         (ReportPeriod::Day, "report-daily", "0 14 0 * * *", "31d"),
         (ReportPeriod::Month, "report-monthly", "0 34 0 1 * *", "31d"),
     ];
-    let time_zone = &config.reports.time_zone;
     let wanted = SCHEDULES.into_iter().filter(|(period, ..)| config.reports.periods.contains(period));
     let entry = |(period, name, cron, window): (ReportPeriod, &str, &str, &str)| {
+        let time_zone = if period == ReportPeriod::Hour { "UTC" } else { &config.reports.time_zone };
         let payload =
             [("report", ReportKind::Crisis.name()), ("period", period.name()), ("time_zone", time_zone)];
         ScheduleEntry {
             cron: Some(cron.to_owned()),
-            time_zone: Some(time_zone.clone()),
+            time_zone: Some(time_zone.to_owned()),
             payload: payload.map(|(name, value)| (name.to_owned(), value.into())).into_iter().collect(),
             missed: MissedTicks::All,
             window: window.to_owned(),
@@ -108,6 +109,10 @@ impl Reporting {
 
 #[async_trait]
 impl ReportDesk for Reporting {
+    fn now_ms(&self) -> UnixMs {
+        self.trail.now_ms()
+    }
+
     async fn content(&self, kind: ReportKind, period: Period) -> Result<ReportContent, ReportError> {
         self.trail.report_content(&self.settings, kind, period).await
     }
@@ -179,6 +184,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use keepwell_config::{Purpose, Sources};
+    use keepwell_jobs::care::report::span::Span;
 
     use super::*;
     use crate::serve::schedules;
@@ -224,6 +230,33 @@ mod tests {
         assert!(chosen["report-monthly"][2].contains("2027-02-01"), "{chosen:?}");
         let own = r#"[{ name = "report-daily", every = "1d", kind = "app.signal_recorded" }]"#;
         assert_eq!(appears(&[("KEEPWELL_SCHEDULES", own)])["report-daily"][0], "app.signal_recorded");
+    }
+
+    #[test]
+    fn every_hour_day_and_month_is_reported_on_once_however_clocks_are_set() {
+        // Set by half an hour; at midnight; by two hours; never, but off the hour; and back instead of forward.
+        let zones =
+            ["Australia/Lord_Howe", "Asia/Beirut", "Antarctica/Troll", "Asia/Kathmandu", "Europe/Dublin"];
+        for zone in zones {
+            let settings = [
+                ("KEEPWELL_REPORTS__PERIODS".to_owned(), r#"["hour", "day", "month"]"#.to_owned()),
+                ("KEEPWELL_REPORTS__TIME_ZONE".to_owned(), zone.to_owned()),
+            ];
+            let config = Config::load(&Sources::new(settings, Purpose::Client)).unwrap().config;
+            let found = schedules(&config, NOW_MS).unwrap();
+            for (entry, schedule) in schedule_entries(&config).iter().zip(found.iter()) {
+                let asked = |name: &str| entry.payload[name].as_str().unwrap();
+                let span = Span::from_name(asked("period")).unwrap();
+                let ticks = schedule.rules.timing.between(NOW_MS, NOW_MS + 400 * DAY_MS);
+                let periods: Vec<Period> = ticks
+                    .map(|tick_ms| span.ended_by(tick_ms, asked("time_zone").parse().unwrap()).unwrap())
+                    .collect();
+                assert!(periods.len() > 12, "{zone} {}", entry.name);
+                for of in periods.windows(2) {
+                    assert_eq!(of[0].to_ms, of[1].from_ms, "{} in {zone}", entry.name);
+                }
+            }
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ use keepwell_jobs::store::{
     rotation::{KeyUse, Progress, Rotation, key_use},
 };
 use keepwell_workers::{
-    clock::SharedClock,
+    clock::{SharedClock, UnixMs},
     database::{Database, Durability, Note, Transaction, turn::Urgency},
     handler::ApplyError,
     id::JobId,
@@ -54,6 +54,11 @@ impl Trail {
         let witness = Arc::new(Witness::in_directory(state_dir));
         let (readers, state_dir) = (Arc::default(), state_dir.to_owned());
         Self { database, keys, clock, witness, readers, state_dir }
+    }
+
+    /// What time it is.
+    pub fn now_ms(&self) -> UnixMs {
+        self.clock.now_ms()
     }
 
     /// Writes `entry` in a transaction of its own; it is on disk when this returns.

@@ -75,7 +75,7 @@ async fn on_both(settings: &[(&str, &str)], check: impl AsyncFn(&Daemon)) {
 }
 
 /// The app's signal of type `signal_type` about `customer`, with `data` beside it.
-fn signal(signal_type: &str, customer: &str, data: Value) -> Value {
+pub(super) fn signal(signal_type: &str, customer: &str, data: Value) -> Value {
     let mut data = data;
     data["customer"] = customer.into();
     json!({ "type": signal_type, "data": data })
@@ -109,7 +109,7 @@ async fn stripe(daemon: &Daemon, event: &Value) -> Value {
 }
 
 /// Delivers the app's `signal` and waits until it has changed what it changes; answers with its job.
-async fn app(daemon: &Daemon, signal: &Value) -> Value {
+pub(super) async fn app(daemon: &Daemon, signal: &Value) -> Value {
     let id = format!("msg_{}", event::number());
     let job = finished(daemon, &taken(daemon.app(&id, signal).await)).await;
     assert_eq!(job["state"], "done", "{job:#}");

@@ -5,6 +5,7 @@
 // Not every theme needs every helper.
 #![allow(dead_code)]
 
+pub mod browser;
 pub mod daemon;
 pub mod door;
 pub mod events;

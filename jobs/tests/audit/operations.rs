@@ -1,6 +1,12 @@
 //! A generated day of work whose true figures are known, and reports that are made on schedule.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use keepwell_jobs::{
@@ -13,16 +19,18 @@ use keepwell_jobs::{
     reporting::{ReportDesk, ReportError, ReportKind},
     store::{
         audit::AuditFilter,
-        reports::{FoundReport, ReportContent, read_facts, read_operations, report, reports},
+        reports::{FoundReport, ReportContent, ReportSettings, read_facts, read_operations, report, reports},
     },
 };
 use keepwell_workers::{
-    database::{Durability, turn::Urgency},
+    clock::{Clock as _, ManualClock, UnixMs},
+    database::{Database, Durability, turn::Urgency},
     handler::Registry,
     id::JobId,
     job::{Job, NewJob},
     lane::Lane,
     outcome::Outcome,
+    seal::KeyRing,
 };
 use serde_json::json;
 
@@ -143,16 +151,24 @@ async fn a_schedule_that_nobody_ticks_is_late_and_one_that_is_gone_is_no_news() 
 
 /// Makes reports as the daemon does, and brings them nowhere.
 #[derive(Debug)]
-struct Desk(
-    keepwell_workers::database::Database,
-    keepwell_jobs::store::reports::ReportSettings,
-    keepwell_workers::seal::KeyRing,
-);
+struct Desk {
+    database: Database,
+    settings: ReportSettings,
+    keys: KeyRing,
+    clock: Arc<ManualClock>,
+    /// How many reports were made.
+    made: AtomicU32,
+}
 
 #[async_trait]
 impl ReportDesk for Desk {
+    fn now_ms(&self) -> UnixMs {
+        self.clock.now_ms()
+    }
+
     async fn content(&self, kind: ReportKind, period: Period) -> Result<ReportContent, ReportError> {
-        let Desk(database, settings, keys) = self;
+        self.made.fetch_add(1, Ordering::Relaxed);
+        let Desk { database, settings, keys, .. } = self;
         Ok(match kind {
             ReportKind::Crisis => {
                 let facts = read_facts(database, keys, settings, period, None, NOW_MS).await?;
@@ -177,8 +193,10 @@ impl ReportDesk for Desk {
 #[tokio::test]
 async fn a_report_on_schedule_is_kept_once_under_its_job_and_then_delivered() {
     on_each_database(async |room| {
-        let desk = Desk(room.database.clone(), settings(room), room.care.keys.clone());
-        let care = room.care.clone().with_reports(Arc::new(desk));
+        let clock = ManualClock::at(0);
+        let (database, keys, made) = (room.database.clone(), room.care.keys.clone(), AtomicU32::new(0));
+        let desk = Arc::new(Desk { database, settings: settings(room), keys, clock: clock.clone(), made });
+        let care = room.care.clone().with_reports(desk.clone());
         let registry = Registry::new(handlers(&care));
         let handler = registry.get(kinds::REPORT_DUE).unwrap();
         let payload =
@@ -194,17 +212,17 @@ async fn a_report_on_schedule_is_kept_once_under_its_job_and_then_delivered() {
             created_ms: NOW_MS,
             trace: None,
         };
-        let prepared = handler.prepare(&job).await.unwrap();
         let monday_ms = 1_699_833_600_000;
         let mut follow_ups = Vec::new();
         // Asked for by a clock that is ahead: the day is not over yet, or its last crises are still being noted.
         for (early_ms, now_ms) in [(6_000, monday_ms + DAY_MS - 1_000), (1, monday_ms + DAY_MS + 4_999)] {
-            let mut transaction =
-                room.database.begin(Urgency::General, Durability::Relaxed, now_ms).await.unwrap();
-            let outcome = handler.apply(&job, &prepared, &mut transaction).await.unwrap();
-            assert_eq!(outcome, Outcome::Snooze { after: Duration::from_millis(early_ms) });
-            transaction.rollback().await.unwrap();
+            clock.advance_ms(now_ms - clock.now_ms());
+            let early = Outcome::Snooze { after: Duration::from_millis(early_ms) };
+            assert_eq!(handler.prepare(&job).await.err(), Some(early));
         }
+        assert_eq!(desk.made.load(Ordering::Relaxed), 0, "none is made that is not kept");
+        clock.advance_ms(1);
+        let prepared = handler.prepare(&job).await.unwrap();
         // The first transaction is taken back, as by a crash, and the second one counts.
         for commits in [false, true] {
             let mut transaction =

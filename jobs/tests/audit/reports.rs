@@ -34,13 +34,13 @@ fn severity(number: i64) -> Severity {
     [Severity::Critical, Severity::High, Severity::Moderate, Severity::High][number as usize % 4]
 }
 
-fn said(customer: &str, at_ms: UnixMs, severity: Severity) -> String {
+pub fn said(customer: &str, at_ms: UnixMs, severity: Severity) -> String {
     let more = format!(r#","source":"button","severity":"{}""#, severity.name());
     signal("crisis.signal", customer, (NOW_MS - at_ms) / 1_000, &more)
 }
 
 /// The jobs that made crises known, the oldest first.
-async fn crisis_jobs(room: &Room) -> Vec<JobId> {
+pub async fn crisis_jobs(room: &Room) -> Vec<JobId> {
     let filter = AuditFilter { action: Some("crisis.signalled".to_owned()), ..AuditFilter::default() };
     let entries = all(room, &filter).await;
     entries

@@ -57,6 +57,7 @@ pub struct Room {
     registry: Registry,
     /// Shows when the last job was run.
     clock: Arc<ManualClock>,
+    url: String,
     follow_ups: Arc<Mutex<Vec<NewJob>>>,
     _postgres: Option<Arc<Postgres>>,
 }
@@ -89,7 +90,15 @@ impl Room {
         let registry = Registry::new(handlers(&care));
         let (directory, follow_ups) = (Arc::clone(directory), Arc::default());
         let clock = ManualClock::at(NOW_MS);
-        Self { database, care, directory, registry, clock, follow_ups, _postgres: postgres }
+        let url = url.to_owned();
+        Self { database, care, directory, registry, clock, url, follow_ups, _postgres: postgres }
+    }
+
+    /// The same database with one connection for everything that is not a crisis.
+    pub async fn with_one_connection(&self) -> Database {
+        let options = DatabaseOptions { connections_max: 1, acquire_timeout_ms: 1_000 };
+        let database = Database::connect(&self.url, &options).await.expect("a database");
+        database.sealing_with(self.care.keys.clone())
     }
 
     /// The same room with a gateway that brings words to people, slow after `timeout_ms`.

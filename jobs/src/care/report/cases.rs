@@ -9,7 +9,7 @@ use super::{
     crisis::CrisisReport,
     facts::{
         Answer, AuditFacts, ChainFacts, CrisisFact, GraceFact, LaneFact, ReportFacts, RetentionFacts,
-        SealingFacts, ViolationFact,
+        SealingFacts, VIOLATIONS, ViolationFact,
     },
     period::Period,
     share::{Share, Status},
@@ -233,6 +233,34 @@ fn no_safeguard_is_taken_for_granted() {
 }
 
 #[test]
+fn each_late_crisis_has_to_be_noticed_and_what_was_given_up_on_at_once_is_not_known() {
+    let late = || crisis(0, Severity::High, given(900_000));
+    let unanswered = || crisis(1, Severity::High, Answer::Owed);
+    let dead = || crisis(2, Severity::High, Answer::Failed);
+    for (crises, violations, expected) in [
+        (vec![], vec![], Status::NoEvents),
+        (vec![crisis(3, Severity::High, given(1))], vec![], Status::Compliant),
+        (vec![late(), unanswered()], vec![violation(0), violation(1)], Status::Compliant),
+        (vec![late(), unanswered()], vec![violation(0)], Status::NonCompliant),
+        // Another crisis was noticed, and this one was not.
+        (vec![late()], vec![violation(3)], Status::NonCompliant),
+        (vec![dead()], vec![violation(2)], Status::Compliant),
+        (vec![dead()], vec![], Status::NotMeasured),
+        (vec![dead(), late()], vec![violation(0)], Status::NotMeasured),
+        (vec![dead(), late()], vec![], Status::NonCompliant),
+    ] {
+        let mut facts = ReportFacts { crises, violations, ..quiet() };
+        let report = CrisisReport::of(&facts);
+        let monitoring = report.safeguards.iter().find(|it| it.name == "realTimeMonitoring").unwrap();
+        assert_eq!(monitoring.status, expected, "{facts:?}");
+        let is_said = codes(&report).contains(&"violations_unnoticed");
+        assert_eq!(is_said, expected == Status::NonCompliant, "{facts:?}");
+        facts.cut = vec![VIOLATIONS];
+        assert!(!codes(&CrisisReport::of(&facts)).contains(&"violations_unnoticed"), "it may be beyond");
+    }
+}
+
+#[test]
 fn the_charts_hold_every_crisis_grace_and_job_once() {
     let mut facts = quiet();
     facts.crises = vec![
@@ -273,7 +301,7 @@ fn the_charts_hold_every_crisis_grace_and_job_once() {
 #[test]
 fn whatever_one_report_does_not_hold_is_said() {
     let mut facts = quiet();
-    facts.cut = vec!["violations"];
+    facts.cut = vec![VIOLATIONS];
     facts.crises_left_out = 3;
     facts.audit.actions.insert("grace.started".to_owned(), 5);
     facts.ledger_since_ms = FROM_MS + 1;

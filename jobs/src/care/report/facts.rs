@@ -1,11 +1,14 @@
 //! What a report is made of: plain values, as they were read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use keepwell_workers::clock::UnixMs;
 
 use super::{access::AccessChecks, period::Period};
 use crate::care::{grace::GraceReason, severity::Severity};
+
+/// What [`ReportFacts::cut`] calls violations.
+pub const VIOLATIONS: &str = "violations";
 
 /// Everything that was read for a report.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,7 +21,7 @@ pub struct ReportFacts {
     pub crises: Vec<CrisisFact>,
     /// Crises of the period beyond what one report can hold.
     pub crises_left_out: u64,
-    /// The violations that were recorded in the period.
+    /// The violations that were recorded of crises that came in the period.
     pub violations: Vec<ViolationFact>,
     /// The grace periods that began in the period, as far as they are still remembered.
     pub graces: Vec<GraceFact>,
@@ -38,6 +41,42 @@ pub struct ReportFacts {
     pub contacts: BTreeMap<String, u64>,
     /// How many names of an event are dropped before it is kept.
     pub dropped_paths: u64,
+}
+
+impl ReportFacts {
+    /// The crises that were not answered in time, and of which no violation was recorded.
+    pub fn unnoticed(&self) -> Unnoticed {
+        let noticed: HashSet<&str> = self.violations.iter().map(|violation| violation.job.as_str()).collect();
+        let is_missed = |crisis: &&CrisisFact| {
+            !crisis.is_in_time()
+                && !crisis.is_pending(self.as_of_ms)
+                && !noticed.contains(crisis.job.as_str())
+        };
+        let (given_up, late): (Vec<_>, Vec<_>) =
+            self.crises.iter().filter(is_missed).partition(|crisis| crisis.answer == Answer::Failed);
+        Unnoticed { late: late.len() as u64, given_up: given_up.len() as u64 }
+    }
+
+    /// Whether every crisis that was late was noticed as it happened; `None` if nobody can say.
+    pub fn all_noticed(&self) -> Option<bool> {
+        let unnoticed = self.unnoticed();
+        match (unnoticed.late, unnoticed.given_up) {
+            // The violations that are missing here may be among those that one report does not hold.
+            _ if self.cut.contains(&VIOLATIONS) => None,
+            (0, 0) => Some(true),
+            (0, _) => None,
+            _ => Some(false),
+        }
+    }
+}
+
+/// How many crises have no violation that should, or may have to, have one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unnoticed {
+    /// Answered late, or still not: there should be one.
+    pub late: u64,
+    /// Given up on. One that was before its time was over has none: that it was is told at once, and kept nowhere.
+    pub given_up: u64,
 }
 
 /// A crisis that came.
@@ -126,7 +165,7 @@ pub struct GraceFact {
 pub struct AuditFacts {
     /// Entries of the period, by action.
     pub actions: BTreeMap<String, u64>,
-    /// Violations of the period without an entry.
+    /// Of these violations, those without an entry.
     pub violations_without_entry: u64,
     /// Entries about what operators did.
     pub by_operators: u64,

@@ -91,12 +91,11 @@ pub fn recommendations(report: &CrisisReport, facts: &ReportFacts) -> Vec<Recomm
         "responses_near_limit",
         "Answers come close to their limit: the slowest of a hundred leave less than a fifth of it.",
     );
-    let unnoticed = response.violations > report.safety_metrics.violations_recorded;
     when(
-        unnoticed,
+        facts.all_noticed() == Some(false),
         Severity::High,
         "violations_unnoticed",
-        "Fewer late crises were recorded than there were: the watch was down, or its violations could not be kept.",
+        "There were late crises of which no violation was recorded: the watch was down, or its violations could not be kept.",
     );
     when(
         audit.share.kept < audit.share.of,

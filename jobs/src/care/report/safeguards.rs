@@ -23,7 +23,6 @@ pub struct Safeguard {
 pub fn safeguards(report: &CrisisReport, facts: &ReportFacts) -> Vec<Safeguard> {
     let audit = &report.audit_compliance;
     let emergency = &report.emergency_access_compliance;
-    let response = &report.response_time_compliance;
     let (access, trail) = ("accessControl", "auditControls");
     let (integrity, transmission) = ("integrityControls", "transmissionSecurity");
     let operators = facts.audit.by_operators;
@@ -33,7 +32,6 @@ pub fn safeguards(report: &CrisisReport, facts: &ReportFacts) -> Vec<Safeguard> 
         Some(_) => Some(false),
         None => it.complete.then_some(true),
     });
-    let noticed = report.safety_metrics.violations_recorded;
     let retention = facts.retention;
     let refuses = if retention.refuses_deletion { "refuses" } else { "does not refuse" };
     let kept = format!(
@@ -70,15 +68,7 @@ pub fn safeguards(report: &CrisisReport, facts: &ReportFacts) -> Vec<Safeguard> 
         known(trail, "encryptedLogging", audit.encryption_compliant, sealed),
         known(trail, "tamperResistant", whole, chain.clone()),
         known(trail, "retentionPeriod", audit.retention_compliant, kept),
-        safeguard(
-            trail,
-            "realTimeMonitoring",
-            monitoring(response.violations, noticed, response.share.of),
-            &format!(
-                "{} crises were late or unanswered, {noticed} violations were recorded",
-                response.violations
-            ),
-        ),
+        safeguard(trail, "realTimeMonitoring", monitoring(report, facts), &noticed(report, facts)),
         open(
             integrity,
             "dataValidation",
@@ -106,8 +96,24 @@ pub fn safeguards(report: &CrisisReport, facts: &ReportFacts) -> Vec<Safeguard> 
     ]
 }
 
-fn monitoring(violations: u64, noticed: u64, crises: u64) -> Status {
-    if crises == 0 { Status::NoEvents } else { Status::of(Some(noticed >= violations)) }
+fn monitoring(report: &CrisisReport, facts: &ReportFacts) -> Status {
+    if report.response_time_compliance.share.of == 0 {
+        return Status::NoEvents;
+    }
+    Status::of(facts.all_noticed())
+}
+
+fn noticed(report: &CrisisReport, facts: &ReportFacts) -> String {
+    let (unnoticed, recorded) = (facts.unnoticed(), report.safety_metrics.violations_recorded);
+    let missed = report.response_time_compliance.violations;
+    let evidence = format!("{missed} crises were late or unanswered, {recorded} violations were recorded");
+    match (unnoticed.late, unnoticed.given_up) {
+        (0, 0) => evidence,
+        (late, 0) => format!("{evidence}; {late} late ones have none"),
+        (late, given_up) => {
+            format!("{evidence}; {late} late ones have none, nor have {given_up} that were given up on")
+        }
+    }
 }
 
 fn refused(facts: &ReportFacts) -> String {

@@ -121,9 +121,10 @@ where
     }
     if let Some(action) = &filter.action {
         statement.push(" AND (action = ").push_bind(action.clone());
-        // `/` comes right behind `.`.
-        statement.push(" OR (action >= ").push_bind(format!("{action}."));
-        statement.push(" AND action < ").push_bind(format!("{action}/")).push("))");
+        // Not as a range: what lies between two texts is a matter of the database's collation.
+        let all = format!("{action}.");
+        statement.push(format!(" OR substr(action, 1, {}) = ", all.chars().count()));
+        statement.push_bind(all).push(")");
     }
     if let Some(text) = &filter.text {
         let pattern = format!("%{}%", text.to_lowercase().replace(['\\', '%', '_'], "_"));

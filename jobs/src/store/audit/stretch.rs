@@ -51,8 +51,9 @@ pub(in crate::store) async fn crisis_actors(
     from_ms: UnixMs,
     to_ms: UnixMs,
 ) -> Result<Vec<String>, sqlx::Error> {
+    // Not as a range: what lies between two texts is a matter of the database's collation.
     const SQL: &str = "SELECT actor FROM audit_entries \
-         WHERE id >= $1 AND id < $2 AND action >= 'crisis.' AND action < 'crisis/'";
+         WHERE id >= $1 AND id < $2 AND substr(action, 1, 7) = 'crisis.'";
     let rows: Vec<(String,)> = on_connection!(reader, |connection| {
         sqlx::query_as(SQL)
             .bind(JobId::earliest_at(from_ms).0)

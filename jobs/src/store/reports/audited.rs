@@ -62,8 +62,9 @@ pub(super) async fn verify(
     witness: Option<&ChainEnd>,
     now_ms: UnixMs,
 ) -> Result<ChainFacts, sqlx::Error> {
-    let mut reader = database.reader(Urgency::General).await?;
-    let mut from = Some(stretch::block_at(&mut reader, period.from_ms).await?);
+    // A connection is given back before the verifier takes its own.
+    let reader = async || database.reader(Urgency::General).await;
+    let mut from = Some(stretch::block_at(&mut reader().await?, period.from_ms).await?);
     let verifier = Verifier::new(database.clone(), keys.clone());
     let mut facts = ChainFacts::default();
     while let Some(first) = from {
@@ -76,7 +77,7 @@ pub(super) async fn verify(
         }
         from = report.next;
         let last_ms = match report.next {
-            Some(next) => stretch::newest_in(&mut reader, next - 1).await?,
+            Some(next) => stretch::newest_in(&mut reader().await?, next - 1).await?,
             None => None,
         };
         if last_ms.is_some_and(|last_ms| last_ms >= period.to_ms) {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use keepwell_workers::{
     clock::UnixMs,
     database::{Database, Reader, turn::Urgency},
+    id::JobId,
     ledger::Ledger,
     on_connection,
     seal::KeyRing,
@@ -25,7 +26,7 @@ use crate::{
         report::{
             facts::{
                 Answer, CrisisFact, GraceFact, LaneFact, ReportFacts, RetentionFacts, SealingFacts,
-                ViolationFact,
+                VIOLATIONS, ViolationFact,
             },
             period::Period,
         },
@@ -70,15 +71,21 @@ pub async fn read_facts(
     now_ms: UnixMs,
 ) -> Result<ReportFacts, sqlx::Error> {
     let owed = catch_up(database, keys, &settings.watch, period, now_ms).await?;
+    let chain = audited::verify(database, keys, period, witness, now_ms).await?;
+    let sealing = sealing(database, keys).await?;
+    // From here on one connection does, and nothing that needs another is asked: of several reports that are made at
+    // once, each would hold what the next one waits for.
     let mut reader = database.reader(Urgency::General).await?;
     let (mut crises, left_out) = crises(&mut reader, period, &owed).await?;
+    let violations = violations(&mut reader, period).await?;
     let answered_ms = |crisis: &CrisisFact| {
         let took_ms = crisis.took_us().map_or(0, |us| i64::try_from(us / 1_000).unwrap_or(0));
         crisis.came_ms.saturating_add(took_ms)
     };
+    let noticed_ms = violations.iter().map(|violation| violation.at_ms);
     // An entry carries the instant of its transaction, which may be a little later than what was measured from.
-    let last_ms = crises.iter().map(answered_ms).max().unwrap_or(0).saturating_add(STRETCH_MS);
-    let until_ms = last_ms.min(now_ms.saturating_add(1));
+    let last_ms = crises.iter().map(answered_ms).chain(noticed_ms).max().unwrap_or(0);
+    let until_ms = last_ms.saturating_add(STRETCH_MS).min(now_ms.saturating_add(1));
     let (mut audit, actors) = audited::read(&mut reader, keys, period, until_ms).await?;
     for crisis in &mut crises {
         // What else is in the crisis lane, a payment of somebody marked, may change nothing.
@@ -86,15 +93,14 @@ pub async fn read_facts(
             crisis.audited = Some(actors.contains(&format!("{} {}", crisis.kind, crisis.job)));
         }
     }
-    let violations = violations(&mut reader, period).await?;
     let has_entry = |it: &&ViolationFact| actors.contains(&format!("watch over {}", it.job));
     let with_entry = violations.iter().filter(has_entry).count();
     audit.violations_without_entry = (violations.len() - with_entry) as u64;
-    audit.chain = Some(audited::verify(database, keys, period, witness, now_ms).await?);
+    audit.chain = Some(chain);
     let graces = graces(&mut reader, period).await?;
     let full = |is_full: bool, what| is_full.then_some(what);
     let cut = [
-        full(violations.len() as i64 == VIOLATIONS_MAX, "violations"),
+        full(violations.len() as i64 == VIOLATIONS_MAX, VIOLATIONS),
         full(graces.len() as i64 == GRACES_MAX, "grace periods"),
     ];
     Ok(ReportFacts {
@@ -108,7 +114,7 @@ pub async fn read_facts(
             kept_days: settings.audit_days,
             refuses_deletion: stretch::refuses_deletion(&mut reader, database.dialect()).await?,
         },
-        sealing: sealing(database, keys).await?,
+        sealing,
         lanes: lanes(&mut reader, period).await?,
         ledger_since_ms: now_ms.saturating_sub(settings.done_ms),
         contacts: contacts(&mut reader, period).await?,
@@ -178,13 +184,16 @@ async fn crises(
     Ok((found, left_out))
 }
 
+/// The violations of the crises that came in `period`, whenever they were noticed: a violation has the id of the job
+/// that should have answered, which carries when that came. Ids are hexadecimal digits and hyphens, each in its place,
+/// and every collation has these in one order.
 async fn violations(reader: &mut Reader, period: Period) -> Result<Vec<ViolationFact>, sqlx::Error> {
     const SQL: &str = "SELECT id, severity, at_ms, limit_ms, took_ms FROM crisis_violations \
-         WHERE at_ms >= $1 AND at_ms < $2 ORDER BY at_ms, id LIMIT $3";
+         WHERE id >= $1 AND id < $2 ORDER BY id LIMIT $3";
     let rows: Vec<(String, String, i64, i64, i64)> = on_connection!(reader, |connection| {
         sqlx::query_as(SQL)
-            .bind(period.from_ms)
-            .bind(period.to_ms)
+            .bind(JobId::earliest_at(period.from_ms).to_string())
+            .bind(JobId::earliest_at(period.to_ms).to_string())
             .bind(VIOLATIONS_MAX)
             .fetch_all(connection)
             .await

@@ -98,13 +98,14 @@ pub async fn catch_up(
     period: Period,
     now_ms: UnixMs,
 ) -> Result<Vec<CrisisResponse>, sqlx::Error> {
-    let mut reader = database.reader(Urgency::General).await?;
-    let Some(oldest_ms) = Ledger::oldest_ms(&mut reader).await? else { return Ok(Vec::new()) };
+    let reader = async || database.reader(Urgency::General).await;
+    let Some(oldest_ms) = Ledger::oldest_ms(&mut reader().await?).await? else { return Ok(Vec::new()) };
     let mut owed = Vec::new();
     let known = Period { from_ms: period.from_ms.max(oldest_ms), ..period };
     for Period { from_ms, to_ms } in known.cut(STRETCH_MS) {
         let mut after = JobId::earliest_at(from_ms);
         loop {
+            let mut reader = reader().await?;
             let page = Ledger::past_of_lane(&mut reader, Lane::Crisis, after, to_ms, JOBS_PER_PAGE).await?;
             let noted = answered(&mut reader, after, to_ms).await?;
             let mut missing = Vec::new();
@@ -115,6 +116,8 @@ pub async fn catch_up(
                 let Some(response) = of_ledger(&mut reader, job, keys, watch).await? else { continue };
                 if job.state == State::Owed { owed.push(response) } else { missing.push(response) }
             }
+            // On PostgreSQL what is noted takes a connection of the same pool.
+            drop(reader);
             note_responses(database, &missing, now_ms).await?;
             let Some(last) = page.last().filter(|_| page.len() == JOBS_PER_PAGE as usize) else { break };
             after = last.id;

@@ -136,6 +136,7 @@ impl Rotation {
             return Ok(Step::Idle);
         }
         let Some(table) = usize::try_from(progress.stage).ok().and_then(|stage| TABLES.get(stage)) else {
+            drop(reader);
             return self.end_pass(&progress).await;
         };
         let places = table.look(&mut reader, &progress.cursor, LOOK_MAX).await?;
