@@ -1,6 +1,6 @@
 //! The engine's start: what it is made of, and the threads that it runs on.
 
-use std::{sync::Arc, time::Duration};
+use std::{sync::Arc, thread::JoinHandle, time::Duration};
 
 use tokio::{sync::Mutex, task::JoinSet};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -77,14 +77,8 @@ impl Engine {
         let turns = options.runs_jobs.then(|| [Arc::clone(&crisis.turns), Arc::clone(&shared.turns)]);
         let ended = [crisis.ended.clone(), shared.ended.clone()];
         if options.runs_jobs {
-            let (url, lanes_options, clock) = (shared.redis_url.clone(), options.lanes.clone(), clock);
             let members = [Arc::clone(&crisis_member), Arc::clone(&member)];
-            let ([crisis_ended, general_ended], broken) = (ended.clone(), broken.clone());
-            threads.push(runtime::on_own_thread("keepwell-lease", Threads::One, move || {
-                let [crisis, general] = members;
-                let members = [(crisis, crisis_ended), (general, general_ended)];
-                keep_leases(url, lanes_options, clock, members, broken)
-            })?);
+            threads.push(lease_thread(&shared, members, ended.clone())?);
         }
         threads.push(runtime::on_own_thread("keepwell-crisis", Threads::One, move || {
             crisis.run(
@@ -142,6 +136,22 @@ impl Engine {
             running: Mutex::new(Running { threads, tasks }),
         })))
     }
+}
+
+/// The thread that keeps the leases of both pools' `members`, each until its pool has `ended`.
+fn lease_thread(
+    shared: &Shared,
+    members: [Arc<Member>; 2],
+    ended: [CancellationToken; 2],
+) -> std::io::Result<JoinHandle<()>> {
+    let (url, options, clock) =
+        (shared.redis_url.clone(), shared.lanes_options.clone(), Arc::clone(&shared.ledger.clock));
+    let broken = shared.broken.clone();
+    runtime::on_own_thread("keepwell-lease", Threads::One, move || {
+        let ([crisis, general], [crisis_ended, general_ended]) = (members, ended);
+        let members = [(crisis, crisis_ended), (general, general_ended)];
+        keep_leases(url, options, clock, members, broken)
+    })
 }
 
 fn node_info(options: &EngineOptions, started_ms: UnixMs) -> NodeInfo {
