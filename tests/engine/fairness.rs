@@ -125,7 +125,7 @@ async fn what_comes_for_a_turn_that_rests_goes_behind_what_it_has() {
         (bench.script.running.load(Ordering::SeqCst) == 2).then_some(())
     })
     .await;
-    engine.lanes().pause(Lane::Therapeutic, "a test", false).await.unwrap();
+    engine.pause(Lane::Therapeutic, "a test", false).await.unwrap();
     let late: Words = waiting(&recorder, times(5, "late", &noisy)).await;
     bench.script.gate.add_permits(2);
     eventually("both slots are free", async || {
@@ -133,7 +133,7 @@ async fn what_comes_for_a_turn_that_rests_goes_behind_what_it_has() {
         (done.iter().filter(|id| words.get(*id) == Some(&"gate")).count() == 2).then_some(())
     })
     .await;
-    engine.lanes().resume(Lane::Therapeutic).await.unwrap();
+    engine.resume(Lane::Therapeutic).await.unwrap();
     nothing_owed(&engine).await;
     let last: Vec<String> = bench.effects().await.split_off(22);
     assert!(last.iter().all(|id| late.contains_key(id)), "{last:?} of {late:?}");
@@ -178,12 +178,12 @@ async fn a_turn_that_rests_does_not_keep_a_more_urgent_job_waiting() {
 async fn a_turn_that_rests_in_a_lane_that_is_held_up_goes_on_in_the_others() {
     let bench = Bench::new(Dialect::Sqlite).await;
     let (engine, mut words) = with_a_turn_that_rests(&bench).await;
-    engine.lanes().pause(Lane::Standard, "a test", false).await.unwrap();
+    engine.pause(Lane::Standard, "a test", false).await.unwrap();
     let elsewhere = scripted("ok", Lane::Background).turn("noisy");
     words.extend(waiting(&engine, vec![("elsewhere", elsewhere)]).await);
     bench.script.gate.add_permits(1);
     done_before(&bench, &words, "elsewhere").await;
-    engine.lanes().resume(Lane::Standard).await.unwrap();
+    engine.resume(Lane::Standard).await.unwrap();
     nothing_owed(&engine).await;
     assert_eq!(bench.effects().await.len(), 62);
     engine.shutdown().await;

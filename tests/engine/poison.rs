@@ -128,7 +128,7 @@ async fn whoever_hears_of_runs_hears_that_a_job_was_quarantined() {
     let bench = Bench::new(Dialect::Sqlite).await;
     let ear = Arc::new(Ear::default());
     let engine = bench.engine_heard_by(ear.clone());
-    engine.lanes().pause(Lane::Standard, "so that it is not run", false).await.unwrap();
+    engine.pause(Lane::Standard, "so that it is not run", false).await.unwrap();
     let job = engine.enqueue(scripted("ok", Lane::Standard)).await.unwrap().id;
     let mut redis = bench.redis.connection().await;
     let () = redis.rpush("{keepwell:0}:quarantine", job.as_bytes().as_slice()).await.unwrap();
@@ -162,7 +162,7 @@ async fn what_is_owed_and_what_has_died_is_read_whole_on_each_database() {
         assert!(read(began_ms, &job.kind[..2], None).await.jobs.is_empty());
         assert!(read(began_ms, "none", Some(dead)).await.jobs.is_empty());
 
-        engine.lanes().pause(Lane::Crisis, "so that they are owed", true).await.unwrap();
+        engine.pause(Lane::Crisis, "so that they are owed", true).await.unwrap();
         let jobs = vec![
             scripted("ok", Lane::Crisis),
             scripted("fail", Lane::Crisis),

@@ -45,8 +45,9 @@ impl Engine {
             committer(ledger.clone(), Urgency::Crisis, crisis_placements.clone(), recording.clone());
         let (general_door, general_committer) =
             committer(ledger.clone(), Urgency::General, general_placements.clone(), recording.clone());
-        let new_member = || Arc::new(Member::new(lanes.clone(), info.clone(), Arc::clone(&behind)));
-        let (member, crisis_member) = (new_member(), new_member());
+        // The general pool's takes back what both pools of earlier lives held.
+        let [member, crisis_member] = [true, false]
+            .map(|adopts| Arc::new(Member::new(&lanes, &ledger, info.clone(), Arc::clone(&behind), adopts)));
         let pulse = Arc::new(Pulse::default());
 
         let mut threads = Vec::new();
@@ -54,7 +55,6 @@ impl Engine {
             ledger: ledger.clone(),
             redis_url,
             lanes_options: options.lanes.clone(),
-            info,
             behind: Arc::clone(&behind),
             bells: Arc::clone(&bells),
             observer: Arc::clone(&observer),

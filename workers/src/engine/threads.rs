@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::SharedClock,
-    lanes::{Behind, Bells, ClaimScope, Lanes, LanesOptions, NodeInfo, PlacementQueue, PlacerTask},
+    lanes::{Behind, Bells, ClaimScope, Lanes, LanesOptions, PlacementQueue, PlacerTask},
     ledger::{CommitterTask, Ledger},
     observer::Observer,
     pool::{Keeper, Member, Pool},
@@ -23,7 +23,6 @@ pub(super) struct Shared {
     pub(super) ledger: Ledger,
     pub(super) redis_url: String,
     pub(super) lanes_options: LanesOptions,
-    pub(super) info: NodeInfo,
     pub(super) behind: Arc<Behind>,
     pub(super) bells: Arc<Bells>,
     pub(super) observer: Arc<dyn Observer>,
@@ -68,7 +67,6 @@ impl Shared {
             runtime::start(&mut tasks, committer.run(self.close.clone()));
         }
         if let Some(slots) = slots {
-            adopt(&lanes, &member, &self.info.instance, scope).await;
             let pool = Pool {
                 name,
                 scope,
@@ -110,17 +108,4 @@ pub(super) async fn keep_leases(
         runtime::start(&mut keepers, Keeper { member, lanes: lanes.clone(), lease, stop: left }.run());
     }
     while keepers.join_next().await.is_some() {}
-}
-
-/// Takes back at once what earlier lives of this installation held. The general pool does it for both.
-async fn adopt(lanes: &Lanes, member: &Member, instance: &str, scope: ClaimScope) {
-    if scope == ClaimScope::General {
-        match lanes.adopt(instance, member.started_ms()).await {
-            Ok(0) => {}
-            Ok(jobs) => tracing::info!(jobs, "took back what an earlier life of this installation held"),
-            Err(error) => {
-                tracing::debug!(error = %error, "nothing adopted; leases will run out by themselves");
-            }
-        }
-    }
 }

@@ -10,6 +10,7 @@ mod failures;
 mod history;
 mod load;
 mod owed;
+mod pauses;
 mod query;
 mod record;
 mod recording;
@@ -31,6 +32,7 @@ pub use failures::{DeadJob, ErrorCount, FinishedJob, KindCount, RunCount};
 pub use history::{LaneCount, PastJob};
 pub use load::DeadPage;
 pub(crate) use load::Loaded;
+pub(crate) use pauses::LanePause;
 pub use query::{Attempt, JobFilter, JobPage, JobView, LedgerTotals};
 pub use record::SealedJob;
 pub(crate) use recording::Recording;
@@ -62,6 +64,12 @@ pub const MIGRATIONS: &[MigrationFile] = &[
         name: "schedules",
         sqlite: include_str!("../../../migrations/sqlite/0007_schedules.sql"),
         postgres: include_str!("../../../migrations/postgres/0007_schedules.sql"),
+    },
+    MigrationFile {
+        version: 12,
+        name: "lane_pauses",
+        sqlite: include_str!("../../../migrations/sqlite/0012_lane_pauses.sql"),
+        postgres: include_str!("../../../migrations/postgres/0012_lane_pauses.sql"),
     },
 ];
 
