@@ -113,6 +113,26 @@ async fn a_suspect_that_has_waited_goes_before_a_backlog() {
     recorder.shutdown().await;
 }
 
+#[tokio::test]
+async fn who_has_seen_one_worker_die_does_not_wait_behind_who_has_seen_two() {
+    let bench = Bench::new(Dialect::Sqlite).await;
+    let recorder = bench.engine_with(|options| options.runs_jobs = false);
+    let suspects = (0..3).map(|_| scripted("ok", Lane::Background)).collect();
+    let suspects = recorder.enqueue_all(suspects).await.unwrap();
+    recorder.enqueue_all((0..8).map(|_| scripted("ok", Lane::Therapeutic)).collect()).await.unwrap();
+    eventually("they are in their lanes", async || (recorder.lanes().held().await.ok()? == 11).then_some(()))
+        .await;
+    let mut redis = bench.redis.connection().await;
+    for (suspect, deaths) in suspects.iter().zip(["2", "2", "1"]) {
+        let _: () = redis.hset("{keepwell:0}:crashes", &suspect.id.as_bytes()[..], deaths).await.unwrap();
+    }
+    let engine = bench.engine_with(|options| (options.slots, options.crisis_slots) = (1, 1));
+    nothing_owed(&engine).await;
+    assert_eq!(bench.effects().await[0], suspects[2].id.to_string());
+    engine.shutdown().await;
+    recorder.shutdown().await;
+}
+
 /// Hears of every run.
 #[derive(Default)]
 struct Ear(Mutex<Vec<(JobId, &'static str)>>);
