@@ -81,8 +81,12 @@ pub(super) async fn run(context: &Context, command: &QueueCommand) -> Result<(),
             let body =
                 json!({ "reason": reason.as_deref().unwrap_or_default(), "override": override_crisis });
             let paused = operators.post(&format!("/api/v1/lanes/{lane}/pause"), body.to_string()).await?;
-            context.print(&paused, |_| {
-                format!("{lane} is paused: what runs goes on, nothing more is begun until `keepwell queue resume {lane}`\n")
+            context.print(&paused, |paused| {
+                let until = format!("until `keepwell queue resume {lane}`");
+                if paused["waits_for"] == "redis" {
+                    return format!("{lane} is paused from the moment in which Redis answers, {until}\n");
+                }
+                format!("{lane} is paused: what runs goes on, nothing more is begun {until}\n")
             });
         }
         QueueCommand::Resume { lane: LaneArg { lane } } => {

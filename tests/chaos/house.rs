@@ -125,12 +125,7 @@ impl House {
             Fault::KillDaemon(number) => self.kill_daemon(number, 0).await,
             Fault::LoseDaemon(number, ms) => self.kill_daemon(number, ms).await,
             Fault::FreezeDaemon(number, ms) => self.freeze_daemon(number, ms).await,
-            Fault::KillBoth => {
-                self.kill_redis();
-                let killed_ms = now_ms();
-                self.kill_daemon(0, 0).await;
-                self.redis_is_back(killed_ms, false).await;
-            }
+            Fault::KillBoth => self.kill_both().await,
             Fault::KillRedis | Fault::EmptyRedis => {
                 self.kill_redis();
                 self.redis_is_back(now_ms(), fault == Fault::EmptyRedis).await;
@@ -192,6 +187,21 @@ impl House {
         } else {
             self.troubles.restarts.push(Death { span, claimed });
         }
+    }
+
+    /// The daemon is up first, and finds no Redis. What it held is asked while there is one, and cannot change until
+    /// both are dead.
+    async fn kill_both(&mut self) {
+        let id = self.daemons[0].id();
+        self.daemons[0].freeze();
+        let claimed = self.claimed_by(id).await;
+        let from_ms = now_ms();
+        self.kill_redis();
+        self.daemons[0].kill();
+        self.daemons[0].start_again().await;
+        self.troubles.down.push((0, Span { from_ms, until_ms: now_ms() }));
+        self.redis_is_back(from_ms, false).await;
+        self.troubles.restarts.push(Death { span: Span { from_ms, until_ms: now_ms() }, claimed });
     }
 
     async fn freeze_daemon(&mut self, number: usize, ms: u64) {

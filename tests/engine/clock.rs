@@ -73,14 +73,14 @@ async fn a_clock_that_is_set_takes_nobodys_lease_and_runs_nothing_twice() {
         assert_eq!(bench.script.begun.load(Ordering::SeqCst), 4, "nothing ran twice");
 
         // What comes now is done now, a crisis first, although both are younger or older than what was there.
-        engine.lanes().pause(Lane::Standard, "until the crisis has begun", false).await.unwrap();
+        engine.pause(Lane::Standard, "until the crisis has begun", false).await.unwrap();
         let standard = engine.enqueue(scripted("ok", Lane::Standard)).await.unwrap().id;
         let crisis = engine.enqueue(scripted("ok", Lane::Crisis)).await.unwrap().id;
         eventually("the crisis is done", async || {
             (bench.effects().await == [crisis.to_string()]).then_some(())
         })
         .await;
-        engine.lanes().resume(Lane::Standard).await.unwrap();
+        engine.resume(Lane::Standard).await.unwrap();
         bench.script.gate.add_permits(4);
         nothing_owed(&engine).await;
         let effects = bench.effects().await;
@@ -131,7 +131,7 @@ async fn what_was_recorded_by_a_clock_that_ran_ahead_is_found_after_redis_forgot
     let (clock, engine) = on_a_clock(&bench).await;
     clock.advance_ms(DAY_MS);
     for lane in [Lane::Standard, Lane::Crisis] {
-        engine.lanes().pause(lane, "so that it is still owed", true).await.unwrap();
+        engine.pause(lane, "so that it is still owed", true).await.unwrap();
         engine.enqueue(scripted("ok", lane)).await.unwrap();
     }
     eventually("both are in their lanes", async || (engine.lanes().held().await.ok()? == 2).then_some(()))
@@ -139,6 +139,9 @@ async fn what_was_recorded_by_a_clock_that_ran_ahead_is_found_after_redis_forgot
     // Somebody sets it right again, and Redis is emptied.
     clock.advance_ms(-DAY_MS);
     redis::cmd("FLUSHALL").exec_async(&mut bench.redis.connection().await).await.unwrap();
+    for lane in [Lane::Standard, Lane::Crisis] {
+        engine.resume(lane).await.unwrap();
+    }
     nothing_owed(&engine).await;
     assert_eq!(bench.effects().await.len(), 2);
     let done = JobFilter { state: Some(State::Done), ..JobFilter::default() };
@@ -192,14 +195,14 @@ async fn what_waited_when_the_clock_was_set_back_is_done_at_once() {
     let bench = Bench::new(Dialect::Sqlite).await;
     let (clock, engine) = on_a_clock(&bench).await;
     for lane in [Lane::Crisis, Lane::Standard] {
-        engine.lanes().pause(lane, "so that it waits", true).await.unwrap();
+        engine.pause(lane, "so that it waits", true).await.unwrap();
         engine.enqueue(scripted("ok", lane)).await.unwrap();
     }
     eventually("both are in their lanes", async || (engine.lanes().held().await.ok()? == 2).then_some(()))
         .await;
     clock.advance_ms(-HOUR_MS);
     for lane in [Lane::Crisis, Lane::Standard] {
-        engine.lanes().resume(lane).await.unwrap();
+        engine.resume(lane).await.unwrap();
     }
     nothing_owed(&engine).await;
     engine.shutdown().await;

@@ -62,7 +62,7 @@ async fn to_record_what_is_recorded_already_takes_no_more_questions_than_the_fir
     let (network, _bench, engine) = behind_a_network().await;
     let jobs =
         || (0..64).map(|number| scripted("ok", Lane::Standard).dedupe_key(format!("{number}"))).collect();
-    engine.lanes().pause(Lane::Standard, "so that nothing else asks", false).await.unwrap();
+    engine.pause(Lane::Standard, "so that nothing else asks", false).await.unwrap();
     let mut asked = Vec::new();
     let mut recorded = Vec::new();
     for _ in 0..3 {

@@ -10,6 +10,7 @@ use keepwell_workers::{
     lane::Lane,
     ledger::JobFilter,
 };
+use redis::AsyncCommands as _;
 
 use super::bench::{Bench, nothing_owed, scripted};
 use crate::support::eventually;
@@ -125,7 +126,7 @@ async fn what_comes_for_a_turn_that_rests_goes_behind_what_it_has() {
         (bench.script.running.load(Ordering::SeqCst) == 2).then_some(())
     })
     .await;
-    engine.lanes().pause(Lane::Therapeutic, "a test", false).await.unwrap();
+    engine.pause(Lane::Therapeutic, "a test", false).await.unwrap();
     let late: Words = waiting(&recorder, times(5, "late", &noisy)).await;
     bench.script.gate.add_permits(2);
     eventually("both slots are free", async || {
@@ -133,7 +134,7 @@ async fn what_comes_for_a_turn_that_rests_goes_behind_what_it_has() {
         (done.iter().filter(|id| words.get(*id) == Some(&"gate")).count() == 2).then_some(())
     })
     .await;
-    engine.lanes().resume(Lane::Therapeutic).await.unwrap();
+    engine.resume(Lane::Therapeutic).await.unwrap();
     nothing_owed(&engine).await;
     let last: Vec<String> = bench.effects().await.split_off(22);
     assert!(last.iter().all(|id| late.contains_key(id)), "{last:?} of {late:?}");
@@ -175,15 +176,54 @@ async fn a_turn_that_rests_does_not_keep_a_more_urgent_job_waiting() {
 }
 
 #[tokio::test]
+async fn a_more_urgent_job_that_waits_for_a_turn_goes_on_before_the_turn_rests() {
+    let bench = Bench::new(Dialect::Sqlite).await;
+    let recorder = bench.engine_with(|options| options.runs_jobs = false);
+    let noisy = |words| scripted(words, Lane::Realtime).turn("noisy");
+    let mut jobs = times(4, "noisy", &noisy("ok"));
+    jobs.extend(times(1, "gate", &noisy("gate")));
+    jobs.extend(times(20, "noisy", &noisy("ok")));
+    jobs.extend(times(40, "other", &scripted("ok", Lane::Realtime)));
+    let mut words = waiting(&recorder, jobs).await;
+    let engine = bench.engine_with(with_slots(1));
+    eventually("the fifth of the noisy turn runs", async || {
+        (bench.script.running.load(Ordering::SeqCst) == 1).then_some(())
+    })
+    .await;
+
+    // Somebody with a free slot comes upon the urgent one while the turn is held.
+    engine.pause(Lane::Realtime, "a test", false).await.unwrap();
+    let beside = bench.engine_with(|options| options.instance = "beside".into());
+    let urgent = recorder.enqueue(scripted("ok", Lane::Therapeutic).turn("noisy")).await.unwrap().id;
+    words.insert(urgent.to_string(), "urgent");
+    let mut redis = bench.redis.connection().await;
+    eventually("it is parked", async || {
+        let parked: usize = redis.zcard("{keepwell:0}:parked").await.ok()?;
+        (parked == 1).then_some(())
+    })
+    .await;
+    beside.shutdown().await;
+    engine.resume(Lane::Realtime).await.unwrap();
+    bench.script.gate.add_permits(1);
+    nothing_owed(&engine).await;
+    let served = served(&bench, &words).await;
+    let gate = served.iter().position(|word| *word == "gate").unwrap();
+    assert_eq!(served[gate + 1], "urgent", "{served:?}");
+    assert_eq!(served.len(), 66);
+    engine.shutdown().await;
+    recorder.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_turn_that_rests_in_a_lane_that_is_held_up_goes_on_in_the_others() {
     let bench = Bench::new(Dialect::Sqlite).await;
     let (engine, mut words) = with_a_turn_that_rests(&bench).await;
-    engine.lanes().pause(Lane::Standard, "a test", false).await.unwrap();
+    engine.pause(Lane::Standard, "a test", false).await.unwrap();
     let elsewhere = scripted("ok", Lane::Background).turn("noisy");
     words.extend(waiting(&engine, vec![("elsewhere", elsewhere)]).await);
     bench.script.gate.add_permits(1);
     done_before(&bench, &words, "elsewhere").await;
-    engine.lanes().resume(Lane::Standard).await.unwrap();
+    engine.resume(Lane::Standard).await.unwrap();
     nothing_owed(&engine).await;
     assert_eq!(bench.effects().await.len(), 62);
     engine.shutdown().await;

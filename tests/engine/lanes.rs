@@ -38,8 +38,8 @@ async fn a_paused_lane_holds_its_jobs_and_the_crisis_lane_is_not_paused_by_accid
         (nodes.len() == 2 && !engine.health().lanes_behind).then_some(())
     })
     .await;
-    engine.lanes().pause(Lane::Standard, "a test", false).await.unwrap();
-    assert!(engine.lanes().pause(Lane::Crisis, "a test", false).await.is_err());
+    engine.pause(Lane::Standard, "a test", false).await.unwrap();
+    assert!(engine.pause(Lane::Crisis, "a test", false).await.is_err());
 
     let held = engine.enqueue(scripted("ok", Lane::Standard)).await.unwrap().id;
     let free = engine.enqueue(scripted("ok", Lane::Realtime)).await.unwrap().id;
@@ -52,7 +52,7 @@ async fn a_paused_lane_holds_its_jobs_and_the_crisis_lane_is_not_paused_by_accid
     assert_eq!((standard.waiting, standard.paused.as_deref()), (1, Some("a test")));
     assert_eq!(nodes.len(), 2);
 
-    engine.lanes().resume(Lane::Standard).await.unwrap();
+    engine.resume(Lane::Standard).await.unwrap();
     nothing_owed(&engine).await;
     assert_eq!(bench.effects().await, [free.to_string(), held.to_string()]);
     engine.shutdown().await;

@@ -2,6 +2,7 @@
 
 pub mod bench;
 
+mod adoption;
 mod clock;
 mod database_doubt;
 mod database_life;
@@ -15,6 +16,7 @@ mod lanes;
 mod operations;
 mod outcomes;
 mod pains;
+mod pauses;
 mod poison;
 mod recovery;
 mod redis_faults;

@@ -76,8 +76,8 @@ async fn a_lane_is_cleared_of_all_that_waits_and_what_runs_is_left_alone() {
             (parked == 3).then_some(())
         })
         .await;
-        engine.lanes().pause(Lane::Standard, "a test", false).await.unwrap();
-        engine.lanes().pause(Lane::Background, "a test", false).await.unwrap();
+        engine.pause(Lane::Standard, "a test", false).await.unwrap();
+        engine.pause(Lane::Background, "a test", false).await.unwrap();
         engine.enqueue_all((0..MANY).map(|_| scripted("ok", Lane::Standard)).collect()).await.unwrap();
         let later = SystemClock.now_ms() + HOUR_MS;
         engine
@@ -100,8 +100,8 @@ async fn a_lane_is_cleared_of_all_that_waits_and_what_runs_is_left_alone() {
         let (lanes, _) = engine.lanes().stats().await.unwrap();
         assert_eq!(lanes[Lane::Background.index()].waiting, 1);
 
-        engine.lanes().resume(Lane::Standard).await.unwrap();
-        engine.lanes().resume(Lane::Background).await.unwrap();
+        engine.resume(Lane::Standard).await.unwrap();
+        engine.resume(Lane::Background).await.unwrap();
         bench.script.gate.add_permits(1);
         nothing_owed(&engine).await;
         assert_eq!(bench.effects().await.len(), 2, "nothing that was cancelled has run");
@@ -113,7 +113,7 @@ async fn a_lane_is_cleared_of_all_that_waits_and_what_runs_is_left_alone() {
 async fn what_does_not_match_keeps_its_place() {
     let bench = Bench::new(Dialect::Sqlite).await;
     let engine = settled_engine(&bench).await;
-    engine.lanes().pause(Lane::Standard, "a test", false).await.unwrap();
+    engine.pause(Lane::Standard, "a test", false).await.unwrap();
     let subject = |number: usize| if number.is_multiple_of(3) { "cus_gone" } else { "cus_stays" };
     engine
         .enqueue_all(
@@ -147,7 +147,7 @@ async fn what_was_cancelled_is_retried_and_done_once() {
     for dialect in [Dialect::Sqlite, Dialect::Postgres] {
         let bench = Bench::new(dialect).await;
         let engine = settled_engine(&bench).await;
-        engine.lanes().pause(Lane::Standard, "a test", false).await.unwrap();
+        engine.pause(Lane::Standard, "a test", false).await.unwrap();
         engine.enqueue_all((0..MANY).map(|_| scripted("ok", Lane::Standard)).collect()).await.unwrap();
         let crisis = JobFilter { except_lane: Some(Lane::Standard), ..JobFilter::default() };
         assert_eq!(cancel_all(&engine, &crisis).await.0, 0);
@@ -158,7 +158,7 @@ async fn what_was_cancelled_is_retried_and_done_once() {
         assert_eq!(retry(&standard()).await, 0, "none of them is dead");
         let cancelled = JobFilter { state: Some(State::Cancelled), ..standard() };
         assert_eq!(retry(&cancelled).await, MANY as u64);
-        engine.lanes().resume(Lane::Standard).await.unwrap();
+        engine.resume(Lane::Standard).await.unwrap();
         nothing_owed(&engine).await;
         let mut effects = bench.effects().await;
         effects.sort();

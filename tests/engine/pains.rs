@@ -45,13 +45,13 @@ async fn a_killed_workers_jobs_return_to_the_front_of_their_lanes_with_all_their
     .await;
     // The first one's turn is held by the dead worker; the others only came later.
     taken.extend(recorder.enqueue_all(vec![job().turn("cus_0"), job(), job()]).await.unwrap());
-    recorder.lanes().pause(Lane::Standard, "a test", false).await.unwrap();
+    recorder.pause(Lane::Standard, "a test", false).await.unwrap();
     worker.kill();
 
     let engine = bench.engine_with(|options| (options.slots, options.lanes.lease_ms) = (1, LEASE_MS));
     alone(&engine).await;
     bench.script.gate.add_permits(1_000);
-    engine.lanes().resume(Lane::Standard).await.unwrap();
+    engine.resume(Lane::Standard).await.unwrap();
     nothing_owed(&engine).await;
     let mut first: Vec<String> = bench.effects().await.into_iter().take(8).collect();
     let mut recovered: Vec<String> = taken[..8].iter().map(|job| job.id.to_string()).collect();
@@ -78,19 +78,19 @@ async fn what_a_killed_worker_held_is_not_kept_waiting_by_more_urgent_lanes() {
     })
     .await;
     for lane in [Lane::Background, Lane::Therapeutic] {
-        recorder.lanes().pause(lane, "a test", false).await.unwrap();
+        recorder.pause(lane, "a test", false).await.unwrap();
     }
     recorder.enqueue_all((0..8).map(|_| scripted("gate", Lane::Therapeutic)).collect()).await.unwrap();
     worker.kill();
 
     let engine = bench.engine_with(|options| (options.slots, options.lanes.lease_ms) = (1, LEASE_MS));
     alone(&engine).await;
-    engine.lanes().resume(Lane::Background).await.unwrap();
+    engine.resume(Lane::Background).await.unwrap();
     eventually("its only slot is busy", async || {
         (bench.script.running.load(Ordering::SeqCst) == 1).then_some(())
     })
     .await;
-    engine.lanes().resume(Lane::Therapeutic).await.unwrap();
+    engine.resume(Lane::Therapeutic).await.unwrap();
     bench.script.gate.add_permits(1_000);
     nothing_owed(&engine).await;
     let mut first: Vec<String> = bench.effects().await.into_iter().take(4).collect();

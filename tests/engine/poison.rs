@@ -153,6 +153,26 @@ async fn a_suspect_that_has_waited_goes_before_a_backlog() {
 }
 
 #[tokio::test]
+async fn who_has_seen_one_worker_die_does_not_wait_behind_who_has_seen_two() {
+    let bench = Bench::new(Dialect::Sqlite).await;
+    let recorder = bench.engine_with(|options| options.runs_jobs = false);
+    let suspects = (0..3).map(|_| scripted("ok", Lane::Background)).collect();
+    let suspects = recorder.enqueue_all(suspects).await.unwrap();
+    recorder.enqueue_all((0..8).map(|_| scripted("ok", Lane::Therapeutic)).collect()).await.unwrap();
+    eventually("they are in their lanes", async || (recorder.lanes().held().await.ok()? == 11).then_some(()))
+        .await;
+    let mut redis = bench.redis.connection().await;
+    for (suspect, deaths) in suspects.iter().zip(["2", "2", "1"]) {
+        let _: () = redis.hset("{keepwell:0}:crashes", &suspect.id.as_bytes()[..], deaths).await.unwrap();
+    }
+    let engine = bench.engine_with(|options| (options.slots, options.crisis_slots) = (1, 1));
+    nothing_owed(&engine).await;
+    assert_eq!(bench.effects().await[0], suspects[2].id.to_string());
+    engine.shutdown().await;
+    recorder.shutdown().await;
+}
+
+#[tokio::test]
 async fn suspects_that_have_to_run_alone_keep_no_slot_from_what_is_more_urgent() {
     let bench = Bench::new(Dialect::Sqlite).await;
     let recorder = bench.engine_with(|options| options.runs_jobs = false);
@@ -194,7 +214,7 @@ async fn whoever_hears_of_runs_hears_that_a_job_was_quarantined() {
     let bench = Bench::new(Dialect::Sqlite).await;
     let ear = Arc::new(Ear::default());
     let engine = bench.engine_heard_by(ear.clone());
-    engine.lanes().pause(Lane::Standard, "so that it is not run", false).await.unwrap();
+    engine.pause(Lane::Standard, "so that it is not run", false).await.unwrap();
     let job = engine.enqueue(scripted("ok", Lane::Standard)).await.unwrap().id;
     let mut redis = bench.redis.connection().await;
     let () = redis.rpush("{keepwell:0}:quarantine", job.as_bytes().as_slice()).await.unwrap();
@@ -227,7 +247,7 @@ async fn what_is_owed_and_what_has_died_is_read_whole_on_each_database() {
         assert!(read(began_ms, &job.kind[..2], None).await.jobs.is_empty());
         assert!(read(began_ms, "none", Some(dead)).await.jobs.is_empty());
 
-        engine.lanes().pause(Lane::Crisis, "so that they are owed", true).await.unwrap();
+        engine.pause(Lane::Crisis, "so that they are owed", true).await.unwrap();
         let jobs = vec![
             scripted("ok", Lane::Crisis),
             scripted("fail", Lane::Crisis),

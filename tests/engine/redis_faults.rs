@@ -68,7 +68,7 @@ async fn a_user_who_may_not_run_scripts_is_noticed_and_holds_up_no_crisis() {
     // It answers, but it is of no use.
     engine.lanes().ping().await.unwrap();
     assert!(!engine.health().lanes_ok);
-    let refused = engine.lanes().pause(Lane::Standard, "a test", false).await.unwrap_err();
+    let refused = engine.rebuild().await.unwrap_err();
     assert!(refused.hint().is_some_and(|hint| hint.contains("@scripting")), "{refused}");
 
     // INFO is dangerous in the eyes of Redis, so it may well be forbidden where the rest is not.
@@ -101,7 +101,7 @@ async fn a_claim_that_the_server_carries_out_too_late_is_found_while_nothing_els
         (nodes.len() == 2 && !engine.health().lanes_behind).then_some(())
     })
     .await;
-    engine.lanes().pause(Lane::Standard, "a test", false).await.unwrap();
+    engine.pause(Lane::Standard, "a test", false).await.unwrap();
     engine.enqueue(scripted("ok", Lane::Standard)).await.unwrap();
     eventually("it waits in its lane", async || (engine.lanes().held().await.ok()? == 1).then_some(())).await;
 
@@ -118,7 +118,7 @@ async fn a_claim_that_the_server_carries_out_too_late_is_found_while_nothing_els
         .await
         .unwrap();
     assert_eq!(claimed, 1);
-    engine.lanes().resume(Lane::Standard).await.unwrap();
+    engine.resume(Lane::Standard).await.unwrap();
     nothing_owed(&engine).await;
     assert_eq!(bench.effects().await.len(), 1);
     engine.shutdown().await;

@@ -159,7 +159,7 @@ async fn a_crisis_in_a_general_slot_does_not_wait_until_the_other_slots_are_sett
 async fn what_a_dead_worker_left_does_not_wait_until_the_other_slots_are_settled() {
     let bench = Bench::new(Dialect::Sqlite).await;
     let (engine, stuck, urgent) = stuck_engine(&bench, 1).await;
-    engine.lanes().pause(Lane::Background, "a test", false).await.unwrap();
+    engine.pause(Lane::Background, "a test", false).await.unwrap();
     let left = engine.enqueue(NewJob::new("urgent", Lane::Background, "")).await.unwrap().id;
     eventually("it is in its lane", async || {
         let (lanes, _) = engine.lanes().stats().await.ok()?;
@@ -168,6 +168,6 @@ async fn what_a_dead_worker_left_does_not_wait_until_the_other_slots_are_settled
     .await;
     let mut redis = bench.redis.connection().await;
     let _: () = redis.hset("{keepwell:0}:crashes", &left.as_bytes()[..], "1").await.unwrap();
-    engine.lanes().resume(Lane::Background).await.unwrap();
+    engine.resume(Lane::Background).await.unwrap();
     goes_first(engine, &stuck, &urgent).await;
 }

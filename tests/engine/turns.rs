@@ -5,6 +5,8 @@ use std::sync::atomic::Ordering;
 use keepwell_workers::{
     clock::{Clock as _, SystemClock},
     database::Dialect,
+    engine::Engine,
+    id::JobId,
     lane::Lane,
 };
 use redis::AsyncCommands as _;
@@ -54,6 +56,59 @@ async fn what_was_given_back_goes_before_what_came_after_it() {
     let engine = bench.engine();
     nothing_owed(&engine).await;
     assert_eq!(bench.effects().await, [urgent, first, second].map(|id| id.to_string()));
+    engine.shutdown().await;
+    recorder.shutdown().await;
+}
+
+/// A job in the standard lane that a worker gave back, and one of the same turn in the background lane that is parked
+/// and waits for the first one's end; with an engine that runs nothing.
+async fn given_back_before_another(bench: &Bench) -> (Engine, JobId, JobId) {
+    let recorder = bench.engine_with(|options| options.runs_jobs = false);
+    let gives_back = bench.engine_with(|options| options.drain_timeout_ms = 0);
+    let first = recorder.enqueue(scripted("gate", Lane::Standard).turn("cus_1")).await.unwrap().id;
+    eventually("it runs", async || (bench.script.running.load(Ordering::SeqCst) == 1).then_some(())).await;
+    let second = recorder.enqueue(scripted("ok", Lane::Background).turn("cus_1")).await.unwrap().id;
+    let mut redis = bench.redis.connection().await;
+    eventually("the second one is parked", async || {
+        let parked: usize = redis.zcard("{keepwell:0}:parked").await.ok()?;
+        (parked == 1).then_some(())
+    })
+    .await;
+    gives_back.shutdown().await;
+    eventually("the first one is back in its lane", async || {
+        let waiting: usize = redis.llen("{keepwell:0}:lane:standard").await.ok()?;
+        (waiting == 1).then_some(())
+    })
+    .await;
+    (recorder, first, second)
+}
+
+#[tokio::test]
+async fn who_waits_for_a_turn_goes_on_when_what_was_before_him_is_cancelled() {
+    let bench = Bench::new(Dialect::Sqlite).await;
+    let (recorder, first, second) = given_back_before_another(&bench).await;
+    assert!(recorder.cancel(first).await.unwrap());
+    assert_eq!(recorder.withdraw(&[Lane::Standard]).await.unwrap(), 1);
+
+    let engine = bench.engine();
+    nothing_owed(&engine).await;
+    assert_eq!(bench.effects().await, [second.to_string()]);
+    engine.shutdown().await;
+    recorder.shutdown().await;
+}
+
+#[tokio::test]
+async fn who_waits_for_a_turn_goes_on_when_what_was_before_him_is_quarantined() {
+    let bench = Bench::new(Dialect::Sqlite).await;
+    let (recorder, first, second) = given_back_before_another(&bench).await;
+    // So often that it still is in there when it is claimed: it is buried at once, and taken out once for each time.
+    let quarantined = vec![first.as_bytes().as_slice(); 2_000];
+    let mut redis = bench.redis.connection().await;
+    let () = redis.rpush("{keepwell:0}:quarantine", quarantined).await.unwrap();
+
+    let engine = bench.engine();
+    nothing_owed(&engine).await;
+    assert_eq!(bench.effects().await, [second.to_string()]);
     engine.shutdown().await;
     recorder.shutdown().await;
 }

@@ -4,7 +4,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{
-    assert_problem,
+    assert_problem, backup,
     event::{Event, SHAPES},
     nothing_owed, stripe, taken,
 };
@@ -61,6 +61,35 @@ async fn a_lane_that_is_held_up_waits_until_it_is_let_go() {
 
     assert_eq!(resume(&daemon, "standard").await.json(), json!({ "name": "standard", "paused": false }));
     nothing_owed(&daemon).await;
+}
+
+/// Waits until the lanes say that the standard one is held up because of this.
+async fn is_paused(daemon: &Daemon, because: &str) {
+    eventually("the lane is held up", async || {
+        let answer = daemon.operator().get("/api/v1/lanes").await;
+        let lanes = answer.json()["lanes"].as_array()?.clone();
+        lanes.iter().any(|lane| lane["name"] == "standard" && lane["paused_because"] == because).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_pause_outlives_the_daemon_and_its_redis_and_is_in_a_backup() {
+    let mut daemon = Daemon::start().await;
+    let answer = pause(&daemon, "standard", json!({ "reason": "a bad release" })).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    let file = daemon.state_dir().join("backup.db");
+    let file = file.to_str().expect("a path of ours").to_owned();
+    assert_eq!(backup::says(&daemon, &["backup", &file]).code, 0);
+    daemon.stop().await;
+    daemon.start_again().await;
+    is_paused(&daemon, "a bad release").await;
+
+    assert_eq!(resume(&daemon, "standard").await.status, StatusCode::OK);
+    daemon.stop().await;
+    assert_eq!(backup::says(&daemon, &["restore", &file]).code, 0);
+    daemon.start_again().await;
+    is_paused(&daemon, "a bad release").await;
 }
 
 #[tokio::test]

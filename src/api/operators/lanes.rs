@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use keepwell_jobs::store::audit::AuditEntry;
 use keepwell_workers::{
+    engine::Paused,
     lane::Lane,
     lanes::{LaneError, LaneStats},
 };
@@ -24,7 +25,7 @@ use super::{
     operator_log::audit,
     plain_reason, read_body,
 };
-use crate::receiver::problem::Problem;
+use crate::{receiver::problem::Problem, trail::PlainNote};
 
 /// How long Redis may take.
 const LANES_TIMEOUT: Duration = Duration::from_secs(2);
@@ -84,7 +85,7 @@ pub(super) async fn pause(
     operator: OperatorName,
     Path(name): Path<String>,
     body: Bytes,
-) -> Result<Json<Value>, Problem> {
+) -> Result<(StatusCode, Json<Value>), Problem> {
     let lane = read_lane(&name)?;
     let body: PauseBody = read_body(&body, r#"{"reason":"an upgrade","override":false}"#)?;
     let reason = plain_reason(&body.reason);
@@ -94,18 +95,20 @@ pub(super) async fn pause(
         note(&state, &entry(&state, &operator, "lane.pause_refused", subject, &reason, Value::Null)).await;
         return Err(crisis_needs_override("paused"));
     }
-    // Redis knows no transactions with the database: what an operator is about to do is written down first, and that it
-    // failed afterwards.
     let after = json!({ "override": body.override_crisis });
     let before = pausing(&state, lane).await;
     let paused = AuditEntry { before, ..entry(&state, &operator, "lane.paused", subject, &reason, after) };
-    state.trail.record(&paused).await.map_err(|error| ledger_away(&*error))?;
-    if let Err(problem) = within(state.engine.lanes().pause(lane, &reason, body.override_crisis)).await {
-        note(&state, &AuditEntry { action: "lane.pause_failed", ..paused }).await;
-        return Err(problem);
-    }
+    let note = Arc::new(PlainNote(paused));
+    let paused = state.engine.pause_noting(lane, &reason, body.override_crisis, Some(note)).await;
+    let paused = paused.map_err(refused)?;
     audit!("lane.pause", "an operator pauses a lane", %lane, reason, "override" = body.override_crisis);
-    Ok(Json(json!({ "name": lane, "paused": true })))
+    Ok(match paused {
+        Paused::Now => (StatusCode::OK, Json(json!({ "name": lane, "paused": true }))),
+        Paused::WhenRedisAnswers => {
+            let answer = json!({ "name": lane, "paused": true, "waits_for": "redis" });
+            (StatusCode::ACCEPTED, Json(answer))
+        }
+    })
 }
 
 pub(super) async fn resume(
@@ -115,7 +118,7 @@ pub(super) async fn resume(
 ) -> Result<Json<Value>, Problem> {
     let lane = read_lane(&name)?;
     let before = pausing(&state, lane).await;
-    within(state.engine.lanes().resume(lane)).await?;
+    state.engine.resume(lane).await.map_err(refused)?;
     audit!("lane.resume", "an operator lets a lane go on", %lane);
     let resumed =
         entry(&state, &operator, "lane.resumed", Some(lane.to_string()), "", json!({ "paused": false }));
@@ -146,9 +149,15 @@ pub(super) fn crisis_needs_override(done: &str) -> Problem {
 /// What the lanes answer, if they do in time.
 pub(super) async fn within<T>(asked: impl Future<Output = Result<T, LaneError>>) -> Result<T, Problem> {
     match timeout(LANES_TIMEOUT, asked).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(LaneError::CrisisNeedsOverride)) => Err(crisis_needs_override("paused")),
-        Ok(Err(error)) => Err(lanes_away(&error)),
+        Ok(answer) => answer.map_err(refused),
         Err(elapsed) => Err(lanes_away(&elapsed)),
+    }
+}
+
+fn refused(error: LaneError) -> Problem {
+    match error {
+        LaneError::CrisisNeedsOverride => crisis_needs_override("paused"),
+        LaneError::Ledger(error) => ledger_away(&error),
+        error => lanes_away(&error),
     }
 }

@@ -290,6 +290,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn without_redis_a_lane_is_paused_from_its_return_on() {
+        let api = Api::start(Reader::Answers).await;
+        let answer =
+            api.operator(post("/api/v1/lanes/standard/pause", r#"{"reason":"a bad release"}"#)).await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text);
+        let expected = serde_json::json!({ "name": "standard", "paused": true, "waits_for": "redis" });
+        assert_eq!(answer.json(), expected);
+        // What Redis still knows of the pause, it cannot be told to forget.
+        let resumed = api.operator(post("/api/v1/lanes/standard/resume", "")).await;
+        is_problem(&resumed, StatusCode::SERVICE_UNAVAILABLE, "lanes_unavailable");
+    }
+
+    #[tokio::test]
     async fn foreign_pages_are_kept_out() {
         let api = Api::start(Reader::Answers).await;
         let mut request = post("/api/v1/lanes/standard/pause", "");

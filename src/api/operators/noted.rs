@@ -25,8 +25,7 @@ pub(super) fn entry(
     }
 }
 
-/// Writes down what has happened already, or was refused. A lane is never left paused because the trail cannot be
-/// written.
+/// Writes down what has happened already, or was refused. Nothing is left undone because the trail cannot be written.
 pub(super) async fn note(state: &ApiState, entry: &AuditEntry) {
     if let Err(error) = state.trail.record(entry).await {
         tracing::error!(error, action = entry.action, "what an operator did is not in the audit trail");

@@ -1,6 +1,7 @@
 //! The engine as an app sees it: start it, enqueue jobs, ask how things stand, shut it down.
 
 mod operations;
+mod pauses;
 mod schedules;
 mod start;
 mod threads;
@@ -32,6 +33,7 @@ use crate::{
 
 pub use crate::pruning::{Passing, Retention};
 pub use operations::{Step, StepError};
+pub use pauses::Paused;
 
 /// How an engine is sized.
 #[derive(Debug, Clone)]
@@ -193,7 +195,7 @@ impl Engine {
         &self.0.ledger
     }
 
-    /// The lanes, for questions and for pausing.
+    /// The lanes, for questions.
     pub fn lanes(&self) -> &Lanes {
         &self.0.lanes
     }

@@ -1,6 +1,6 @@
 //! The engine's start: what it is made of, and the threads that it runs on.
 
-use std::{sync::Arc, thread::JoinHandle, time::Duration};
+use std::{sync::Arc, thread::JoinHandle};
 
 use tokio::{sync::Mutex, task::JoinSet};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -13,9 +13,9 @@ use crate::{
     caretaker::Caretaker,
     clock::UnixMs,
     database::turn::Urgency,
-    lanes::{Behind, Bells, ClaimScope, Lanes, LanesOptions, NodeInfo, listen, placer},
+    lanes::{ClaimScope, Lanes, LanesOptions, NodeInfo, listen, placer},
     ledger::{Ledger, Recording, committer},
-    pool::{Journal, Member},
+    pool::Member,
     runtime::{self, Threads},
 };
 
@@ -31,14 +31,8 @@ impl Engine {
         let ledger = Ledger::new(database, keys, Arc::clone(&clock), registry);
         let lanes = Lanes::connect(&redis_url, options.lanes.clone(), Arc::clone(&clock))?;
         let info = node_info(options, clock.now_ms());
-        let bells = Arc::new(Bells::default());
-        // What an earlier life may have left behind is for those to look for who run jobs.
-        let behind = Arc::new(Behind::default());
-        if options.runs_jobs {
-            behind.mark();
-        }
-        let (drain, close) = (CancellationToken::new(), CancellationToken::new());
-        let broken = CancellationToken::new();
+        let shared = Shared::new(&ledger, redis_url, Arc::clone(&observer), options);
+        let Shared { behind, bells, drain, close, broken, journal, .. } = shared.clone();
         let (crisis_placements, crisis_placer) = placer(Arc::clone(&bells), Arc::clone(&behind));
         let (general_placements, general_placer) = placer(Arc::clone(&bells), Arc::clone(&behind));
         let recording = Recording::default();
@@ -46,29 +40,12 @@ impl Engine {
             committer(ledger.clone(), Urgency::Crisis, crisis_placements.clone(), recording.clone());
         let (general_door, general_committer) =
             committer(ledger.clone(), Urgency::General, general_placements.clone(), recording.clone());
-        let new_member = || Arc::new(Member::new(lanes.clone(), info.clone(), Arc::clone(&behind)));
-        let (member, crisis_member) = (new_member(), new_member());
+        // The general pool's takes back what both pools of earlier lives held.
+        let [member, crisis_member] = [true, false]
+            .map(|adopts| Arc::new(Member::new(&lanes, &ledger, info.clone(), Arc::clone(&behind), adopts)));
         let pulse = Arc::new(Pulse::default());
-        let journal = options.journal.as_deref().filter(|_| options.runs_jobs);
-        let journal = journal.map(|path| Journal::open(path, clock.now_ms()));
 
         let mut threads = Vec::new();
-        let shared = Shared {
-            ledger: ledger.clone(),
-            redis_url,
-            lanes_options: options.lanes.clone(),
-            info,
-            behind: Arc::clone(&behind),
-            bells: Arc::clone(&bells),
-            observer: Arc::clone(&observer),
-            drain: drain.clone(),
-            ended: CancellationToken::new(),
-            broken: broken.clone(),
-            journal: journal.clone(),
-            turns: Arc::default(),
-            close: close.clone(),
-            drain_timeout: Duration::from_millis(options.drain_timeout_ms),
-        };
         let crisis_slots = options.runs_jobs.then_some(options.crisis_slots);
         // A Redis that hangs is left alone after this long, and the ledger asked instead.
         let impatient =

@@ -8,9 +8,10 @@ use std::{
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::EngineOptions;
 use crate::{
     clock::SharedClock,
-    lanes::{Behind, Bells, ClaimScope, Lanes, LanesOptions, NodeInfo, PlacementQueue, PlacerTask},
+    lanes::{Behind, Bells, ClaimScope, Lanes, LanesOptions, PlacementQueue, PlacerTask},
     ledger::{CommitterTask, Ledger},
     observer::Observer,
     pool::{Journal, Keeper, Member, Pool},
@@ -23,7 +24,6 @@ pub(super) struct Shared {
     pub(super) ledger: Ledger,
     pub(super) redis_url: String,
     pub(super) lanes_options: LanesOptions,
-    pub(super) info: NodeInfo,
     pub(super) behind: Arc<Behind>,
     pub(super) bells: Arc<Bells>,
     pub(super) observer: Arc<dyn Observer>,
@@ -40,6 +40,36 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// For the general pool's thread.
+    pub(super) fn new(
+        ledger: &Ledger,
+        redis_url: String,
+        observer: Arc<dyn Observer>,
+        options: &EngineOptions,
+    ) -> Self {
+        // What an earlier life may have left behind is for those to look for who run jobs.
+        let behind = Arc::new(Behind::default());
+        if options.runs_jobs {
+            behind.mark();
+        }
+        let journal = options.journal.as_deref().filter(|_| options.runs_jobs);
+        Self {
+            ledger: ledger.clone(),
+            redis_url,
+            lanes_options: options.lanes.clone(),
+            behind,
+            bells: Arc::default(),
+            observer,
+            drain: CancellationToken::new(),
+            ended: CancellationToken::new(),
+            broken: CancellationToken::new(),
+            journal: journal.map(|path| Journal::open(path, ledger.clock.now_ms())),
+            turns: Arc::default(),
+            close: CancellationToken::new(),
+            drain_timeout: Duration::from_millis(options.drain_timeout_ms),
+        }
+    }
+
     /// The same for another pool's thread.
     pub(super) fn beside(&self, lanes_options: LanesOptions) -> Self {
         Self { lanes_options, ended: CancellationToken::new(), turns: Arc::default(), ..self.clone() }
@@ -72,7 +102,6 @@ impl Shared {
             runtime::start_loop(&mut tasks, &self.broken, committer.run(self.close.clone()));
         }
         if let Some(slots) = slots {
-            adopt(&lanes, &member, &self.info.instance, scope).await;
             let pool = Pool {
                 name,
                 scope,
@@ -118,17 +147,4 @@ pub(super) async fn keep_leases(
         runtime::start_loop(&mut keepers, &broken, keeper.run());
     }
     while keepers.join_next().await.is_some() {}
-}
-
-/// Takes back at once what earlier lives of this installation held. The general pool does it for both.
-async fn adopt(lanes: &Lanes, member: &Member, instance: &str, scope: ClaimScope) {
-    if scope == ClaimScope::General {
-        match lanes.adopt(instance, member.started_ms()).await {
-            Ok(0) => {}
-            Ok(jobs) => tracing::info!(jobs, "took back what an earlier life of this installation held"),
-            Err(error) => {
-                tracing::debug!(error = %error, "nothing adopted; leases will run out by themselves");
-            }
-        }
-    }
 }

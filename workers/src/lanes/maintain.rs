@@ -1,4 +1,4 @@
-//! What keeps the lanes honest: nodes, pauses, the quarantine, and whether this is still the same Redis.
+//! What keeps the lanes honest: nodes, the quarantine, and whether this is still the same Redis.
 
 use std::collections::HashSet;
 
@@ -6,10 +6,7 @@ use redis::AsyncCommands as _;
 use serde::{Deserialize, Serialize};
 
 use super::{LaneError, Lanes, Trouble, scripts::Reap};
-use crate::{
-    id::{JobId, NodeId},
-    lane::Lane,
-};
+use crate::id::{JobId, NodeId};
 
 /// What an operator wants to know of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,22 +66,6 @@ impl Lanes {
         }
         let claims: Vec<Option<Vec<u8>>> = ask.query_async(&mut self.redis.clone()).await?;
         Ok(ids.iter().zip(claims).filter(|(_, claim)| claim.is_none()).map(|(id, _)| *id).collect())
-    }
-
-    /// Holds a lane up: nothing more of it is claimed. The crisis lane only with `override_crisis`.
-    pub async fn pause(&self, lane: Lane, reason: &str, override_crisis: bool) -> Result<(), LaneError> {
-        if lane == Lane::Crisis && !override_crisis {
-            return Err(LaneError::CrisisNeedsOverride);
-        }
-        self.set_paused(lane, reason).await
-    }
-
-    /// Lets a lane go on.
-    pub async fn resume(&self, lane: Lane) -> Result<(), LaneError> {
-        let mut redis = self.redis.clone();
-        let () = redis.hdel(self.keys.paused(), lane.index()).await?;
-        let () = redis.publish(self.keys.wake(), "0").await?;
-        Ok(())
     }
 
     /// Jobs that have seen too many workers die, at most a hundred. They stay until [`Lanes::release_quarantined`].

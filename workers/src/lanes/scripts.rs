@@ -7,6 +7,7 @@ use crate::{
     clock::UnixMs,
     id::{JobId, NodeId},
     lane::Lane,
+    ledger::LanePause,
 };
 
 /// Jobs in one `place`; bounds the time for which the server is busy with it.
@@ -181,10 +182,10 @@ impl Lanes {
         self.invoke(&self.scripts.check, NodeId(0), |_| {}).await
     }
 
-    /// Holds a lane up; see [`Lanes::pause`].
-    pub(super) async fn set_paused(&self, lane: Lane, reason: &str) -> Result<(), LaneError> {
+    /// Has nothing more of a lane claimed.
+    pub(super) async fn set_paused(&self, pause: &LanePause) -> Result<(), LaneError> {
         self.invoke(&self.scripts.pause, NodeId(0), |script| {
-            script.arg(lane.index()).arg(reason);
+            script.arg(pause.lane.index()).arg(&pause.reason);
         })
         .await
     }
@@ -227,10 +228,18 @@ impl Lanes {
         })
     }
 
-    /// Enters `node`.
-    pub(crate) async fn register(&self, node: NodeId, info: &str) -> Result<(), LaneError> {
+    /// Enters `node`, and in the same moment holds up what `pauses` says.
+    pub(crate) async fn register(
+        &self,
+        node: NodeId,
+        info: &str,
+        pauses: &[LanePause],
+    ) -> Result<(), LaneError> {
         self.invoke(&self.scripts.register, node, |script| {
             script.arg(node.to_string()).arg(self.options.lease_ms).arg(info);
+            for pause in pauses {
+                script.arg(pause.lane.index()).arg(&pause.reason);
+            }
         })
         .await
     }

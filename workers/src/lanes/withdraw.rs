@@ -37,22 +37,38 @@ impl Lanes {
     /// left alone.
     pub(crate) async fn withdraw(&self, ledger: &Ledger, lane: Lane) -> Result<u64, LaneError> {
         let mut taken = 0;
-        for place in ["waiting", "later", "parked"] {
-            // Counted from the end: claims take from the front, and what is added meanwhile is merely looked at twice.
-            let mut passed = 0_usize;
-            loop {
-                let page = self.page(lane, place, passed).await?;
-                let doomed = settled(ledger, lane, place, &page).await?;
-                if !doomed.is_empty() {
-                    taken += self.take_out(lane, place, passed, &doomed).await?;
-                }
-                passed += page.len() - doomed.len();
-                if page.len() < ELEMENTS_AT_ONCE {
-                    break;
-                }
+        loop {
+            let mut passed_on = 0;
+            for place in ["waiting", "later", "parked"] {
+                let (out, others) = self.withdraw_from(place, ledger, lane).await?;
+                taken += out;
+                passed_on += others;
+            }
+            // Whoever had waited for the turn of what was taken out may be nobody's any more as well.
+            if passed_on == 0 {
+                return Ok(taken);
             }
         }
-        Ok(taken)
+    }
+
+    /// How many were taken out of `place`, and how many others go on because of that.
+    async fn withdraw_from(&self, place: &str, ledger: &Ledger, lane: Lane) -> Result<(u64, u64), LaneError> {
+        let (mut taken, mut passed_on) = (0, 0);
+        // Counted from the end: claims take from the front, and what is added meanwhile is merely looked at twice.
+        let mut passed = 0_usize;
+        loop {
+            let page = self.page(lane, place, passed).await?;
+            let doomed = settled(ledger, lane, place, &page).await?;
+            if !doomed.is_empty() {
+                let (out, others) = self.take_out(lane, place, passed, &doomed).await?;
+                taken += out;
+                passed_on += others;
+            }
+            passed += page.len() - doomed.len();
+            if page.len() < ELEMENTS_AT_ONCE {
+                return Ok((taken, passed_on));
+            }
+        }
     }
 
     async fn page(&self, lane: Lane, place: &str, passed: usize) -> Result<Vec<Vec<u8>>, LaneError> {
@@ -71,7 +87,7 @@ impl Lanes {
         place: &str,
         passed: usize,
         doomed: &[&Vec<u8>],
-    ) -> Result<u64, LaneError> {
+    ) -> Result<(u64, u64), LaneError> {
         self.invoke(&WITHDRAW, NodeId(0), |script| {
             script.arg(lane.index()).arg(place).arg(passed).arg(ELEMENTS_AT_ONCE + SLACK);
             for element in doomed {

@@ -10,6 +10,7 @@ mod failures;
 mod history;
 mod load;
 mod owed;
+mod pauses;
 mod query;
 mod record;
 mod recording;
@@ -32,6 +33,7 @@ pub use history::{LaneCount, PastJob};
 pub(crate) use load::Loaded;
 pub use load::{DeadOf, DeadPage};
 pub(crate) use owed::QUARANTINED;
+pub(crate) use pauses::LanePause;
 pub use query::{Attempt, JobFilter, JobPage, JobView, LedgerTotals};
 pub use record::SealedJob;
 pub(crate) use recording::Recording;
@@ -63,6 +65,12 @@ pub const MIGRATIONS: &[MigrationFile] = &[
         name: "schedules",
         sqlite: include_str!("../../../migrations/sqlite/0007_schedules.sql"),
         postgres: include_str!("../../../migrations/postgres/0007_schedules.sql"),
+    },
+    MigrationFile {
+        version: 12,
+        name: "lane_pauses",
+        sqlite: include_str!("../../../migrations/sqlite/0012_lane_pauses.sql"),
+        postgres: include_str!("../../../migrations/postgres/0012_lane_pauses.sql"),
     },
 ];
 

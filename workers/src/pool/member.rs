@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -12,9 +12,9 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    clock::UnixMs,
     id::NodeId,
-    lanes::{Behind, LaneError, Lanes, NodeInfo, Reap},
+    lanes::{Behind, LaneError, Lanes, NodeInfo, Reap, pauses_of},
+    ledger::Ledger,
 };
 
 /// The present identity of a pool among all pools that share the lanes.
@@ -23,14 +23,32 @@ pub(crate) struct Member {
     node: AtomicU64,
     entering: Mutex<()>,
     lanes: Lanes,
+    ledger: Ledger,
     info: NodeInfo,
+    /// Whether what earlier lives of this installation held is still to be taken back.
+    to_adopt: AtomicBool,
     /// Set when the lanes may have missed something.
     behind: Arc<Behind>,
 }
 
 impl Member {
-    pub(crate) fn new(lanes: Lanes, info: NodeInfo, behind: Arc<Behind>) -> Self {
-        Self { node: AtomicU64::new(NodeId::random().0), entering: Mutex::new(()), lanes, info, behind }
+    /// One that takes back what earlier lives of this installation held, or leaves that to another (`adopts`).
+    pub(crate) fn new(
+        lanes: &Lanes,
+        ledger: &Ledger,
+        info: NodeInfo,
+        behind: Arc<Behind>,
+        adopts: bool,
+    ) -> Self {
+        Self {
+            node: AtomicU64::new(NodeId::random().0),
+            entering: Mutex::new(()),
+            lanes: lanes.clone(),
+            ledger: ledger.clone(),
+            info,
+            to_adopt: AtomicBool::new(adopts),
+            behind,
+        }
     }
 
     /// The present identity. Whatever was claimed under an earlier one is somebody else's.
@@ -38,24 +56,43 @@ impl Member {
         NodeId(self.node.load(Ordering::Acquire))
     }
 
-    /// When this life of the process began.
-    pub(crate) fn started_ms(&self) -> UnixMs {
-        self.info.started_ms
-    }
-
-    /// Enters the lanes under a fresh identity, unless somebody has done so since `lost` was current.
+    /// Enters the lanes under a fresh identity, unless somebody has done so since `lost` was current. What operators
+    /// hold up is held up by then.
     pub(crate) async fn enter_anew(&self, lost: NodeId) -> Result<(), LaneError> {
         let _entering = self.entering.lock().await;
         if self.node() != lost {
             return Ok(());
         }
+        // Before the first claim, so that it finds what goes before everything but crises.
+        self.adopt().await;
         let fresh = NodeId::random();
-        self.lanes.register(fresh, &self.info.to_text()).await?;
+        let pauses = pauses_of(&self.ledger).await?;
+        self.lanes.register(fresh, &self.info.to_text(), &pauses).await?;
         self.node.store(fresh.0, Ordering::Release);
         // The lease ran out, or the lanes were emptied: either way something may be missing from them.
         self.behind.mark();
         tracing::info!(node = %fresh, "entered the lanes");
+        if let Err(error) = self.lanes.follow_pauses(&self.ledger, pauses).await {
+            tracing::debug!(error = %error, "whether a lane was resumed in this moment is not known");
+        }
         Ok(())
+    }
+
+    /// Takes back at once what earlier lives of this installation held, until that has succeeded once: Redis may not be
+    /// there when this life begins, and leases would have to run out.
+    async fn adopt(&self) {
+        if !self.to_adopt.load(Ordering::Acquire) {
+            return;
+        }
+        match self.lanes.adopt(&self.info.instance, self.info.started_ms).await {
+            Ok(jobs) => {
+                self.to_adopt.store(false, Ordering::Release);
+                if jobs > 0 {
+                    tracing::info!(jobs, "took back what an earlier life of this installation held");
+                }
+            }
+            Err(error) => tracing::debug!(error = %error, "nothing adopted yet"),
+        }
     }
 
     /// Gives back what is still held and leaves.
@@ -88,6 +125,7 @@ impl Keeper {
             let node = self.member.node();
             let beaten = match self.lanes.heartbeat(node).await {
                 Ok(expired) => {
+                    self.member.adopt().await;
                     self.reap(&expired).await;
                     Ok(())
                 }

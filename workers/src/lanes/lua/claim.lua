@@ -130,6 +130,7 @@ local function take(lane, want, budget)
       if quarantine_known and redis.call('LPOS', QUARANTINE, id_of(element)) then
         -- It lay in its lane twice, and is on its way to being buried; what was noted for the second one goes too.
         redis.call('HDEL', CRASHES, id_of(element))
+        pass_on(turn)
         element = nil
       elseif #element > 24 then
         element = go_on(lane, turn)
@@ -173,15 +174,18 @@ if general and slots > 0 then
   local looks = crashes_known and slots or 0
   for lane = 1, 4 do
     local name = tostring(lane)
-    while slots > 0 and looks > 0 and open[name] do
-      local head = redis.call('LINDEX', WAITING[name], 0)
-      local crashes = head and redis.call('HGET', CRASHES, id_of(head))
-      -- One that has seen more deaths runs alone, and would hold a slot until it may.
-      if not crashes or string.sub(crashes, 1, 1) ~= '1' then
+    local front = looks > 0 and open[name] and redis.call('LRANGE', WAITING[name], 0, looks + 7) or {}
+    for _, element in ipairs(front) do
+      local crashes = redis.call('HGET', CRASHES, id_of(element))
+      if not crashes or slots == 0 or looks == 0 then
         break
       end
-      slots = slots - (take(name, 1, 1))
-      looks = looks - 1
+      -- One that has seen more deaths runs alone, and would hold a slot until it may. Some of them are passed by.
+      if string.sub(crashes, 1, 1) == '1' and redis.call('LREM', WAITING[name], 1, element) == 1 then
+        redis.call('LPUSH', WAITING[name], element)
+        slots = slots - (take(name, 1, 1))
+        looks = looks - 1
+      end
     end
   end
 

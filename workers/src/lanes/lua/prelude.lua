@@ -94,6 +94,20 @@ local function unpark(parked)
   redis.call('LPUSH', WAITING[lane], string.sub(parked, 26))
 end
 
+-- A job of this turn has gone that may have been the next to have it. If nobody has the turn, one that waits for it goes
+-- on, or none ever would: parked jobs are let go at the end of a turn and nowhere else. Answers whether one does.
+local function pass_on(turn)
+  if turn == '' or redis.call('HEXISTS', TURNS, turn) == 1 then
+    return false
+  end
+  local parked = next_parked(turn)
+  if not parked then
+    return false
+  end
+  unpark(parked)
+  return true
+end
+
 -- Six bytes, as an id begins.
 local function instant(ms)
   local bytes = {}
@@ -118,13 +132,15 @@ local function is_greedy(lane, turn)
 end
 
 -- The turn of one who has had more than his share rests until everybody who waits in the lane now has been served, or
--- whoever has a long queue would hold the lane with it. Meanwhile what comes for it is parked, in order.
+-- whoever has a long queue would hold the lane with it. Meanwhile what comes for it is parked, in order. What is parked
+-- in a more urgent lane goes on all the same: it takes nothing from the others of this one.
 local function end_turn(lane, element)
   local turn = turn_of(element)
   if turn == '' or redis.call('HGET', TURNS, turn) ~= id_of(element) then
     return
   end
-  if is_greedy(lane, turn) then
+  local greedy, parked = is_greedy(lane, turn), next_parked(turn)
+  if greedy and not (parked and string.sub(parked, 9, 9) < lane) then
     redis.call('HSET', TURNS, turn, lane)
     redis.call('RPUSH', WAITING[lane], instant(server_ms()) .. string.rep('\0', 10) .. turn .. '+')
     -- It is no job; whoever counts the lane need not know that.
@@ -132,13 +148,13 @@ local function end_turn(lane, element)
     return
   end
   redis.call('HDEL', TURNS, turn)
-  local parked = next_parked(turn)
   if parked then
     unpark(parked)
   end
 end
 
--- Back to the front of its own lane. It keeps its place before those parked behind it, so nobody is unparked.
+-- Back to the front of its own lane. It keeps its place before those parked behind it, so nobody is unparked;
+-- whoever takes it out of the lane passes the turn on.
 local function give_back(lane, element)
   local turn = turn_of(element)
   if turn ~= '' and redis.call('HGET', TURNS, turn) == id_of(element) then

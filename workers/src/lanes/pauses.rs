@@ -1,0 +1,65 @@
+//! Lanes that operators hold up. Claims obey what Redis knows of it; that comes from the ledger, and is told again to
+//! a Redis that may have forgotten it.
+//!
+//! A row is written before Redis hears of it, and is gone before Redis hears that it is. So whoever tells Redis of a
+//! row looks at it once more afterwards, and takes back what was resumed in between.
+
+use std::time::Duration;
+
+use redis::AsyncCommands as _;
+use tokio::time::timeout;
+
+use super::{LaneError, Lanes};
+use crate::{
+    lane::Lane,
+    ledger::{LanePause, Ledger},
+};
+
+/// How long the ledger may take to say it: a pool that waits to enter the lanes does not stand still for longer.
+const LEDGER_TIMEOUT: Duration = Duration::from_secs(1);
+
+impl Lanes {
+    /// Holds up what `ledger` says.
+    pub(crate) async fn hold_up(&self, ledger: &Ledger) -> Result<(), LaneError> {
+        let pauses = pauses_of(ledger).await?;
+        for pause in &pauses {
+            self.set_paused(pause).await?;
+        }
+        self.follow_pauses(ledger, pauses).await
+    }
+
+    /// Redis has been told of `told`: does after it what `ledger` says by now.
+    pub(crate) async fn follow_pauses(
+        &self,
+        ledger: &Ledger,
+        mut told: Vec<LanePause>,
+    ) -> Result<(), LaneError> {
+        loop {
+            let pauses = pauses_of(ledger).await?;
+            if pauses == told {
+                return Ok(());
+            }
+            for over in told.iter().filter(|told| !pauses.iter().any(|pause| pause.lane == told.lane)) {
+                self.let_go(over.lane).await?;
+            }
+            for pause in &pauses {
+                self.set_paused(pause).await?;
+            }
+            told = pauses;
+        }
+    }
+
+    /// Has jobs of a lane claimed again.
+    pub(crate) async fn let_go(&self, lane: Lane) -> Result<(), LaneError> {
+        let mut redis = self.redis.clone();
+        let () = redis.hdel(self.keys.paused(), lane.index()).await?;
+        let () = redis.publish(self.keys.wake(), "0").await?;
+        Ok(())
+    }
+}
+
+/// What `ledger` says is held up.
+pub(crate) async fn pauses_of(ledger: &Ledger) -> Result<Vec<LanePause>, LaneError> {
+    let pauses = timeout(LEDGER_TIMEOUT, ledger.lane_pauses()).await;
+    Ok(pauses.unwrap_or(Err(sqlx::Error::PoolTimedOut))?)
+}
