@@ -116,10 +116,12 @@ impl JobMetrics {
         if is_canary(ended) {
             return;
         }
-        self.waits.get_or_create(&LaneLabels::of(lane)).observe(ended.waited.as_secs_f64());
+        if let Some(waited) = ended.waited {
+            self.waits.get_or_create(&LaneLabels::of(lane)).observe(waited.as_secs_f64());
+        }
         self.runs.get_or_create(&LaneLabels::of(lane)).observe(ended.ran.as_secs_f64());
-        if is_crisis_response(ended) {
-            self.crisis_responses.observe((ended.waited + ended.ran).as_secs_f64());
+        if let Some(took) = ended.took().filter(|_| is_crisis_response(ended)) {
+            self.crisis_responses.observe(took.as_secs_f64());
         }
     }
 
@@ -181,7 +183,7 @@ mod tests {
     }
 
     fn end(metrics: &JobMetrics, job: &Job, outcome: &'static str) {
-        let (waited, ran) = (Duration::from_millis(15), Duration::from_millis(25));
+        let (waited, ran) = (Some(Duration::from_millis(15)), Duration::from_millis(25));
         metrics.run_ended(&RunEnded { job, outcome, waited, ran });
     }
 
