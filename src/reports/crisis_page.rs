@@ -177,7 +177,7 @@ fn trail(report: &CrisisReport) -> Markup {
         vec![cell("Crises that somebody said are over"), cell(metrics.crises_resolved)],
         vec![cell("Violations recorded as they happened"), cell(metrics.violations_recorded)],
         vec![cell("Grace periods begun"), cell(metrics.grace_period_activations)],
-        vec![cell("Emergency switches switched on"), cell(metrics.crisis_override_count)],
+        vec![cell("Emergency switches switched on, and crises held up"), cell(metrics.crisis_override_count)],
     ];
     let kinds =
         metrics.by_kind.iter().map(|(kind, count)| vec![cell(format!("Crises by {kind}")), cell(count)]);
