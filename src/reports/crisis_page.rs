@@ -178,7 +178,7 @@ fn trail(report: &CrisisReport) -> Markup {
         vec![cell("Crises that somebody said are over"), cell(metrics.crises_resolved)],
         vec![cell("Violations recorded as they happened"), cell(metrics.violations_recorded)],
         vec![cell("Grace periods begun"), cell(metrics.grace_period_activations)],
-        vec![cell("Emergency switches switched on"), cell(metrics.crisis_override_count)],
+        vec![cell("Emergency switches switched on, and crises held up"), cell(metrics.crisis_override_count)],
     ];
     let kinds =
         metrics.by_kind.iter().map(|(kind, count)| vec![html! { "Crises by " (name(kind)) }, cell(count)]);

@@ -166,7 +166,9 @@ impl Keeper {
         match shown.map(|(view, _)| (view.state, view.finished_at_ms, view.created_at_ms)) {
             Some((State::Dead, ..)) => Answer::Failed,
             Some((State::Done | State::Cancelled, Some(finished_ms), created_ms)) => {
-                Answer::Given(finished_ms.saturating_sub(created_ms.min(missed.since_ms)))
+                // Both are instants of whoever recorded it; since when it was watched is one of ours.
+                let here = |at_ms| self.engine.ledger().here_ms(job, at_ms);
+                Answer::Given(here(finished_ms).saturating_sub(here(created_ms).min(missed.since_ms)))
             }
             _ => Answer::Missing,
         }

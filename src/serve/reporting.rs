@@ -144,7 +144,8 @@ impl ReportDesk for Reporting {
                 signature.map_err(|error| Outcome::dead(format!("the report cannot be signed: {error}")))?;
             Ok::<_, Outcome>((content, signature))
         };
-        if let Some(directory) = &self.directory {
+        let to_directory = async {
+            let Some(directory) = &self.directory else { return Ok(()) };
             for format in Format::ALL {
                 let (content, signature) = signed(format)?;
                 let file = directory.join(format!("{}-{id}.{}", report.kind(), format.name()));
@@ -157,14 +158,19 @@ impl ReportDesk for Reporting {
                     })?;
                 }
             }
-        }
-        if let Some(courier) = &self.courier {
+            Ok(())
+        };
+        let to_address = async {
+            let Some(courier) = &self.courier else { return Ok(()) };
             let (content, signature) = signed(Format::Json)?;
             let (kind, format) = (report.kind(), Format::Json.name());
             let document = json!({ "report": id, "kind": kind, "format": format, "content": content, "signature": signature });
-            courier.post(job, &document).await?;
-        }
-        Ok(())
+            courier.post(job, &document).await
+        };
+        // A folder that is full keeps nobody else waiting. What has arrived is sent again with the rest, under the same
+        // key.
+        let (written, sent) = (to_directory.await, to_address.await);
+        written.and(sent)
     }
 }
 

@@ -52,7 +52,12 @@ impl Responses {
             return;
         }
         let Some((_, severity)) = recorded_urgency(job) else { return };
-        let took_us = u64::try_from((ended.waited + ended.ran).as_micros()).unwrap_or(u64::MAX);
+        let took = if answered { ended.took() } else { None };
+        if answered && took.is_none() {
+            // Nobody measured it on one clock; what the ledger makes of it is not called measured either.
+            return;
+        }
+        let took_us = took.map(|took| u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
         let mut waiting = self.lock();
         if waiting.len() >= WAITING_MAX {
             waiting.pop_front();
@@ -63,7 +68,7 @@ impl Responses {
             severity,
             came_ms: job.created_ms,
             limit_ms: care.watch.limit_ms(severity),
-            took_us: answered.then_some(took_us),
+            took_us,
             measured: answered,
         });
     }
@@ -178,15 +183,17 @@ mod tests {
         let keys = KeyRing::new(SealingKey::new("test", &Zeroizing::new([7; 32])), []);
         let care = Care::new(Tiers::from_toml(TIERS_TOML).unwrap(), Marks::default(), keys);
         let responses = Responses::default();
-        for (kind, lane, outcome) in [
-            (kinds::CRISIS_SIGNALLED, Lane::Crisis, "done"),
-            (kinds::INVOICE_PAYMENT_FAILED, Lane::Crisis, "dead"),
-            (kinds::CRISIS_SIGNALLED, Lane::Crisis, "retry"),
-            (kinds::CRISIS_SIGNALLED, Lane::Crisis, "nothing_owed"),
-            (kinds::INVOICE_PAYMENT_FAILED, Lane::Standard, "done"),
-            (kinds::CRISIS_RESOLVED, Lane::Crisis, "done"),
-            (kinds::CONTACT_TOLD, Lane::Crisis, "done"),
-            (kinds::CRISIS_ANSWERED_LATE, Lane::Crisis, "done"),
+        let waited = Some(Duration::from_millis(2));
+        for (kind, lane, outcome, waited) in [
+            (kinds::CRISIS_SIGNALLED, Lane::Crisis, "done", waited),
+            (kinds::CRISIS_SIGNALLED, Lane::Crisis, "done", None),
+            (kinds::INVOICE_PAYMENT_FAILED, Lane::Crisis, "dead", None),
+            (kinds::CRISIS_SIGNALLED, Lane::Crisis, "retry", waited),
+            (kinds::CRISIS_SIGNALLED, Lane::Crisis, "nothing_owed", waited),
+            (kinds::INVOICE_PAYMENT_FAILED, Lane::Standard, "done", waited),
+            (kinds::CRISIS_RESOLVED, Lane::Crisis, "done", waited),
+            (kinds::CONTACT_TOLD, Lane::Crisis, "done", waited),
+            (kinds::CRISIS_ANSWERED_LATE, Lane::Crisis, "done", waited),
         ] {
             let job = Job {
                 id: JobId::new(1),
@@ -199,7 +206,7 @@ mod tests {
                 created_ms: 1,
                 trace: None,
             };
-            let (waited, ran) = (Duration::from_millis(2), Duration::from_micros(34));
+            let ran = Duration::from_micros(34);
             responses.run_ended(&RunEnded { job: &job, outcome, waited, ran }, &care);
         }
         let noted: Vec<_> =

@@ -31,6 +31,11 @@ impl Rounds {
         rounds
     }
 
+    /// The time between two rounds, in milliseconds.
+    pub(super) const fn every_ms(&self) -> i64 {
+        self.every_ms
+    }
+
     /// Waits for the next round; `false` if it is to stop instead.
     pub(super) async fn next(&mut self, stop: &CancellationToken) -> bool {
         while let Some(rest) = self.rest(self.clock.now_ms()) {

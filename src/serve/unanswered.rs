@@ -73,7 +73,8 @@ impl Unanswered {
         for _ in 0..PAGES_MAX {
             let jobs = self.engine.ledger().owed_jobs(Lane::Crisis, self.after, PAGE).await?;
             for job in &jobs {
-                self.watchers.found(job);
+                let came_ms = self.engine.ledger().here_ms(job.id, job.created_ms);
+                self.watchers.found(job, came_ms);
             }
             let is_full = jobs.len() >= PAGE as usize;
             self.after = jobs.last().map(|job| job.id).filter(|_| is_full);

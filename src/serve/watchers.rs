@@ -96,13 +96,13 @@ impl Watchers {
         );
     }
 
-    /// Puts the crisis that `job` tells of on the watch, if it does and its time is over: whoever watched it may be no
-    /// more.
-    pub(super) fn found(&self, job: &Job) {
+    /// Puts the crisis that `job` tells of on the watch, if it does and its time is over, counted from `came_ms` by our
+    /// clock: whoever watched it may be no more.
+    pub(super) fn found(&self, job: &Job, came_ms: UnixMs) {
         let Some((customer, severity)) = recorded_urgency(job) else { return };
-        let due_ms = job.created_ms.saturating_add(self.care.watch.limit_ms(severity));
+        let due_ms = came_ms.saturating_add(self.care.watch.limit_ms(severity));
         if due_ms <= self.clock.now_ms() {
-            self.care.watch.found(job.id, customer, severity, job.created_ms);
+            self.care.watch.found(job.id, customer, severity, came_ms);
             self.wake.notify_one();
         }
     }
@@ -248,7 +248,7 @@ mod tests {
             trace: None,
         };
         let ran = Duration::ZERO;
-        watchers.run_ended(&RunEnded { job: &job, outcome, waited: ran, ran });
+        watchers.run_ended(&RunEnded { job: &job, outcome, waited: Some(ran), ran });
     }
 
     #[test]

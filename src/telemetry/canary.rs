@@ -8,7 +8,7 @@ use std::{
 use keepwell_workers::clock::{SharedClock, UnixMs};
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
 
@@ -67,6 +67,7 @@ impl CanaryStanding {
 pub struct CanaryMetrics {
     runs: Family<ResultLabels, Counter>,
     durations: Histogram,
+    bad_in_a_row: Gauge,
     /// `None` if this process sends none.
     standing: Mutex<Option<CanaryStanding>>,
     clock: SharedClock,
@@ -91,7 +92,13 @@ impl CanaryMetrics {
             Unit::Seconds,
             durations.clone(),
         );
-        Self { runs, durations, standing: Mutex::default(), clock }
+        let bad_in_a_row = Gauge::default();
+        registry.register(
+            "canary_bad_in_a_row",
+            "Canaries in a row, up to the last one, that were not answered, or not in time",
+            bad_in_a_row.clone(),
+        );
+        Self { runs, durations, bad_in_a_row, standing: Mutex::default(), clock }
     }
 
     /// Canaries are sent from now on.
@@ -119,6 +126,7 @@ impl CanaryMetrics {
         standing.because = because;
         standing.bad_in_a_row =
             if result == CanaryResult::Ok { 0 } else { standing.bad_in_a_row.saturating_add(1) };
+        self.bad_in_a_row.set(i64::from(standing.bad_in_a_row));
         standing.clone()
     }
 
@@ -155,12 +163,14 @@ mod tests {
         let standing = metrics.standing().unwrap();
         assert_eq!((standing.last, standing.because), (Some((ok, 5_000)), None));
         metrics.took(Duration::from_millis(15));
+        metrics.ended(failed, None);
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
         for line in [
             "keepwell_canary_runs_total{result=\"ok\"} 2\n",
             "keepwell_canary_runs_total{result=\"late\"} 2\n",
-            "keepwell_canary_runs_total{result=\"failed\"} 4\n",
+            "keepwell_canary_runs_total{result=\"failed\"} 5\n",
+            "keepwell_canary_bad_in_a_row 1\n",
             "keepwell_canary_duration_seconds_bucket{le=\"0.01\"} 0\n",
             "keepwell_canary_duration_seconds_bucket{le=\"0.02\"} 1\n",
         ] {

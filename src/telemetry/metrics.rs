@@ -178,6 +178,7 @@ impl Metrics {
         self.lanes.read(engine.lanes(), engine.ledger()).await;
         self.set_dependencies(engine.health());
         self.uptime.set(self.uptime().as_secs() as i64);
+        self.monitors.look();
         let mut text = String::new();
         // Writing to a String cannot fail, and no metric of ours refuses to be written.
         let _ = encode(&mut text, &self.registry);
@@ -279,9 +280,12 @@ impl Observer for Metrics {
         let now_ms = self.clock.now_ms();
         self.last_run_ended_ms.store(now_ms, Relaxed);
         if is_crisis_response(ended) {
-            let (time, limit) = (ended.waited + ended.ran, self.limit_of(ended.job));
-            self.crises.remember(now_ms, time, limit);
-            self.windows.answered(time, limit);
+            // What cannot be said on one clock is neither in time nor late.
+            if let Some(time) = ended.took() {
+                let limit = self.limit_of(ended.job);
+                self.crises.remember(now_ms, time, limit);
+                self.windows.answered(time, limit);
+            }
         } else if is_crisis_failure(ended) {
             self.windows.failed();
         }

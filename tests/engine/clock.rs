@@ -2,16 +2,18 @@
 //! clock and waits inside the process by one that nobody can set; only a job's time to run is an instant of ours.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Mutex, atomic::Ordering},
     time::Duration,
 };
 
 use keepwell_workers::{
-    clock::{Clock as _, ManualClock, SystemClock},
+    clock::{Clock, ManualClock, SystemClock, UnixMs},
     database::Dialect,
     engine::Engine,
+    id::JobId,
     lane::Lane,
     ledger::JobFilter,
+    observer::{Observer, RunEnded},
     state::State,
 };
 use redis::AsyncCommands as _;
@@ -206,4 +208,66 @@ async fn what_waited_when_the_clock_was_set_back_is_done_at_once() {
     }
     nothing_owed(&engine).await;
     engine.shutdown().await;
+}
+
+/// This machine's clock, set forwards by so many milliseconds.
+#[derive(Debug)]
+struct Apart(i64);
+
+impl Clock for Apart {
+    fn now_ms(&self) -> UnixMs {
+        SystemClock.now_ms() + self.0
+    }
+}
+
+/// Hears how long every job has waited.
+#[derive(Default)]
+struct Ear(Mutex<Vec<(JobId, Option<Duration>)>>);
+
+impl Observer for Ear {
+    fn run_ended(&self, ended: &RunEnded<'_>) {
+        self.0.lock().unwrap().push((ended.job.id, ended.waited));
+    }
+}
+
+impl Ear {
+    async fn hears(&self, job: JobId) -> Option<Duration> {
+        eventually("its end is heard of", async || {
+            self.0.lock().unwrap().iter().find(|(id, _)| *id == job).map(|(_, waited)| *waited)
+        })
+        .await
+    }
+}
+
+#[tokio::test]
+async fn how_long_a_crisis_waited_does_not_depend_on_how_far_two_machines_clocks_are_apart() {
+    let bench = Bench::new(Dialect::Postgres).await;
+    let ear = Arc::new(Ear::default());
+    let runner = bench.engine_heard_by(Arc::clone(&ear) as _);
+    for by_ms in [3_000, -3_000] {
+        let recorder = bench.process_on_clock(Arc::new(Apart(by_ms)), |options| {
+            (options.instance, options.runs_jobs) = ("other".into(), false);
+        });
+        let (recorder, database) = recorder.await;
+        let crisis = async || recorder.enqueue(scripted("ok", Lane::Crisis)).await.unwrap().id;
+        // Until then nobody says that they know.
+        eventually("they have compared their clocks", async || ear.hears(crisis().await).await).await;
+
+        recorder.lanes().pause(Lane::Crisis, "so that it waits", true).await.unwrap();
+        let late = crisis().await;
+        pass(Duration::from_secs(1)).await;
+        recorder.lanes().resume(Lane::Crisis).await.unwrap();
+        let waited_ms = ear.hears(late).await.map(|waited| waited.as_millis() as i64).unwrap();
+        let (job, _) = runner.ledger().show(late).await.unwrap().unwrap();
+        let by_ledger_ms = job.finished_at_ms.unwrap() - job.created_at_ms;
+        for ms in [waited_ms, by_ledger_ms] {
+            assert!((900..3_000).contains(&ms), "{waited_ms} ms, in the ledger {by_ledger_ms}, at {by_ms}");
+        }
+        let here_ms = runner.ledger().here_ms(late, job.created_at_ms);
+        let ago_ms = SystemClock.now_ms() - here_ms;
+        assert!((900..60_000).contains(&ago_ms), "it came {ago_ms} ms ago, by the clock of whoever ran it");
+        recorder.shutdown().await;
+        database.close().await;
+    }
+    runner.shutdown().await;
 }

@@ -250,8 +250,8 @@ async fn what_is_finished_leaves_nothing_in_redis() {
     nothing_owed(&engine).await;
     let mut redis = bench.redis.connection().await;
     // Who works here, small numbers, and who has had more than a share lately: none of it grows with the jobs.
-    let bounded =
-        ["nodes", "info", "idle", "counters", "recent"].map(|name| format!("{{keepwell:0}}:{name}"));
+    let bounded = ["nodes", "info", "idle", "counters", "recent", "clocks"]
+        .map(|name| format!("{{keepwell:0}}:{name}"));
     eventually("only what is bounded is left", async || {
         let keys: Vec<String> = redis.keys("*").await.ok()?;
         keys.iter().all(|key| bounded.contains(key)).then_some(())

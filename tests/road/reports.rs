@@ -210,3 +210,24 @@ async fn compliance_reports_are_made_by_themselves_and_others_are_delivered_when
     let asked = says(&daemon, &["audit", "list", "--action", "report.delivery_asked", "--json"]).json();
     assert_eq!(asked["items"].as_array().unwrap().len(), 2, "{asked:#}");
 }
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_written_keeps_no_report_from_its_address() {
+    let (receiver, folder) = (Gateway::start().await, TempDir::with_prefix("keepwell-reports-").unwrap());
+    let daemon = Daemon::start_with(&[
+        ("KEEPWELL_SCHEDULES", SCHEDULES),
+        ("KEEPWELL_REPORTS__DIRECTORY", folder.path().to_str().unwrap()),
+        ("KEEPWELL_REPORTS__URL", &receiver.url()),
+        ("KEEPWELL_REPORTS__TOKEN", GATEWAY_TOKEN),
+    ])
+    .await;
+    fs::remove_dir(folder.path()).unwrap();
+    says(&daemon, &["schedule", "run", "hourly"]).done();
+    eventually("it is posted", async || (!receiver.taken().is_empty()).then_some(())).await;
+    let owed = "/api/v1/jobs?kind=report.delivered&state=owed";
+    eventually("what is wrong with the folder is said", async || {
+        let page = daemon.operator().get(owed).await.json();
+        page["items"][0]["last_error"].as_str()?.contains("`reports.directory`").then_some(())
+    })
+    .await;
+}

@@ -146,7 +146,7 @@ impl Caretaker {
             }
             seen.database_life = Some(life);
         }
-        let lanes = match self.lanes.check().await {
+        let lanes = match self.lanes.check(&self.ledger.clocks).await {
             Ok(()) => self.lanes.server_life().await,
             Err(error) => Err(error),
         };
@@ -243,8 +243,7 @@ impl Caretaker {
         }
         tracing::error!(job.id = %id, "{QUARANTINED}");
         if let Some(job) = job {
-            let waited_ms = u64::try_from(now_ms.saturating_sub(job.created_ms)).unwrap_or(0);
-            let waited = Duration::from_millis(waited_ms);
+            let waited = self.ledger.clocks.since(job.id, job.created_ms, now_ms);
             self.observer.run_ended(&RunEnded { job: &job, outcome: "dead", waited, ran: Duration::ZERO });
         }
         Ok(())

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use uuid::{NoContext, Timestamp, Uuid};
 
-use crate::clock::UnixMs;
+use crate::{clock::UnixMs, clocks::Recorder};
 
 /// A job's identity: a UUIDv7, so ids sort by the time of their creation and carry it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -33,6 +33,20 @@ impl JobId {
     pub fn created_ms(&self) -> UnixMs {
         let bytes = self.0.as_bytes();
         bytes[..6].iter().fold(0, |ms, byte| (ms << 8) | i64::from(*byte))
+    }
+
+    /// The same, known as recorded by `recorder`: its last three bytes. What is left to chance is 50 bits for each
+    /// millisecond.
+    pub(crate) fn recorded_by(self, recorder: Recorder) -> Self {
+        let mut bytes = self.0.into_bytes();
+        bytes[13..].copy_from_slice(&recorder.0);
+        Self(Uuid::from_bytes(bytes))
+    }
+
+    /// Who has recorded it, as far as ids say.
+    pub(crate) fn recorder(&self) -> Recorder {
+        let bytes = self.0.as_bytes();
+        Recorder([bytes[13], bytes[14], bytes[15]])
     }
 
     /// The 16 bytes under which the lanes know the job.

@@ -97,6 +97,7 @@
 
 mod caretaker;
 pub mod clock;
+mod clocks;
 pub mod database;
 pub mod engine;
 pub mod handler;

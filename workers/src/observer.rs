@@ -12,10 +12,18 @@ pub struct RunEnded<'j> {
     pub job: &'j Job,
     /// `done`, `retry`, `snooze`, `cancel`, `dead`, `nothing_owed` or `unsettled`.
     pub outcome: &'static str,
-    /// From when the job was recorded to when its handler started.
-    pub waited: Duration,
+    /// From when the job was recorded to when its handler started, on one clock; `None` if another process has recorded
+    /// it and nobody knows what its clock shows.
+    pub waited: Option<Duration>,
     /// From when its handler started to when the ledger had settled it.
     pub ran: Duration,
+}
+
+impl RunEnded<'_> {
+    /// From when the job was recorded to when the ledger had settled it; `None` as [`RunEnded::waited`] is.
+    pub fn took(&self) -> Option<Duration> {
+        Some(self.waited? + self.ran)
+    }
 }
 
 /// Hears of everything that the engine does and that is worth counting. Must return at once.

@@ -36,7 +36,8 @@ impl Chance {
     }
 }
 
-/// Crises over thirty days: most are answered in time, some late, some never.
+/// Crises over thirty days: most are answered in time, some late, some never. One of nine is a payment of somebody who
+/// is in a crisis.
 fn crises(chance: &mut Chance) -> Vec<CrisisResponse> {
     let mut crises = Vec::new();
     for _ in 0..CRISES {
@@ -49,7 +50,7 @@ fn crises(chance: &mut Chance) -> Vec<CrisisResponse> {
         };
         crises.push(CrisisResponse {
             job: JobId::new(came_ms),
-            kind: kinds::CRISIS_SIGNALLED.to_owned(),
+            kind: if chance.below(9) == 0 { kinds::INVOICE_PAID } else { kinds::CRISIS_SIGNALLED }.to_owned(),
             severity,
             came_ms,
             limit_ms: severity.response_limit_ms() as i64,
@@ -73,8 +74,17 @@ fn entry(actor: String, action: &'static str, at_ms: i64, after: Value) -> Audit
 }
 
 /// What was written beside the crises.
+#[derive(Default)]
 struct Written {
     with_entry: u64,
+    /// Signals that were answered: those have to be in the trail.
+    signals_answered: u64,
+    opened: u64,
+    missing: u64,
+    resolved: u64,
+    overrides: u64,
+    contacts: [u64; 3],
+    entries_beside: u64,
     whole_changes: u64,
     broken_changes: u64,
     graces: u64,
@@ -83,12 +93,15 @@ struct Written {
 
 async fn write(room: &Room, chance: &mut Chance, crises: &[CrisisResponse]) -> Written {
     note_responses(&room.database, crises, NOW_MS).await.unwrap();
-    let mut written =
-        Written { with_entry: 0, whole_changes: 0, broken_changes: 0, graces: 0, graces_over: 0 };
+    let mut written = Written::default();
     let mut transaction = begin(room).await;
     for crisis in crises {
+        let is_signal = crisis.kind == kinds::CRISIS_SIGNALLED;
         // One of fifty answers left no entry.
-        if crisis.took_us.is_some() && chance.below(50) > 0 {
+        if is_signal && crisis.took_us.is_some() {
+            written.signals_answered += 1;
+        }
+        if is_signal && crisis.took_us.is_some() && chance.below(50) > 0 {
             let actor = format!("{} {}", crisis.kind, crisis.job);
             let entry = entry(actor, "crisis.signalled", crisis.came_ms, json!({}));
             append(&mut transaction, &entry).await.unwrap();
@@ -102,6 +115,34 @@ async fn write(room: &Room, chance: &mut Chance, crises: &[CrisisResponse]) -> W
             let entry = entry("generated".to_owned(), "access.changed", crisis.came_ms, after);
             append(&mut transaction, &entry).await.unwrap();
             if broken { written.broken_changes += 1 } else { written.whole_changes += 1 }
+        }
+        // Every other signal opens emergency access; the others find it open.
+        if is_signal && crisis.took_us.is_some() {
+            let opens = chance.below(2) == 0;
+            let state =
+                |active: bool| json!({ "crisis": { "active": active }, "emergency": { "active": active } });
+            let entry = entry("generated".to_owned(), "access.changed", crisis.came_ms, state(true));
+            append(&mut transaction, &AuditEntry { before: Some(state(!opens)), ..entry }).await.unwrap();
+            written.opened += u64::from(opens);
+            written.whole_changes += 1;
+        }
+        let beside = |action, subject: &str| AuditEntry {
+            subject: Some(subject.to_owned()),
+            ..entry("generated".to_owned(), action, crisis.came_ms, json!({}))
+        };
+        let (beside, counted) = match chance.below(20) {
+            0 => (beside("access.missing", "somebody"), Some(&mut written.missing)),
+            1 => (beside("crisis.resolved", "somebody"), Some(&mut written.resolved)),
+            2 => (beside("emergency.switched_on", "global_bypass"), Some(&mut written.overrides)),
+            3 => (beside("lane.paused", "crisis"), Some(&mut written.overrides)),
+            4 => (beside("lane.paused", "standard"), None),
+            5 => (beside("emergency.switched_off", "global_bypass"), None),
+            _ => continue,
+        };
+        append(&mut transaction, &beside).await.unwrap();
+        written.entries_beside += 1;
+        if let Some(counted) = counted {
+            *counted += 1;
         }
     }
     transaction.commit().await.unwrap();
@@ -119,8 +160,28 @@ async fn write(room: &Room, chance: &mut Chance, crises: &[CrisisResponse]) -> W
         written.graces += 1;
         written.graces_over += u64::from(ends_ms <= NOW_MS);
     }
+    written.contacts = contacts(room, chance).await;
     sealer(room, 64).round().await.unwrap();
     written
+}
+
+/// Emergency contacts of the month who were notified, are to be, or were left out; and one of the month before.
+async fn contacts(room: &Room, chance: &mut Chance) -> [u64; 3] {
+    let mut counts = [0; 3];
+    for number in 0..90 {
+        let result = chance.below(3) as usize;
+        let words =
+            ["'notified', NULL, 'text'", "'queued', NULL, 'text'", "'skipped', 'no_consent', NULL"][result];
+        let at_ms =
+            if number == 0 { MONTH.from_ms - 1 } else { MONTH.from_ms + chance.below(1_000_000) as i64 };
+        let sql = format!(
+            "INSERT INTO contact_notices (customer, cause, contact, severity, result, reason, method, at_ms) \
+             VALUES ('cus_grace', 'cause {number}', 0, 'high', {words}, {at_ms})"
+        );
+        execute(room, &sql).await.unwrap();
+        counts[result] += u64::from(number > 0);
+    }
+    counts
 }
 
 /// The answer that `percent` of a hundred of `sorted` did not exceed, in milliseconds.
@@ -167,24 +228,40 @@ async fn every_number_of_a_generated_month_equals_what_was_generated() {
 
         let answered = sorted.len() as u64;
         let emergency = &report.emergency_access_compliance;
-        assert_eq!((emergency.activations, emergency.failures), (answered, CRISES as u64 - answered));
+        assert_eq!((emergency.activations, emergency.failures), (written.opened, CRISES as u64 - answered));
         let fast = sorted.iter().filter(|us| **us <= 100_000).count() as u64;
         assert_eq!(emergency.within_emergency_limit, Share { kept: fast, of: answered });
 
         let access = &report.therapeutic_access_compliance;
         let changes = written.whole_changes + written.broken_changes;
+        let found =
+            [written.broken_changes, written.missing, written.resolved, written.overrides, written.opened];
         assert!(
-            written.broken_changes > 0 && written.with_entry < answered,
-            "the month has something to find"
+            found.iter().all(|count| *count > 0) && written.with_entry < written.signals_answered,
+            "the month has something to find: {found:?}"
         );
-        assert_eq!(access.share, Share { kept: written.whole_changes, of: changes });
-        assert_eq!(
-            (access.interruptions, access.total_crisis_events),
-            (written.broken_changes, CRISES as u64)
-        );
+        assert_eq!(access.share, Share { kept: written.whole_changes, of: changes + written.missing });
+        let interruptions = written.broken_changes + written.missing;
+        assert_eq!((access.interruptions, access.total_crisis_events), (interruptions, CRISES as u64));
         let audit = &report.audit_compliance;
-        assert_eq!(audit.share, Share { kept: written.with_entry, of: answered });
-        assert_eq!((audit.entries_verified, audit.finding.as_deref()), (written.with_entry + changes, None));
+        assert_eq!(audit.share, Share { kept: written.with_entry, of: written.signals_answered });
+        let entries = written.with_entry + changes + written.entries_beside;
+        assert_eq!((audit.entries_verified, audit.finding.as_deref()), (entries, None));
+
+        let metrics = &report.safety_metrics;
+        let payments = crises.iter().filter(|it| it.kind == kinds::INVOICE_PAID).count() as u64;
+        let by_kind =
+            json!({ "app.crisis_signalled": CRISES as u64 - payments, "stripe.invoice_paid": payments });
+        assert_eq!((metrics.crisis_events_handled, json!(metrics.by_kind)), (answered, by_kind));
+        assert_eq!(metrics.emergency_access_activations, written.opened, "no payment opened any");
+        assert_eq!(
+            (metrics.crises_resolved, metrics.crisis_override_count),
+            (written.resolved, written.overrides)
+        );
+        assert_eq!(metrics.compliance_violations, response.violations + interruptions);
+        let [notified, queued, skipped] = written.contacts;
+        let contacts = json!({ "notified": notified, "queued": queued, "skipped": skipped });
+        assert_eq!(json!(metrics.contacts), contacts);
 
         let charts = &report.charts;
         let mut end_us = 0;

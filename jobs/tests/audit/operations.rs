@@ -105,6 +105,9 @@ async fn volumes_failures_retries_the_dead_and_the_slow_are_those_of_the_ledger(
         }
         // Canaries do not stay, so of none it is told.
         job(room, kinds::CRISIS_CANARY, "done", FROM_MS, 98_000).await;
+        let dead_canary = job(room, kinds::CRISIS_CANARY, "dead", NOW_MS - HOUR_MS, 98_000).await;
+        run_ended(room, dead_canary, 1, "retry", Some("away")).await;
+        run_ended(room, dead_canary, 2, "dead", Some("a canary of its own")).await;
         // Outside the day.
         let outside = job(room, "fails", "dead", FROM_MS - 1, 99_000).await;
         run_ended(room, outside, 1, "retry", Some("away")).await;

@@ -93,7 +93,7 @@ impl Canary {
     /// Sends them until `stop`.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         self.metrics.canary().starts();
-        self.metrics.monitors().starts(Monitor::Canary);
+        self.metrics.monitors().starts(Monitor::Canary, self.every_ms);
         let mut rounds = Rounds::after(self.every_ms, self.every_ms, Arc::clone(&self.clock));
         while rounds.next(&stop).await {
             tokio::select! {

@@ -111,7 +111,7 @@ async fn watch<L: Look>(
     mut monitor: L,
     (mut rounds, metrics, stop): (Rounds, Arc<Metrics>, CancellationToken),
 ) {
-    metrics.monitors().starts(L::MONITOR);
+    metrics.monitors().starts(L::MONITOR, rounds.every_ms());
     while rounds.next(&stop).await {
         let looked = tokio::select! {
             () = stop.cancelled() => return,

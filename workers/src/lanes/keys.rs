@@ -17,9 +17,19 @@ impl Keys {
         let key = |name: &str| format!("{tag}:{name}");
         let waiting = Lane::ALL.map(|lane| key(&format!("lane:{lane}")));
         let later = Lane::ALL.map(|lane| key(&format!("later:{lane}")));
-        let rest =
-            ["turns", "parked", "crashes", "paused", "counters", "quarantine", "idle", "wake", "recent"]
-                .map(key);
+        let rest = [
+            "turns",
+            "parked",
+            "crashes",
+            "paused",
+            "counters",
+            "quarantine",
+            "idle",
+            "wake",
+            "recent",
+            "clocks",
+        ]
+        .map(key);
         Self {
             before_claims: [key("nodes"), key("info")],
             after_claims: waiting.into_iter().chain(later).chain(rest).collect(),

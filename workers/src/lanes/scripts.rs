@@ -1,10 +1,12 @@
 //! Every move between the lanes is one script; this is each script's typed face.
 
 use redis::Script;
+use tokio::time::Instant;
 
 use super::{LaneError, Lanes, Placement};
 use crate::{
     clock::UnixMs,
+    clocks::{Clocks, Recorder},
     id::{JobId, NodeId},
     lane::Lane,
     ledger::LanePause,
@@ -177,9 +179,28 @@ impl Lanes {
         Ok(())
     }
 
-    /// Whether the server takes what the lanes need: scripts, and writes.
-    pub(crate) async fn check(&self) -> Result<(), LaneError> {
-        self.invoke(&self.scripts.check, NodeId(0), |_| {}).await
+    /// Whether the server takes what the lanes need: scripts, and writes. Compares `clocks` with its own.
+    pub(crate) async fn check(&self, clocks: &Clocks) -> Result<(), LaneError> {
+        let is_known = clocks.ahead_ms().is_some();
+        self.compare_clocks(clocks).await?;
+        // The first time there was nothing to leave for the others.
+        if is_known { Ok(()) } else { self.compare_clocks(clocks).await }
+    }
+
+    async fn compare_clocks(&self, clocks: &Clocks) -> Result<(), LaneError> {
+        let ahead_ms = clocks.ahead_ms().map_or_else(String::new, |ahead_ms| ahead_ms.to_string());
+        let (asked_ms, asked) = (self.clock.now_ms(), Instant::now());
+        let answer: Vec<i64> = self
+            .invoke(&self.scripts.check, NodeId(0), |script| {
+                script.arg(clocks.own().number()).arg(ahead_ms);
+            })
+            .await?;
+        let Some((redis_ms, pairs)) = answer.split_first() else { return Ok(()) };
+        let others = pairs
+            .chunks_exact(2)
+            .filter_map(|pair| Some((Recorder::of_number(u32::try_from(pair[0]).ok()?), pair[1])));
+        clocks.compared(asked_ms, asked.elapsed(), *redis_ms, others);
+        Ok(())
     }
 
     /// Has nothing more of a lane claimed.

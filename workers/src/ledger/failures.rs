@@ -106,39 +106,48 @@ impl Ledger {
         Ok(rows.into_iter().filter_map(count).collect())
     }
 
-    /// How many runs of the jobs that were recorded from `from_ms` up to `to_ms` did not end in `done`.
+    /// How many runs of the jobs that were recorded from `from_ms` up to `to_ms` did not end in `done`, those of the
+    /// kind `except` not counted.
     pub async fn failures_between(
         reader: &mut Reader,
         from_ms: UnixMs,
         to_ms: UnixMs,
+        except: &str,
     ) -> Result<Vec<RunCount>, sqlx::Error> {
         const SQL: &str = "SELECT jobs.kind, job_attempts.outcome, COUNT(*) \
              FROM job_attempts JOIN jobs ON jobs.id = job_attempts.job_id \
-             WHERE job_attempts.job_id >= $1 AND job_attempts.job_id < $2 \
+             WHERE job_attempts.job_id >= $1 AND job_attempts.job_id < $2 AND jobs.kind <> $3 \
              GROUP BY jobs.kind, job_attempts.outcome ORDER BY jobs.kind, job_attempts.outcome";
         let (from, to) = ends(from_ms, to_ms);
         let rows: Vec<(String, String, i64)> = on_connection!(reader, |connection| {
-            sqlx::query_as(SQL).bind(from).bind(to).fetch_all(connection).await
+            sqlx::query_as(SQL).bind(from).bind(to).bind(except).fetch_all(connection).await
         })?;
         let count = |(kind, outcome, count)| RunCount { kind, outcome, count: number(count) };
         Ok(rows.into_iter().map(count).collect())
     }
 
-    /// The `limit` most frequent errors of these jobs.
+    /// The `limit` most frequent errors of these jobs, and of none of the kind `except`.
     pub async fn errors_between(
         reader: &mut Reader,
         from_ms: UnixMs,
         to_ms: UnixMs,
         limit: u32,
+        except: &str,
     ) -> Result<Vec<ErrorCount>, sqlx::Error> {
         const SQL: &str = "SELECT jobs.kind, job_attempts.error, COUNT(*) \
              FROM job_attempts JOIN jobs ON jobs.id = job_attempts.job_id \
              WHERE job_attempts.job_id >= $1 AND job_attempts.job_id < $2 AND job_attempts.error IS NOT NULL \
-             AND job_attempts.outcome IN ('retry', 'dead', 'crashed') \
+             AND job_attempts.outcome IN ('retry', 'dead', 'crashed') AND jobs.kind <> $4 \
              GROUP BY jobs.kind, job_attempts.error ORDER BY COUNT(*) DESC, jobs.kind, job_attempts.error LIMIT $3";
         let (from, to) = ends(from_ms, to_ms);
         let rows: Vec<(String, String, i64)> = on_connection!(reader, |connection| {
-            sqlx::query_as(SQL).bind(from).bind(to).bind(i64::from(limit)).fetch_all(connection).await
+            sqlx::query_as(SQL)
+                .bind(from)
+                .bind(to)
+                .bind(i64::from(limit))
+                .bind(except)
+                .fetch_all(connection)
+                .await
         })?;
         let count = |(kind, error, count)| ErrorCount { kind, error, count: number(count) };
         Ok(rows.into_iter().map(count).collect())
@@ -165,18 +174,25 @@ impl Ledger {
         Ok(rows.into_iter().filter_map(job).collect())
     }
 
-    /// The `limit` newest dead jobs recorded from `from_ms` up to `to_ms`.
+    /// The `limit` newest dead jobs recorded from `from_ms` up to `to_ms`, but none of the kind `except`.
     pub async fn dead_between(
         reader: &mut Reader,
         from_ms: UnixMs,
         to_ms: UnixMs,
         limit: u32,
+        except: &str,
     ) -> Result<Vec<DeadJob>, sqlx::Error> {
         const SQL: &str = "SELECT id, kind, lane, CAST(attempts AS BIGINT), last_error FROM jobs \
-             WHERE state = 'dead' AND id >= $1 AND id < $2 ORDER BY id DESC LIMIT $3";
+             WHERE state = 'dead' AND id >= $1 AND id < $2 AND kind <> $4 ORDER BY id DESC LIMIT $3";
         let (from, to) = ends(from_ms, to_ms);
         let rows: Vec<(Uuid, String, String, i64, Option<String>)> = on_connection!(reader, |connection| {
-            sqlx::query_as(SQL).bind(from).bind(to).bind(i64::from(limit)).fetch_all(connection).await
+            sqlx::query_as(SQL)
+                .bind(from)
+                .bind(to)
+                .bind(i64::from(limit))
+                .bind(except)
+                .fetch_all(connection)
+                .await
         })?;
         let job = |(id, kind, lane, attempts, last_error): (_, _, String, _, _)| {
             let lane = lane.parse().ok()?;

@@ -45,9 +45,11 @@ pub(crate) use upkeep::{Expired, JOBS_PER_SWEEP};
 pub use waiting::{CRISIS_RECORDING_KEPT_MS, Committer, EnqueueError, RECORDING_TIMEOUT_MS};
 
 use crate::{
-    clock::SharedClock,
-    database::{Database, MigrationFile},
+    clock::{SharedClock, UnixMs},
+    clocks::Clocks,
+    database::{Database, Dialect, MigrationFile},
     handler::Registry,
+    id::JobId,
     job::NewJob,
     seal::{KeyRing, SealError},
 };
@@ -87,17 +89,27 @@ pub struct Ledger {
     pub(crate) keys: KeyRing,
     pub(crate) clock: SharedClock,
     pub(crate) registry: Registry,
+    /// What the others' clocks show.
+    pub(crate) clocks: Clocks,
 }
 
 impl Ledger {
     /// The ledger in `database`, its payloads sealed with `keys`.
     pub fn new(database: Database, keys: KeyRing, clock: SharedClock, registry: Registry) -> Self {
-        Self { database, keys, clock, registry }
+        // Who shares a file is on one machine.
+        let clocks = Clocks::new(database.dialect() == Dialect::Sqlite);
+        Self { database, keys, clock, registry, clocks }
+    }
+
+    /// The instant `at_ms` of the clock that recorded the job `id`, on the clock of this process; unchanged as long as
+    /// nobody has compared them.
+    pub fn here_ms(&self, id: JobId, at_ms: UnixMs) -> UnixMs {
+        at_ms.saturating_sub(self.clocks.to_recorders_ms(id).unwrap_or(0))
     }
 
     /// Gives `job` its id and seals its payload.
     pub(crate) fn seal(&self, job: NewJob) -> Result<SealedJob, SealError> {
-        SealedJob::seal(job, &self.keys, self.clock.now_ms())
+        SealedJob::seal(job, &self.keys, self.clocks.own(), self.clock.now_ms())
     }
 }
 

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::turn_number;
 use crate::{
     clock::UnixMs,
+    clocks::Recorder,
     database::{Transaction, pieces},
     id::JobId,
     job::{NewJob, Recorded},
@@ -36,12 +37,17 @@ pub struct SealedJob {
 }
 
 impl SealedJob {
-    /// Names `job` and seals its payload, bound to that name.
-    pub fn seal(job: NewJob, keys: &KeyRing, now_ms: UnixMs) -> Result<Self, SealError> {
+    /// Names `job`, which `recorder` records, and seals its payload, bound to that name.
+    pub(crate) fn seal(
+        job: NewJob,
+        keys: &KeyRing,
+        recorder: Recorder,
+        now_ms: UnixMs,
+    ) -> Result<Self, SealError> {
         if job.payload.len() > NewJob::PAYLOAD_BYTES_MAX {
             return Err(SealError::TooLong);
         }
-        let id = JobId::new(now_ms);
+        let id = JobId::new(now_ms).recorded_by(recorder);
         let sealed = keys.seal(id.as_bytes(), &job.payload)?;
         Ok(Self {
             id,

@@ -3,7 +3,7 @@
 //! Jobs share a transaction as long as all of them end well. If one does not, nothing of that transaction is kept and
 //! each is settled in a transaction of its own, so a neighbour's failure costs time and never an effect.
 
-use std::sync::Arc;
+use std::{slice, sync::Arc};
 
 use sqlx::QueryBuilder;
 use uuid::Uuid;
@@ -21,6 +21,7 @@ use crate::{
     handler::{Handler, Prepared},
     id::{JobId, NodeId},
     job::Job,
+    lane::Lane,
     lanes::{Placement, PlacementQueue},
     on_connection,
     outcome::Outcome,
@@ -110,8 +111,7 @@ impl Ledger {
     ) -> Result<Shared, sqlx::Error> {
         let now_ms = self.clock.now_ms();
         let mut transaction = self.database.begin(urgency, Durability::Relaxed, now_ms).await?;
-        let ids: Vec<JobId> = runs.iter().map(|run| run.job.id).collect();
-        let owed = finish(&mut transaction, &ids).await?;
+        let owed = self.finish(&mut transaction, runs).await?;
         let mut settled = Vec::with_capacity(runs.len());
         for run in runs {
             if !owed.contains(&run.job.id.0) {
@@ -170,7 +170,7 @@ impl Ledger {
     ) -> Result<Result<Settled, Outcome>, sqlx::Error> {
         let now_ms = self.clock.now_ms();
         let mut transaction = self.database.begin(urgency, Durability::Relaxed, now_ms).await?;
-        if finish(&mut transaction, &[run.job.id]).await?.is_empty() {
+        if self.finish(&mut transaction, slice::from_ref(run)).await?.is_empty() {
             return Ok(Ok(Settled::NothingOwed));
         }
         let mut applied = apply(handler, run, prepared, &mut transaction, urgency).await?;
@@ -272,6 +272,41 @@ impl Ledger {
         placements.push(follow_ups);
         Ok(())
     }
+
+    /// Marks the jobs of those of `runs` that are owed as done and says which they were. When that was is noted, of a
+    /// crisis, by the clock that recorded it, so that the ledger knows how long it took.
+    async fn finish(
+        &self,
+        transaction: &mut Transaction,
+        runs: &[Verdict],
+    ) -> Result<Vec<Uuid>, sqlx::Error> {
+        let now_ms = transaction.now_ms();
+        let ids: Vec<JobId> = runs.iter().map(|run| run.job.id).collect();
+        let crises = runs.iter().filter(|run| run.job.lane == Lane::Crisis).map(|run| run.job.id);
+        let apart = |id| Some((id, self.clocks.to_recorders_ms(id).filter(|by_ms| *by_ms != 0)?));
+        let apart: Vec<(JobId, i64)> = crises.filter_map(apart).collect();
+        let rows: Vec<(Uuid,)> = on_connection!(transaction, |connection| {
+            let mut statement = QueryBuilder::new(
+                "UPDATE jobs SET state = 'done', attempts = attempts + 1, finished_at_ms = ",
+            );
+            statement.push_bind(now_ms);
+            if !apart.is_empty() {
+                statement.push(" + CASE id");
+                for (id, by_ms) in padded(&apart) {
+                    statement.push(" WHEN ").push_bind(id.0).push(" THEN ").push_bind(*by_ms);
+                }
+                statement.push(" ELSE 0 END");
+            }
+            statement.push(" WHERE ").push(IS_OWED).push(" AND id IN (");
+            let mut list = statement.separated(", ");
+            for id in padded(&ids) {
+                list.push_bind(id.0);
+            }
+            statement.push(") RETURNING id");
+            statement.build_query_as().fetch_all(connection).await
+        })?;
+        Ok(rows.into_iter().map(|(id,)| id).collect())
+    }
 }
 
 /// Whether whatever else is tried now would fail too.
@@ -284,21 +319,4 @@ async fn is_owed(transaction: &mut Transaction, id: JobId) -> Result<bool, sqlx:
         sqlx::query_as("SELECT state FROM jobs WHERE id = $1").bind(id.0).fetch_optional(connection).await
     })?;
     Ok(state.is_some_and(|(state,)| state == "owed"))
-}
-
-/// Marks those of `ids` that are owed as done and says which they were.
-async fn finish(transaction: &mut Transaction, ids: &[JobId]) -> Result<Vec<Uuid>, sqlx::Error> {
-    let now_ms = transaction.now_ms();
-    let rows: Vec<(Uuid,)> = on_connection!(transaction, |connection| {
-        let mut statement =
-            QueryBuilder::new("UPDATE jobs SET state = 'done', attempts = attempts + 1, finished_at_ms = ");
-        statement.push_bind(now_ms).push(" WHERE ").push(IS_OWED).push(" AND id IN (");
-        let mut list = statement.separated(", ");
-        for id in padded(ids) {
-            list.push_bind(id.0);
-        }
-        statement.push(") RETURNING id");
-        statement.build_query_as().fetch_all(connection).await
-    })?;
-    Ok(rows.into_iter().map(|(id,)| id).collect())
 }

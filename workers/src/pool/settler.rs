@@ -167,7 +167,7 @@ impl Settler {
         let _ = self.moves.send(to);
         let outcome = outcome_name(verdict, settled);
         let ran = claimed_at.elapsed();
-        let waited = Duration::from_millis(u64::try_from(claimed_ms - job.created_ms).unwrap_or(0));
+        let waited = self.ledger.clocks.since(job.id, job.created_ms, claimed_ms);
         let duration_ms = ran.as_secs_f64() * 1_000.0;
         match settled {
             Settled::Done | Settled::NothingOwed => {

@@ -97,24 +97,13 @@ pub static CRISIS_REHEARSAL_FAILED: Rule = Rule {
     runbook: "rehearse another one; if that fails too, see `/health` and the log",
 };
 
-/// A canary is sent every five seconds unless configured otherwise. A quarter of those of a minute are the three in a
-/// row by which `/health` goes.
+/// The three in a row by which `/health` goes, however often they are sent.
 pub static CANARY_NOT_ANSWERED: Rule = Rule {
     name: "CanaryNotAnswered",
     severity: Severity::Critical,
     when: When::Figure(
-        Figure::Share {
-            part: Growth::of(
-                &[
-                    Series::with("keepwell_canary_runs_total", &[("result", "late")]),
-                    Series::with("keepwell_canary_runs_total", &[("result", "failed")]),
-                ],
-                60,
-            ),
-            of: Growth::of(&[Series::all("keepwell_canary_runs_total")], 60),
-            at_least: 3.0,
-        },
-        Bound::Above(0.24),
+        Figure::Highest { of: Series::all("keepwell_canary_bad_in_a_row"), by: None },
+        Bound::Above(2.0),
     ),
     for_s: 0,
     tell_within_s: 0,

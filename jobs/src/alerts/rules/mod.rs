@@ -8,15 +8,17 @@
 mod critical;
 mod info;
 mod warning;
+mod watching;
 
 pub use critical::*;
 pub use info::*;
 pub use warning::*;
+pub use watching::*;
 
 use super::rule::Rule;
 
 /// Every rule, the worst first.
-pub static RULES: [&Rule; 38] = [
+pub static RULES: [&Rule; 39] = [
     &CRISIS_ANSWERED_LATE,
     &CRISIS_RESPONSE_SLOW,
     &CRISIS_GRANTED_FROM_MEMORY,
@@ -38,6 +40,7 @@ pub static RULES: [&Rule; 38] = [
     &EMERGENCY_BYPASS_ACTIVE,
     &ALERT_TEST,
     &MONITOR_FAILS,
+    &MONITOR_SILENT,
     &WEBHOOK_FAILURE_RATE_HIGH,
     &JOB_FAILURE_RATE_HIGH,
     &WEBHOOK_ANSWERS_SLOW,

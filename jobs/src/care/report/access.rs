@@ -16,12 +16,14 @@ pub struct AccessChecks {
     pub floor_lost: u64,
     /// Changes that left somebody in a crisis without emergency access.
     pub emergency_lost: u64,
+    /// Changes by which a crisis opened emergency access.
+    pub emergency_opened: u64,
 }
 
 impl AccessChecks {
-    /// Looks at a change: `after` holds the parts of the access document that changed, as they are then; `None` if it
-    /// cannot be read.
-    pub fn look_at(&mut self, after: Option<&Value>) {
+    /// Looks at a change: `before` and `after` hold the parts of the access document that changed, as they were and as
+    /// they are then; `None` if it cannot be read.
+    pub fn look_at(&mut self, before: Option<&Value>, after: Option<&Value>) {
         let Some(after) = after.filter(|after| after.is_object()) else {
             self.unchecked += 1;
             return;
@@ -34,6 +36,9 @@ impl AccessChecks {
         // A crisis that came to its end takes its emergency access with it, in the same change.
         let in_crisis = after["crisis"]["active"] == true;
         self.emergency_lost += u64::from(in_crisis && after["emergency"]["active"] == false);
+        let was_in_crisis = before.is_some_and(|before| before["crisis"]["active"] == true);
+        self.emergency_opened +=
+            u64::from(in_crisis && !was_in_crisis && after["emergency"]["active"] == true);
     }
 
     /// Changes that interrupted what nothing may interrupt.
@@ -55,6 +60,7 @@ mod tests {
             let [crisis, emergency] = [crisis, emergency].map(|active| json!({ "active": active }));
             json!({ "crisis": crisis, "emergency": emergency })
         };
+        let calm = state(false, false);
         for (after, floor_lost, emergency_lost) in [
             (json!({ "features": { "enabled": FLOOR } }), 0, 0),
             (json!({ "tier": "basic" }), 0, 0),
@@ -66,15 +72,18 @@ mod tests {
             (state(false, false), 0, 0),
         ] {
             let mut checks = AccessChecks::default();
-            checks.look_at(Some(&after));
-            let expected = AccessChecks { checked: 1, unchecked: 0, floor_lost, emergency_lost };
+            checks.look_at(Some(&calm), Some(&after));
+            let emergency_opened = u64::from(after == state(true, true));
+            let expected =
+                AccessChecks { checked: 1, unchecked: 0, floor_lost, emergency_lost, emergency_opened };
             assert_eq!((checks, checks.interruptions()), (expected, floor_lost + emergency_lost), "{after}");
-            checks.look_at(Some(&after));
+            checks.look_at(Some(&state(true, true)), Some(&after));
+            assert_eq!(checks.emergency_opened, emergency_opened, "a crisis that goes on opens nothing anew");
             assert_eq!(checks.interruptions(), 2 * (floor_lost + emergency_lost), "{after}");
         }
         let mut checks = AccessChecks::default();
         for unreadable in [None, Some(&json!("active")), None] {
-            checks.look_at(unreadable);
+            checks.look_at(None, unreadable);
         }
         assert_eq!(checks, AccessChecks { unchecked: 3, ..AccessChecks::default() });
         let both = AccessChecks { floor_lost: 2, emergency_lost: 3, ..checks };

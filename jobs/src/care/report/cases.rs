@@ -106,7 +106,7 @@ fn each_crisis_is_measured_against_its_own_limit() {
     assert_eq!((critical.severity.as_str(), critical.limit_ms), ("critical", 100));
     assert_eq!(critical.share, Share { kept: 0, of: 1 });
     let emergency = &report.emergency_access_compliance;
-    assert_eq!((emergency.activations, emergency.failures, emergency.actual), (3, 0, Some(100.0)));
+    assert_eq!((emergency.failures, emergency.actual), (0, Some(100.0)));
     assert_eq!(emergency.within_emergency_limit, Share { kept: 0, of: 3 });
     assert_eq!(codes(&report), ["responses_late", "violations_unnoticed"]);
     assert_eq!((report.overall_compliance, report.overall_status), (Some(66.66), Status::NonCompliant));
@@ -135,7 +135,7 @@ fn a_crisis_that_nothing_answers_is_a_failure_and_something_to_do() {
     facts.crises.push(CrisisFact { came_ms: AS_OF_MS - 50, ..crisis(3, Severity::Critical, Answer::Owed) });
     let report = CrisisReport::of(&facts);
     let emergency = &report.emergency_access_compliance;
-    assert_eq!((emergency.activations, emergency.failures), (1, 2));
+    assert_eq!(emergency.failures, 2);
     assert_eq!((emergency.actual, emergency.status), (Some(33.33), Status::NonCompliant));
     let response = &report.response_time_compliance;
     assert_eq!((response.share, response.pending), (Share { kept: 1, of: 3 }, 1));
@@ -150,18 +150,48 @@ fn a_crisis_that_nothing_answers_is_a_failure_and_something_to_do() {
 #[test]
 fn one_interruption_of_care_is_one_too_many() {
     let mut facts = quiet();
-    facts.audit.access = AccessChecks { checked: 100_000, unchecked: 0, floor_lost: 1, emergency_lost: 0 };
+    facts.audit.access =
+        AccessChecks { checked: 100_000, unchecked: 0, floor_lost: 1, ..AccessChecks::default() };
     let access = CrisisReport::of(&facts).therapeutic_access_compliance;
     assert_eq!((access.actual, access.status, access.interruptions), (Some(99.99), Status::NonCompliant, 1));
-    facts.audit.access = AccessChecks { checked: 5, unchecked: 1, floor_lost: 1, emergency_lost: 0 };
+    facts.audit.access = AccessChecks { checked: 5, unchecked: 1, floor_lost: 1, ..AccessChecks::default() };
     let report = CrisisReport::of(&facts);
     assert_eq!(report.therapeutic_access_compliance.status, Status::NonCompliant, "whatever else there was");
     assert_eq!(codes(&report), ["access_interrupted"]);
-    facts.audit.access = AccessChecks { checked: 5, unchecked: 1, floor_lost: 0, emergency_lost: 0 };
+    facts.audit.access = AccessChecks { checked: 5, unchecked: 1, floor_lost: 0, ..AccessChecks::default() };
     let report = CrisisReport::of(&facts);
     assert_eq!(report.therapeutic_access_compliance.status, Status::NotMeasured, "the sixth may be wrong");
     assert_eq!(report.overall_status, Status::NotMeasured);
     assert!(report.not_measured.iter().any(|it| it.starts_with("1 changes of access")));
+    // Every change was as it has to be, and still somebody was found without what they need.
+    facts.audit.access = AccessChecks { checked: 8, ..AccessChecks::default() };
+    facts.audit.actions.insert("access.missing".to_owned(), 2);
+    let report = CrisisReport::of(&facts);
+    let access = &report.therapeutic_access_compliance;
+    assert_eq!((access.share, access.interruptions), (Share { kept: 8, of: 10 }, 2));
+    assert_eq!((access.status, report.overall_status), (Status::NonCompliant, Status::NonCompliant));
+    assert_eq!(
+        (report.safety_metrics.compliance_violations, codes(&report)),
+        (2, vec!["access_interrupted"])
+    );
+}
+
+#[test]
+fn only_what_the_trail_tells_of_has_opened_emergency_access_or_overridden_a_crisis() {
+    let mut facts = quiet();
+    // A payment of somebody who is in a crisis already was answered in their lane, and opened nothing.
+    let paid = CrisisFact { kind: "stripe.invoice_paid".to_owned(), ..crisis(1, Severity::High, given(900)) };
+    facts.crises = vec![crisis(0, Severity::High, given(1_000)), CrisisFact { audited: None, ..paid }];
+    facts.audit.access = AccessChecks { checked: 1, emergency_opened: 1, ..AccessChecks::default() };
+    facts.audit.actions = [("emergency.switched_on", 2), ("emergency.switched_off", 2), ("lane.paused", 5)]
+        .map(|(action, count)| (action.to_owned(), count))
+        .into();
+    facts.audit.crisis_pauses = 1;
+    let report = CrisisReport::of(&facts);
+    let (metrics, emergency) = (&report.safety_metrics, &report.emergency_access_compliance);
+    assert_eq!((metrics.emergency_access_activations, emergency.activations), (1, 1));
+    assert_eq!((metrics.crisis_events_handled, emergency.actual), (2, Some(100.0)));
+    assert_eq!(metrics.crisis_override_count, 3);
 }
 
 #[test]
@@ -217,9 +247,17 @@ fn no_safeguard_is_taken_for_granted() {
         ("userAuthentication", Status::NotMeasured),
         ("networkSecurity", Status::NotMeasured),
         ("emergencyAccess", Status::Compliant),
+        ("backupValidation", Status::NotMeasured),
+        ("dataMinimization", Status::NotMeasured),
     ] {
         assert_eq!(status(&facts, name), expected, "{name}");
     }
+    facts.audit.last_backup_ms = Some(TO_MS - 3 * 3_600_000);
+    facts.audit.actions.insert("database.backed_up".to_owned(), 4);
+    assert_eq!(status(&facts, "backupValidation"), Status::Compliant);
+    let safeguards = CrisisReport::of(&facts).safeguards;
+    let backup = safeguards.iter().find(|it| it.name == "backupValidation").unwrap();
+    assert!(backup.evidence.starts_with("4 made") && backup.evidence.contains("3 h"), "{}", backup.evidence);
     facts.retention.kept_days = 100;
     facts.dropped_paths = 0;
     facts.audit.chain = None;
@@ -317,7 +355,7 @@ fn whatever_one_report_does_not_hold_is_said() {
     facts.audit.actions.insert("grace.started".to_owned(), 1);
     let (reason, started_ms, ends_ms) = (GraceReason::SystemError, FROM_MS, TO_MS);
     facts.graces = vec![GraceFact { reason, started_ms, ends_ms, closed: true }];
-    let said = |facts: &ReportFacts| CrisisReport::of(facts).not_measured.len() - 2;
+    let said = |facts: &ReportFacts| CrisisReport::of(facts).not_measured.len() - 3;
     assert_eq!(said(&facts), 0, "all that began is remembered");
     for (finding, complete, expected) in [(None, false, 1), (Some("gone"), false, 0), (Some("gone"), true, 0)]
     {
@@ -334,12 +372,19 @@ fn answers_are_counted_and_timed() {
         [100_000, 100_001].into_iter().zip(0..).map(|(us, n)| crisis(n, Severity::High, given(us))).collect();
     facts.crises[1].answer = Answer::Given { took_us: 100_001, measured: false };
     facts.violations = vec![violation(0)];
-    facts.audit.access = AccessChecks { checked: 9, unchecked: 0, floor_lost: 1, emergency_lost: 2 };
+    facts.audit.access = AccessChecks {
+        checked: 9,
+        unchecked: 0,
+        floor_lost: 1,
+        emergency_lost: 2,
+        ..AccessChecks::default()
+    };
     facts.crises.push(crisis(2, Severity::High, given(300_000)));
     let report = CrisisReport::of(&facts);
     let response = &report.response_time_compliance;
     assert_eq!((response.latency.count, response.latency.fastest_ms), (3, Some(100.0)));
     assert_eq!((response.average_response_time, response.from_ledger), (Some(166.667), 1));
+    assert!(report.not_measured.iter().any(|it| it.starts_with("how long 1 answers took")));
     let within = report.emergency_access_compliance.within_emergency_limit;
     assert_eq!(within, Share { kept: 1, of: 3 });
     let metrics = &report.safety_metrics;

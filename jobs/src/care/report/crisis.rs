@@ -82,7 +82,7 @@ pub struct ResponseTimes {
     /// By severity, the gravest first.
     pub by_severity: Vec<SeverityTimes>,
     /// Answers whose time is known from the ledger only, to the millisecond: the process that gave them died before it
-    /// could note it.
+    /// could note it, or knew nothing of the clock by which they had come.
     pub from_ledger: u64,
     /// Crises whose time had not passed when the report was made; they count nowhere.
     pub pending: u64,
@@ -108,13 +108,15 @@ pub struct SeverityTimes {
 pub struct TherapeuticAccess {
     /// In percent.
     pub target: u64,
-    /// The share of changes of access that left everybody what nothing may take away, in percent.
+    /// The share of changes of access that left everybody what nothing may take away, in percent. A look that found
+    /// somebody in need without it is one more, which did not.
     pub actual: Option<f64>,
     /// Whether that is enough.
     pub status: Status,
     /// How many they were.
     pub share: Share,
-    /// Changes that took something of the floor, or emergency access in a crisis.
+    /// Changes that took something of the floor, or emergency access in a crisis; and looks that found somebody in need
+    /// without what that calls for, as the trail tells.
     pub interruptions: u64,
     /// Crises that came.
     pub total_crisis_events: u64,
@@ -130,11 +132,12 @@ pub struct EmergencyAccess {
     pub actual: Option<f64>,
     /// Whether that is enough.
     pub status: Status,
-    /// Crises that were answered: whatever they open is open from then on.
+    /// Crises that opened emergency access, as the trail tells. Whoever is in one already opens nothing anew, nor does
+    /// what else goes through the crisis lane for them.
     pub activations: u64,
     /// Crises that nothing has answered.
     pub failures: u64,
-    /// Activations within the limit of emergency access (100 ms), of all.
+    /// Answers within the limit of emergency access (100 ms), of all.
     pub within_emergency_limit: Share,
 }
 
@@ -184,7 +187,7 @@ pub struct SafetyMetrics {
     pub crises_resolved: u64,
     /// Grace periods that began, as the trail tells.
     pub grace_period_activations: u64,
-    /// Emergency switches that were switched, and crisis work that operators held up, as the trail tells.
+    /// Emergency switches that were switched on, and times that operators held the crisis lane up, as the trail tells.
     pub crisis_override_count: u64,
     /// What became of emergency contacts.
     pub contacts: BTreeMap<String, u64>,
@@ -199,7 +202,7 @@ impl CrisisReport {
         let figures = Figures::of(facts);
         let response = figures.response_times();
         let therapeutic = figures.therapeutic_access(facts);
-        let emergency = figures.emergency_access();
+        let emergency = figures.emergency_access(facts);
         let audit = figures.audit(facts);
         let shares = [response.actual, therapeutic.actual, emergency.actual, audit.actual];
         let overall_compliance = shares.into_iter().flatten().reduce(f64::min);

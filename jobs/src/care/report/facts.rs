@@ -173,11 +173,26 @@ pub struct AuditFacts {
     pub by_nobody: u64,
     /// What the changes of access in the period left people with.
     pub access: AccessChecks,
+    /// Times that operators held the crisis lane up.
+    pub crisis_pauses: u64,
+    /// When the last backup was made that the period knows of.
+    pub last_backup_ms: Option<UnixMs>,
     /// What verifying the chain came to; `None` if it could not be verified.
     pub chain: Option<ChainFacts>,
 }
 
 impl AuditFacts {
+    /// Times that something was missing which nothing may take away: changes of access that took it, and looks that
+    /// found somebody in need without it.
+    pub fn interruptions(&self) -> u64 {
+        self.access.interruptions() + self.found_missing()
+    }
+
+    /// Looks that found somebody in need without what that calls for.
+    pub fn found_missing(&self) -> u64 {
+        self.count("access.missing")
+    }
+
     /// Entries about `action`.
     pub fn count(&self, action: &str) -> u64 {
         self.actions.get(action).copied().unwrap_or(0)

@@ -75,9 +75,9 @@ impl<'f> Figures<'f> {
     }
 
     pub(super) fn therapeutic_access(&self, facts: &ReportFacts) -> TherapeuticAccess {
-        let access = &facts.audit.access;
-        let interruptions = access.interruptions();
-        let share = Share { kept: access.checked.saturating_sub(interruptions), of: access.checked };
+        let (access, interruptions) = (&facts.audit.access, facts.audit.interruptions());
+        let of = access.checked + facts.audit.found_missing();
+        let share = Share { kept: of.saturating_sub(interruptions), of };
         let status = match share.status(THERAPEUTIC_TARGET_PERCENT) {
             Status::NonCompliant => Status::NonCompliant,
             // What was not looked at may be wrong.
@@ -94,9 +94,9 @@ impl<'f> Figures<'f> {
         }
     }
 
-    pub(super) fn emergency_access(&self) -> EmergencyAccess {
-        let activations = self.count(|crisis| crisis.took_us().is_some());
-        let share = Share { kept: activations, of: self.crises.len() as u64 };
+    pub(super) fn emergency_access(&self, facts: &ReportFacts) -> EmergencyAccess {
+        let answered = self.count(|crisis| crisis.took_us().is_some());
+        let share = Share { kept: answered, of: self.crises.len() as u64 };
         let fast = |crisis: &CrisisFact| {
             crisis.took_us().is_some_and(|took_us| took_us <= CRITICAL_LIMIT_MS * 1_000)
         };
@@ -104,9 +104,9 @@ impl<'f> Figures<'f> {
             target: EMERGENCY_TARGET_PERCENT,
             actual: share.percent(),
             status: share.status(EMERGENCY_TARGET_PERCENT),
-            activations,
+            activations: facts.audit.access.emergency_opened,
             failures: share.of - share.kept,
-            within_emergency_limit: Share { kept: self.count(fast), of: activations },
+            within_emergency_limit: Share { kept: self.count(fast), of: answered },
         }
     }
 
@@ -153,17 +153,16 @@ impl<'f> Figures<'f> {
         for crisis in &self.crises {
             *by_kind.entry(crisis.kind.clone()).or_insert(0) += 1;
         }
-        let handled = response.latency.count;
         SafetyMetrics {
-            crisis_events_handled: handled,
+            crisis_events_handled: response.latency.count,
             by_kind,
-            emergency_access_activations: handled,
+            emergency_access_activations: facts.audit.access.emergency_opened,
             therapeutic_continuity_maintained: therapeutic.share.kept,
             compliance_violations: response.violations + therapeutic.interruptions,
             violations_recorded: facts.violations.len() as u64,
             crises_resolved: facts.audit.count("crisis.resolved"),
             grace_period_activations: facts.audit.count("grace.started"),
-            crisis_override_count: facts.audit.count("emergency.switched_on"),
+            crisis_override_count: facts.audit.count("emergency.switched_on") + facts.audit.crisis_pauses,
             contacts: facts.contacts.clone(),
             hotline_integration_usage: None,
         }
@@ -175,6 +174,9 @@ pub(super) fn not_measured(facts: &ReportFacts) -> Vec<String> {
         "hotline use: the app shows the hotline by itself and tells nobody (`hotlineIntegrationUsage`)"
             .to_owned(),
         "what people saw: keepwell knows what they may use, not whether a device showed it".to_owned(),
+        "crises that could not be recorded: their sender was told to come again, the basic set was granted from \
+         memory, and only `keepwell_crisis_granted_from_memory_total` and the log (`crisis_not_recorded`) know of them"
+            .to_owned(),
     ];
     let mut add = |unknown: bool, reason: String| reasons.extend(unknown.then_some(reason));
     let left_out = facts.crises_left_out;
@@ -189,6 +191,14 @@ pub(super) fn not_measured(facts: &ReportFacts) -> Vec<String> {
         format!(
             "what became of {} of {begun} grace periods: those that are long over are let go with what is learned next",
             begun.saturating_sub(remembered)
+        ),
+    );
+    let by_ledger =
+        facts.crises.iter().filter(|it| matches!(it.answer, Answer::Given { measured: false, .. })).count();
+    add(
+        by_ledger > 0,
+        format!(
+            "how long {by_ledger} answers took, more exactly than the ledger says and the clocks of the machines agree"
         ),
     );
     let unchecked = facts.audit.access.unchecked;

@@ -67,7 +67,8 @@ pub fn recommendations(report: &CrisisReport, facts: &ReportFacts) -> Vec<Recomm
         report.therapeutic_access_compliance.interruptions > 0,
         Severity::Critical,
         "access_interrupted",
-        "Find out which rule took from the crisis-safe floor or from a crisis; nothing may.",
+        "Find out what took from the crisis-safe floor or from a crisis; nothing may. \
+         `keepwell audit list --action access.missing` says who was found without it.",
     );
     when(
         audit.finding.is_some(),
@@ -131,7 +132,8 @@ pub fn recommendations(report: &CrisisReport, facts: &ReportFacts) -> Vec<Recomm
         response.from_ledger > 0,
         Severity::Moderate,
         "times_from_ledger",
-        "Some response times are known from the ledger only: a process died right after it had answered.",
+        "Some response times are known from the ledger only: a process died right after it had answered, or could not \
+         compare its clock with Redis'.",
     );
     found
 }

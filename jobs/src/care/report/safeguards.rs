@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{crisis::CrisisReport, facts::ReportFacts, share::Status};
+use crate::care::document::UtcTime;
 
 /// A safeguard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,7 +77,7 @@ pub fn safeguards(report: &CrisisReport, facts: &ReportFacts) -> Vec<Safeguard> 
         ),
         known(integrity, "checksumVerification", whole, chain),
         open(integrity, "versionControl", "a matter of how keepwell is installed"),
-        open(integrity, "backupValidation", "backups are made and tried outside of keepwell"),
+        backup(integrity, facts),
         open(integrity, "recoveryTesting", "a matter of drills; `make chaos` is one of them"),
         known(
             transmission,
@@ -85,11 +86,14 @@ pub fn safeguards(report: &CrisisReport, facts: &ReportFacts) -> Vec<Safeguard> 
             "what is on the way is encrypted outside of keepwell".to_owned(),
         ),
         open(transmission, "networkSecurity", "TLS ends in front of keepwell"),
-        known(
+        safeguard(
             transmission,
             "dataMinimization",
-            Some(facts.dropped_paths > 0),
-            format!("{} names are dropped from events before they are kept", facts.dropped_paths),
+            if facts.dropped_paths > 0 { Status::NotMeasured } else { Status::NonCompliant },
+            &format!(
+                "{} names are dropped from events before they are kept; nobody counts how many events had one of them",
+                facts.dropped_paths
+            ),
         ),
         open(transmission, "secureProtocols", "TLS ends in front of keepwell"),
         known(transmission, "integrityChecks", None, refused(facts)),
@@ -114,6 +118,22 @@ fn noticed(report: &CrisisReport, facts: &ReportFacts) -> String {
             format!("{evidence}; {late} late ones have none, nor have {given_up} that were given up on")
         }
     }
+}
+
+/// What `keepwell backup` makes it reads through before it counts.
+fn backup(control: &str, facts: &ReportFacts) -> Safeguard {
+    let name = "backupValidation";
+    let Some(last_ms) = facts.audit.last_backup_ms else {
+        let reason = "`keepwell backup` made none in this time; keepwell does not see what other tools copy";
+        return safeguard(control, name, Status::NotMeasured, reason);
+    };
+    let hours = facts.period.to_ms.saturating_sub(last_ms).max(0) / (60 * 60 * 1_000);
+    let evidence = format!(
+        "{} made by `keepwell backup` and read through; the last one at {}, {hours} h before the end of this time",
+        facts.audit.count("database.backed_up"),
+        UtcTime(last_ms).to_rfc3339()
+    );
+    safeguard(control, name, Status::Compliant, &evidence)
 }
 
 fn refused(facts: &ReportFacts) -> String {

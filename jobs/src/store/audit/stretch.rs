@@ -25,6 +25,10 @@ pub(in crate::store) struct ActionCount {
     pub(in crate::store) count: i64,
     /// Of these, those whose actor has no name.
     pub(in crate::store) nameless: i64,
+    /// Of these, those about the crisis lane.
+    pub(in crate::store) of_crisis_lane: i64,
+    /// When the newest of them was made.
+    pub(in crate::store) newest_ms: UnixMs,
 }
 
 /// How many entries from `from_ms` up to `to_ms`, by what was done.
@@ -34,7 +38,8 @@ pub(in crate::store) async fn count_actions(
     to_ms: UnixMs,
 ) -> Result<Vec<ActionCount>, sqlx::Error> {
     const SQL: &str = "SELECT action, actor_kind, COUNT(*) AS count, \
-         COUNT(CASE WHEN TRIM(actor) = '' THEN 1 END) AS nameless \
+         COUNT(CASE WHEN TRIM(actor) = '' THEN 1 END) AS nameless, \
+         COUNT(CASE WHEN subject = 'crisis' THEN 1 END) AS of_crisis_lane, MAX(at_ms) AS newest_ms \
          FROM audit_entries WHERE id >= $1 AND id < $2 GROUP BY action, actor_kind";
     on_connection!(reader, |connection| {
         sqlx::query_as(SQL)
@@ -89,7 +94,8 @@ pub(in crate::store) async fn check_access(
         let Some(last) = rows.last().map(|row| row.id) else { return Ok(()) };
         for row in rows {
             if checks.checked < changes_max {
-                checks.look_at(row.view(keys).after.as_ref());
+                let change = row.view(keys);
+                checks.look_at(change.before.as_ref(), change.after.as_ref());
             } else {
                 checks.unchecked += 1;
             }

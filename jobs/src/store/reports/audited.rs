@@ -26,8 +26,8 @@ const BLOCKS_MAX: u64 = 4_000;
 /// Blocks that are verified at once.
 const BLOCKS_PER_PAGE: i64 = 100;
 
-/// Counts and checks what the trail holds of `period`. Answers with who made crises known from its beginning up to
-/// `until_ms`, too: an answer is audited when it is given.
+/// Counts and checks what the trail holds of `period`. Answers with who made crises known from a stretch before it up
+/// to `until_ms`, too: an answer is audited when it is given, and by the clock of whoever gives it.
 pub(super) async fn read(
     reader: &mut Reader,
     keys: &KeyRing,
@@ -42,12 +42,21 @@ pub(super) async fn read(
                 facts.by_operators += count;
                 facts.by_nobody += u64::try_from(counted.nameless).unwrap_or(0);
             }
+            match counted.action.as_str() {
+                "lane.paused" => facts.crisis_pauses += u64::try_from(counted.of_crisis_lane).unwrap_or(0),
+                "database.backed_up" => {
+                    facts.last_backup_ms = facts.last_backup_ms.max(Some(counted.newest_ms));
+                }
+                _ => {}
+            }
             *facts.actions.entry(counted.action).or_default() += count;
         }
         let access = &mut facts.access;
         stretch::check_access(reader, keys, (from_ms, to_ms), CHANGES_MAX, access).await?;
     }
-    let answered = Period { to_ms: until_ms.max(period.to_ms), ..period };
+    // Whoever answered the first of them may have a clock that is behind that of whoever recorded it.
+    let answered =
+        Period { from_ms: period.from_ms.saturating_sub(STRETCH_MS), to_ms: until_ms.max(period.to_ms) };
     for Period { from_ms, to_ms } in answered.cut(STRETCH_MS) {
         actors.extend(stretch::crisis_actors(reader, from_ms, to_ms).await?);
     }

@@ -78,13 +78,14 @@ async fn stretch(
             None => facts.kinds.push(KindFact { kind: of.kind, state, count: of.count, took_ms: of.took_ms }),
         }
     }
-    for of in Ledger::failures_between(reader, from_ms, to_ms).await? {
+    for of in Ledger::failures_between(reader, from_ms, to_ms, kinds::CRISIS_CANARY).await? {
         match facts.runs.iter_mut().find(|known| known.kind == of.kind && known.outcome == of.outcome) {
             Some(known) => known.count += of.count,
             None => facts.runs.push(RunFact { kind: of.kind, outcome: of.outcome, count: of.count }),
         }
     }
-    let found = Ledger::errors_between(reader, from_ms, to_ms, ERRORS_PER_STRETCH).await?;
+    let found =
+        Ledger::errors_between(reader, from_ms, to_ms, ERRORS_PER_STRETCH, kinds::CRISIS_CANARY).await?;
     facts.errors_cut |= found.len() >= ERRORS_PER_STRETCH as usize;
     for ErrorCount { kind, error, count } in found {
         *errors.entry((kind, error)).or_insert(0) += count;
@@ -112,7 +113,8 @@ fn slow_job(job: FinishedJob) -> SlowJob {
 }
 
 async fn dead(reader: &mut Reader, period: Period) -> Result<Vec<DeadJob>, sqlx::Error> {
-    let found = Ledger::dead_between(reader, period.from_ms, period.to_ms, LISTED_MAX as u32).await?;
+    let Period { from_ms, to_ms } = period;
+    let found = Ledger::dead_between(reader, from_ms, to_ms, LISTED_MAX as u32, kinds::CRISIS_CANARY).await?;
     let dead = |job: keepwell_workers::ledger::DeadJob| DeadJob {
         job: job.id.to_string(),
         kind: job.kind,

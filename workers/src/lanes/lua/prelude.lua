@@ -16,6 +16,7 @@
 -- 20 idle       set    nodes that found nothing to claim
 -- 21 wake       the channel on which idle nodes listen
 -- 22 recent     hash   two bytes of a turn -> jobs that have had it lately while others waited
+-- 23 clocks     hash   who records jobs -> how far this server's clock is ahead of theirs, in ms
 --
 -- An element is a job's id (16 bytes) and, if it takes turns, its turn (8 bytes). One byte more, and it is no job but the
 -- place in its lane at which a turn that rests goes on; it begins with the instant of its making, as an id does.
@@ -24,6 +25,7 @@ local WAITING = { ['0'] = KEYS[4], ['1'] = KEYS[5], ['2'] = KEYS[6], ['3'] = KEY
 local LATER = { ['0'] = KEYS[9], ['1'] = KEYS[10], ['2'] = KEYS[11], ['3'] = KEYS[12], ['4'] = KEYS[13] }
 local TURNS, PARKED, CRASHES, PAUSED = KEYS[14], KEYS[15], KEYS[16], KEYS[17]
 local COUNTERS, QUARANTINE, IDLE, WAKE, RECENT = KEYS[18], KEYS[19], KEYS[20], KEYS[21], KEYS[22]
+local CLOCKS = KEYS[23]
 
 -- Redis asks whether it is full only until a script's first write. This one is never refused for want of memory and
 -- changes nothing: the channel is no key. On a replica it fails, as any write does.
