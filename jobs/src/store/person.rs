@@ -56,7 +56,7 @@ impl FactsMemory {
     }
 
     fn remember(&self, touched_ms: UnixMs, facts: Facts) {
-        let facts = Facts { waived_until_ms: None, ..facts };
+        let facts = Facts { waived_until_ms: None, applied_ms: 0, ..facts };
         self.0.insert(facts.customer.clone(), Arc::new((touched_ms, facts)));
     }
 }
@@ -131,11 +131,12 @@ pub async fn taught(
         Some(remembered) => remembered,
         None => read(transaction, customer, &row).await?,
     };
-    // Nothing is closed on the word of a memory: another node may have switched since.
+    // Nothing is closed on the word of a memory: another node may have switched since. What is learned now begins now,
+    // so nothing ends that was not known before.
     let ends = before.graces.values().any(|grace| !grace.closed && grace.ends_ms <= now_ms);
     let switches = if ends { switches_in(transaction, &care.switches).await? } else { care.switches.last() };
     let waived_until_ms = switches.waives_payment(now_ms).map(|switch| switch.until_ms);
-    let before = Facts { definitions: care.definitions, waived_until_ms, ..before };
+    let before = Facts { definitions: care.definitions, waived_until_ms, applied_ms: now_ms, ..before };
     let mut after = before.clone();
     teach(&mut after);
     after.close_ended_graces(now_ms);

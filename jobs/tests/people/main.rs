@@ -11,6 +11,7 @@ mod forgetting;
 mod gateway;
 mod graces;
 mod held;
+mod late;
 mod malformed;
 mod memory;
 mod messages;
