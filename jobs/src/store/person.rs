@@ -160,8 +160,8 @@ pub async fn taught(
     }
     if marked_until_ms.is_some() {
         // Wrongly marked costs a place in the crisis lane; wrongly unmarked could cost the person one.
-        let (marks, customer) = (care.marks.clone(), after.customer.clone());
-        transaction.when_in_doubt(move || marks.set(&customer, marked_until_ms));
+        let (marks, customer, version) = (care.marks.clone(), after.customer.clone(), after.version);
+        transaction.when_in_doubt(move || marks.set(&customer, version, marked_until_ms));
     }
     let opens = before.crisis(now_ms).is_none() && after.crisis(now_ms).is_some();
     let graces = after.graces.keys().filter(|key| !before.graces.contains_key(*key)).count();
@@ -173,9 +173,9 @@ pub async fn taught(
         if opens {
             tallies.emergency_activated();
         }
-        marks.set(&after.customer, marked_until_ms);
+        marks.set(&after.customer, after.version, marked_until_ms);
         if before_at_risk || at_risk_until_ms.is_some() {
-            marks.set_at_risk(&after.customer, at_risk_until_ms);
+            marks.set_at_risk(&after.customer, after.version, at_risk_until_ms);
         }
         memory.remember(now_ms, after);
     });
