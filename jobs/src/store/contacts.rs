@@ -118,7 +118,7 @@ pub async fn begin_telling(transaction: &mut Transaction, key: NoticeKey<'_>) ->
     const SQL: &str = "UPDATE contact_notices SET result = 'skipped', reason = $4, method = NULL, at_ms = $5 \
          WHERE customer = $1 AND cause = $2 AND contact = $3 AND COALESCE(reason, '') <> $4";
     let now_ms = transaction.now_ms();
-    on_connection!(transaction, |connection| {
+    let is_new = on_connection!(transaction, |connection| {
         sqlx::query(SQL)
             .bind(key.customer)
             .bind(key.cause)
@@ -128,7 +128,12 @@ pub async fn begin_telling(transaction: &mut Transaction, key: NoticeKey<'_>) ->
             .execute(connection)
             .await
             .map(|done| done.rows_affected() > 0)
-    })
+    })?;
+    if is_new {
+        append_notice(transaction, &NoticeEntry { action: "contact.perhaps_told", key, reason: None })
+            .await?;
+    }
+    Ok(is_new)
 }
 
 /// Takes [`begin_telling`] back: the gateway has not taken the words, and is to be tried again.

@@ -15,6 +15,7 @@ mod late;
 mod malformed;
 mod memory;
 mod messages;
+mod notices;
 mod orders;
 mod payments;
 mod privacy;
