@@ -135,8 +135,8 @@ impl Marks {
         marked.people.values().any(|mark| mark.until_ms > now_ms)
     }
 
-    /// Marks `customer` until an instant, or no longer, by the facts of `version`. Of two commits the older one may come
-    /// here last: it takes no mark away, and ends none sooner.
+    /// Marks `customer` until an instant, or no longer, by the facts of `version`. Of two commits the older one may
+    /// come here last: it takes no mark away, and ends none sooner.
     pub fn set(&self, customer: &str, version: i64, until_ms: Option<UnixMs>) {
         let now_ms = self.clock.now_ms();
         let mut marked = self.shared.write().unwrap_or_else(PoisonError::into_inner);

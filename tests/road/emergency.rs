@@ -255,6 +255,13 @@ async fn with_the_database_away_a_crisis_is_refused_honestly_and_operators_can_s
         (reason == "system_failure").then_some(())
     })
     .await;
+    eventually("the trail says who was granted something meanwhile", async || {
+        let mut connection = PgConnection::connect(&url).await.ok()?;
+        let sql = "SELECT subject FROM audit_entries WHERE action = 'crisis.granted_from_memory'";
+        let who: Vec<(String,)> = sqlx::query_as(sql).fetch_all(&mut connection).await.ok()?;
+        (who == [("cus_1".to_owned(),)]).then_some(())
+    })
+    .await;
     eventually("the crisis is taken", async || {
         (daemon.app("msg_1", &pressed).await.ok()?.status == StatusCode::OK).then_some(())
     })
