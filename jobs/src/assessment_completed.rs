@@ -48,13 +48,13 @@ impl Handler for AssessmentCompleted {
         let id = job.id.to_string();
         let customer = &signal.customer;
         take(transaction, customer).await?;
-        let mut scores = store::scores(transaction, &self.0.keys, customer).await?;
-        let before = scores.clone();
+        let before = store::scores(transaction, &self.0.keys, customer).await?;
+        let mut scores = before.clone().unwrap_or_default();
         taught(transaction, customer, &self.0, |facts| {
             assessed(facts, &mut scores, &id, &assessment, stated_ms, job.created_ms);
         })
         .await?;
-        if scores != before {
+        if before.is_some_and(|before| scores != before) {
             store::keep_scores(transaction, &self.0.keys, customer, &scores).await?;
         }
         Ok(Outcome::Done)

@@ -28,7 +28,7 @@ pub(crate) struct Event<'a> {
     /// Whether real money moved, if it says so.
     pub(crate) livemode: Option<bool>,
     pub(crate) object: Json<'a>,
-    /// When we learned of it.
+    /// When we learned of it. The job that says so may run long after that; what it begins begins then.
     pub(crate) learned_ms: UnixMs,
 }
 

@@ -33,11 +33,21 @@ pub struct Marks {
 
 #[derive(Default)]
 struct Marked {
-    /// Until when; not included.
-    until_ms: HashMap<String, UnixMs>,
-    /// Until when high-risk periods last; not included.
-    at_risk_until_ms: HashMap<String, UnixMs>,
+    people: People,
+    /// Who is in a high-risk period.
+    at_risk: People,
     since_review: usize,
+}
+
+/// By customer.
+type People = HashMap<String, Mark>;
+
+#[derive(Clone, Copy)]
+struct Mark {
+    /// Not included.
+    until_ms: UnixMs,
+    /// Of the facts that say so; 0 if only the database was asked.
+    version: i64,
 }
 
 impl Default for Marks {
@@ -55,8 +65,9 @@ impl Marks {
 
     /// Everybody who is marked in `database`.
     pub async fn load(database: &Database, clock: SharedClock) -> Result<Self, sqlx::Error> {
-        let until_ms = store::marked(database, clock.now_ms()).await?.into_iter().collect();
-        Ok(Self { shared: Arc::new(RwLock::new(Marked { until_ms, ..Marked::default() })), clock })
+        let found = store::marked(database, clock.now_ms()).await?.into_iter();
+        let people = found.map(|(customer, until_ms)| (customer, Mark { until_ms, version: 0 })).collect();
+        Ok(Self { shared: Arc::new(RwLock::new(Marked { people, ..Marked::default() })), clock })
     }
 
     /// Whether `customer` is marked.
@@ -69,7 +80,7 @@ impl Marks {
         let now_ms = self.clock.now_ms();
         // A set that a panic interrupted is still a set.
         let marked = self.shared.read().unwrap_or_else(PoisonError::into_inner);
-        marked.until_ms.get(customer).copied().filter(|until_ms| *until_ms > now_ms)
+        marked.people.get(customer).map(|mark| mark.until_ms).filter(|until_ms| *until_ms > now_ms)
     }
 
     /// Marks everybody whom another process has marked in `database`. Nobody's mark is taken away or ends sooner: one
@@ -78,8 +89,8 @@ impl Marks {
         let found = store::marked(database, self.clock.now_ms()).await?;
         let mut marked = self.shared.write().unwrap_or_else(PoisonError::into_inner);
         for (customer, until_ms) in found {
-            let known_ms = marked.until_ms.entry(customer).or_insert(until_ms);
-            *known_ms = until_ms.max(*known_ms);
+            let mark = marked.people.entry(customer).or_insert(Mark { until_ms, version: 0 });
+            mark.until_ms = until_ms.max(mark.until_ms);
         }
         Ok(())
     }
@@ -88,7 +99,7 @@ impl Marks {
     pub fn is_at_risk(&self, customer: &str) -> bool {
         let now_ms = self.clock.now_ms();
         let marked = self.shared.read().unwrap_or_else(PoisonError::into_inner);
-        marked.at_risk_until_ms.get(customer).is_some_and(|until_ms| *until_ms > now_ms)
+        marked.at_risk.get(customer).is_some_and(|mark| mark.until_ms > now_ms)
     }
 
     /// Learns of everybody who is in a high-risk period by what `database` says and `definitions` mean.
@@ -101,43 +112,49 @@ impl Marks {
         let found = store::at_risk(database, definitions, now_ms).await?;
         for piece in found.chunks(ADDED_AT_ONCE) {
             let mut marked = self.shared.write().unwrap_or_else(PoisonError::into_inner);
-            marked.at_risk_until_ms.extend(piece.iter().cloned());
+            for (customer, until_ms) in piece {
+                let version = marked.at_risk.get(customer).map_or(0, |mark| mark.version);
+                marked.at_risk.insert(customer.clone(), Mark { until_ms: *until_ms, version });
+            }
         }
         let mut marked = self.shared.write().unwrap_or_else(PoisonError::into_inner);
-        marked.at_risk_until_ms.retain(|_, until_ms| *until_ms > now_ms);
+        marked.at_risk.retain(|_, mark| mark.until_ms > now_ms);
         Ok(())
     }
 
-    /// Notes until when the high-risk period of `customer` lasts, or that there is none.
-    pub fn set_at_risk(&self, customer: &str, until_ms: Option<UnixMs>) {
+    /// Notes until when the high-risk period of `customer` lasts by the facts of `version`, or that there is none.
+    pub fn set_at_risk(&self, customer: &str, version: i64, until_ms: Option<UnixMs>) {
         let mut marked = self.shared.write().unwrap_or_else(PoisonError::into_inner);
-        put(&mut marked.at_risk_until_ms, customer, until_ms);
+        put(&mut marked.at_risk, customer, version, until_ms);
     }
 
     /// Whether anybody is marked.
     pub fn is_anybody(&self) -> bool {
         let now_ms = self.clock.now_ms();
         let marked = self.shared.read().unwrap_or_else(PoisonError::into_inner);
-        marked.until_ms.values().any(|until_ms| *until_ms > now_ms)
+        marked.people.values().any(|mark| mark.until_ms > now_ms)
     }
 
-    /// Marks `customer` until an instant, or no longer.
-    pub fn set(&self, customer: &str, until_ms: Option<UnixMs>) {
+    /// Marks `customer` until an instant, or no longer, by the facts of `version`. Of two commits the older one may
+    /// come here last: it takes no mark away, and ends none sooner.
+    pub fn set(&self, customer: &str, version: i64, until_ms: Option<UnixMs>) {
         let now_ms = self.clock.now_ms();
         let mut marked = self.shared.write().unwrap_or_else(PoisonError::into_inner);
-        put(&mut marked.until_ms, customer, until_ms);
+        put(&mut marked.people, customer, version, until_ms);
         marked.since_review += 1;
         if marked.since_review >= MARKS_PER_REVIEW {
             marked.since_review = 0;
-            marked.until_ms.retain(|_, until_ms| *until_ms > now_ms);
+            marked.people.retain(|_, mark| mark.until_ms > now_ms);
         }
     }
 }
 
-fn put(people: &mut HashMap<String, UnixMs>, customer: &str, until_ms: Option<UnixMs>) {
-    match until_ms {
-        Some(until_ms) => _ = people.insert(customer.to_owned(), until_ms),
-        None => _ = people.remove(customer),
+fn put(people: &mut People, customer: &str, version: i64, until_ms: Option<UnixMs>) {
+    let newer = people.get_mut(customer).filter(|known| known.version > version);
+    match (newer, until_ms) {
+        (Some(newer), _) => newer.until_ms = newer.until_ms.max(until_ms.unwrap_or(UnixMs::MIN)),
+        (None, Some(until_ms)) => _ = people.insert(customer.to_owned(), Mark { until_ms, version }),
+        (None, None) => _ = people.remove(customer),
     }
 }
 
@@ -145,7 +162,7 @@ impl fmt::Debug for Marks {
     /// How many, never who.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let marked = self.shared.read().unwrap_or_else(PoisonError::into_inner);
-        f.debug_struct("Marks").field("count", &marked.until_ms.len()).finish_non_exhaustive()
+        f.debug_struct("Marks").field("count", &marked.people.len()).finish_non_exhaustive()
     }
 }
 
@@ -157,16 +174,39 @@ mod tests {
     fn a_mark_ends_by_itself_and_is_forgotten() {
         let clock = ManualClock::at(1_000);
         let marks = Marks::new(clock.clone());
-        marks.set("cus_1", Some(2_000));
-        marks.set("cus_2", Some(3_000));
+        marks.set("cus_1", 1, Some(2_000));
+        marks.set("cus_2", 1, Some(3_000));
         assert!(marks.contains("cus_1") && marks.clone().contains("cus_2") && !marks.contains("cus_3"));
         clock.advance_ms(1_000);
         assert!(!marks.contains("cus_1") && marks.contains("cus_2") && marks.is_anybody());
-        marks.set("cus_2", None);
+        marks.set("cus_2", 2, None);
         assert!(!marks.contains("cus_2") && !marks.is_anybody());
         for number in 0..MARKS_PER_REVIEW {
-            marks.set(&number.to_string(), Some(1_500));
+            marks.set(&number.to_string(), 1, Some(1_500));
         }
         assert_eq!(format!("{marks:?}"), "Marks { count: 3, .. }", "those that came after the review");
+    }
+
+    #[test]
+    fn an_older_commit_that_is_heard_of_last_takes_no_mark_away() {
+        let marks = Marks::new(ManualClock::at(1_000));
+        let until_ms = || marks.until_ms("cus_1");
+        marks.set("cus_1", 5, Some(3_000));
+        for (version, older_ms, known_ms) in
+            [(4, None, 3_000), (4, Some(2_000), 3_000), (3, Some(4_000), 4_000)]
+        {
+            marks.set("cus_1", version, older_ms);
+            assert_eq!(until_ms(), Some(known_ms), "{version} {older_ms:?}");
+        }
+        // Whose fate was in doubt is followed by another of the same version.
+        marks.set("cus_1", 5, Some(2_000));
+        assert_eq!(until_ms(), Some(2_000));
+        marks.set("cus_1", 6, None);
+        assert_eq!(until_ms(), None);
+        marks.set_at_risk("cus_1", 5, Some(3_000));
+        marks.set_at_risk("cus_1", 4, None);
+        assert!(marks.is_at_risk("cus_1"));
+        marks.set_at_risk("cus_1", 6, None);
+        assert!(!marks.is_at_risk("cus_1"));
     }
 }

@@ -34,7 +34,7 @@ pub const ESCALATION_PATH: [&str; 4] =
     ["activate_emergency_bypass", "preserve_therapeutic_access", "notify_crisis_team", "audit_incident"];
 
 /// Crises that are watched at most, and those for which something is granted; of more, the oldest are let go.
-const WATCHED_MAX: usize = 16_384;
+pub const WATCHED_MAX: usize = 16_384;
 
 /// Jobs whose end is remembered, because it may be there before whoever recorded them has said so.
 const ENDED_MAX: usize = 4_096;

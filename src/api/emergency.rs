@@ -68,9 +68,28 @@ const REASON_CHARACTERS_MAX: usize = 200;
 struct Wish {
     reason: Option<String>,
     /// In seconds.
-    duration: Option<f64>,
+    duration: Option<Seconds>,
     preserve_crisis_access: Option<bool>,
     preserve_therapeutic_access: Option<bool>,
+}
+
+/// Seconds, as a number or, as a shell script quotes its variables, as text.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(untagged)]
+enum Seconds {
+    Number(f64),
+    Text(String),
+}
+
+impl Seconds {
+    /// More than 0.
+    fn above_zero(&self) -> Option<f64> {
+        let seconds = match self {
+            Self::Number(seconds) => *seconds,
+            Self::Text(text) => text.trim().parse().ok()?,
+        };
+        (seconds > 0.0 && seconds.is_finite()).then_some(seconds)
+    }
 }
 
 pub(super) async fn activate_bypass(
@@ -114,7 +133,8 @@ async fn switch_on(state: &ApiState, name: SwitchName, headers: &HeaderMap, body
         Ok(wish) => wish,
         Err(problem) => return problem.into_response(),
     };
-    let seconds = wish.duration.map_or(name.default_s(), |seconds| seconds as u64);
+    let seconds = wish.duration.as_ref().and_then(Seconds::above_zero);
+    let seconds = seconds.map_or(name.default_s(), |seconds| seconds as u64);
     let seconds = seconds.clamp(1, SWITCHED_ON_MAX_S);
     let reason = wish.reason.map_or_else(|| "no reason given".to_owned(), |reason| readable(&reason));
     let Switched { switch, recorded } = state.desk.switch(name, Switching::On(reason, seconds)).await;
@@ -142,7 +162,7 @@ fn wish(body: &[u8]) -> Result<Wish, Problem> {
     let wish: Wish = serde_json::from_slice(body).map_err(|_| {
         bad("invalid_json", "Send a JSON object such as {\"reason\": \"…\", \"duration\": 3600}.")
     })?;
-    if wish.duration.is_some_and(|seconds| seconds <= 0.0 || !seconds.is_finite()) {
+    if wish.duration.as_ref().is_some_and(|seconds| seconds.above_zero().is_none()) {
         return Err(bad("bad_duration", "`duration` is a number of seconds above 0."));
     }
     if [wish.preserve_crisis_access, wish.preserve_therapeutic_access].contains(&Some(false)) {
@@ -204,17 +224,21 @@ mod tests {
     #[test]
     fn a_wish_is_read_as_the_scripts_write_it() {
         let rollback = wish(br#"{"reason": "deployment_rollback", "duration": 3600}"#).unwrap();
-        assert_eq!(
-            (rollback.reason.as_deref(), rollback.duration),
-            (Some("deployment_rollback"), Some(3600.0))
-        );
+        assert_eq!(rollback.reason.as_deref(), Some("deployment_rollback"));
+        for body in [r#"{"duration":3600}"#, r#"{"duration":"3600"}"#, r#"{"duration":" 3600.0 "}"#] {
+            let seconds = wish(body.as_bytes()).unwrap().duration.and_then(|seconds| seconds.above_zero());
+            assert_eq!(seconds, Some(3600.0), "{body}");
+        }
         let maintenance = br#"{"preserveCrisisAccess": true, "preserveTherapeuticAccess": true}"#;
         assert!(wish(maintenance).is_ok());
         assert!(wish(b" \n").is_ok_and(|wish| wish.reason.is_none()));
         for (body, code) in [
             ("[1]", "invalid_json"),
             ("{", "invalid_json"),
-            (r#"{"duration":"long"}"#, "invalid_json"),
+            (r#"{"duration":[3600]}"#, "invalid_json"),
+            (r#"{"duration":"long"}"#, "bad_duration"),
+            (r#"{"duration":"NaN"}"#, "bad_duration"),
+            (r#"{"duration":"-1"}"#, "bad_duration"),
             (r#"{"duration":0}"#, "bad_duration"),
             (r#"{"duration":-5}"#, "bad_duration"),
             (r#"{"preserveCrisisAccess":false}"#, "access_is_preserved"),

@@ -212,7 +212,13 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
     };
     Ok(Built {
         monitors,
-        keeper: Keeper::new(watchers.clone(), engine.clone(), desk, Noter::new(&watchers, &database, config)),
+        keeper: Keeper::new(
+            watchers.clone(),
+            engine.clone(),
+            desk,
+            Noter::new(&watchers, &database, config),
+            trail.clone(),
+        ),
         crisis_lines: Arc::clone(&care.lines),
         access: Arc::new(CareAccess { database: database.clone(), care, clock: Arc::clone(&clock) }),
         door,

@@ -4,15 +4,19 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use keepwell_jobs::{violation, watch::Missed};
+use keepwell_jobs::{
+    violation,
+    watch::{Missed, WATCHED_MAX},
+};
 use keepwell_workers::{engine::Engine, job::NewJob, state::State};
 use tokio::{
     sync::mpsc,
-    time::{MissedTickBehavior, interval, timeout},
+    time::{Instant, MissedTickBehavior, interval, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{desk::CareDesk, responses::Noter, unanswered::Unanswered, watchers::Watchers};
+use crate::trail::Trail;
 
 /// How often what could not be recorded is tried again.
 const ROUND: Duration = Duration::from_secs(1);
@@ -29,11 +33,8 @@ const ROUNDS_PER_LOOK_AT_RISK: u64 = 12;
 /// How long either may take.
 const MARKS_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Violations that wait to be recorded, at most; more are not recorded.
-const UNRECORDED_MAX: usize = 256;
-
-/// Late crises that wait to be told of, at most; more are told of at once and not recorded.
-const TOLD_MAX: usize = 4_096;
+/// How much of a round may go into what could not be recorded before: the rest is for crises that are late now.
+const RECORDING_MAX: Duration = Duration::from_millis(500);
 
 /// Who keeps the watch.
 pub(super) struct Keeper {
@@ -42,8 +43,9 @@ pub(super) struct Keeper {
     pub(super) desk: CareDesk,
     /// Who notes how crises were answered.
     noter: Noter,
+    trail: Trail,
     /// What the ledger did not take.
-    unrecorded: VecDeque<NewJob>,
+    unrecorded: Unrecorded,
     /// The ledger has not answered in this round, and is not waited for again before the next.
     ledger_is_silent: bool,
 }
@@ -58,15 +60,37 @@ enum Answer {
     Missing,
 }
 
+/// Violations that wait to be recorded: as many as crises are watched, so that an outage in which all of them are late
+/// leaves none out. More are not recorded.
+#[derive(Default)]
+struct Unrecorded(VecDeque<NewJob>);
+
+impl Unrecorded {
+    fn put(&mut self, violation: NewJob) {
+        if self.0.len() < WATCHED_MAX {
+            self.0.push_back(violation);
+        } else {
+            tracing::error!("a violation of a crisis' time is not recorded: too many wait for that");
+        }
+    }
+}
+
 impl Keeper {
-    pub(super) fn new(watchers: Watchers, engine: Engine, desk: CareDesk, noter: Noter) -> Self {
-        let unrecorded = VecDeque::new();
-        Self { watchers, engine, desk, noter, unrecorded, ledger_is_silent: false }
+    pub(super) fn new(
+        watchers: Watchers,
+        engine: Engine,
+        desk: CareDesk,
+        noter: Noter,
+        trail: Trail,
+    ) -> Self {
+        let unrecorded = Unrecorded::default();
+        Self { watchers, engine, desk, noter, trail, unrecorded, ledger_is_silent: false }
     }
 
     /// Keeps the watch until `stop`.
     pub(super) async fn run(self, stop: CancellationToken) {
-        let (told, missed) = mpsc::channel(TOLD_MAX);
+        // Everything on the watch may be late at once.
+        let (told, missed) = mpsc::channel(WATCHED_MAX);
         let (watchers, desk) = (self.watchers.clone(), self.desk.clone());
         let database = self.noter.database.clone();
         let unanswered = Unanswered::new(watchers.clone(), self.engine.clone(), database);
@@ -84,7 +108,7 @@ impl Keeper {
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => return self.watchers.granted.record(&self.trail).await,
                 missed = told.recv() => match missed {
                     Some(missed) => self.escalate(missed).await,
                     None => return,
@@ -137,9 +161,14 @@ impl Keeper {
                 self.audit(&missed, took_ms).await;
             }
         }
-        for job in std::mem::take(&mut self.unrecorded) {
+        let started = Instant::now();
+        while !self.ledger_is_silent
+            && started.elapsed() < RECORDING_MAX
+            && let Some(job) = self.unrecorded.0.pop_front()
+        {
             self.record(job).await;
         }
+        self.watchers.granted.record(&self.trail).await;
         self.desk.catch_up().await;
     }
 
@@ -150,11 +179,7 @@ impl Keeper {
                 _ => self.ledger_is_silent = true,
             }
         }
-        if self.unrecorded.len() < UNRECORDED_MAX {
-            self.unrecorded.push_back(job);
-        } else {
-            tracing::error!("a violation of a crisis' time is not recorded: too many wait for that");
-        }
+        self.unrecorded.put(job);
     }
 
     async fn answer(&mut self, missed: &Missed) -> Answer {
@@ -194,5 +219,22 @@ async fn refresh_marks(desk: CareDesk, stop: CancellationToken) {
         if !matches!(timeout(MARKS_TIMEOUT, desk.refresh_marks()).await, Ok(Ok(()))) {
             tracing::debug!("the marks of other processes cannot be read now");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keepwell_jobs::kinds;
+    use keepwell_workers::lane::Lane;
+
+    use super::*;
+
+    #[test]
+    fn of_all_crises_that_are_watched_none_is_late_and_left_out() {
+        let mut waiting = Unrecorded::default();
+        for _ in 0..WATCHED_MAX + 1 {
+            waiting.put(NewJob::new(kinds::CRISIS_ANSWERED_LATE, Lane::Crisis, "{}"));
+        }
+        assert_eq!(waiting.0.len(), WATCHED_MAX);
     }
 }

@@ -8,6 +8,7 @@ mod desk;
 mod door;
 mod error;
 mod grace_watch;
+mod granted;
 mod keeper;
 mod monitors;
 mod reload;

@@ -23,7 +23,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{monitors::CanaryEar, responses::Responses, untold::Untold};
+use super::{granted::GrantedFromMemory, monitors::CanaryEar, responses::Responses, untold::Untold};
 
 /// How long nothing is looked at, at most, should the machine's clock jump.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -36,6 +36,7 @@ pub(super) struct Watchers {
     pub(super) responses: Responses,
     pub(super) canaries: CanaryEar,
     pub(super) untold: Untold,
+    pub(super) granted: GrantedFromMemory,
     wake: Arc<Notify>,
     metrics: Arc<dyn Observer>,
 }
@@ -44,7 +45,8 @@ impl Watchers {
     /// Watches crises of `care`, and tells `metrics` of every run.
     pub(super) fn new(care: &Care, clock: SharedClock, metrics: Arc<dyn Observer>) -> Self {
         let (wake, responses, canaries) = (Arc::default(), Responses::default(), CanaryEar::default());
-        Self { care: care.clone(), clock, responses, canaries, untold: Untold::default(), wake, metrics }
+        let (untold, granted) = (Untold::default(), GrantedFromMemory::default());
+        Self { care: care.clone(), clock, responses, canaries, untold, granted, wake, metrics }
     }
 
     /// Puts the crisis that `job` tells of on the watch, if it does.
@@ -53,7 +55,8 @@ impl Watchers {
         let ticket =
             self.care.watch.begin(customer, job.dedupe_key.as_deref(), severity, self.clock.now_ms());
         self.wake.notify_one();
-        Some(Watched { watchers: self.clone(), ticket: Some(ticket) })
+        let customer = customer.to_owned();
+        Some(Watched { watchers: self.clone(), ticket: Some(ticket), customer, severity })
     }
 
     /// Grants the basic set the moment a crisis is late, however long telling of the others takes, and hands over who
@@ -110,8 +113,9 @@ impl Watchers {
     /// Nothing answers the crisis that `job` tells of, if it does, since `now_ms`: the person has the basic set at
     /// least. Says whether it does: then somebody is to be [alerted](Watchers::alert_failed).
     pub(super) fn failed(&self, job: &Job, now_ms: UnixMs) -> bool {
-        let Some((severity, granted)) = self.grant_failed(job, now_ms) else { return false };
+        let Some((customer, severity, granted)) = self.grant_failed(job, now_ms) else { return false };
         self.care.tallies.granted_from_memory();
+        self.granted.put(customer, Some(job.id), severity, granted, now_ms);
         tracing::error!(
             alert = "crisis_not_answered",
             job.id = %job.id,
@@ -156,10 +160,10 @@ impl Watchers {
         true
     }
 
-    fn grant_failed(&self, job: &Job, now_ms: UnixMs) -> Option<(Severity, Granted)> {
+    fn grant_failed<'j>(&self, job: &'j Job, now_ms: UnixMs) -> Option<(&'j str, Severity, Granted)> {
         let (customer, severity) = recorded_urgency(job)?;
         let granted = self.care.watch.failed(job.id, customer, severity, now_ms)?;
-        Some((severity, granted))
+        Some((customer, severity, granted))
     }
 }
 
@@ -192,6 +196,8 @@ impl Observer for Watchers {
 pub(super) struct Watched {
     watchers: Watchers,
     ticket: Option<Ticket>,
+    customer: String,
+    severity: Severity,
 }
 
 impl Watched {
@@ -207,7 +213,9 @@ impl Drop for Watched {
     fn drop(&mut self) {
         let Some(ticket) = self.ticket.take() else { return };
         let Watchers { care, clock, .. } = &self.watchers;
-        if let Some(granted) = care.watch.refused(ticket, clock.now_ms()) {
+        let now_ms = clock.now_ms();
+        if let Some(granted) = care.watch.refused(ticket, now_ms) {
+            self.watchers.granted.put(&self.customer, None, self.severity, granted, now_ms);
             care.tallies.granted_from_memory();
             care.alert_sink.tell(&rules::CRISIS_GRANTED_FROM_MEMORY);
             let (level, until_ms) = (granted.level.name(), granted.until_ms);
@@ -215,7 +223,8 @@ impl Drop for Watched {
                 alert = "crisis_not_recorded",
                 level,
                 until_ms,
-                "a crisis could not be recorded; the basic set is granted from memory"
+                "a crisis could not be recorded; the basic set is granted from memory. Whose it is, `keepwell audit list \
+                 --action crisis.granted_from_memory` says once the database takes it"
             );
         }
     }

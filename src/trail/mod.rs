@@ -66,7 +66,8 @@ impl Trail {
         self.record_all(std::slice::from_ref(entry)).await
     }
 
-    async fn record_all(&self, entries: &[AuditEntry]) -> Result<(), TrailError> {
+    /// Writes `entries` in one transaction.
+    pub(crate) async fn record_all(&self, entries: &[AuditEntry]) -> Result<(), TrailError> {
         let now_ms = self.clock.now_ms();
         let mut transaction = self.database.begin(Urgency::General, Durability::Durable, now_ms).await?;
         for entry in entries {

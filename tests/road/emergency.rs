@@ -52,7 +52,8 @@ async fn a_rollback_is_covered_by_a_bypass_that_outlives_a_restart() {
     stripe(&daemon, &late).await;
     assert_eq!(access(&daemon, "cus_late").await["tier"], "grace_period");
 
-    let body = r#"{"reason": "deployment_rollback", "duration": 3600}"#;
+    // A script that quotes its variables sends the number as text.
+    let body = r#"{"reason": "deployment_rollback", "duration": "3600"}"#;
     let answer = switched(&daemon, ENDPOINTS[0], body).await;
     assert_eq!((&answer["active"], &answer["recorded"]), (&true.into(), &true.into()));
     assert_eq!(answer["switches"]["bypass"]["reason"], "deployment_rollback");
@@ -252,6 +253,13 @@ async fn with_the_database_away_a_crisis_is_refused_honestly_and_operators_can_s
         let sql = "SELECT reason FROM emergency_switches WHERE name = 'global_bypass' AND is_on";
         let (reason,): (String,) = sqlx::query_as(sql).fetch_optional(&mut connection).await.ok()??;
         (reason == "system_failure").then_some(())
+    })
+    .await;
+    eventually("the trail says who was granted something meanwhile", async || {
+        let mut connection = PgConnection::connect(&url).await.ok()?;
+        let sql = "SELECT subject FROM audit_entries WHERE action = 'crisis.granted_from_memory'";
+        let who: Vec<(String,)> = sqlx::query_as(sql).fetch_all(&mut connection).await.ok()?;
+        (who == [("cus_1".to_owned(),)]).then_some(())
     })
     .await;
     eventually("the crisis is taken", async || {

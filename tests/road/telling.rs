@@ -2,6 +2,7 @@
 
 use std::{collections::HashSet, fs};
 
+use keepwell_jobs::store::contact_number;
 use serde_json::{Value, json};
 
 use super::{access, app, event, on_both, signal, stripe, taken};
@@ -73,6 +74,9 @@ async fn a_crisis_reaches_its_contacts_and_a_failed_payment_the_person_once_each
             said.iter().all(|line| line.contains("keepwell::audit") && !line.contains("cus_told")),
             "{said:?}"
         );
+        // Nor is there a number that anybody can compute who knows the customer's id.
+        let number = format!("{:016x}", contact_number("cus_told", "555-0001"));
+        assert!(!daemon.log().contains(&number), "{said:?}");
         let counts = daemon.operator().get("/api/v1/contacts").await.json();
         let expected = json!({ "later": 0, "queued": 0, "notified": 2, "perhaps_told": 0, "skipped": {} });
         assert_eq!(counts, expected);

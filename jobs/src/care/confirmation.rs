@@ -178,8 +178,12 @@ impl Facts {
         let snapshot = SubscriptionSnapshot { id: id.to_owned(), event_created_s: from_s, event_id, ..seen };
         let confirmation = self.confirmation(id);
         confirmation.confirmed_s = confirmation.confirmed_s.max(Some(from_s.max(shown.until_s)));
+        let opened = self.opens_something(id);
         self.subscriptions.remove(id);
         self.subscription_changed(snapshot, now_ms);
+        if opened {
+            self.taken_away(id, now_ms);
+        }
         Confirmed::Settled
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Everything here is kept so that the same events lead to the same access in whatever order they come and however
 //! often: snapshots are merged by a total order, "paid" is final, signals are a set. Only the instants at which grace
-//! periods start depend on when we learn something, and those only ever move the end further away.
+//! periods start depend on when something is learned and applied, and those only ever move the end further away.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ use super::{
     grace::{DAY_MS, Grace, GraceHandling, GraceKey, GraceReason, days},
     home::Home,
     invoice::Invoice,
-    subscription::{SubscriptionSnapshot, SubscriptionStatus},
+    subscription::{Grants, SubscriptionSnapshot, SubscriptionStatus},
 };
 
 /// How long invoices and closed grace periods are remembered, in milliseconds: three times the 30 days for which Stripe
@@ -51,6 +51,9 @@ pub struct Facts {
     pub home: Home,
     /// Until when operators do not look at payments. Nothing about the person either, and never remembered with it.
     pub waived_until_ms: Option<UnixMs>,
+    /// When what is learned now is applied, which may be long after it was recorded: no grace period begins before
+    /// that, so that none is over before anybody had it. Nothing about the person either.
+    pub applied_ms: UnixMs,
 }
 
 /// A payment that failed.
@@ -76,9 +79,38 @@ impl Facts {
 
     /// A subscription was seen. Trouble with its payment and its end begin grace periods.
     pub fn subscription_changed(&mut self, snapshot: SubscriptionSnapshot, learned_ms: UnixMs) {
+        let (id, opened) = (snapshot.id.clone(), self.opens_something(&snapshot.id));
+        self.subscription_seen(snapshot, learned_ms);
+        if opened {
+            self.taken_away(&id, learned_ms);
+        }
+    }
+
+    /// The subscription `id` opened something until now. If it does no longer, grace for what became of it that has
+    /// ended meanwhile begins anew: nobody needed it while it lasted, and nobody falls at once because something was
+    /// told or confirmed late.
+    pub(super) fn taken_away(&mut self, id: &str, learned_ms: UnixMs) {
+        let Some(known) = self.subscriptions.get(id).filter(|_| !self.opens_something(id)) else { return };
+        let Some(reason) = known.status.rule().begins else { return };
+        let cause = match reason {
+            GraceReason::PaymentFailure => known.trouble(),
+            _ => &known.id,
+        };
+        let (key, grace) = (GraceKey { reason, cause: cause.clone() }, self.new_grace(reason, learned_ms));
+        if let Some(ended) = self.graces.get_mut(&key).filter(|known| known.is_over_at(grace.started_ms)) {
+            ended.restart(grace);
+        }
+    }
+
+    /// Whether the subscription `id` opens anything by itself.
+    pub(super) fn opens_something(&self, id: &str) -> bool {
+        let known = self.subscriptions.get(id);
+        known.is_some_and(|known| self.status_of(known).grants() != Grants::Nothing)
+    }
+
+    fn subscription_seen(&mut self, snapshot: SubscriptionSnapshot, learned_ms: UnixMs) {
         if snapshot.status.is_payment_trouble() {
-            // With the invoice as the cause, the failure that the invoice itself reports grants nothing twice.
-            let cause = snapshot.latest_invoice.as_ref().unwrap_or(&snapshot.id).clone();
+            let cause = snapshot.trouble().clone();
             self.payment_trouble(cause, Some(snapshot.id.clone()), snapshot.event_created_s, learned_ms);
         }
         if snapshot.status == SubscriptionStatus::Canceled {
@@ -263,7 +295,13 @@ impl Facts {
     }
 
     fn new_grace(&self, reason: GraceReason, learned_ms: UnixMs) -> Grace {
-        Grace::starting(learned_ms, days(reason, self.crisis(learned_ms).map(|crisis| crisis.severity)))
+        let days = days(reason, self.crisis(learned_ms).map(|crisis| crisis.severity));
+        Grace::starting(self.begins_ms(learned_ms), days)
+    }
+
+    /// When a grace period begins because of something that was learned at `learned_ms`.
+    fn begins_ms(&self, learned_ms: UnixMs) -> UnixMs {
+        learned_ms.max(self.applied_ms)
     }
 
     fn payment_trouble(
@@ -287,10 +325,10 @@ impl Facts {
     /// Grace whose cause may come back for ever is one period: it goes on from the last time, or begins anew.
     pub(super) fn running_grace(&mut self, reason: GraceReason, days: i64, learned_ms: UnixMs) {
         let key = GraceKey { reason, cause: reason.name().to_owned() };
-        let grace = Grace::starting(learned_ms, days);
+        let grace = Grace::starting(self.begins_ms(learned_ms), days);
         match self.graces.get_mut(&key) {
             None => _ = self.graces.insert(key, grace),
-            Some(known) if known.closed || known.ends_ms <= learned_ms => known.restart(grace),
+            Some(known) if known.is_over_at(grace.started_ms) => known.restart(grace),
             Some(known) => known.take_in(grace, GraceHandling::Extend),
         }
     }

@@ -6,7 +6,7 @@ use super::{
     crisis::{CrisisKind, Severity, Signal, Source},
     facts::{Facts, PaymentFailure},
     grace::{Grace, GraceKey, GraceReason},
-    occasion::{Occasion, occasion},
+    occasion::{Occasion, call_for_contacts, occasion},
     running::running_grace,
     subscription::{SubscriptionSnapshot, SubscriptionStatus},
 };
@@ -240,4 +240,32 @@ fn a_failure_that_is_told_late_of_what_is_paid_makes_no_crisis_graver() {
     facts.invoice_paid("in_1", None, NOW_MS / 1_000 + 60, NOW_MS + 60_000);
     failed(&mut facts, NOW_MS / 1_000 + 30, NOW_MS + DAY_MS);
     assert_eq!(facts.crisis(NOW_MS + DAY_MS).unwrap().kind, CrisisKind::Combined);
+}
+
+#[test]
+fn contacts_are_thought_of_when_what_is_told_late_makes_a_crisis_of_what_was_known() {
+    let call = |facts: &mut Facts, change: fn(&mut Facts)| {
+        let before = facts.clone();
+        change(facts);
+        call_for_contacts(&before, facts, NOW_MS)
+    };
+    let elevated = |facts: &mut Facts| {
+        let (source, severity, at_ms) = (Source::HighRisk, Severity::Moderate, NOW_MS - 2 * DAY_MS);
+        facts.signalled("risk".into(), Signal { source, severity, at_ms, only_in_crisis: true }, NOW_MS);
+    };
+    let mut facts = Facts::about("cus_1");
+    let failed_s = NOW_MS / 1_000 - 60;
+    failed(&mut facts, failed_s, NOW_MS);
+    assert_eq!(facts.crisis(NOW_MS), None);
+    let opened = call(&mut facts, elevated);
+    let cause = format!("late:moderate:evt_{failed_s}_{NOW_MS}");
+    assert_eq!(opened, Some((cause, Severity::Moderate)));
+    assert_eq!(call(&mut facts, elevated), None, "it says nothing new");
+    // The same of what makes a milder one graver: here what adds to a crisis since earlier than was known.
+    let mut facts = Facts::about("cus_1");
+    facts.threatened("threat".into(), NOW_MS - 30_000, NOW_MS);
+    pressed(&mut facts, NOW_MS);
+    failed(&mut facts, failed_s, NOW_MS);
+    let graver = call(&mut facts, elevated);
+    assert_eq!(graver, Some((format!("late:high:sig_{NOW_MS}"), Severity::High)));
 }

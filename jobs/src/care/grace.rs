@@ -118,7 +118,7 @@ pub struct GraceKey {
 /// A grace period.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grace {
-    /// When we learned of the cause.
+    /// When we learned of the cause and applied it.
     pub started_ms: UnixMs,
     /// Until when it lasts; not included.
     pub ends_ms: UnixMs,
@@ -131,10 +131,15 @@ pub struct Grace {
 }
 
 impl Grace {
-    /// One that starts at `learned_ms` and lasts `days`.
-    pub const fn starting(learned_ms: UnixMs, days: i64) -> Self {
-        let ends_ms = learned_ms.saturating_add(days.saturating_mul(DAY_MS));
-        Self { started_ms: learned_ms, ends_ms, closed: false, subscription: None, trouble_s: None }
+    /// One that starts at `started_ms` and lasts `days`.
+    pub const fn starting(started_ms: UnixMs, days: i64) -> Self {
+        let ends_ms = started_ms.saturating_add(days.saturating_mul(DAY_MS));
+        Self { started_ms, ends_ms, closed: false, subscription: None, trouble_s: None }
+    }
+
+    /// Whether it has ended at `at_ms`, seen to or not.
+    pub const fn is_over_at(&self, at_ms: UnixMs) -> bool {
+        self.closed || self.ends_ms <= at_ms
     }
 
     /// Until when it lasts at `now_ms`: whoever is protected as it ends gets [`DEFAULT_DAYS`] more, and again, for as

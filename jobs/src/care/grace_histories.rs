@@ -5,10 +5,11 @@ use keepwell_workers::clock::UnixMs;
 use proptest::prelude::*;
 
 use super::{
+    access::access,
     crisis::Source,
     facts::Facts,
-    grace::{DAY_MS, SYSTEM_ERROR_DAYS},
-    histories::{Happening, NOW_MS, Told, learn, told_twice},
+    grace::{DAY_MS, GraceReason, SYSTEM_ERROR_DAYS, days},
+    histories::{Happening, NOW_MS, TIERS, Told, learn, told_twice},
     running::{RunningGrace, running_grace},
     scores::Scores,
 };
@@ -30,6 +31,37 @@ fn without_resolved(history: &Told) -> Told {
         .filter(|(_, happening)| !matches!(happening, Happening::Resolved { .. }))
         .cloned()
         .collect()
+}
+
+/// Whose events were all recorded at [`NOW_MS`] and are applied days apart, because jobs died and were retried.
+#[derive(Default)]
+struct Late {
+    facts: Facts,
+    scores: Scores,
+    now_ms: UnixMs,
+}
+
+impl Late {
+    /// Time goes on, and somebody sees to what has ended.
+    fn wait(&mut self, pause_ms: i64) {
+        self.now_ms = self.now_ms.max(NOW_MS) + pause_ms;
+        self.facts.applied_ms = self.now_ms;
+        self.facts.close_ended_graces(self.now_ms);
+    }
+
+    /// What the store does when a job runs.
+    fn run(&mut self, (number, happening): &(usize, Happening)) {
+        learn(&mut self.facts, &mut self.scores, *number, happening, NOW_MS);
+        self.facts.close_ended_graces(self.now_ms);
+    }
+}
+
+fn tier(facts: &Facts, now_ms: UnixMs) -> String {
+    access(facts, &TIERS, now_ms).tier
+}
+
+fn pauses() -> impl Strategy<Value = Vec<i64>> {
+    prop::collection::vec(prop_oneof![Just(0), 0..20 * DAY_MS], 28)
 }
 
 fn instants() -> impl Strategy<Value = UnixMs> {
@@ -84,6 +116,60 @@ proptest! {
             let (ran, runs) = (running_grace(&before, NOW_MS), running_grace(&facts, NOW_MS));
             let recovers = matches!(happening, Happening::Paid { .. } | Happening::Subscription { .. });
             prop_assert!(recovers || ends(runs) >= ends(ran), "{:?} {:?}", ran, runs);
+        }
+    }
+
+    #[test]
+    fn what_runs_late_begins_grace_when_it_runs_and_lets_nobody_fall_at_once(
+        (_, history) in told_twice(),
+        pauses in pauses(),
+    ) {
+        let mut late = Late::default();
+        for (told, pause_ms) in history.iter().zip(pauses) {
+            late.wait(pause_ms);
+            let (before, now_ms) = (late.facts.clone(), late.now_ms);
+            late.run(told);
+            for (key, grace) in late.facts.graces.iter().filter(|(key, _)| !before.graces.contains_key(*key)) {
+                prop_assert!(grace.ends_ms >= now_ms + days(key.reason, None) * DAY_MS, "{:?} {:?}", key, grace);
+                prop_assert!(!grace.closed);
+            }
+            let trouble = matches!(
+                told.1,
+                Happening::Failed { .. }
+                    | Happening::Subscription { status: "past_due" | "unpaid" | "canceled", .. }
+            );
+            if trouble && tier(&before, now_ms) != "floor" {
+                prop_assert_ne!(tier(&late.facts, now_ms), "floor", "{:#?}\n{:#?}", before, late.facts);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_told_again_later_grants_no_more_days_for_a_payment_or_an_end(
+        (history, _) in told_twice(),
+        pauses in pauses(),
+    ) {
+        let of_money = |facts: &Facts| {
+            let reasons = [GraceReason::PaymentFailure, GraceReason::SubscriptionCanceled];
+            let graces = facts.graces.clone().into_iter();
+            graces.filter(|(key, _)| reasons.contains(&key.reason)).collect::<Vec<_>>()
+        };
+        let money = history.into_iter().filter(|(_, happening)| {
+            matches!(
+                happening,
+                Happening::Failed { .. } | Happening::Paid { .. } | Happening::Subscription { .. }
+            )
+        });
+        let (mut late, mut told) = (Late::default(), Vec::new());
+        for (one, pause_ms) in money.zip(pauses) {
+            late.wait(pause_ms);
+            late.run(&one);
+            told.push(one);
+            let known = of_money(&late.facts);
+            for again in &told {
+                late.run(again);
+                prop_assert_eq!(&of_money(&late.facts), &known, "{:?}", again);
+            }
         }
     }
 

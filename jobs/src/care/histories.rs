@@ -35,7 +35,7 @@ pub(super) enum Happening {
     Assessed { instrument: Instrument, points: u8, thoughts: bool, ago_s: i64 },
 }
 
-static TIERS: LazyLock<Tiers> = LazyLock::new(shipped);
+pub(super) static TIERS: LazyLock<Tiers> = LazyLock::new(shipped);
 
 fn happening() -> impl Strategy<Value = Happening> {
     // Few names and instants, so that they collide.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     contacts::TOLD_AGAIN_MS,
-    crisis::{Bearing, Severity},
+    crisis::{Bearing, Severity, counts_until_ms},
     facts::Facts,
     grace::{DAY_MS, GraceReason},
     running::{running_grace, written_end_ms},
@@ -129,17 +129,21 @@ fn ended(before: &Facts, after: &Facts) -> Option<Occasion> {
 }
 
 /// What has made somebody's crisis known, and how severe it is now, if that is a reason to look whom to tell: a new
-/// sign of a crisis, or one that makes it more severe.
+/// sign of a crisis, or one that makes it more severe. An elevated score that is told late makes a crisis of what was
+/// known before; then it is the newest of those signs, by another name, for they may have led to a look already.
 pub fn call_for_contacts(before: &Facts, after: &Facts, now_ms: UnixMs) -> Option<(String, Severity)> {
     let crisis = after.crisis(now_ms)?;
-    let news = after
-        .signals
-        .iter()
-        .filter(|(id, signal)| signal.at_ms >= crisis.since_ms && !before.signals.contains_key(*id));
     let raised = before.crisis(now_ms).is_none_or(|known| known.severity < crisis.severity);
-    let (id, _) =
-        news.filter(|(_, signal)| raised || !signal.only_in_crisis).max_by_key(|(_, signal)| signal.at_ms)?;
-    Some((id.clone(), crisis.severity))
+    let part = || after.signals.iter().filter(|(_, signal)| signal.at_ms >= crisis.since_ms);
+    let news = part().filter(|(id, _)| !before.signals.contains_key(*id));
+    let news = news.filter(|(_, signal)| raised || !signal.only_in_crisis);
+    if let Some((id, _)) = news.max_by_key(|(_, signal)| signal.at_ms) {
+        return Some((id.clone(), crisis.severity));
+    }
+    let standing =
+        part().filter(|(_, signal)| signal.bearing() != Bearing::Risk && counts_until_ms(signal) > now_ms);
+    let (id, _) = standing.filter(|_| raised).max_by_key(|(_, signal)| signal.at_ms)?;
+    Some((format!("late:{}:{id}", crisis.severity.name()), crisis.severity))
 }
 
 /// Whether what a person says of their contacts is a reason to look again whom to tell: a crisis is open, and the last

@@ -11,7 +11,7 @@ use super::{facts::Facts, grace::GraceReason};
 pub struct RunningGrace {
     /// The reason that is told.
     pub reason: GraceReason,
-    /// When we learned of that reason.
+    /// When we learned of that reason and applied it.
     pub started_ms: UnixMs,
     /// Until when it lasts; not included.
     pub ends_ms: UnixMs,

@@ -207,6 +207,12 @@ impl SubscriptionSnapshot {
         }
     }
 
+    /// What trouble with its payment is known by: the invoice, so that the failure which that reports itself grants
+    /// nothing twice.
+    pub(super) fn trouble(&self) -> &String {
+        self.latest_invoice.as_ref().unwrap_or(&self.id)
+    }
+
     fn key(&self) -> (bool, i64, u8, Option<i64>, &str) {
         (
             self.status.is_final(),

@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn every_signal_waits_in_its_lane() {
         let marks = Marks::default();
-        marks.set("cus_marked", Some(1));
+        marks.set("cus_marked", 1, Some(1));
         for (signal_type, data, lane) in [
             ("crisis.signal", r#"{"customer":"c"}"#, Lane::Crisis),
             ("crisis.resolved", r#"{"customer":"c"}"#, Lane::Crisis),

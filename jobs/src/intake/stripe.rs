@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn events_of_people_in_a_crisis_go_first() {
         let marks = Marks::default();
-        marks.set("cus_marked", Some(1));
+        marks.set("cus_marked", 1, Some(1));
         let of = |object| read("invoice.payment_failed", object, &marks).job.lane;
         assert_eq!(of(r#"{"customer":"cus_1","metadata":{"crisisMode":"true"}}"#), Lane::Crisis);
         assert_eq!(of(r#"{"customer":"cus_marked"}"#), Lane::Crisis);

@@ -179,6 +179,7 @@ pub async fn begin_telling(
             .await
             .map(|_| ())
     })?;
+    append_notice(transaction, &NoticeEntry { action: "contact.perhaps_told", key, reason: None }).await?;
     Ok(Telling::Begun(Some(Before { result, reason, method, begun_ms })))
 }
 

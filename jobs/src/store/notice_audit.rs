@@ -23,15 +23,14 @@ pub struct NoticeEntry<'n> {
 }
 
 /// Writes `entry` into the audit trail, and says it in the log once the transaction has committed. Who was in a crisis
-/// is in no log, so the line does not name the subject; what made the crisis known leads to it, for whoever may look
-/// into the ledger.
+/// is in no log, so the line names neither the subject nor the contact, whose number anybody can compute who knows
+/// both; what made the crisis known leads to them, for whoever may look into the ledger.
 pub(super) async fn append_notice(
     transaction: &mut Transaction,
     entry: &NoticeEntry<'_>,
 ) -> Result<(), sqlx::Error> {
     let NoticeEntry { action, key: NoticeKey { customer, cause, contact }, reason } = *entry;
     let cause = cause.to_owned();
-    let contact = format!("{contact:016x}");
     let audited = AuditEntry {
         at_ms: transaction.now_ms(),
         actor: Actor::System { job: "emergency contacts".to_owned() },
@@ -39,11 +38,11 @@ pub(super) async fn append_notice(
         subject: Some(customer.to_owned()),
         reason: reason.unwrap_or_default().to_owned(),
         before: None,
-        after: Some(json!({ "cause": cause, "contact": contact })),
+        after: Some(json!({ "cause": cause, "contact": format!("{contact:016x}") })),
     };
     append(transaction, &audited).await?;
     transaction.after_commit(move || {
-        tracing::info!(target: TARGET, action, cause, contact, reason, "emergency contact");
+        tracing::info!(target: TARGET, action, cause, reason, "emergency contact");
     });
     Ok(())
 }

@@ -56,7 +56,7 @@ impl FactsMemory {
     }
 
     fn remember(&self, touched_ms: UnixMs, facts: Facts) {
-        let facts = Facts { waived_until_ms: None, ..facts };
+        let facts = Facts { waived_until_ms: None, applied_ms: 0, ..facts };
         self.0.insert(facts.customer.clone(), Arc::new((touched_ms, facts)));
     }
 }
@@ -131,11 +131,12 @@ pub async fn taught(
         Some(remembered) => remembered,
         None => read(transaction, customer, &row).await?,
     };
-    // Nothing is closed on the word of a memory: another node may have switched since.
+    // Nothing is closed on the word of a memory: another node may have switched since. What is learned now begins now,
+    // so nothing ends that was not known before.
     let ends = before.graces.values().any(|grace| !grace.closed && grace.ends_ms <= now_ms);
     let switches = if ends { switches_in(transaction, &care.switches).await? } else { care.switches.last() };
     let waived_until_ms = switches.waives_payment(now_ms).map(|switch| switch.until_ms);
-    let before = Facts { definitions: care.definitions, waived_until_ms, ..before };
+    let before = Facts { definitions: care.definitions, waived_until_ms, applied_ms: now_ms, ..before };
     let mut after = before.clone();
     teach(&mut after);
     after.close_ended_graces(now_ms);
@@ -159,8 +160,8 @@ pub async fn taught(
     }
     if marked_until_ms.is_some() {
         // Wrongly marked costs a place in the crisis lane; wrongly unmarked could cost the person one.
-        let (marks, customer) = (care.marks.clone(), after.customer.clone());
-        transaction.when_in_doubt(move || marks.set(&customer, marked_until_ms));
+        let (marks, customer, version) = (care.marks.clone(), after.customer.clone(), after.version);
+        transaction.when_in_doubt(move || marks.set(&customer, version, marked_until_ms));
     }
     let opens = before.crisis(now_ms).is_none() && after.crisis(now_ms).is_some();
     let graces = after.graces.keys().filter(|key| !before.graces.contains_key(*key)).count();
@@ -172,9 +173,9 @@ pub async fn taught(
         if opens {
             tallies.emergency_activated();
         }
-        marks.set(&after.customer, marked_until_ms);
+        marks.set(&after.customer, after.version, marked_until_ms);
         if before_at_risk || at_risk_until_ms.is_some() {
-            marks.set_at_risk(&after.customer, at_risk_until_ms);
+            marks.set_at_risk(&after.customer, after.version, at_risk_until_ms);
         }
         memory.remember(now_ms, after);
     });

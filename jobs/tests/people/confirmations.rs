@@ -363,3 +363,21 @@ async fn somebody_elses_subscription_takes_nothing_away() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_stripe_confirms_when_the_grace_is_over_begins_it_anew() {
+    on_each_database(async |room| {
+        let house = House::of(room).await;
+        house.hear("evt_1", "invoice.payment_failed", 5, &invoice("cus_1")).await;
+        let jobs = house.becomes("evt_2", "past_due", 5).await;
+        house.is("past_due");
+        // Stripe could not be asked for longer than the grace period lasted, and nothing was missing meanwhile.
+        house.clock.advance_ms(8 * DAY_MS);
+        let now_ms = house.clock.now_ms();
+        assert_eq!(house.room.access("cus_1", now_ms).await.tier, "premium");
+        assert_eq!(house.confirm(jobs).await, Outcome::Done);
+        let document = house.room.access("cus_1", now_ms + 5_000).await;
+        assert_eq!((document.tier.as_str(), document.grace.remaining_days), ("grace_period", 7));
+    })
+    .await;
+}

@@ -2,11 +2,19 @@
 
 use bytes::Bytes;
 use keepwell_jobs::{
+    Care,
     care::{document::AccessDocument, tiers::FLOOR_TIER},
     intake::{read_app, read_stripe},
     marks::Marks,
 };
-use keepwell_workers::{clock::ManualClock, database::Dialect, lane::Lane, outcome::Outcome};
+use keepwell_workers::{
+    clock::ManualClock,
+    database::Dialect,
+    lane::Lane,
+    outcome::Outcome,
+    seal::{KeyRing, SealingKey},
+};
+use zeroize::Zeroizing;
 
 use crate::support::{DAY_MS, NOW_MS, event, invoice, on_each_database, signal, subscription};
 
@@ -169,6 +177,32 @@ async fn a_payment_that_fails_after_an_elevated_score_is_a_crisis_whichever_is_t
             assert_eq!((crisis.kind, crisis.severity), (Some("payment"), Some("moderate")), "{customer}");
             assert!(room.care.marks.contains(customer));
         }
+    })
+    .await;
+}
+
+/// Keys of which the first one seals.
+fn keys(names: &[(&str, u8)]) -> KeyRing {
+    let mut keys = names.iter().map(|(id, byte)| SealingKey::new(*id, &Zeroizing::new([*byte; 32])));
+    KeyRing::new(keys.next().expect("a key"), keys)
+}
+
+#[tokio::test]
+async fn a_node_without_the_newest_key_judges_an_assessment_by_itself_and_loses_no_scores() {
+    on_each_database(async |room| {
+        let with = |keys| room.caring(Care { keys, ..room.beside().care });
+        let (newest, older) = (with(keys(&[("new", 8), ("test", 7)])), with(keys(&[("test", 7)])));
+        let scored = |ago_s, score| {
+            let more = format!(r#","instrument":"phq9","score":{score}"#);
+            signal("assessment.completed", "cus_1", ago_s, &more)
+        };
+        newest.app(&scored(9, 4)).await;
+        assert_eq!(older.app(&scored(7, 12)).await, Outcome::Done);
+        assert!(!older.access("cus_1", NOW_MS).await.crisis.active);
+        assert!(older.facts("cus_1").await.signals.is_empty());
+        // A rise from four, and none from twelve.
+        newest.app(&scored(5, 13)).await;
+        assert_eq!(newest.access("cus_1", NOW_MS).await.crisis.severity, Some("moderate"));
     })
     .await;
 }

@@ -295,12 +295,12 @@ async fn a_process_learns_whom_another_one_has_marked() {
         let beside = room.beside();
         room.app(&signal("crisis.signal", "cus_1", 5, r#","severity":"high""#)).await;
         assert!(!beside.care.marks.contains("cus_1"));
-        beside.care.marks.set("cus_2", Some(NOW_MS + 1));
+        beside.care.marks.set("cus_2", 1, Some(NOW_MS + 1));
         beside.care.marks.refresh(&room.database).await.unwrap();
         assert_eq!(beside.care.marks.until_ms("cus_1"), room.care.marks.until_ms("cus_1"));
         assert!(beside.care.marks.contains("cus_1") && beside.care.marks.contains("cus_2"));
         // A mark that lasts longer here is not cut short.
-        beside.care.marks.set("cus_1", Some(UnixMs::MAX));
+        beside.care.marks.set("cus_1", 1, Some(UnixMs::MAX));
         beside.care.marks.refresh(&room.database).await.unwrap();
         assert_eq!(beside.care.marks.until_ms("cus_1"), Some(UnixMs::MAX));
     })
