@@ -13,15 +13,12 @@ use crate::{
     caretaker::Caretaker,
     clock::UnixMs,
     database::turn::Urgency,
-    lanes::{Behind, Bells, ClaimScope, Lanes, LanesOptions, NodeInfo, listen, placer},
+    lanes::{Behind, Bells, ClaimScope, Lanes, NodeInfo, listen, placer},
     ledger::{Ledger, Recording, committer},
-    pool::Member,
+    pool::{DrainTime, Member},
     runtime::{self, Threads},
+    turns::Turns,
 };
-
-/// How long crisis work waits for an answer of Redis, in milliseconds, before it asks the ledger; it is usually there
-/// within one. A crisis has 100 in all, and waits for a Redis that hangs once: later commands fail at once.
-const CRISIS_RESPONSE_TIMEOUT_MS: u64 = 60;
 
 impl Engine {
     /// Starts the committers, and the pools if this process runs jobs. Redis may be away: it is connected to when it
@@ -37,7 +34,7 @@ impl Engine {
         if options.runs_jobs {
             behind.mark();
         }
-        let (drain, close) = (CancellationToken::new(), CancellationToken::new());
+        let [drain, crisis_drain, close] = std::array::from_fn(|_| CancellationToken::new());
         let (crisis_placements, crisis_placer) = placer(Arc::clone(&bells), Arc::clone(&behind));
         let (general_placements, general_placer) = placer(Arc::clone(&bells), Arc::clone(&behind));
         let recording = Recording::default();
@@ -49,6 +46,7 @@ impl Engine {
         let (member, crisis_member) = (new_member(), new_member());
         let pulse = Arc::new(Pulse::default());
 
+        let drain_time = DrainTime::of(Duration::from_millis(options.drain_timeout_ms));
         let mut threads = Vec::new();
         let shared = Shared {
             ledger: ledger.clone(),
@@ -60,16 +58,13 @@ impl Engine {
             observer: Arc::clone(&observer),
             drain: drain.clone(),
             ended: CancellationToken::new(),
-            turns: Arc::default(),
+            turns: Turns::default(),
             close: close.clone(),
-            drain_timeout: Duration::from_millis(options.drain_timeout_ms),
+            drain_time: drain_time.clone(),
         };
         let crisis_slots = options.runs_jobs.then_some(options.crisis_slots);
-        // A Redis that hangs is left alone after this long, and the ledger asked instead.
-        let impatient =
-            LanesOptions { response_timeout_ms: CRISIS_RESPONSE_TIMEOUT_MS, ..options.lanes.clone() };
-        let crisis = shared.beside(impatient);
-        let turns = options.runs_jobs.then(|| [Arc::clone(&crisis.turns), Arc::clone(&shared.turns)]);
+        let crisis = shared.for_crises(crisis_drain.clone());
+        let turns = [crisis.turns.clone(), shared.turns.clone()];
         let ended = [crisis.ended.clone(), shared.ended.clone()];
         if options.runs_jobs {
             let (url, lanes_options, clock) = (shared.redis_url.clone(), options.lanes.clone(), clock);
@@ -111,10 +106,10 @@ impl Engine {
             retention: options.retention,
             observer,
             works: options.runs_jobs,
-            stop: drain.clone(),
+            stop: crisis_drain.clone(),
         };
         runtime::start(&mut tasks, caretaker.run());
-        runtime::start(&mut tasks, listen(lanes.clone(), bells, drain.clone()));
+        runtime::start(&mut tasks, listen(lanes.clone(), bells, crisis_drain.clone()));
         Ok(Self(Arc::new(Inner {
             ledger,
             lanes,
@@ -126,7 +121,8 @@ impl Engine {
             pulse,
             recording,
             errands: TaskTracker::new(),
-            drain,
+            drain: [crisis_drain, drain],
+            drain_time,
             ended,
             turns,
             close,

@@ -1,9 +1,6 @@
 //! The life of a pool's thread.
 
-use std::{
-    sync::{Arc, atomic::AtomicU64},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -13,9 +10,14 @@ use crate::{
     lanes::{Behind, Bells, ClaimScope, Lanes, LanesOptions, NodeInfo, PlacementQueue, PlacerTask},
     ledger::{CommitterTask, Ledger},
     observer::Observer,
-    pool::{Keeper, Member, Pool},
+    pool::{DrainTime, Keeper, Member, Pool},
     runtime,
+    turns::Turns,
 };
+
+/// How long crisis work waits for an answer of Redis, in milliseconds, before it asks the ledger; it is usually there
+/// within one. A crisis has 100 in all, and waits for a Redis that hangs once: later commands fail at once.
+const CRISIS_RESPONSE_TIMEOUT_MS: u64 = 60;
 
 /// What both pools' threads need.
 #[derive(Clone)]
@@ -29,16 +31,25 @@ pub(super) struct Shared {
     pub(super) observer: Arc<dyn Observer>,
     pub(super) drain: CancellationToken,
     pub(super) ended: CancellationToken,
-    /// Turns of this thread's fetcher.
-    pub(super) turns: Arc<AtomicU64>,
+    /// Turns of this thread's fetcher, or of the thread itself if it runs no jobs.
+    pub(super) turns: Turns,
     pub(super) close: CancellationToken,
-    pub(super) drain_timeout: Duration,
+    pub(super) drain_time: DrainTime,
 }
 
 impl Shared {
-    /// The same for another pool's thread.
-    pub(super) fn beside(&self, lanes_options: LanesOptions) -> Self {
-        Self { lanes_options, ended: CancellationToken::new(), turns: Arc::default(), ..self.clone() }
+    /// The same for the crisis pool's thread, which goes on until `drain`. It leaves a Redis that hangs alone sooner,
+    /// and asks the ledger instead.
+    pub(super) fn for_crises(&self, drain: CancellationToken) -> Self {
+        let lanes_options =
+            LanesOptions { response_timeout_ms: CRISIS_RESPONSE_TIMEOUT_MS, ..self.lanes_options.clone() };
+        Self {
+            lanes_options,
+            drain,
+            ended: CancellationToken::new(),
+            turns: Turns::default(),
+            ..self.clone()
+        }
     }
 
     /// The life of a pool's thread, on connections of its own.
@@ -67,6 +78,7 @@ impl Shared {
             runtime::start(&mut tasks, placer.run(lanes.clone(), self.close.clone()));
             runtime::start(&mut tasks, committer.run(self.close.clone()));
         }
+        let (runs_jobs, turns) = (slots.is_some(), self.turns.clone());
         if let Some(slots) = slots {
             adopt(&lanes, &member, &self.info.instance, scope).await;
             let pool = Pool {
@@ -83,10 +95,16 @@ impl Shared {
                 drain: self.drain,
                 turns: self.turns,
             };
-            pool.run(self.drain_timeout).await;
+            pool.run(&self.drain_time).await;
         }
         self.ended.cancel();
-        while tasks.join_next().await.is_some() {}
+        let closing = async {
+            if !runs_jobs {
+                self.close.cancelled().await;
+            }
+            while tasks.join_next().await.is_some() {}
+        };
+        turns.during(Duration::MAX, closing).await;
     }
 }
 
