@@ -10,6 +10,7 @@ mod error;
 mod grace_watch;
 mod keeper;
 mod monitors;
+mod opening;
 mod reload;
 mod reporting;
 mod responses;
@@ -28,6 +29,7 @@ mod words;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use futures_util::FutureExt as _;
 use keepwell_config::{Loaded, values::Role};
 use keepwell_workers::{database::Database, engine::Engine, managed_redis::ManagedRedis, turns::Turns};
 use tokio::{
@@ -158,6 +160,10 @@ impl Daemon {
         };
         let (stop, close) = (CancellationToken::new(), CancellationToken::new());
         let (mut tasks, mut listeners) = (JoinSet::new(), JoinSet::new());
+        let standing = if built.waiting.is_some() { status::WAITING } else { status::READY };
+        if let Some(waiting) = built.waiting {
+            tasks.spawn(stop.clone().run_until_cancelled_owned(waiting).map(drop));
+        }
         tasks.spawn(keeper.run(stop.clone()));
         if works {
             tasks.spawn(Keeper::rotate(built.trail.clone(), stop.clone()));
@@ -165,7 +171,7 @@ impl Daemon {
         let loops = (built.engine.clone(), receiver.turns());
         listeners.spawn(feed_watchdog(notifier.clone(), loops, stop.clone(), close.clone()));
         listeners.spawn(receiver.serve(listener, close.clone()));
-        tasks.spawn(status::tell_status(notifier.clone(), built.engine.clone(), stop.clone()));
+        tasks.spawn(status::tell_status(notifier.clone(), standing, built.engine.clone(), stop.clone()));
         let appearing = Appearing {
             engine: built.engine.clone(),
             database: built.database.clone(),
@@ -194,7 +200,7 @@ impl Daemon {
         if let Some(listener) = operators_listener {
             listeners.spawn(serve_operators(listener, Arc::clone(&api), close.clone()));
         }
-        notifier.ready(status::READY);
+        notifier.ready(standing);
         say_ready(public_address, operators_address);
         Ok(Self {
             public: public_address,
