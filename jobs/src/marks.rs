@@ -63,13 +63,6 @@ impl Marks {
         Self { shared: Arc::default(), clock }
     }
 
-    /// Everybody who is marked in `database`.
-    pub async fn load(database: &Database, clock: SharedClock) -> Result<Self, sqlx::Error> {
-        let found = store::marked(database, clock.now_ms()).await?.into_iter();
-        let people = found.map(|(customer, until_ms)| (customer, Mark { until_ms, version: 0 })).collect();
-        Ok(Self { shared: Arc::new(RwLock::new(Marked { people, ..Marked::default() })), clock })
-    }
-
     /// Whether `customer` is marked.
     pub fn contains(&self, customer: &str) -> bool {
         self.until_ms(customer).is_some()
@@ -83,8 +76,8 @@ impl Marks {
         marked.people.get(customer).map(|mark| mark.until_ms).filter(|until_ms| *until_ms > now_ms)
     }
 
-    /// Marks everybody whom another process has marked in `database`. Nobody's mark is taken away or ends sooner: one
-    /// too many costs a place in the crisis lane, and one too few could cost the person one.
+    /// Marks everybody who is marked in `database`, by whatever process. Nobody's mark is taken away or ends sooner:
+    /// one too many costs a place in the crisis lane, and one too few could cost the person one.
     pub async fn refresh(&self, database: &Database) -> Result<(), sqlx::Error> {
         let found = store::marked(database, self.clock.now_ms()).await?;
         let mut marked = self.shared.write().unwrap_or_else(PoisonError::into_inner);

@@ -27,7 +27,7 @@ mod webhook;
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use ipnet::IpNet;
-use keepwell_workers::clock::SharedClock;
+use keepwell_workers::{clock::SharedClock, turns::Turns};
 use tokio_util::task::TaskTracker;
 
 use self::{
@@ -58,6 +58,8 @@ pub struct Receiver {
     stats: Arc<ReceiverStats>,
     /// Events being recorded, whether or not their senders still listen.
     recordings: TaskTracker,
+    /// Turns of the accept loop.
+    turns: Turns,
 }
 
 impl Receiver {
@@ -82,7 +84,13 @@ impl Receiver {
             clock,
             stats,
             recordings: TaskTracker::new(),
+            turns: Turns::default(),
         })
+    }
+
+    /// How often the accept loop has turned: at least once a second while connections are let in, also if none come.
+    pub fn turns(&self) -> Turns {
+        self.turns.clone()
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use keepwell_workers::turns::Turns;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
-    time::sleep,
+    time::{Instant, sleep, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -28,11 +29,12 @@ impl Receiver {
         let connections_max = self.limits.connections_max.clamp(1, Semaphore::MAX_PERMITS);
         let seats = Seats::new(connections_max);
         let connections = Connections::new(self.clone(), shutdown.clone(), seats.contended.subscribe());
-        shutdown.run_until_cancelled(accept_all(&listener, &seats, &connections)).await;
+        shutdown.run_until_cancelled(accept_all(&listener, &seats, &connections, &self.turns)).await;
         drop(listener);
+        let until = Instant::now() + patience;
         connections.finish(patience).await;
         self.recordings.close();
-        let _ = tokio::time::timeout(patience, self.recordings.wait()).await;
+        let _ = timeout_at(until, self.recordings.wait()).await;
     }
 }
 
@@ -47,11 +49,13 @@ impl Accept for TcpListener {
     }
 }
 
-async fn accept_all(listener: &impl Accept, seats: &Seats, connections: &Arc<Connections>) {
+async fn accept_all(listener: &impl Accept, seats: &Seats, connections: &Arc<Connections>, turns: &Turns) {
     let mut back_off = BACK_OFF.0;
     loop {
-        let seat = seats.take().await;
-        match listener.accept().await {
+        turns.count();
+        let next = async { (seats.take().await, listener.accept().await) };
+        let (seat, accepted) = turns.during(Duration::MAX, next).await;
+        match accepted {
             Ok((stream, peer)) => {
                 back_off = BACK_OFF.0;
                 connections.spawn(stream, peer, seat);

@@ -1,6 +1,6 @@
 //! Everything behind the listeners, built from the configuration.
 
-use std::{error::Error, fs, sync::Arc, time::Duration};
+use std::{fs, sync::Arc, time::Duration};
 
 use keepwell_config::{Config, TIERS_TOML, values::Role};
 use keepwell_jobs::{
@@ -10,12 +10,11 @@ use keepwell_jobs::{
     intake::privacy::{DropPathError, DropPaths},
     kinds,
     marks::Marks,
-    store,
 };
 use keepwell_schedules::{board::Board, schedule::Schedule};
 use keepwell_workers::{
     clock::{SharedClock, SystemClock},
-    database::{Database, DatabaseOptions, MigrationFile, turn::Urgency},
+    database::{Database, DatabaseOptions, MigrationFile, Unopened},
     engine::{Engine, EngineOptions, EngineParts, Passing, Retention},
     handler::Registry,
     lanes::LanesOptions,
@@ -32,6 +31,7 @@ use super::{
     error::ServeError,
     keeper::Keeper,
     monitors::Monitors,
+    opening::{Opening, Waiting},
     reporting::{Reporting, report_settings},
     responses::Noter,
     schedules::schedules,
@@ -67,6 +67,8 @@ pub(super) struct Built {
     pub(super) engine: Engine,
     pub(super) redis: Option<ManagedRedis>,
     pub(super) database: Database,
+    /// What goes on opening the database, if it is not open yet.
+    pub(super) waiting: Option<Waiting>,
     pub(super) clock: SharedClock,
     pub(super) access: Arc<dyn AccessReader>,
     pub(super) door: Arc<dyn Door>,
@@ -139,15 +141,14 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
     let stripe = super::stripe::client(config, &clock)?;
     let options =
         DatabaseOptions { connections_max: config.database.connections_max, ..DatabaseOptions::default() };
-    let database = Database::connect(&database_url(config), &options).await?;
-    database.migrate(&migrations()).await?;
-    let database = database.sealing_with(keys.clone());
+    let unopened = Unopened::at(&database_url(config), &options)?;
+    let database = unopened.database().sealing_with(keys.clone());
     let drop_paths = drop_paths(config)?;
-    let marks = marks(&database, &clock).await?;
+    let marks = Marks::new(Arc::clone(&clock));
     let care = words::speaking(Care::new(tiers, marks.clone(), keys.clone()), config, (&database, &clock))?
         .with_definitions(definitions(&config.care))
         .with_response_limit(config.care.crisis_response_ms);
-    know_what_stands(&database, &care).await.map_err(ServeError::Marks)?;
+    let waiting = Opening::of(unopened, care.clone()).begin().await?;
     let (redis, redis_url) = redis(config, state_dir).await?;
     let receiver_stats = Arc::new(ReceiverStats::new());
     let trail = Trail::new(database.clone(), keys.clone(), Arc::clone(&clock), state_dir.path());
@@ -227,6 +228,7 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
         engine,
         redis,
         database,
+        waiting,
         clock,
         metrics,
         receiver_stats,
@@ -236,19 +238,6 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
         alert_desk,
         alert_keeper,
     })
-}
-
-/// Everybody who is marked.
-async fn marks(database: &Database, clock: &SharedClock) -> Result<Marks, ServeError> {
-    let marks = Marks::load(database, Arc::clone(clock)).await;
-    marks.map_err(|error| ServeError::Marks(error.into()))
-}
-
-/// Who is in a high-risk period and what operators have switched on, so that it is known before the first question.
-async fn know_what_stands(database: &Database, care: &Care) -> Result<(), Box<dyn Error + Send + Sync>> {
-    care.marks.refresh_at_risk(database, &care.definitions).await?;
-    store::switches(&mut database.reader(Urgency::General).await?, &care.switches).await?;
-    Ok(())
 }
 
 /// The configured Redis, or a private one.

@@ -8,7 +8,7 @@ use keepwell_jobs::{
     outbound::{http::CertificatesError, notify::NotifierError, stripe::StripeError},
 };
 use keepwell_workers::{
-    database::{ConnectError, MigrateError},
+    database::{ConnectError, MigrateError, Trouble},
     engine::StartError,
     managed_redis::ManagedRedisError,
 };
@@ -28,6 +28,9 @@ pub enum ServeError {
     /// The tables.
     #[error(transparent)]
     Migrate(#[from] MigrateError),
+    /// It does not even say that.
+    #[error("the database does not say whether its tables are up to date")]
+    Silent,
     /// The private Redis.
     #[error(transparent)]
     Redis(#[from] ManagedRedisError),
@@ -40,7 +43,7 @@ pub enum ServeError {
     )]
     Broken,
     /// The rules' state cannot be read.
-    #[error("the people in crisis cannot be read from the database")]
+    #[error("what stands cannot be read from the database")]
     Marks(#[source] Box<dyn Error + Send + Sync>),
     /// The tiers.
     #[error("the tiers (`care.tiers_file`) cannot be used")]
@@ -104,4 +107,17 @@ pub enum ServeError {
     /// Signals.
     #[error("signals cannot be waited for")]
     Signals(#[source] io::Error),
+}
+
+impl ServeError {
+    /// Whether it is only that the database is away: the same may well work later.
+    pub(super) fn is_passing(&self) -> bool {
+        match self {
+            Self::Database(error) => error.is_passing(),
+            Self::Migrate(error) => error.is_passing(),
+            Self::Marks(error) => Trouble::passes(&**error),
+            Self::Silent => true,
+            _ => false,
+        }
+    }
 }

@@ -11,6 +11,7 @@ mod grace_watch;
 mod granted;
 mod keeper;
 mod monitors;
+mod opening;
 mod reload;
 mod reporting;
 mod responses;
@@ -27,11 +28,17 @@ mod untold;
 mod watchers;
 mod words;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use futures_util::FutureExt as _;
 use keepwell_config::{Loaded, values::Role};
-use keepwell_workers::{database::Database, engine::Engine, managed_redis::ManagedRedis};
-use tokio::{net::TcpListener, signal::unix::Signal, task::JoinSet};
+use keepwell_workers::{database::Database, engine::Engine, managed_redis::ManagedRedis, turns::Turns};
+use tokio::{
+    net::TcpListener,
+    signal::unix::Signal,
+    task::JoinSet,
+    time::{Instant, timeout, timeout_at},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -55,6 +62,13 @@ pub use sources::{APP_PATH, STRIPE_PATH};
 pub(crate) use stripe::asked_in_words;
 pub(crate) use words::{crisis_lines, notifier, templates};
 
+/// How long requests under way may take to finish after the drain time-out, and what has no answer to give to end. They
+/// have what the jobs have left of theirs as well.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// How long the database may take to close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// The desk of the emergency endpoints.
 #[cfg(test)]
 pub(crate) fn desk(
@@ -75,7 +89,12 @@ pub struct Daemon {
     pub operators: Option<SocketAddr>,
     api: Arc<ApiState>,
     notifier: Notifier,
+    /// Ends whatever has no answer to give.
     stop: CancellationToken,
+    /// Ends the listeners and what answers for them.
+    close: CancellationToken,
+    drain_timeout: Duration,
+    tasks: JoinSet<()>,
     listeners: JoinSet<()>,
     engine: Engine,
     redis: Option<ManagedRedis>,
@@ -100,12 +119,7 @@ impl Daemon {
         let config = &loaded.config;
         let state_dir = StateDir::lock(&config.state_dir)?;
         // The sockets first: an address that is taken should fail before anything is touched.
-        let failed = |error| ServeError::Listen(config.server.listen, error);
-        let listener = match service_manager::handed_over().map_err(failed)? {
-            Some(listener) => listener,
-            None => TcpListener::bind(config.server.listen).await.map_err(failed)?,
-        };
-        let public_address = listener.local_addr().map_err(failed)?;
+        let (listener, public_address) = public_listener(config.server.listen).await?;
         let operators_listener = if config.roles.contains(&Role::Console) {
             Some(OperatorsListener::bind(config.operators.listen, &config.operators.socket).await?)
         } else {
@@ -145,17 +159,20 @@ impl Daemon {
             keep_ms: i64::from(config.retention.audit_days) * build::DAY_MS,
             works,
         };
-        let stop = CancellationToken::new();
-        let mut listeners = JoinSet::new();
-        listeners.spawn(keeper.run(stop.clone()));
-        if works {
-            listeners.spawn(Keeper::rotate(built.trail.clone(), stop.clone()));
+        let (stop, close) = (CancellationToken::new(), CancellationToken::new());
+        let (mut tasks, mut listeners) = (JoinSet::new(), JoinSet::new());
+        let standing = if built.waiting.is_some() { status::WAITING } else { status::READY };
+        if let Some(waiting) = built.waiting {
+            tasks.spawn(stop.clone().run_until_cancelled_owned(waiting).map(drop));
         }
-        let receiver_stop = stop.clone();
-        listeners.spawn(async move { receiver.serve(listener, receiver_stop).await });
-        let engine = built.engine.clone();
-        listeners.spawn(notifier.clone().feed_watchdog(move || engine.turns(), stop.clone()));
-        listeners.spawn(status::tell_status(notifier.clone(), built.engine.clone(), stop.clone()));
+        tasks.spawn(keeper.run(stop.clone()));
+        if works {
+            tasks.spawn(Keeper::rotate(built.trail.clone(), stop.clone()));
+        }
+        let loops = (built.engine.clone(), receiver.turns());
+        listeners.spawn(feed_watchdog(notifier.clone(), loops, stop.clone(), close.clone()));
+        listeners.spawn(receiver.serve(listener, close.clone()));
+        tasks.spawn(status::tell_status(notifier.clone(), standing, built.engine.clone(), stop.clone()));
         let appearing = Appearing {
             engine: built.engine.clone(),
             database: built.database.clone(),
@@ -163,15 +180,15 @@ impl Daemon {
             schedules: built.schedules,
             board: built.board,
         };
-        appearing.spawn(ticks, &mut listeners, &stop);
-        built.monitors.spawn(ticks, &mut listeners, &stop);
+        appearing.spawn(ticks, &mut tasks, &stop);
+        built.monitors.spawn(ticks, &mut tasks, &stop);
         if let Some(addresses) = built.addresses {
-            listeners.spawn(addresses.run(stop.clone()));
+            tasks.spawn(addresses.run(stop.clone()));
         }
         if let Some(alerts) = built.alert_keeper {
-            listeners.spawn(alerts.run(stop.clone()));
+            tasks.spawn(alerts.run(stop.clone()));
         }
-        listeners.spawn(reload::reload_on_hangup(
+        tasks.spawn(reload::reload_on_hangup(
             hangups,
             loaded.file.clone(),
             event_sources,
@@ -179,19 +196,22 @@ impl Daemon {
             (built.trail.clone(), Arc::clone(&built.clock)),
             stop.clone(),
         ));
-        listeners.spawn(built.keeper.run(stop.clone()));
+        // Who is in a crisis is looked after as long as anybody is let in.
+        listeners.spawn(built.keeper.run(close.clone()));
         if let Some(listener) = operators_listener {
-            listeners.spawn(serve_operators(listener, Arc::clone(&api), stop.clone()));
+            listeners.spawn(serve_operators(listener, Arc::clone(&api), close.clone()));
         }
-        notifier.ready(status::READY);
-        let operators = operators_address.map(|address| address.to_string());
-        tracing::info!(public = %public_address, operators, "keepwell is ready");
+        notifier.ready(standing);
+        say_ready(public_address, operators_address);
         Ok(Self {
             public: public_address,
             operators: operators_address,
             api,
             notifier,
             stop,
+            close,
+            drain_timeout: Duration::from_millis(config.pool.drain_timeout_ms),
+            tasks,
             listeners,
             engine: built.engine,
             redis: built.redis,
@@ -200,20 +220,66 @@ impl Daemon {
         })
     }
 
-    /// Takes no more requests, finishes those under way, lets running jobs end within `pool.drain_timeout_ms`, closes
-    /// everything.
+    /// Lets running jobs end within `pool.drain_timeout_ms` while requests go on being taken: what they bring stays
+    /// owed for the next life. Then takes no more, finishes those under way, and closes everything.
     pub async fn stop(mut self) {
-        self.notifier.stopping("finishing what is under way");
+        self.notifier.stopping("finishing what is under way; requests are still taken");
+        let finished_by = Instant::now() + self.drain_timeout + FINISH_TIMEOUT;
         self.stop.cancel();
-        while self.listeners.join_next().await.is_some() {}
+        self.engine.drain().await;
+        self.notifier.status("finishing the requests that are under way");
+        self.close.cancel();
+        for ending in [&mut self.listeners, &mut self.tasks] {
+            let all_end = async { while ending.join_next().await.is_some() {} };
+            if timeout_at(finished_by, all_end).await.is_err() {
+                tracing::warn!(
+                    "what did not end in time is broken off; whoever asked for it will come again"
+                );
+                ending.shutdown().await;
+            }
+        }
         self.api.rebuild.stop().await;
         self.engine.shutdown().await;
         if let Some(redis) = self.redis {
             redis.stop().await;
         }
-        self.database.close().await;
+        if timeout(CLOSE_TIMEOUT, self.database.close()).await.is_err() {
+            tracing::warn!("the database does not let go of its connections; they end with the process");
+        }
         tracing::info!("keepwell has stopped");
     }
+}
+
+fn say_ready(public: SocketAddr, operators: Option<SocketAddr>) {
+    let operators = operators.map(|address| address.to_string());
+    tracing::info!(%public, operators, "keepwell is ready");
+}
+
+/// The listener that was handed over, else one on `address`; and where it is.
+async fn public_listener(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
+    let failed = |error| ServeError::Listen(address, error);
+    let listener = match service_manager::handed_over().map_err(failed)? {
+        Some(listener) => listener,
+        None => TcpListener::bind(address).await.map_err(failed)?,
+    };
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+/// Has the watchdog fed while every loop turns, until `close`.
+async fn feed_watchdog(
+    notifier: Notifier,
+    (engine, accepting): (Engine, Turns),
+    stop: CancellationToken,
+    close: CancellationToken,
+) {
+    let turns = || {
+        let [crisis, general] = engine.turns();
+        [crisis, general, accepting.total()]
+    };
+    notifier.clone().feed_watchdog(turns, stop).await;
+    // From now on the pools' loops come to their end, and nobody is to be killed for that.
+    notifier.feed_watchdog(|| [accepting.total()], close).await;
 }
 
 async fn serve_operators(listener: OperatorsListener, api: Arc<ApiState>, stop: CancellationToken) {

@@ -77,29 +77,29 @@ impl Notifier {
         self.tell(&format!("STOPPING=1\nSTATUS={}", line(status)));
     }
 
-    /// Tells that the daemon is alive, four times in the interval that the watchdog asks for, as long as the pools'
-    /// loops really turn, as often as `turns` says: a daemon whose pools stand still is as good as dead, however well
-    /// its timers run.
-    pub(super) async fn feed_watchdog(self, turns: impl Fn() -> Option<[u64; 2]>, stop: CancellationToken) {
+    /// Tells that the daemon is alive, four times in the interval that the watchdog asks for, as long as all of its
+    /// loops really turn, as often as `turns` says: a daemon whose pools stand still, or that lets nobody in, is as
+    /// good as dead, however well its timers run.
+    pub(super) async fn feed_watchdog<const LOOPS: usize>(
+        self,
+        turns: impl Fn() -> [u64; LOOPS],
+        stop: CancellationToken,
+    ) {
         let Some(interval) = self.watchdog else { return };
-        let mut fed_at_turns: Option<[u64; 2]> = None;
+        let mut fed_at_turns: Option<[u64; LOOPS]> = None;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep((interval / 4).max(FEED_PAUSE_MIN)) => {}
             }
             let turns = turns();
-            let alive = match (fed_at_turns, turns) {
-                (Some([crisis_before, general_before]), Some([crisis, general])) => {
-                    crisis > crisis_before && general > general_before
-                }
-                _ => true,
-            };
+            let alive =
+                fed_at_turns.is_none_or(|before| before.iter().zip(&turns).all(|(before, now)| now > before));
             if alive {
                 self.tell("WATCHDOG=1");
-                fed_at_turns = turns;
+                fed_at_turns = Some(turns);
             } else {
-                tracing::warn!("a pool's loop stands still; the watchdog is not fed");
+                tracing::warn!("a loop of a pool or of the receiver stands still; the watchdog is not fed");
             }
         }
     }
@@ -178,11 +178,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_watchdog_is_fed_only_while_both_pools_turn() {
+    async fn the_watchdog_is_fed_only_while_every_loop_turns() {
         let folder = tempfile::tempdir().unwrap();
         let (socket, notifier) =
             listening(folder.path().join("notify").as_os_str(), Some(Duration::from_millis(4)));
-        // At each look both pools have turned, then only the first, only the second, none, and both again.
+        // At each look both loops have turned, then only the first, only the second, none, and both again.
         let script = [[1, 1], [2, 2], [3, 2], [3, 2], [2, 3], [2, 2], [3, 3]];
         let (looks, stop) = (AtomicU64::new(0), CancellationToken::new());
         let turns = || {
@@ -190,7 +190,7 @@ mod tests {
             if look + 1 == script.len() {
                 stop.cancel();
             }
-            script.get(look).copied()
+            script[look]
         };
         notifier.feed_watchdog(turns, stop.clone()).await;
         assert_eq!(heard(&socket), ["WATCHDOG=1"; 3], "at the first two looks and at the last");
@@ -200,7 +200,7 @@ mod tests {
     async fn without_a_watchdog_nobody_is_fed() {
         let folder = tempfile::tempdir().unwrap();
         let (socket, notifier) = listening(folder.path().join("notify").as_os_str(), None);
-        notifier.feed_watchdog(|| None, CancellationToken::new()).await;
+        notifier.feed_watchdog(|| [0], CancellationToken::new()).await;
         assert_eq!(heard(&socket), [""; 0]);
     }
 }

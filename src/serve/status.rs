@@ -15,18 +15,27 @@ use super::service_manager::Notifier;
 /// What the line says at the moment of being ready.
 pub(super) const READY: &str = "taking requests";
 
+/// What it says then if the database is not open yet.
+pub(super) const WAITING: &str =
+    "waiting for the database; nothing can be recorded, the crisis-safe floor is answered";
+
 /// How often it is made anew.
 const EVERY: Duration = Duration::from_secs(2);
 
 /// How long the lanes may take to say how they stand.
 const LANES_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Tells `notifier` how things stand whenever that has changed.
-pub(super) async fn tell_status(notifier: Notifier, engine: Engine, stop: CancellationToken) {
+/// Tells `notifier` how things stand whenever that has changed from what was `told`.
+pub(super) async fn tell_status(
+    notifier: Notifier,
+    told: &'static str,
+    engine: Engine,
+    stop: CancellationToken,
+) {
     if !notifier.is_heard() {
         return;
     }
-    let mut told = READY.to_owned();
+    let mut told = told.to_owned();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,

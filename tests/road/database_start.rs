@@ -6,7 +6,10 @@ use sqlx::{Connection as _, Executor as _, SqliteConnection};
 use tempfile::TempDir;
 
 use super::said::Said;
-use crate::support::daemon::keepwell;
+use crate::support::{
+    daemon::keepwell,
+    postgres::{Postgres, Sync},
+};
 
 struct Machine(TempDir);
 
@@ -71,6 +74,34 @@ fn a_damaged_database_is_left_alone() {
 #[test]
 fn a_database_that_can_only_be_read_is_refused() {
     Machine::new().assert_left_alone("?mode=ro", &["can only be read", "right to write"]);
+}
+
+/// Runs `keepwell serve` with the database at `url`, which ends by itself.
+fn refused(url: &str) -> Said {
+    let machine = TempDir::with_prefix("keepwell-machine-").expect("a temporary directory");
+    let state = machine.path().join("state");
+    let settings = [
+        ("KEEPWELL_DATABASE__URL", url),
+        ("KEEPWELL_STATE_DIR", state.to_str().expect("UTF-8")),
+        ("KEEPWELL_SERVER__LISTEN", "127.0.0.1:0"),
+        ("KEEPWELL_OPERATORS__LISTEN", "127.0.0.1:0"),
+    ];
+    Said::of(&keepwell(&settings, machine.path(), &["serve"]))
+}
+
+#[tokio::test]
+async fn an_address_that_leads_nowhere_ends_the_start() {
+    let postgres = Postgres::start(Sync::Off).await;
+    let url = postgres.database("keepwell").await;
+    for (url, word) in [
+        ("sqlite:/no/such/folder/keepwell.db".to_owned(), "unable to open database file"),
+        (url.replace("user=keepwell", "user=nobody"), "nobody"),
+        (url.replace("/keepwell?", "/another?"), "another"),
+    ] {
+        let said = refused(&url);
+        assert_eq!(said.code, 1, "{url}: {said:?}");
+        assert!(said.talk.contains("`database.url`") && said.talk.contains(word), "{word} in {}", said.talk);
+    }
 }
 
 #[tokio::test]

@@ -115,3 +115,4 @@ mod pruning;
 mod runtime;
 pub mod seal;
 pub mod state;
+pub mod turns;

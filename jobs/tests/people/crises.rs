@@ -62,7 +62,8 @@ async fn the_door_knows_who_is_in_a_crisis_once_it_is_committed() {
         room.run(job(), NOW_MS).await;
         assert!(room.care.marks.contains("cus_1"));
         let later = ManualClock::at(NOW_MS);
-        let after_a_restart = Marks::load(&room.database, later.clone()).await.unwrap();
+        let after_a_restart = Marks::new(later.clone());
+        after_a_restart.refresh(&room.database).await.unwrap();
         assert!(after_a_restart.contains("cus_1") && !after_a_restart.contains("cus_2"));
         let failed = Bytes::from(event("evt_1", "invoice.payment_failed", 0, &invoice("cus_1")));
         assert_eq!(read_stripe(&failed, &after_a_restart).unwrap().job.lane, Lane::Crisis);

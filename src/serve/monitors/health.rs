@@ -63,9 +63,8 @@ impl Look for HealthMonitor {
     async fn look(&mut self) -> Looked {
         let stats = timeout(LANES_TIMEOUT, self.engine.lanes().stats()).await;
         let lanes = stats.ok().and_then(Result::ok).map(|(lanes, _)| lanes).unwrap_or_default();
-        let turns = self.engine.turns().map(|[crisis, _]| crisis);
-        let stands_still = turns.is_some() && turns == self.turns;
-        self.turns = turns;
+        let [turns, _] = self.engine.turns();
+        let stands_still = self.turns.replace(turns) == Some(turns);
         let floor = access_without_database(&self.care, NOBODY, self.clock.now_ms());
         let findings = findings(&Seen {
             engine: self.engine.health(),

@@ -1,12 +1,31 @@
 //! What the daemon says on the socket that `NOTIFY_SOCKET` names.
 
+use std::{sync::Arc, time::Duration};
+
 use http::StatusCode;
+use keepwell_workers::{
+    clock::SystemClock,
+    lane::Lane,
+    lanes::{Lanes, LanesOptions},
+};
 use rustix::process::Signal;
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::{
-    road::{signal, taken},
-    support::{door::Door, service_manager::ServiceManager},
+    road::{
+        event::{Event, SHAPES},
+        signal, taken,
+    },
+    support::{
+        daemon::ACCESS_TOKEN,
+        door::Door,
+        eventually,
+        postgres::{Postgres, Sync},
+        proxy::{Mode, Proxy},
+        redis::Redis,
+        service_manager::ServiceManager,
+    },
 };
 
 #[tokio::test]
@@ -33,6 +52,52 @@ async fn the_watchdog_hears_from_the_daemon_again_and_again() {
     for _ in 0..3 {
         manager.hears(&mut daemon, "WATCHDOG=1").await;
     }
+}
+
+#[tokio::test]
+async fn a_silent_database_does_not_let_the_watchdog_starve() {
+    /// How patient the watchdog is. A job that is read takes longer than that to be given up.
+    const PATIENCE: Duration = Duration::from_secs(4);
+    let postgres = Postgres::start(Sync::Off).await;
+    postgres.database("keepwell").await;
+    let network = Proxy::before(postgres.socket()).await;
+    let redis = Redis::start().await;
+    let manager = ServiceManager::new()
+        .await
+        .with("KEEPWELL_DATABASE__URL", network.postgres_url("keepwell"))
+        .with("KEEPWELL_REDIS__URL", redis.url())
+        .with("WATCHDOG_USEC", PATIENCE.as_micros().to_string());
+    let mut daemon = manager.start_ready().await;
+    // They wait in their lane, so that their rows are asked for when the database says nothing any more.
+    let lanes = Lanes::connect(&redis.url(), LanesOptions::default(), Arc::new(SystemClock)).unwrap();
+    for lane in [Lane::Therapeutic, Lane::Realtime, Lane::Standard, Lane::Background] {
+        lanes.pause(lane, "a test", false).await.unwrap();
+    }
+    let door = Door::of(manager.public());
+    for number in 0..100 {
+        taken(door.stripe(&Event::of(SHAPES[1], "invoice.payment_succeeded", &number.to_string())).await);
+    }
+    network.set(Mode::BlackHole);
+    for lane in [Lane::Therapeutic, Lane::Realtime, Lane::Standard, Lane::Background] {
+        lanes.resume(lane).await.unwrap();
+    }
+    manager.hears(&mut daemon, "WATCHDOG=1").await;
+    let begun = Instant::now();
+    let mut fed = begun;
+    while begun.elapsed() < PATIENCE * 4 {
+        manager.hears(&mut daemon, "WATCHDOG=1").await;
+        let pause = fed.elapsed();
+        assert!(pause < PATIENCE, "{pause:?}: {}", daemon.log());
+        fed = Instant::now();
+    }
+    let floor = manager.public().with_token(ACCESS_TOKEN).get("/v1/customers/cus_0/access").await;
+    assert_eq!((floor.status, floor.header("keepwell-fallback")), (StatusCode::OK, "floor"));
+    network.set(Mode::Forward);
+    eventually("everything is done", async || {
+        let page = manager.operator().get("/api/v1/jobs?state=owed&limit=1").await.json();
+        (page["total"] == 0).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -52,7 +52,7 @@ pub(super) async fn fold(checkpointer: &SqlitePool, mode: Mode) -> Result<Folded
 impl Database {
     /// Folds back what it can without making anybody wait. Does nothing on PostgreSQL.
     pub(crate) async fn checkpoint(&self) -> Result<(), sqlx::Error> {
-        let Pools::Sqlite { checkpointer, .. } = &self.pools else { return Ok(()) };
+        let Pools::Sqlite { checkpointer, .. } = self.pools()? else { return Ok(()) };
         let before = fold(checkpointer, Mode::Passive).await?;
         if before.pages <= LOG_PAGES_MAX {
             return Ok(());
@@ -98,7 +98,7 @@ mod tests {
              INSERT INTO blobs SELECT zeroblob(1048576) FROM n",
         )
         .await;
-        let Pools::Sqlite { checkpointer, .. } = &database.pools else { panic!("it is SQLite") };
+        let Pools::Sqlite { checkpointer, .. } = database.pools().unwrap() else { panic!("it is SQLite") };
         assert!(fold(checkpointer, Mode::Passive).await.unwrap().pages > LOG_PAGES_MAX);
         let turn = database.turns.take(Urgency::General).await;
         // It would wait for the turn for ever.

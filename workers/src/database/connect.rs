@@ -1,14 +1,16 @@
 //! Opening a database.
 
-use std::{str::FromStr, time::Duration};
+use std::{io, str::FromStr, time::Duration};
 
 use sqlx::{
-    Connection as _, Executor, SqliteConnection,
+    Connection as _, Executor, PgConnection, SqliteConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use super::{Database, Pools, Trouble, breaks::Breaks, log_sync::LogSync, turn::WriteTurns};
+use super::{
+    Database, Pools, Trouble, Unopened, bound::within, breaks::Breaks, log_sync::LogSync, turn::WriteTurns,
+};
 
 /// How many connections a database may have, and how long to wait for one.
 #[derive(Debug, Clone)]
@@ -40,6 +42,13 @@ pub enum ConnectError {
     /// The database refused.
     #[error("the database cannot be opened")]
     Database(#[source] sqlx::Error),
+}
+
+impl ConnectError {
+    /// Whether the same may well work later, without anybody putting right what is configured or what is there.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Database(error) if Trouble::passes(error))
+    }
 }
 
 impl From<sqlx::Error> for ConnectError {
@@ -81,20 +90,11 @@ const SESSION: &str = "SET statement_timeout = '10s'; SET lock_timeout = '4s'; \
 impl Database {
     /// Opens the database at `url` (`sqlite:/path/to/file`, created if missing, or `postgres://…`).
     pub async fn connect(url: &str, options: &DatabaseOptions) -> Result<Self, ConnectError> {
-        let (breaks, turns) = (Breaks::default(), WriteTurns::default());
-        let pools = if url.starts_with("sqlite:") {
-            connect_sqlite(url, options, &turns).await?
-        } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
-            connect_postgres(url, options, &breaks).await?
-        } else {
-            return Err(ConnectError::UnknownScheme);
-        };
-        let turns_timeout = Duration::from_millis(options.acquire_timeout_ms);
-        Ok(Self { pools, turns, turns_timeout, breaks, keys: None })
+        Unopened::at(url, options)?.open().await
     }
 }
 
-async fn connect_sqlite(
+pub(super) async fn connect_sqlite(
     url: &str,
     options: &DatabaseOptions,
     turns: &WriteTurns,
@@ -160,12 +160,13 @@ async fn is_between_transactions(connection: &mut SqliteConnection) -> sqlx::Res
     Ok(!connection.is_in_transaction())
 }
 
-async fn connect_postgres(
+pub(super) async fn connect_postgres(
     url: &str,
     options: &DatabaseOptions,
     breaks: &Breaks,
 ) -> Result<Pools, sqlx::Error> {
     let connect = PgConnectOptions::from_str(url)?.application_name("keepwell");
+    within(Duration::from_millis(options.acquire_timeout_ms), knock(&connect)).await?;
     let pool = |connections: u32| {
         let pool = PgPoolOptions::new()
             .max_connections(connections)
@@ -178,6 +179,20 @@ async fn connect_postgres(
     let general = pool(options.connections_max).connect_with(connect.clone()).await?;
     let crisis = pool(CRISIS_CONNECTIONS).min_connections(CRISIS_CONNECTIONS).connect_with(connect).await?;
     Ok(Pools::Postgres { general, crisis })
+}
+
+/// Opens one connection and closes it. It says at once what is wrong, where a pool tries again and then says only that
+/// it has waited.
+async fn knock(connect: &PgConnectOptions) -> Result<(), sqlx::Error> {
+    let is_on_socket = connect.get_socket().is_some() || connect.get_host().starts_with('/');
+    match PgConnection::connect_with(connect).await {
+        Ok(connection) => connection.close().await,
+        // The socket of a server that is away is not there. Any other file that is missing was named by mistake.
+        Err(sqlx::Error::Io(error)) if error.kind() == io::ErrorKind::NotFound && !is_on_socket => {
+            Err(sqlx::Error::Configuration(error.into()))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(test)]

@@ -139,7 +139,7 @@ mod tests {
         let url = format!("sqlite:{}", path.display());
         let database = Database::connect(&url, &DatabaseOptions::default()).await.unwrap();
         write(&database, "CREATE TABLE notes (note TEXT)").await.unwrap();
-        let Pools::Sqlite { log, .. } = &database.pools else { panic!("it is SQLite") };
+        let Pools::Sqlite { log, .. } = database.pools().unwrap() else { panic!("it is SQLite") };
         log.0.state.lock().await.failed = true;
         write(&database, "INSERT INTO notes VALUES ('kept')").await.unwrap();
         assert_eq!(
@@ -156,7 +156,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", folder.path().join("log.db").display());
         let database = Database::connect(&url, &DatabaseOptions::default()).await.unwrap();
-        let Pools::Sqlite { log, .. } = &database.pools else { panic!("it is SQLite") };
+        let Pools::Sqlite { log, .. } = database.pools().unwrap() else { panic!("it is SQLite") };
         // A socket can be written like a file, and cannot be synced.
         let (pipe, _other_end) = std::os::unix::net::UnixStream::pair().unwrap();
         log.0.state.lock().await.file = Some(File::from(std::os::fd::OwnedFd::from(pipe)));

@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 
 use sqlx::{
-    Connection as _, Executor as _, PgConnection, SqliteConnection,
+    Executor as _, SqlitePool,
     migrate::{MigrateError as Refused, Migration, MigrationType, Migrator},
+    postgres::PgPoolOptions,
 };
 
 use super::{Database, Pools, Trouble};
@@ -78,6 +79,11 @@ pub enum MigrateError {
 }
 
 impl MigrateError {
+    /// Whether the same may well work later, without anybody putting right what is configured or what is there.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Refused(Refused::Execute(error)) if Trouble::passes(error))
+    }
+
     fn of(error: Refused, known: i64) -> Self {
         match error {
             Refused::VersionMissing(found) if found > known => Self::Newer { found, known },
@@ -119,19 +125,21 @@ impl Database {
             .collect();
         let migrator = Migrator::with_migrations(migrations);
         let known = migrator.iter().map(|step| step.version).max().unwrap_or(0);
-        match &self.pools {
+        match self.pools().map_err(MigrateError::of_statement)? {
             Pools::Sqlite { durable, .. } => {
-                let mut connection = durable.acquire().await.map_err(MigrateError::of_statement)?;
-                is_writable(&mut connection).await?;
-                migrator.run(&mut *connection).await
+                is_writable(durable).await?;
+                migrator.run(durable).await
             }
             // On a connection of its own: a step may take longer than any statement of ours otherwise may.
             Pools::Postgres { general, .. } => {
-                let connecting = PgConnection::connect_with(&general.connect_options()).await;
-                let mut connection = connecting.map_err(MigrateError::of_statement)?;
-                let migrated = migrator.run(&mut connection).await;
-                // Whatever it says: with the connection go its locks.
-                let _ = connection.close().await;
+                let alone = PgPoolOptions::new()
+                    .max_connections(1)
+                    .acquire_timeout(general.options().get_acquire_timeout())
+                    .connect_with((*general.connect_options()).clone());
+                let alone = alone.await.map_err(MigrateError::of_statement)?;
+                let migrated = migrator.run(&alone).await;
+                // With the connection go its locks.
+                alone.close().await;
                 migrated
             }
         }
@@ -140,9 +148,9 @@ impl Database {
 }
 
 /// Tells a file that can only be read before anything needs it to be more: SQLite opens it without a word.
-async fn is_writable(connection: &mut SqliteConnection) -> Result<(), MigrateError> {
+async fn is_writable(pool: &SqlitePool) -> Result<(), MigrateError> {
     let tried = async {
-        let mut transaction = connection.begin().await?;
+        let mut transaction = pool.begin().await?;
         transaction.execute("PRAGMA user_version = 0").await?;
         transaction.rollback().await
     };

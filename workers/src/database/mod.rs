@@ -10,6 +10,7 @@ mod connect;
 mod copy;
 mod log_sync;
 mod migrate;
+mod opening;
 mod pieces;
 mod snapshot;
 mod together;
@@ -17,7 +18,10 @@ mod transaction;
 mod trouble;
 pub mod turn;
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use sqlx::{PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool, pool::PoolConnection};
 
@@ -26,6 +30,7 @@ pub use bound::{STATEMENT_TIMEOUT_MS, bounded};
 pub use connect::{ConnectError, DatabaseOptions};
 pub use copy::{CopyError, SqliteCopy, copy_sqlite, sqlite_file, sqlite_is_alone};
 pub use migrate::{Dialect, MigrateError, MigrationFile};
+pub use opening::Unopened;
 pub use pieces::pieces;
 pub use snapshot::Snapshot;
 pub use together::Together;
@@ -81,7 +86,11 @@ const GENERAL_SETTLERS_MAX: u32 = 4;
 /// The pools of one database. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Database {
-    pools: Pools,
+    /// Empty as long as it is not open.
+    pools: Arc<OnceLock<Pools>>,
+    dialect: Dialect,
+    /// Connections for general work, at most.
+    connections_max: u32,
     turns: WriteTurns,
     /// How long a writer waits for its turn.
     turns_timeout: Duration,
@@ -140,7 +149,7 @@ impl Database {
 
     /// A connection for reading. Waits at most the pool's acquire time-out (see [`DatabaseOptions`]).
     pub async fn reader(&self, urgency: turn::Urgency) -> Result<Reader, sqlx::Error> {
-        match &self.pools {
+        match self.pools()? {
             Pools::Sqlite { readers, crisis_readers, .. } => {
                 let pool = if urgency == turn::Urgency::Crisis { crisis_readers } else { readers };
                 pool.acquire().await.map(Reader::Sqlite)
@@ -154,27 +163,22 @@ impl Database {
 
     /// How many transactions that settle runs are worth having open at once.
     pub(crate) fn writers(&self, urgency: turn::Urgency) -> u32 {
-        match &self.pools {
-            Pools::Sqlite { .. } => 1,
-            Pools::Postgres { .. } if urgency == turn::Urgency::Crisis => CRISIS_SETTLERS,
-            Pools::Postgres { general, .. } => {
-                (general.options().get_max_connections() / 2).clamp(1, GENERAL_SETTLERS_MAX)
-            }
+        match self.dialect {
+            Dialect::Sqlite => 1,
+            Dialect::Postgres if urgency == turn::Urgency::Crisis => CRISIS_SETTLERS,
+            Dialect::Postgres => (self.connections_max / 2).clamp(1, GENERAL_SETTLERS_MAX),
         }
     }
 
     /// Which SQL it speaks.
     pub fn dialect(&self) -> Dialect {
-        match self.pools {
-            Pools::Sqlite { .. } => Dialect::Sqlite,
-            Pools::Postgres { .. } => Dialect::Postgres,
-        }
+        self.dialect
     }
 
     /// Whether `error` says that a connection to a server has ended: the same may work on the next one, which is asked
     /// for a sign of life first.
     pub(crate) fn is_break(&self, error: &sqlx::Error) -> bool {
-        matches!(self.pools, Pools::Postgres { .. }) && self.breaks.is_break(error)
+        self.dialect == Dialect::Postgres && self.breaks.is_break(error)
     }
 
     /// How many connections to a server have ended without our doing.
@@ -184,15 +188,16 @@ impl Database {
 
     /// Waits until every connection is closed; SQLite then folds its write-ahead log back into the database file.
     pub async fn close(&self) {
-        match &self.pools {
-            Pools::Sqlite { durable, relaxed, checkpointer, readers, crisis_readers, log: _ } => {
+        match self.pools.get() {
+            None => {}
+            Some(Pools::Sqlite { durable, relaxed, checkpointer, readers, crisis_readers, log: _ }) => {
                 crisis_readers.close().await;
                 readers.close().await;
                 checkpointer.close().await;
                 relaxed.close().await;
                 durable.close().await;
             }
-            Pools::Postgres { general, crisis } => {
+            Some(Pools::Postgres { general, crisis }) => {
                 crisis.close().await;
                 general.close().await;
             }

@@ -80,7 +80,7 @@ impl Database {
         now_ms: UnixMs,
     ) -> Result<Transaction, sqlx::Error> {
         let mut after = None;
-        let (inner, turn) = match &self.pools {
+        let (inner, turn) = match self.pools()? {
             Pools::Sqlite { durable, relaxed, log, .. } => {
                 let turn = timeout(self.turns_timeout, self.turns.take(urgency)).await;
                 let turn = turn.map_err(|_| sqlx::Error::PoolTimedOut)?;

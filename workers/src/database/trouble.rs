@@ -1,6 +1,6 @@
 //! What a database's error says about the database: whether it will pass, and in words that help an operator.
 
-use std::fmt;
+use std::{error::Error, fmt, io};
 
 /// What is wrong with the database as a whole, rather than with one statement. The same statement may well work once
 /// it is over.
@@ -50,6 +50,37 @@ impl Trouble {
                 | sqlx::Error::ColumnNotFound(_)
         );
         (!own_fault).then_some(Trouble::Away)
+    }
+
+    /// Whether what keeps a database from being opened may well be over later: it is away, busy, or its disk fails.
+    /// `false` if somebody has to put something right first: an address that leads nowhere, a user or a password that
+    /// the server does not know, something there that is no database. `error` may be what came of it.
+    pub fn passes(error: &(dyn Error + 'static)) -> bool {
+        use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+        match error.downcast_ref::<sqlx::Error>() {
+            Some(sqlx::Error::Database(error)) => error.code().is_some_and(|code| Self::code_passes(&code)),
+            Some(sqlx::Error::Io(error)) => {
+                !matches!(error.kind(), InvalidInput | PermissionDenied | Unsupported)
+            }
+            Some(error) => matches!(
+                error,
+                sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed
+            ),
+            None => error.source().is_some_and(Self::passes),
+        }
+    }
+
+    fn code_passes(code: &str) -> bool {
+        let names_nothing = if code.len() == 5 {
+            // Not even a user or a password that the server knows.
+            code.starts_with("28")
+        } else {
+            // No such folder, or none that may be used.
+            code.parse::<i32>().is_ok_and(|code| code & 0xff == 14)
+        };
+        let passing =
+            [Trouble::Away, Trouble::Contended, Trouble::Locked, Trouble::Full, Trouble::Disk].map(Some);
+        !names_nothing && passing.contains(&Self::of_code(code))
     }
 
     fn of_code(code: &str) -> Option<Self> {
@@ -138,6 +169,34 @@ mod tests {
         }
         assert_eq!(Trouble::of(&sqlx::Error::PoolTimedOut), Some(Trouble::Away));
         assert_eq!(Trouble::of(&sqlx::Error::RowNotFound), None);
+    }
+
+    #[test]
+    fn what_is_waited_for_is_told_from_what_somebody_has_to_put_right() {
+        for (code, passes) in [
+            ("57P03", true),
+            ("53300", true),
+            ("08006", true),
+            ("53100", true),
+            ("5", true),
+            ("10", true),
+            ("28P01", false),
+            ("28000", false),
+            ("3D000", false),
+            ("42501", false),
+            ("25006", false),
+            ("14", false),
+            ("26", false),
+            ("8", false),
+        ] {
+            assert_eq!(Trouble::code_passes(code), passes, "{code}");
+        }
+        let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
+        assert!(Trouble::passes(&sqlx::Error::Io(refused())));
+        assert!(Trouble::passes(&sqlx::Error::PoolTimedOut));
+        assert!(!Trouble::passes(&sqlx::Error::Io(io::ErrorKind::PermissionDenied.into())));
+        assert!(!Trouble::passes(&sqlx::Error::Configuration(refused().into())));
+        assert!(!Trouble::passes(&refused()), "nothing says that this is about a database");
     }
 
     #[test]

@@ -10,11 +10,12 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
-use tokio::{sync::Mutex, task::JoinSet};
+use tokio::{sync::Mutex, task::JoinSet, time::timeout_at};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -27,13 +28,18 @@ use crate::{
     lanes::{Behind, LaneError, Lanes, LanesOptions, PlacementQueue, RebuildProgress, Rebuilt},
     ledger::{Committer, EnqueueError, Ledger, Recording},
     observer::Observer,
-    pool::{Journal, Member},
+    pool::{DrainTime, Journal, Member},
     seal::KeyRing,
+    turns::Turns,
 };
 
 pub use crate::pruning::{Passing, Retention};
 pub use operations::{Step, StepError};
 pub use pauses::Paused;
+
+/// How much of the drain time-out is kept for crisis jobs to end in: most of them may run for no longer. Until then the
+/// crisis pool goes on, so that a general job which takes its time keeps no crisis waiting.
+const CRISIS_DRAIN: Duration = Duration::from_secs(5);
 
 /// How an engine is sized.
 #[derive(Debug, Clone)]
@@ -123,7 +129,7 @@ pub struct EngineHealth {
     pub lanes_ok: bool,
     /// Something owed may be missing from the lanes; a rebuild is due or under way.
     pub lanes_behind: bool,
-    /// Nothing more is claimed.
+    /// Nothing more is claimed but crises, and in the end not even those.
     pub draining: bool,
 }
 
@@ -158,12 +164,14 @@ struct Inner {
     observer: Arc<dyn Observer>,
     /// What callers have begun and must be ended even if they do not wait for it.
     errands: TaskTracker,
-    drain: CancellationToken,
+    /// Of the crisis pool and of the general one.
+    drain: [CancellationToken; 2],
+    drain_time: DrainTime,
     /// One for each pool's thread, cancelled when the pool has ended.
     ended: [CancellationToken; 2],
     broken: CancellationToken,
     journal: Option<Arc<Journal>>,
-    turns: Option<[Arc<AtomicU64>; 2]>,
+    turns: [Turns; 2],
     close: CancellationToken,
     running: Mutex<Running>,
 }
@@ -256,9 +264,10 @@ impl Engine {
     }
 
     /// How often the loops of the crisis pool and of the general pool have turned: at least once a second each while
-    /// their threads are alive and not hogged. `None` in a process that runs no jobs.
-    pub fn turns(&self) -> Option<[u64; 2]> {
-        self.0.turns.as_ref().map(|turns| turns.each_ref().map(|turns| turns.load(Ordering::Relaxed)))
+    /// their threads are alive and not hogged. In a process that runs no jobs these are the threads themselves; that of
+    /// the crisis pool is where crises are recorded.
+    pub fn turns(&self) -> [u64; 2] {
+        self.0.turns.each_ref().map(Turns::total)
     }
 
     /// Returns when one of the engine's loops has ended before its time, which is a fault of the engine: jobs may lie in
@@ -274,21 +283,30 @@ impl Engine {
             trouble: self.0.recording.trouble(),
             lanes_ok: self.0.pulse.lanes_ok.load(Ordering::Acquire),
             lanes_behind: self.0.behind.is_marked(),
-            draining: self.0.drain.is_cancelled(),
+            draining: self.0.drain[1].is_cancelled(),
         }
     }
 
-    /// Stops claiming, lets running jobs end within the drain time-out, gives back the rest, then closes the doors.
-    /// Returns when everything is down.
+    /// Stops claiming, lets running jobs end within the drain time-out, and gives back the rest. The crisis pool goes
+    /// on as long as the general one takes, or until what is left of the time is just enough for its own jobs to
+    /// end. Returns when both are down. The doors stay open: what is recorded stays owed for whoever comes next.
+    pub async fn drain(&self) {
+        let [crisis, general] = &self.0.drain;
+        let [crisis_ended, general_ended] = &self.0.ended;
+        general.cancel();
+        let _ = timeout_at(self.0.drain_time.but(CRISIS_DRAIN), general_ended.cancelled()).await;
+        crisis.cancel();
+        crisis_ended.cancelled().await;
+        general_ended.cancelled().await;
+    }
+
+    /// The same, then closes the doors. Returns when everything is down.
     pub async fn shutdown(&self) {
-        self.0.drain.cancel();
+        self.drain().await;
         self.0.errands.close();
         self.0.errands.wait().await;
         let mut running = self.0.running.lock().await;
-        // The placers go on until the pools have ended: a job's last effects may still ask for others.
-        for ended in &self.0.ended {
-            ended.cancelled().await;
-        }
+        // The placers went on until the pools had ended: a job's last effects may still ask for others.
         self.0.close.cancel();
         let threads = std::mem::take(&mut running.threads);
         let joined =

@@ -13,15 +13,11 @@ use crate::{
     caretaker::Caretaker,
     clock::UnixMs,
     database::turn::Urgency,
-    lanes::{ClaimScope, Lanes, LanesOptions, NodeInfo, listen, placer},
+    lanes::{ClaimScope, Lanes, NodeInfo, listen, placer},
     ledger::{Ledger, Recording, committer},
     pool::Member,
     runtime::{self, Threads},
 };
-
-/// How long crisis work waits for an answer of Redis, in milliseconds, before it asks the ledger; it is usually there
-/// within one. A crisis has 100 in all, and waits for a Redis that hangs once: later commands fail at once.
-const CRISIS_RESPONSE_TIMEOUT_MS: u64 = 60;
 
 impl Engine {
     /// Starts the committers, and the pools if this process runs jobs. Redis may be away: it is connected to when it
@@ -32,7 +28,8 @@ impl Engine {
         let lanes = Lanes::connect(&redis_url, options.lanes.clone(), Arc::clone(&clock))?;
         let info = node_info(options, clock.now_ms());
         let shared = Shared::new(&ledger, redis_url, Arc::clone(&observer), options);
-        let Shared { behind, bells, drain, close, broken, journal, .. } = shared.clone();
+        let Shared { behind, bells, drain, close, broken, journal, drain_time, .. } = shared.clone();
+        let crisis_drain = CancellationToken::new();
         let (crisis_placements, crisis_placer) = placer(Arc::clone(&bells), Arc::clone(&behind));
         let (general_placements, general_placer) = placer(Arc::clone(&bells), Arc::clone(&behind));
         let recording = Recording::default();
@@ -47,11 +44,8 @@ impl Engine {
 
         let mut threads = Vec::new();
         let crisis_slots = options.runs_jobs.then_some(options.crisis_slots);
-        // A Redis that hangs is left alone after this long, and the ledger asked instead.
-        let impatient =
-            LanesOptions { response_timeout_ms: CRISIS_RESPONSE_TIMEOUT_MS, ..options.lanes.clone() };
-        let crisis = shared.beside(impatient);
-        let turns = options.runs_jobs.then(|| [Arc::clone(&crisis.turns), Arc::clone(&shared.turns)]);
+        let crisis = shared.for_crises(crisis_drain.clone());
+        let turns = [crisis.turns.clone(), shared.turns.clone()];
         let ended = [crisis.ended.clone(), shared.ended.clone()];
         if options.runs_jobs {
             let members = [Arc::clone(&crisis_member), Arc::clone(&member)];
@@ -88,10 +82,10 @@ impl Engine {
             retention: options.retention,
             observer: Arc::clone(&observer),
             works: options.runs_jobs,
-            stop: drain.clone(),
+            stop: crisis_drain.clone(),
         };
         runtime::start_loop(&mut tasks, &broken, caretaker.run());
-        runtime::start_loop(&mut tasks, &broken, listen(lanes.clone(), bells, drain.clone()));
+        runtime::start_loop(&mut tasks, &broken, listen(lanes.clone(), bells, crisis_drain.clone()));
         Ok(Self(Arc::new(Inner {
             ledger,
             lanes,
@@ -104,7 +98,8 @@ impl Engine {
             recording,
             observer,
             errands: TaskTracker::new(),
-            drain,
+            drain: [crisis_drain, drain],
+            drain_time,
             ended,
             broken,
             journal,

@@ -1,9 +1,6 @@
 //! The life of a pool's thread.
 
-use std::{
-    sync::{Arc, atomic::AtomicU64},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -14,9 +11,14 @@ use crate::{
     lanes::{Behind, Bells, ClaimScope, Lanes, LanesOptions, PlacementQueue, PlacerTask},
     ledger::{CommitterTask, Ledger},
     observer::Observer,
-    pool::{Journal, Keeper, Member, Pool},
+    pool::{DrainTime, Journal, Keeper, Member, Pool},
     runtime,
+    turns::Turns,
 };
+
+/// How long crisis work waits for an answer of Redis, in milliseconds, before it asks the ledger; it is usually there
+/// within one. A crisis has 100 in all, and waits for a Redis that hangs once: later commands fail at once.
+const CRISIS_RESPONSE_TIMEOUT_MS: u64 = 60;
 
 /// What both pools' threads need.
 #[derive(Clone)]
@@ -33,10 +35,10 @@ pub(super) struct Shared {
     pub(super) broken: CancellationToken,
     /// What is running, for the next life.
     pub(super) journal: Option<Arc<Journal>>,
-    /// Turns of this thread's fetcher.
-    pub(super) turns: Arc<AtomicU64>,
+    /// Turns of this thread's fetcher, or of the thread itself if it runs no jobs.
+    pub(super) turns: Turns,
     pub(super) close: CancellationToken,
-    pub(super) drain_timeout: Duration,
+    pub(super) drain_time: DrainTime,
 }
 
 impl Shared {
@@ -64,15 +66,24 @@ impl Shared {
             ended: CancellationToken::new(),
             broken: CancellationToken::new(),
             journal: journal.map(|path| Journal::open(path, ledger.clock.now_ms())),
-            turns: Arc::default(),
+            turns: Turns::default(),
             close: CancellationToken::new(),
-            drain_timeout: Duration::from_millis(options.drain_timeout_ms),
+            drain_time: DrainTime::of(Duration::from_millis(options.drain_timeout_ms)),
         }
     }
 
-    /// The same for another pool's thread.
-    pub(super) fn beside(&self, lanes_options: LanesOptions) -> Self {
-        Self { lanes_options, ended: CancellationToken::new(), turns: Arc::default(), ..self.clone() }
+    /// The same for the crisis pool's thread, which goes on until `drain`. It leaves a Redis that hangs alone sooner,
+    /// and asks the ledger instead.
+    pub(super) fn for_crises(&self, drain: CancellationToken) -> Self {
+        let lanes_options =
+            LanesOptions { response_timeout_ms: CRISIS_RESPONSE_TIMEOUT_MS, ..self.lanes_options.clone() };
+        Self {
+            lanes_options,
+            drain,
+            ended: CancellationToken::new(),
+            turns: Turns::default(),
+            ..self.clone()
+        }
     }
 
     /// The life of a pool's thread, on connections of its own.
@@ -101,6 +112,7 @@ impl Shared {
             runtime::start_loop(&mut tasks, &self.broken, placer.run(lanes.clone(), self.close.clone()));
             runtime::start_loop(&mut tasks, &self.broken, committer.run(self.close.clone()));
         }
+        let (runs_jobs, turns) = (slots.is_some(), self.turns.clone());
         if let Some(slots) = slots {
             let pool = Pool {
                 name,
@@ -118,10 +130,16 @@ impl Shared {
                 journal: self.journal,
                 broken: self.broken.clone(),
             };
-            pool.run(self.drain_timeout).await;
+            pool.run(&self.drain_time).await;
         }
         self.ended.cancel();
-        while tasks.join_next().await.is_some() {}
+        let closing = async {
+            if !runs_jobs {
+                self.close.cancelled().await;
+            }
+            while tasks.join_next().await.is_some() {}
+        };
+        turns.during(Duration::MAX, closing).await;
     }
 }
 

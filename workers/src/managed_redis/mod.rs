@@ -15,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::io::Errno;
 use tokio::{task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -58,12 +59,23 @@ pub enum ManagedRedisError {
         "`{0}` cannot be started; install redis-server (Debian: apt-get install redis-server) or set `redis.url`"
     )]
     Binary(PathBuf, #[source] io::Error),
-    /// It ended before it had answered.
-    #[error("the private Redis ended at once: {because}")]
-    Ended {
+    /// It does not know an option that it was given.
+    #[error("`redis.server_binary` does not take the options of a Redis from version 6.2 on: {because}")]
+    Options {
         /// Its exit status and the last that it wrote.
         because: String,
     },
+}
+
+impl ManagedRedisError {
+    /// Whether the same may well work a moment later: the machine had nothing to spare.
+    fn is_passing(&self) -> bool {
+        use io::ErrorKind::{ExecutableFileBusy, Interrupted, OutOfMemory, ResourceBusy, WouldBlock};
+        let Self::Binary(_, error) = self else { return false };
+        let no_file_left = [Errno::MFILE, Errno::NFILE].map(|errno| Some(errno.raw_os_error()));
+        matches!(error.kind(), ExecutableFileBusy | Interrupted | OutOfMemory | ResourceBusy | WouldBlock)
+            || no_file_left.contains(&error.raw_os_error())
+    }
 }
 
 /// A running private Redis and its supervisor.
@@ -76,7 +88,8 @@ pub struct ManagedRedis {
 
 impl ManagedRedis {
     /// Adopts the Redis that an earlier life left in `options.folder`, or starts one. Returns once it answers, or after
-    /// two seconds: nobody who has something to record waits for a Redis that is slow.
+    /// two seconds: nobody who has something to record waits for a Redis that is slow. One that ends instead is started
+    /// again and again, as it is later.
     pub async fn start(options: ManagedRedisOptions) -> Result<Self, ManagedRedisError> {
         Self::start_with(options, SILENCE_MAX).await
     }
@@ -96,25 +109,23 @@ impl ManagedRedis {
             return Err(ManagedRedisError::PathTooLong(socket));
         }
         let url = format!("unix://{}", socket.display());
-        let mut server = match leftover::find(&options.folder, &url).await {
+        let server = match leftover::find(&options.folder, &url).await {
             Some(pid) => {
                 tracing::info!(
                     pid = pid.as_raw_nonzero().get(),
                     "adopted the private Redis of an earlier life"
                 );
-                Server::Adopted(pid)
+                Some(Server::Adopted(pid))
             }
-            None => server::launch(&options)?,
+            None => match server::launch(&options) {
+                Err(error) if !error.is_passing() => return Err(error),
+                launched => launched.inspect_err(|error| later(&error.to_string())).ok(),
+            },
         };
-        match timeout(FIRST_ANSWER_TIMEOUT, server.first_answer(&options.folder, &url)).await {
-            Ok(Some(ended)) => {
-                return Err(ManagedRedisError::Ended { because: server::because(&ended, &options.folder) });
-            }
-            Ok(None) => {}
-            Err(_) => {
-                tracing::warn!("the private Redis does not answer yet; going on without it until it does");
-            }
-        }
+        let server = match server {
+            Some(server) => Some(answering(server, &options.folder, &url).await?),
+            None => None,
+        };
         let stop = CancellationToken::new();
         let supervision = Supervisor { options, url: url.clone(), silence_max, stop: stop.clone() };
         #[allow(clippy::disallowed_methods)] // Waited for in `stop`.
@@ -134,6 +145,24 @@ impl ManagedRedis {
             tracing::warn!("the private Redis' supervisor panicked");
         }
     }
+}
+
+/// `server`, once it has answered, has ended or was waited for long enough: what becomes of it then is for the
+/// supervisor to see. Only one that refuses its options will never be another.
+async fn answering(mut server: Server, folder: &Path, url: &str) -> Result<Server, ManagedRedisError> {
+    match timeout(FIRST_ANSWER_TIMEOUT, server.first_answer(folder, url)).await {
+        Ok(Some(ended)) if server::refuses_options(&ended, folder) => {
+            return Err(ManagedRedisError::Options { because: server::because(&ended, folder) });
+        }
+        Ok(Some(ended)) => later(&server::because(&ended, folder)),
+        Ok(None) => {}
+        Err(_) => later("it does not answer yet"),
+    }
+    Ok(server)
+}
+
+fn later(because: &str) {
+    tracing::warn!(because, "the private Redis is not there; going on without it until it is");
 }
 
 fn make_private(folder: &Path) -> io::Result<()> {

@@ -36,6 +36,9 @@ const LOG_BYTES_MAX: u64 = 1 << 20;
 const LOG_TAIL_BYTES: u64 = 2_048;
 const LOG_TAIL_LINES: usize = 3;
 
+/// What Redis and Valkey say of options that they do not know.
+const OPTIONS_REFUSED: &str = "FATAL CONFIG FILE ERROR";
+
 /// A server that was started.
 #[derive(Debug)]
 pub(super) enum Server {
@@ -226,13 +229,23 @@ pub(super) fn because(ended: &Ended, folder: &Path) -> String {
     }
 }
 
+/// Whether a server of ours `ended` because it does not know its options. No other one would.
+pub(super) fn refuses_options(ended: &Ended, folder: &Path) -> bool {
+    matches!(ended, Ended::Exited(status) if !status.success())
+        && log_end(&folder.join("redis.log")).is_ok_and(|end| end.contains(OPTIONS_REFUSED))
+}
+
 fn log_tail(path: &Path) -> std::io::Result<String> {
+    let tail = log_end(path)?;
+    let lines: Vec<&str> = tail.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    Ok(lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join(" | "))
+}
+
+fn log_end(path: &Path) -> std::io::Result<String> {
     let mut log = File::open(path)?;
     let bytes = log.metadata()?.len();
     log.seek(SeekFrom::Start(bytes.saturating_sub(LOG_TAIL_BYTES)))?;
     let mut tail = Vec::new();
     log.take(LOG_TAIL_BYTES).read_to_end(&mut tail)?;
-    let tail = String::from_utf8_lossy(&tail);
-    let lines: Vec<&str> = tail.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    Ok(lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join(" | "))
+    Ok(String::from_utf8_lossy(&tail).into_owned())
 }

@@ -26,25 +26,27 @@ pub(super) struct Supervisor {
 }
 
 impl Supervisor {
-    /// Keeps one server after the other, `server` first.
-    pub(super) async fn run(self, mut server: Server) {
+    /// Keeps one server after the other, `server` first if there is one.
+    pub(super) async fn run(self, mut server: Option<Server>) {
         let folder = &self.options.folder;
         let (mut delay, mut said) = (DELAY_MIN, String::new());
         loop {
-            let lived_from = Instant::now();
-            let ended = tokio::select! {
-                () = self.stop.cancelled() => return server.end(folder).await,
-                ended = server.watch(folder, &self.url, self.silence_max) => ended,
-            };
-            if lived_from.elapsed() > WELL_AFTER {
-                (delay, said) = (DELAY_MIN, String::new());
+            if let Some(mut server) = server.take() {
+                let lived_from = Instant::now();
+                let ended = tokio::select! {
+                    () = self.stop.cancelled() => return server.end(folder).await,
+                    ended = server.watch(folder, &self.url, self.silence_max) => ended,
+                };
+                if lived_from.elapsed() > WELL_AFTER {
+                    (delay, said) = (DELAY_MIN, String::new());
+                }
+                say(
+                    &mut said,
+                    &server::because(&ended, folder),
+                    "the private Redis has ended; starting it again",
+                );
             }
-            say(
-                &mut said,
-                &server::because(&ended, folder),
-                "the private Redis has ended; starting it again",
-            );
-            server = loop {
+            let next = loop {
                 tokio::select! {
                     () = self.stop.cancelled() => return,
                     () = sleep(delay.mul_f64(0.5 + rand::random::<f64>() / 2.0)) => {}
@@ -59,6 +61,7 @@ impl Supervisor {
                     Err(error) => say(&mut said, &error.to_string(), "the private Redis cannot be started"),
                 }
             };
+            server = Some(next);
         }
     }
 }

@@ -41,6 +41,14 @@ fn options(folder: &Folder) -> ManagedRedisOptions {
     }
 }
 
+/// A program of that `script` in place of the server.
+fn program(folder: &Folder, script: &str) -> ManagedRedisOptions {
+    let binary = folder.path().join("redis-server");
+    std::fs::write(&binary, format!("#!/bin/sh\n{script}\n")).unwrap();
+    std::fs::set_permissions(&binary, std::fs::Permissions::from_mode(0o700)).unwrap();
+    ManagedRedisOptions { binary, ..options(folder) }
+}
+
 async fn start(folder: &Folder) -> ManagedRedis {
     ManagedRedis::start_with(options(folder), Duration::from_millis(400)).await.unwrap()
 }
@@ -159,14 +167,43 @@ async fn a_server_that_cannot_start_says_why() {
     let folder = Folder::new();
     let missing = ManagedRedisOptions { binary: "/nowhere/redis-server".into(), ..options(&folder) };
     assert!(matches!(ManagedRedis::start(missing).await, Err(ManagedRedisError::Binary(..))));
-    let program = folder.path().join("redis-server");
-    std::fs::write(&program, "#!/bin/sh\necho no room here\nexit 7\n").unwrap();
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
-    let refusing = ManagedRedisOptions { binary: program, ..options(&folder) };
-    let Err(ManagedRedisError::Ended { because }) = ManagedRedis::start(refusing).await else {
+    let refusing = program(&folder, "exec redis-server \"$@\" --an-option-of-the-future 1");
+    let Err(ManagedRedisError::Options { because }) = ManagedRedis::start(refusing).await else {
         panic!("it started");
     };
-    assert!(because.contains("exit status: 7") && because.contains("no room here"), "{because}");
+    assert!(because.contains("exit status: 1") && because.contains("an-option-of-the-future"), "{because}");
+}
+
+#[tokio::test]
+async fn a_server_that_ends_at_once_is_started_again_until_it_stays() {
+    let folder = Folder::new();
+    let room = folder.path().join("room");
+    let script =
+        format!("test -e {} || {{ echo no room here; exit 7; }}\nexec redis-server \"$@\"", room.display());
+    let redis = ManagedRedis::start(program(&folder, &script)).await.expect("it goes on without");
+    assert!(!server::answers(redis.url()).await);
+    std::fs::write(&room, "").unwrap();
+    let none = Pid::from_raw(1).unwrap();
+    another(&redis, &folder, none).await;
+    redis.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_of_an_earlier_life_that_dies_while_it_is_waited_for_is_replaced() {
+    let folder = Folder::new();
+    let redis = start(&folder).await;
+    let first = process(&folder).await.unwrap();
+    abandon(redis).await;
+    kill_process(first, Signal::STOP).unwrap();
+    let killed = async {
+        // It is silent, so it is waited for; and then it is not there any more.
+        sleep(Duration::from_millis(300)).await;
+        kill_process(first, Signal::KILL).unwrap();
+    };
+    let (redis, ()) = tokio::join!(ManagedRedis::start(options(&folder)), killed);
+    let redis = redis.expect("it goes on without");
+    another(&redis, &folder, first).await;
+    redis.stop().await;
 }
 
 #[tokio::test]

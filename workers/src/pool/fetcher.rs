@@ -2,14 +2,7 @@
 
 mod survive;
 
-use std::{
-    collections::HashSet,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Semaphore, mpsc},
@@ -25,13 +18,14 @@ use super::{
     settler::{Ended, Verdicts},
 };
 use crate::{
-    database::turn::Urgency,
+    database::{STATEMENT_TIMEOUT_MS, turn::Urgency},
     id::{JobId, NodeId},
     job::Job,
     lane::Lane,
     lanes::{Behind, Bells, ClaimScope, Claimed, LaneError, Lanes, Moves, crashes_max},
     ledger::{Ledger, Loaded, QUARANTINED, Verdict},
     outcome::Outcome,
+    turns::Turns,
 };
 
 /// Jobs claimed in one round trip.
@@ -49,6 +43,10 @@ const IDLE_LOOK: Duration = Duration::from_secs(1);
 /// Waits between attempts while Redis or the database is away.
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_millis(500);
+
+/// How long the ledger is waited for at most, with room to spare: for a connection and for a statement, and once more
+/// if that one broke. Whoever still waits then waits for nothing, and is no sign of life any more.
+const WAIT_MAX: Duration = Duration::from_millis(3 * STATEMENT_TIMEOUT_MS);
 
 pub(crate) struct Fetcher {
     scope: ClaimScope,
@@ -76,7 +74,7 @@ pub(crate) struct Fetcher {
     next_look: Duration,
     suspects: Arc<Semaphore>,
     /// Counts this loop's turns, at least one a second while its runtime is alive.
-    turns: Arc<AtomicU64>,
+    turns: Turns,
     journal: Option<Arc<Journal>>,
 }
 
@@ -100,7 +98,7 @@ impl Fetcher {
         behind: Arc<Behind>,
         bells: Arc<Bells>,
         drain: CancellationToken,
-        turns: Arc<AtomicU64>,
+        turns: Turns,
         journal: Option<Arc<Journal>>,
     ) -> Self {
         Self {
@@ -133,7 +131,7 @@ impl Fetcher {
         let mut hungry = true;
         let mut backoff = BACKOFF_MIN;
         loop {
-            self.turns.fetch_add(1, Ordering::Relaxed);
+            self.turns.count();
             while let Ok(ended) = self.ended.try_recv() {
                 self.note(ended);
             }
@@ -262,7 +260,7 @@ impl Fetcher {
 
     async fn hand_over(&mut self, fresh: &[Claimed], urgency: Urgency) {
         let ids: Vec<JobId> = fresh.iter().map(|claimed| claimed.id).collect();
-        let loaded = match self.ledger.load(&ids, urgency).await {
+        let loaded = match self.turns.during(WAIT_MAX, self.ledger.load(&ids, urgency)).await {
             Ok(loaded) => {
                 self.unread = false;
                 loaded
@@ -366,7 +364,7 @@ impl Fetcher {
             settled: None,
         };
         let sent = match &self.verdicts {
-            Some(verdicts) => verdicts.bring(ended, false).await,
+            Some(verdicts) => self.turns.during(WAIT_MAX, verdicts.bring(ended, false)).await,
             None => false,
         };
         if !sent {

@@ -21,6 +21,7 @@
 //! fetcher and never reaches the worker.
 
 mod backend;
+mod drain_time;
 mod fetcher;
 mod journal;
 mod member;
@@ -28,10 +29,7 @@ mod run;
 mod service;
 mod settler;
 
-use std::{
-    sync::{Arc, atomic::AtomicU64},
-    time::Duration,
-};
+use std::sync::Arc;
 
 use apalis::layers::{catch_panic::CatchPanicLayer, tracing::TraceLayer};
 use apalis_core::worker::{
@@ -49,8 +47,10 @@ use crate::{
     ledger::Ledger,
     observer::Observer,
     runtime,
+    turns::Turns,
 };
 
+pub(crate) use drain_time::DrainTime;
 pub(crate) use journal::Journal;
 pub(crate) use member::{Keeper, Member};
 
@@ -75,7 +75,7 @@ pub(crate) struct Pool {
     /// Cancelled when nothing more shall be claimed.
     pub(crate) drain: CancellationToken,
     /// Counts the turns of the fetcher's loop.
-    pub(crate) turns: Arc<AtomicU64>,
+    pub(crate) turns: Turns,
     /// What is running, for the next life.
     pub(crate) journal: Option<Arc<Journal>>,
     /// Cancelled when one of the pool's loops has ended before its time.
@@ -83,9 +83,9 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// Runs until `drain` is cancelled and every run has ended, or `drain_timeout` later at the latest; whatever the
-    /// pool still holds then goes back to the front of its lane.
-    pub(crate) async fn run(self, drain_timeout: Duration) {
+    /// Runs until `drain` is cancelled and every run has ended, or until the `drain_time` is over; whatever the pool
+    /// still holds then goes back to the front of its lane.
+    pub(crate) async fn run(self, drain_time: &DrainTime) {
         let (runs_in, runs_out) = mpsc::channel(self.slots);
         let (moves_in, moves_out) = mpsc::unbounded_channel();
         let mut settlers = Vec::new();
@@ -165,7 +165,7 @@ impl Pool {
             tracing::debug!(error = %error, "the worker had ended before");
         }
         let all_ended = async { while loops.join_next().await.is_some() {} };
-        if tokio::time::timeout(drain_timeout, all_ended).await.is_err() {
+        if tokio::time::timeout_at(drain_time.until(), all_ended).await.is_err() {
             tracing::warn!(pool = self.name, "runs that did not end in time go back to their lanes");
             loops.abort_all();
             while loops.join_next().await.is_some() {}

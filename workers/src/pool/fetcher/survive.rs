@@ -4,7 +4,7 @@ use std::{collections::HashSet, time::Duration};
 
 use tokio::time::Instant;
 
-use super::Fetcher;
+use super::{Fetcher, WAIT_MAX};
 use crate::{
     id::{JobId, NodeId},
     lane::Lane,
@@ -100,7 +100,8 @@ impl Fetcher {
         let later: HashSet<JobId> = later.map(|(id, _)| *id).collect();
         let beside = self.in_flight.len() + taken.len() + later.len();
         let limit = u32::try_from(free + beside).unwrap_or(u32::MAX);
-        match self.ledger.owed_due(Lane::Crisis, now_ms, limit).await {
+        let due = self.ledger.owed_due(Lane::Crisis, now_ms, limit);
+        match self.turns.during(WAIT_MAX, due).await {
             Ok(due) => {
                 let due: Vec<Claimed> = due
                     .into_iter()

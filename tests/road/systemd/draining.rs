@@ -1,0 +1,67 @@
+//! While jobs that run come to their end, the door stays open.
+
+use http::StatusCode;
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::{
+    road::{
+        event::{Event, SHAPES},
+        signal, taken,
+    },
+    support::{
+        daemon::ACCESS_TOKEN,
+        door::Door,
+        eventually,
+        gateway::{GATEWAY_TOKEN, Gateway, Manner},
+        service_manager::ServiceManager,
+    },
+};
+
+#[tokio::test]
+async fn while_jobs_come_to_their_end_the_floor_is_answered_and_crises_are_taken() {
+    let gateway = Gateway::start().await;
+    let manager = ServiceManager::new()
+        .await
+        .with("KEEPWELL_NOTIFY__URL", gateway.url())
+        .with("KEEPWELL_NOTIFY__TOKEN", GATEWAY_TOKEN)
+        .with("KEEPWELL_NOTIFY__TIMEOUT_MS", "20000");
+    let mut daemon = manager.start_ready().await;
+    let door = Door::of(manager.public());
+    gateway.always(Manner::Hangs);
+    taken(door.stripe(&Event::of(SHAPES[1], "invoice.payment_failed", "told")).await);
+    eventually("a message is under way", async || (gateway.held() == 1).then_some(())).await;
+
+    daemon.signal(Signal::TERM);
+    manager.hears(&mut daemon, "STOPPING=1").await;
+    let reader = manager.public().with_token(ACCESS_TOKEN);
+    let known = reader.get("/v1/customers/cus_told/access").await;
+    assert_eq!((known.status, known.header("keepwell-fallback")), (StatusCode::OK, ""));
+    assert_eq!(manager.public().get("/v1/crisis-resources").await.status, StatusCode::OK);
+    let pressed =
+        signal("crisis.signal", "cus_pressed", json!({ "source": "button", "severity": "critical" }));
+    taken(door.app("msg_pressed", &pressed).await);
+    eventually("the crisis is answered", async || {
+        let access = reader.get("/v1/customers/cus_pressed/access").await.json();
+        (access["crisis"]["active"] == true).then_some(())
+    })
+    .await;
+    taken(door.stripe(&Event::of(SHAPES[0], "customer.subscription.created", "later")).await);
+    let later = reader.get("/v1/customers/cus_later/access").await.json();
+    assert_eq!(later["tier"], "floor", "what is no crisis is for the next life");
+    let ready = manager.public().get("/health/ready").await;
+    assert_eq!(ready.json()["because"], "it is shutting down");
+    assert_eq!(daemon.ended(), None, "it waits for the message");
+
+    gateway.let_go();
+    let ended = eventually("it ends", async || daemon.ended()).await;
+    assert_eq!(ended.code(), Some(0), "{}", daemon.log());
+    assert_eq!(gateway.taken().len(), 1, "what was under way came to its end");
+
+    let _next = manager.start_ready().await;
+    eventually("what was taken meanwhile is done", async || {
+        let access = reader.get("/v1/customers/cus_later/access").await.json();
+        (access["tier"] == "premium").then_some(())
+    })
+    .await;
+}
