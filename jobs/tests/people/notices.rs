@@ -16,7 +16,7 @@ async fn entries(room: &Room, action: &str) -> i64 {
     const SQL: &str = "SELECT COUNT(*) FROM audit_entries WHERE action = $1";
     let mut reader = room.database.reader(Urgency::General).await.unwrap();
     let (count,): (i64,) =
-        on_connection!(reader, |connection| { sqlx::query_as(SQL).bind(action).fetch_one(connection).await })
+        on_connection!(reader, |connection| sqlx::query_as(SQL).bind(action).fetch_one(connection).await)
             .unwrap();
     count
 }
