@@ -129,6 +129,7 @@ impl Api {
             runs_jobs: false,
             drain_timeout_ms: 0,
             instance: "test".to_owned(),
+            journal: None,
             host: "test".to_owned(),
             lanes: LanesOptions::default(),
             retention: Retention::default(),

@@ -132,6 +132,12 @@ fn definitions(care: &keepwell_config::settings::Care) -> Definitions {
     }
 }
 
+fn unopened(config: &Config) -> Result<Unopened, ServeError> {
+    let connections_max = config.database.connections_max;
+    let options = DatabaseOptions { connections_max, ..DatabaseOptions::default() };
+    Ok(Unopened::at(&database_url(config), &options)?)
+}
+
 /// Builds it, in the order in which one thing needs another.
 pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built, ServeError> {
     let clock: SharedClock = Arc::new(SystemClock);
@@ -139,9 +145,7 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
     let keys = key_ring(config)?;
     let (schedules, board) = (schedules(config, clock.now_ms())?, Board::default());
     let stripe = super::stripe::client(config, &clock)?;
-    let options =
-        DatabaseOptions { connections_max: config.database.connections_max, ..DatabaseOptions::default() };
-    let unopened = Unopened::at(&database_url(config), &options)?;
+    let unopened = unopened(config)?;
     let database = unopened.database().sealing_with(keys.clone());
     let drop_paths = drop_paths(config)?;
     let marks = Marks::new(Arc::clone(&clock));
@@ -200,6 +204,8 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
         (None, None)
     };
     let desk = CareDesk::new(database.clone(), care.clone(), engine.clone(), Arc::clone(&clock));
+    let noter = Noter::new(&watchers, &database, config);
+    let keeper = Keeper::new(watchers.clone(), engine.clone(), desk, noter, trail.clone());
     let monitors = Monitors {
         engine: engine.clone(),
         database: database.clone(),
@@ -213,13 +219,7 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
     };
     Ok(Built {
         monitors,
-        keeper: Keeper::new(
-            watchers.clone(),
-            engine.clone(),
-            desk,
-            Noter::new(&watchers, &database, config),
-            trail.clone(),
-        ),
+        keeper,
         crisis_lines: Arc::clone(&care.lines),
         access: Arc::new(CareAccess { database: database.clone(), care, clock: Arc::clone(&clock) }),
         door,

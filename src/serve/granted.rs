@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn as_many_wait_as_are_watched() {
         let waiting = GrantedFromMemory::default();
-        for number in 0..WATCHED_MAX + 1 {
+        for number in 0..=WATCHED_MAX {
             waiting.put(&format!("cus_{number}"), None, Severity::High, granted(NOW_MS), NOW_MS);
         }
         assert_eq!(waiting.lock().len(), WATCHED_MAX);

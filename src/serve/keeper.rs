@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn of_all_crises_that_are_watched_none_is_late_and_left_out() {
         let mut waiting = Unrecorded::default();
-        for _ in 0..WATCHED_MAX + 1 {
+        for _ in 0..=WATCHED_MAX {
             waiting.put(NewJob::new(kinds::CRISIS_ANSWERED_LATE, Lane::Crisis, "{}"));
         }
         assert_eq!(waiting.0.len(), WATCHED_MAX);

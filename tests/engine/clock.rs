@@ -253,10 +253,10 @@ async fn how_long_a_crisis_waited_does_not_depend_on_how_far_two_machines_clocks
         // Until then nobody says that they know.
         eventually("they have compared their clocks", async || ear.hears(crisis().await).await).await;
 
-        recorder.lanes().pause(Lane::Crisis, "so that it waits", true).await.unwrap();
+        recorder.pause(Lane::Crisis, "so that it waits", true).await.unwrap();
         let late = crisis().await;
         pass(Duration::from_secs(1)).await;
-        recorder.lanes().resume(Lane::Crisis).await.unwrap();
+        recorder.resume(Lane::Crisis).await.unwrap();
         let waited_ms = ear.hears(late).await.map(|waited| waited.as_millis() as i64).unwrap();
         let (job, _) = runner.ledger().show(late).await.unwrap().unwrap();
         let by_ledger_ms = job.finished_at_ms.unwrap() - job.created_at_ms;

@@ -131,7 +131,10 @@ fn facts(period: Period, is_bad: bool) -> ReportFacts {
                 unchecked: many(17),
                 floor_lost: many(2),
                 emergency_lost: many(1),
+                emergency_opened: many(123),
             },
+            crisis_pauses: many(2),
+            last_backup_ms: is_bad.then_some(period.from_ms),
             chain: Some(ChainFacts {
                 finding: is_bad.then(|| finding.to_owned()),
                 blocks: 4_000,
@@ -204,7 +207,7 @@ fn operations_facts(period: Period, is_much: bool) -> OperationsFacts {
         kind: kind.to_owned(),
         lane: lane.to_owned(),
         attempts: 25,
-        error: (number % 2 == 0).then(|| error.to_owned()),
+        error: number.is_multiple_of(2).then(|| error.to_owned()),
     };
     OperationsFacts {
         period,

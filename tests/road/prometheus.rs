@@ -116,13 +116,13 @@ fn case(rule: &Rule) -> Option<Value> {
 fn nobody_there() -> Value {
     let rules = fs::read_to_string(file("alerts/keepwell.rules.yml")).unwrap();
     let rule = rules.split("- alert: ").find(|rule| rule.starts_with("KeepwellSilent")).unwrap();
-    let text = |key: &str| {
+    let annotation = |key: &str| {
         let (_, after) = rule.split_once(&format!("{key}: '")).unwrap();
         after.split_once("'\n").unwrap().0.to_owned()
     };
     let fires = json!({
         "exp_labels": { "severity": "critical", "tell_within": "0s" },
-        "exp_annotations": { "summary": text("summary"), "runbook": text("runbook") },
+        "exp_annotations": { "summary": annotation("summary"), "runbook": annotation("runbook") },
     });
     let test = |time: &str, alerts: Vec<&Value>| json!({ "eval_time": time, "alertname": "KeepwellSilent", "exp_alerts": alerts });
     json!({

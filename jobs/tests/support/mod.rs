@@ -57,6 +57,7 @@ pub struct Room {
     registry: Registry,
     /// Shows when the last job was run.
     clock: Arc<ManualClock>,
+    #[allow(dead_code)] // Only one of the suites asks for it.
     url: String,
     follow_ups: Arc<Mutex<Vec<NewJob>>>,
     _postgres: Option<Arc<Postgres>>,
@@ -95,6 +96,7 @@ impl Room {
     }
 
     /// The same database with one connection for everything that is not a crisis.
+    #[allow(dead_code)] // Only one of the suites asks for it.
     pub async fn with_one_connection(&self) -> Database {
         let options = DatabaseOptions { connections_max: 1, acquire_timeout_ms: 1_000 };
         let database = Database::connect(&self.url, &options).await.expect("a database");

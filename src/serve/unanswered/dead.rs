@@ -174,7 +174,7 @@ mod tests {
     fn a_crisis_that_was_late_here_and_died_elsewhere_is_told_of_as_dead_and_once() {
         let mut walk = walk(10_000);
         let job = job(kinds::CRISIS_SIGNALLED);
-        walk.watchers.found(&job);
+        walk.watchers.found(&job, job.created_ms);
         assert_eq!(walk.watchers.care.watch.overdue(10_000).len(), 1);
         assert!(walk.comes_upon_crisis(&job, 20_000, 0));
         assert!(!walk.comes_upon_crisis(&job, 20_000, 0));
@@ -192,7 +192,7 @@ mod tests {
                 walk.comes_upon_contact(&job, 5_001, 5_000) && !walk.comes_upon_contact(&job, 5_001, 5_000)
             );
             let ran = std::time::Duration::ZERO;
-            walk.watchers.run_ended(&RunEnded { job: &job, outcome: "dead", waited: ran, ran });
+            walk.watchers.run_ended(&RunEnded { job: &job, outcome: "dead", waited: Some(ran), ran });
             assert!(!walk.comes_upon_contact(&job, 9_999, 5_000));
             assert_eq!(walk.watchers.care.tallies.contact_jobs_found_dead(), 1);
         }
@@ -211,7 +211,7 @@ mod tests {
             (kinds::CONTACT_TOLD, "dead", Some("ContactNotTold")),
             (kinds::MESSAGE, "dead", None),
         ] {
-            watchers.run_ended(&RunEnded { job: &job(kind), outcome, waited: ran, ran });
+            watchers.run_ended(&RunEnded { job: &job(kind), outcome, waited: Some(ran), ran });
             assert_eq!(heard.try_recv().ok().map(|rule| rule.name), rule, "{kind} {outcome}");
         }
     }
