@@ -190,10 +190,11 @@ impl Keeper {
         };
         match shown.map(|(view, _)| (view.state, view.finished_at_ms, view.created_at_ms)) {
             Some((State::Dead, ..)) => Answer::Failed,
-            Some((State::Done | State::Cancelled, Some(finished_ms), created_ms)) => {
-                // Both are instants of whoever recorded it; since when it was watched is one of ours.
+            Some((state @ (State::Done | State::Cancelled), Some(finished_ms), created_ms)) => {
+                // What is done was so by the clock of whoever recorded it; what was cancelled, by that of who did it.
                 let here = |at_ms| self.engine.ledger().here_ms(job, at_ms);
-                Answer::Given(here(finished_ms).saturating_sub(here(created_ms).min(missed.since_ms)))
+                let finished_ms = if state == State::Done { here(finished_ms) } else { finished_ms };
+                Answer::Given(finished_ms.saturating_sub(here(created_ms).min(missed.since_ms)))
             }
             _ => Answer::Missing,
         }

@@ -186,7 +186,8 @@ impl Daemon {
             tasks.spawn(addresses.run(stop.clone()));
         }
         if let Some(alerts) = built.alert_keeper {
-            tasks.spawn(alerts.run(stop.clone()));
+            // As long as anybody is let in, what goes wrong with them is told.
+            listeners.spawn(alerts.run(close.clone()));
         }
         tasks.spawn(reload::reload_on_hangup(
             hangups,

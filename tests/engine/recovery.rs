@@ -1,12 +1,22 @@
 //! What the engine survives.
 
-use std::sync::atomic::Ordering;
+use std::{
+    future::pending,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
+use async_trait::async_trait;
 use keepwell_workers::{
-    database::{Database, DatabaseOptions, Dialect, Durability, turn::Urgency},
+    database::{Database, DatabaseOptions, Dialect, Durability, Transaction, turn::Urgency},
+    handler::{Handler, Prepared},
+    job::{Job, NewJob},
     lane::Lane,
+    outcome::Outcome,
 };
 use sqlx::{Connection as _, Executor as _, PgConnection};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::bench::{Bench, nothing_owed, scripted};
 use crate::support::{
@@ -68,6 +78,43 @@ async fn a_drained_engine_gives_back_what_it_could_not_end() {
     effects.sort();
     effects.dedup();
     assert_eq!(effects.len(), 20);
+    engine.shutdown().await;
+}
+
+/// Never comes to an end by itself.
+#[derive(Default)]
+struct Endless {
+    begun: CancellationToken,
+    dropped: CancellationToken,
+}
+
+#[async_trait]
+impl Handler for Endless {
+    fn kind(&self) -> &'static str {
+        "endless"
+    }
+
+    async fn prepare(&self, _: &Job) -> Result<Prepared, Outcome> {
+        let _dropped = self.dropped.clone().drop_guard();
+        self.begun.cancel();
+        pending().await
+    }
+
+    async fn apply(&self, _: &Job, _: &Prepared, _: &mut Transaction) -> Result<Outcome, sqlx::Error> {
+        Ok(Outcome::Done)
+    }
+}
+
+#[tokio::test]
+async fn a_run_whose_job_was_given_back_does_not_go_on_while_the_rest_is_closed() {
+    let bench = Bench::new(Dialect::Sqlite).await;
+    let endless = Arc::new(Endless::default());
+    let handler: Arc<dyn Handler> = endless.clone();
+    let engine = bench.engine_of([handler], |options| options.drain_timeout_ms = 100);
+    engine.enqueue(NewJob::new("endless", Lane::Standard, "")).await.unwrap();
+    endless.begun.cancelled().await;
+    engine.drain().await;
+    timeout(Duration::from_secs(30), endless.dropped.cancelled()).await.unwrap();
     engine.shutdown().await;
 }
 

@@ -112,7 +112,7 @@ fn case(rule: &Rule) -> Option<Value> {
     }))
 }
 
-/// Nothing is heard for ten minutes, and then a daemon is.
+/// Nothing is heard for twenty minutes, and then a daemon is.
 fn nobody_there() -> Value {
     let rules = fs::read_to_string(file("alerts/keepwell.rules.yml")).unwrap();
     let rule = rules.split("- alert: ").find(|rule| rule.starts_with("KeepwellSilent")).unwrap();
@@ -128,8 +128,8 @@ fn nobody_there() -> Value {
     json!({
         "name": "KeepwellSilent",
         "interval": "1m",
-        "input_series": [{ "series": "keepwell_dependency_up{dependency=\"redis\"}", "values": "_x9 1x90" }],
-        "alert_rule_test": [test("9m", vec![&fires]), test("20m", vec![])],
+        "input_series": [{ "series": "keepwell_dependency_up{dependency=\"redis\"}", "values": "_x20 1x90" }],
+        "alert_rule_test": [test("9m", vec![&fires]), test("30m", vec![])],
     })
 }
 

@@ -168,7 +168,7 @@ async fn what_the_lanes_were_is_not_told_for_what_they_are_while_redis_is_away()
     let told = async |daemon: &Daemon, is_told: bool| {
         eventually("the figures are those of now", async || {
             let metrics = daemon.public().get("/metrics").await.text();
-            let names = ["keepwell_nodes", "keepwell_lane_paused", "keepwell_lane_oldest_waiting_seconds"];
+            let names = ["keepwell_nodes", "keepwell_lane_waiting", "keepwell_lane_oldest_waiting_seconds"];
             let is_there = |name: &&str| metrics.lines().any(|line| line.starts_with(*name));
             (names.iter().filter(|name| is_there(name)).count() == if is_told { names.len() } else { 0 })
                 .then_some(())

@@ -13,8 +13,9 @@ const HEAD: &str = "\
 #
 #     cargo run --package keepwell-jobs --example generate-alert-rules -- config/alerts/keepwell.rules.yml
 #
-# A rule that nothing measures (`keepwell alert test`, a rehearsal that failed) is in the daemon only. These are the
-# bounds of the table, and `KeepwellSilent` is for Prometheus alone; `keepwell alert rules --prometheus` prints the rules with those that a daemon goes by.
+# A rule that nothing measures (`keepwell alert test`, a rehearsal that failed) is in the daemon only, and
+# `KeepwellSilent` is for Prometheus alone. These are the bounds of the table; `keepwell alert rules --prometheus`
+# prints the rules with those that a daemon goes by.
 groups:
   - name: keepwell
     interval: 15s

@@ -176,9 +176,10 @@ impl Facts {
         let event_id = last.event_id.clone();
         let seen = shown.subscription.unwrap_or(last);
         let snapshot = SubscriptionSnapshot { id: id.to_owned(), event_created_s: from_s, event_id, ..seen };
+        // Before it is confirmed: what was paid counts until then.
+        let opened = self.opens_something(id);
         let confirmation = self.confirmation(id);
         confirmation.confirmed_s = confirmation.confirmed_s.max(Some(from_s.max(shown.until_s)));
-        let opened = self.opens_something(id);
         self.subscriptions.remove(id);
         self.subscription_changed(snapshot, now_ms);
         if opened {

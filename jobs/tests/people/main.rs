@@ -9,6 +9,7 @@ mod crises;
 mod emergencies;
 mod forgetting;
 mod gateway;
+mod grace_and_stripe;
 mod graces;
 mod held;
 mod late;

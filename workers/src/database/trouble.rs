@@ -105,8 +105,8 @@ impl Trouble {
             (_, "55P03") | ("40", _) => Some(Trouble::Contended),
             (_, "58030") => Some(Trouble::Disk),
             (_, "XX001" | "XX002") => Some(Trouble::Damaged),
-            // Connection, log-in, resources, operator, system; or it stood open for too long while this process did not go
-            // on, and the connection is gone.
+            // Connection, log-in, resources, operator, system; or it stood open for too long while this process did
+            // not go on, and the connection is gone.
             ("08" | "28" | "53" | "57" | "58", _) | (_, "25P03") => Some(Trouble::Away),
             _ => None,
         }

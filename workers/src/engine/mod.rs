@@ -270,8 +270,8 @@ impl Engine {
         self.0.turns.each_ref().map(Turns::total)
     }
 
-    /// Returns when one of the engine's loops has ended before its time, which is a fault of the engine: jobs may lie in
-    /// its hands that nobody runs or settles any more, and only another life takes them back.
+    /// Returns when one of the engine's loops has ended before its time, which is a fault of the engine: jobs may lie
+    /// in its hands that nobody runs or settles any more, and only another life takes them back.
     pub async fn broken(&self) {
         self.0.broken.cancelled().await;
     }

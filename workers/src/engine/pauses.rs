@@ -64,7 +64,9 @@ impl Engine {
         let (ledger, lanes) = (self.0.ledger.clone(), self.0.lanes.clone());
         let resumed = self.0.errands.spawn(async move {
             ledger.resume_lane(lane).await?;
-            lanes.let_go(lane).await
+            lanes.let_go(lane).await?;
+            // Somebody may have held it up in between.
+            lanes.hold_up(&ledger).await
         });
         resumed.await.unwrap_or(Err(LaneError::Ledger(sqlx::Error::WorkerCrashed)))
     }

@@ -236,7 +236,8 @@ impl Ledger {
                 .map(|done| done.rows_affected())
         })?;
         if changed == 0 {
-            // Settled before, or somebody else's run of it has failed meanwhile and the next one is not this one's to end.
+            // Settled before, or somebody else's run of it has failed meanwhile, and the next one is not this one's
+            // to end.
             return Ok(if is_owed(&mut transaction, run.job.id).await? {
                 Settled::Unsettled
             } else {

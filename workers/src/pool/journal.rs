@@ -1,9 +1,10 @@
 //! What this process is running, for its next life if it dies and Redis dies with it.
 //!
-//! The lanes count how many workers a job has seen die. A private Redis may end with the daemon, and forgets: then a job
-//! that kills whoever runs it would do so for ever. So a life that follows an unclean end notes in a file which of the
-//! jobs that it found there it runs. Where the life before ended well nothing is noted: it takes one death more to find
-//! a poison pill, and nobody else pays for it. Nothing is synced: this has to outlive the process and not the machine.
+//! The lanes count how many workers a job has seen die. A private Redis may end with the daemon, and forgets: then a
+//! job that kills whoever runs it would do so for ever. So a life that follows an unclean end notes in a file which of
+//! the jobs that it found there it runs. Where the life before ended well nothing is noted: it takes one death more to
+//! find a poison pill, and nobody else pays for it. Nothing is synced: this has to outlive the process and not the
+//! machine.
 
 use std::{
     collections::{HashMap, HashSet},

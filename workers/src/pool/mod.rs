@@ -130,11 +130,12 @@ impl Pool {
             self.turns,
             self.journal.clone(),
         );
+        let abandoned = CancellationToken::new();
         let context = WorkerContext::new(self.name);
         let worker = WorkerBuilder::new(&context)
             .backend(LaneBackend::new(runs_out))
             .parallelize(runtime::start_run)
-            .layer(SettleLayer::new(verdicts, self.journal))
+            .layer(SettleLayer::new(verdicts, self.journal, abandoned.clone()))
             .layer(CatchPanicLayer::<_, service::Panicked>::with_panic_handler(panicked))
             .layer(RunTimeoutLayer)
             .layer(
@@ -169,6 +170,7 @@ impl Pool {
             tracing::warn!(pool = self.name, "runs that did not end in time go back to their lanes");
             loops.abort_all();
             while loops.join_next().await.is_some() {}
+            abandoned.cancel();
         }
         self.member.leave().await;
     }

@@ -11,6 +11,7 @@ use std::{
 
 use apalis_core::{error::BoxDynError, task::Task};
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 use tower::{Layer, Service};
 use tracing::Span;
 
@@ -108,11 +109,17 @@ where
 pub(crate) struct SettleLayer {
     verdicts: Verdicts,
     journal: Option<Arc<Journal>>,
+    abandoned: CancellationToken,
 }
 
 impl SettleLayer {
-    pub(crate) fn new(verdicts: Verdicts, journal: Option<Arc<Journal>>) -> Self {
-        Self { verdicts, journal }
+    /// Until a run is `abandoned`: then its job is not this pool's any more.
+    pub(crate) fn new(
+        verdicts: Verdicts,
+        journal: Option<Arc<Journal>>,
+        abandoned: CancellationToken,
+    ) -> Self {
+        Self { verdicts, journal, abandoned }
     }
 }
 
@@ -122,13 +129,19 @@ pub(crate) struct Settle<S> {
     inner: S,
     verdicts: Verdicts,
     journal: Option<Arc<Journal>>,
+    abandoned: CancellationToken,
 }
 
 impl<S> Layer<S> for SettleLayer {
     type Service = Settle<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Settle { inner, verdicts: self.verdicts.clone(), journal: self.journal.clone() }
+        Settle {
+            inner,
+            verdicts: self.verdicts.clone(),
+            journal: self.journal.clone(),
+            abandoned: self.abandoned.clone(),
+        }
     }
 }
 
@@ -148,15 +161,18 @@ where
     fn call(&mut self, task: Task<Arc<Run>>) -> Self::Future {
         let run = Arc::clone(&task.args);
         let (verdicts, journal) = (self.verdicts.clone(), self.journal.clone());
-        let preparing = self.inner.call(task);
-        Box::pin(async move {
+        let (preparing, abandoned) = (self.inner.call(task), self.abandoned.clone());
+        let run = async move {
             // Held until the run is settled: a poison pill may sit in the effects too.
             let alone = match &run.suspicion {
                 Some(suspicion) => Some(suspicion.begin(&run.job).await),
                 None => None,
             };
-            let _noted = journal.and_then(|journal| journal.begins(run.job.id, run.job.created_ms));
-            let prepared = if matches!(alone, Some(None)) {
+            let must_not_run = matches!(alone, Some(None));
+            let _noted = journal
+                .filter(|_| !must_not_run)
+                .and_then(|journal| journal.begins(run.job.id, run.job.created_ms));
+            let prepared = if must_not_run {
                 Err(Outcome::Snooze { after: UNNOTED_DELAY })
             } else {
                 match preparing.await {
@@ -177,6 +193,10 @@ where
                 // The slot stays taken until the ledger has spoken; a settler that is gone has nothing more to say.
                 let _ = settled.await;
             }
+        };
+        // Whoever runs it next must not meet it here: the worker that is gone leaves its runs going.
+        Box::pin(async move {
+            let _ = abandoned.run_until_cancelled(run).await;
             Ok(())
         })
     }

@@ -126,10 +126,10 @@ impl Settler {
         }
     }
 
-    /// Those of `ended` that failed and that the lanes have given to somebody else meanwhile, because this process stood
-    /// still for longer than its lease. How they failed here is no attempt of theirs, and no end. If the lanes do not say,
-    /// nobody can have taken anything either. A crisis does not wait for the question: one attempt too many is counted
-    /// rather than a grant kept waiting.
+    /// Those of `ended` that failed and that the lanes have given to somebody else meanwhile, because this process
+    /// stood still for longer than its lease. How they failed here is no attempt of theirs, and no end. If the lanes do
+    /// not say, nobody can have taken anything either. A crisis does not wait for the question: one attempt too many is
+    /// counted rather than a grant kept waiting.
     async fn taken_away(&self, ended: &[Ended], node: NodeId) -> HashSet<JobId> {
         let failed = ended.iter().filter(|ended| ended.verdict.prepared.is_err());
         let failed: Vec<JobId> = failed.map(|ended| ended.verdict.job.id).collect();

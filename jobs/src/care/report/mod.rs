@@ -12,6 +12,8 @@ pub mod crisis;
 pub mod facts;
 mod figures;
 pub mod latency;
+#[cfg(test)]
+mod limits;
 pub mod operations;
 pub mod operations_facts;
 pub mod period;
