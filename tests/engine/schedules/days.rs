@@ -15,7 +15,7 @@ use keepwell_workers::{
 };
 
 use super::{BEGIN_MS, Bench, DAY_MS, HOUR_MS, MINUTE_MS, Node, schedule};
-use crate::{engine::bench::nothing_owed, support::pass};
+use crate::support::{eventually, pass};
 
 /// How far the second node's clock is ahead.
 const AHEAD_MS: i64 = 3_000;
@@ -181,7 +181,16 @@ async fn days(dialect: Dialect, days: i64) {
     // Whatever the last look was ahead of.
     first.node.looks().await;
     let fired = fired(&bench.database).await;
-    nothing_owed(&first.node.engine).await;
+    // A comparison of the lanes leaves out what was recorded in its own millisecond, and on a clock that stands still
+    // what was killed in its last commit is never older.
+    for process in [&first, &second] {
+        process.node.clock.advance_ms(1_000);
+    }
+    eventually("nothing is owed", async || {
+        first.node.engine.rebuild().await.ok()?;
+        (first.node.engine.ledger().totals().await.ok()?.owed == 0).then_some(())
+    })
+    .await;
     let effects = bench.effects().await;
     let once: BTreeSet<&String> = effects.iter().collect();
     let recorded: usize = fired.values().map(BTreeSet::len).sum();
