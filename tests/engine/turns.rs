@@ -83,18 +83,22 @@ async fn given_back_before_another(bench: &Bench) -> (Engine, JobId, JobId) {
     (recorder, first, second)
 }
 
+/// Sees that an engine which runs jobs does `job`, and nothing else.
+async fn is_all_that_is_done(bench: &Bench, recorder: Engine, job: JobId) {
+    let engine = bench.engine();
+    nothing_owed(&engine).await;
+    assert_eq!(bench.effects().await, [job.to_string()]);
+    engine.shutdown().await;
+    recorder.shutdown().await;
+}
+
 #[tokio::test]
 async fn who_waits_for_a_turn_goes_on_when_what_was_before_him_is_cancelled() {
     let bench = Bench::new(Dialect::Sqlite).await;
     let (recorder, first, second) = given_back_before_another(&bench).await;
     assert!(recorder.cancel(first).await.unwrap());
     assert_eq!(recorder.withdraw(&[Lane::Standard]).await.unwrap(), 1);
-
-    let engine = bench.engine();
-    nothing_owed(&engine).await;
-    assert_eq!(bench.effects().await, [second.to_string()]);
-    engine.shutdown().await;
-    recorder.shutdown().await;
+    is_all_that_is_done(&bench, recorder, second).await;
 }
 
 #[tokio::test]
@@ -105,12 +109,7 @@ async fn who_waits_for_a_turn_goes_on_when_what_was_before_him_is_quarantined() 
     let quarantined = vec![first.as_bytes().as_slice(); 2_000];
     let mut redis = bench.redis.connection().await;
     let () = redis.rpush("{keepwell:0}:quarantine", quarantined).await.unwrap();
-
-    let engine = bench.engine();
-    nothing_owed(&engine).await;
-    assert_eq!(bench.effects().await, [second.to_string()]);
-    engine.shutdown().await;
-    recorder.shutdown().await;
+    is_all_that_is_done(&bench, recorder, second).await;
 }
 
 #[tokio::test]

@@ -94,18 +94,23 @@ fn files(folder: &Path) -> Vec<String> {
     names
 }
 
+/// A daemon that brings its reports to `folder` and posts them to `receiver`.
+async fn delivering(receiver: &Gateway, folder: &Path) -> Daemon {
+    Daemon::start_with(&[
+        ("KEEPWELL_SCHEDULES", SCHEDULES),
+        ("KEEPWELL_REPORTS__DIRECTORY", folder.to_str().unwrap()),
+        ("KEEPWELL_REPORTS__URL", &receiver.url()),
+        ("KEEPWELL_REPORTS__TOKEN", GATEWAY_TOKEN),
+    ])
+    .await
+}
+
 #[tokio::test]
 async fn reports_on_schedule_are_made_once_and_brought_to_a_directory_and_an_address() {
     let (receiver, folder) = (Gateway::start().await, TempDir::with_prefix("keepwell-reports-").unwrap());
     // The receiver is out of order at first.
     receiver.next([Manner::Answers(503, vec![])]);
-    let daemon = Daemon::start_with(&[
-        ("KEEPWELL_SCHEDULES", SCHEDULES),
-        ("KEEPWELL_REPORTS__DIRECTORY", folder.path().to_str().unwrap()),
-        ("KEEPWELL_REPORTS__URL", &receiver.url()),
-        ("KEEPWELL_REPORTS__TOKEN", GATEWAY_TOKEN),
-    ])
-    .await;
+    let daemon = delivering(&receiver, folder.path()).await;
     let checked = says(&daemon, &["check"]).done();
     assert!(checked.contains("reports.url"), "{checked}");
     let mut reports = Vec::new();
@@ -214,13 +219,7 @@ async fn compliance_reports_are_made_by_themselves_and_others_are_delivered_when
 #[tokio::test]
 async fn a_folder_that_cannot_be_written_keeps_no_report_from_its_address() {
     let (receiver, folder) = (Gateway::start().await, TempDir::with_prefix("keepwell-reports-").unwrap());
-    let daemon = Daemon::start_with(&[
-        ("KEEPWELL_SCHEDULES", SCHEDULES),
-        ("KEEPWELL_REPORTS__DIRECTORY", folder.path().to_str().unwrap()),
-        ("KEEPWELL_REPORTS__URL", &receiver.url()),
-        ("KEEPWELL_REPORTS__TOKEN", GATEWAY_TOKEN),
-    ])
-    .await;
+    let daemon = delivering(&receiver, folder.path()).await;
     fs::remove_dir(folder.path()).unwrap();
     says(&daemon, &["schedule", "run", "hourly"]).done();
     eventually("it is posted", async || (!receiver.taken().is_empty()).then_some(())).await;

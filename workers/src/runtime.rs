@@ -41,26 +41,17 @@ where
     thread::Builder::new().name(name.to_owned()).spawn(move || runtime.block_on(main()))
 }
 
-/// Starts `future` on the present runtime as a member of `set`.
-pub(crate) fn start<F>(set: &mut JoinSet<()>, future: F)
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    set.spawn(future);
-}
-
-/// Starts a loop without which the engine is not whole: if it panics, `broken` is cancelled.
+/// Starts `future` on the present runtime as a member of `set`, without which the engine is not whole: if it panics,
+/// `broken` is cancelled. Nobody looks at a task's end before the engine is told to stop.
 pub(crate) fn start_loop<F>(set: &mut JoinSet<()>, broken: &CancellationToken, future: F)
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    start(set, broken_by_panic(broken.clone(), future));
-}
-
-/// `future`; if it panics, `broken` is cancelled. Nobody looks at a task's end before the engine is told to stop.
-pub(crate) async fn broken_by_panic<F: Future<Output = ()>>(broken: CancellationToken, future: F) {
-    let _on_panic = OnPanic(broken);
-    future.await;
+    let on_panic = OnPanic(broken.clone());
+    set.spawn(async move {
+        let _on_panic = on_panic;
+        future.await;
+    });
 }
 
 struct OnPanic(CancellationToken);

@@ -79,7 +79,7 @@ pub async fn keep_notice(
          severity = excluded.severity, result = excluded.result, reason = excluded.reason, \
          method = excluded.method, at_ms = excluded.at_ms \
          WHERE excluded.result = 'notified' \
-         OR contact_notices.result <> 'notified' AND COALESCE(contact_notices.reason, '') <> $9 RETURNING result";
+         OR contact_notices.result <> 'notified' AND COALESCE(contact_notices.reason, '') <> $9";
     const KNOWN: &str =
         "SELECT result FROM contact_notices WHERE customer = $1 AND cause = $2 AND contact = $3";
     let now_ms = transaction.now_ms();
@@ -97,8 +97,8 @@ pub async fn keep_notice(
             .await
             .map(|_| ())
     })?;
-    let kept: Option<(String,)> = on_connection!(transaction, |connection| {
-        sqlx::query_as(KEEP)
+    let kept = on_connection!(transaction, |connection| {
+        sqlx::query(KEEP)
             .bind(key.customer)
             .bind(key.cause)
             .bind(key.contact)
@@ -108,20 +108,22 @@ pub async fn keep_notice(
             .bind(method)
             .bind(now_ms)
             .bind(PERHAPS_TOLD)
-            .fetch_optional(connection)
+            .execute(connection)
             .await
+            .map(|done| done.rows_affected() > 0)
     })?;
-    if kept.is_some() {
-        return append_notice(transaction, &NoticeEntry { action, key, reason: reason.or(method) }).await;
-    }
-    let known: Option<(String,)> = on_connection!(transaction, |connection| {
-        let known = sqlx::query_as(KNOWN).bind(key.customer).bind(key.cause).bind(key.contact);
-        known.fetch_optional(connection).await
-    })?;
-    if known.is_some_and(|(known,)| known == "notified") {
-        return Ok(());
-    }
-    let action = "contact.perhaps_told";
+    let action = if kept {
+        action
+    } else {
+        let known: Option<(String,)> = on_connection!(transaction, |connection| {
+            let known = sqlx::query_as(KNOWN).bind(key.customer).bind(key.cause).bind(key.contact);
+            known.fetch_optional(connection).await
+        })?;
+        if known.is_some_and(|(known,)| known == "notified") {
+            return Ok(());
+        }
+        "contact.perhaps_told"
+    };
     append_notice(transaction, &NoticeEntry { action, key, reason: reason.or(method) }).await
 }
 

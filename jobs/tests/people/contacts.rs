@@ -265,6 +265,21 @@ async fn about_to_tell_one(room: &Room, customer: &str) -> NewJob {
     about_to_be_told(room, customer, "critical").await.pop().unwrap()
 }
 
+/// Runs `job` until the gateway is asked, which hangs, and no further: as a process that is killed then.
+pub async fn killed_while_telling(room: &Room, gateway: &Gateway, job: &NewJob) {
+    gateway.next([Manner::Hangs]);
+    let asked = gateway.asked().len();
+    let reached = async {
+        while gateway.asked().len() == asked {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        outcome = room.run(job.clone(), NOW_MS) => panic!("{outcome:?}"),
+        () = reached => {}
+    }
+}
+
 #[tokio::test]
 async fn whoever_may_have_been_told_is_never_recorded_as_not_told() {
     on_each_database(async |room| {
@@ -277,17 +292,7 @@ async fn whoever_may_have_been_told_is_never_recorded_as_not_told() {
         gateway.next([Manner::Answers(504, Vec::new())]);
         assert!(matches!(room.run_again(dying, 99, NOW_MS, NOW_MS).await, Outcome::Retry { .. }));
         let killed = about_to_tell_one(&room, "killed").await;
-        gateway.next([Manner::Hangs]);
-        let asked = gateway.asked().len();
-        let reached = async {
-            while gateway.asked().len() == asked {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::select! {
-            outcome = room.run(killed.clone(), NOW_MS) => panic!("{outcome:?}"),
-            () = reached => {}
-        }
+        killed_while_telling(&room, &gateway, &killed).await;
         is(&recorded(&room).await, &[("perhaps_told", 3)]);
         // Nobody is told any more, and nobody says that they were not. Nor are they told by another sign, for a while.
         for (customer, job) in [("lost", lost), ("killed", killed.clone())] {

@@ -3,12 +3,8 @@
 use keepwell_workers::{database::turn::Urgency, on_connection, outcome::Outcome};
 
 use crate::{
-    contacts::{CONTACTS, PATIENT_MS, about_to_be_told, agree},
-    support::{
-        NOW_MS, Room,
-        gateway::{Gateway, Manner},
-        on_each_database,
-    },
+    contacts::{CONTACTS, PATIENT_MS, about_to_be_told, agree, killed_while_telling},
+    support::{NOW_MS, Room, gateway::Gateway, on_each_database},
 };
 
 /// How many entries of the trail say that `action` was done.
@@ -29,17 +25,7 @@ async fn that_a_contact_may_be_told_from_now_on_is_in_the_trail_whatever_becomes
         agree(&room, "cus_1", CONTACTS).await;
         let job = about_to_be_told(&room, "cus_1", "critical").await.remove(0);
         assert_eq!(entries(&room, "contact.perhaps_told").await, 0);
-        gateway.next([Manner::Hangs]);
-        let asked = gateway.asked().len();
-        let reached = async {
-            while gateway.asked().len() == asked {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::select! {
-            outcome = room.run(job.clone(), NOW_MS) => panic!("{outcome:?}"),
-            () = reached => {}
-        }
+        killed_while_telling(&room, &gateway, &job).await;
         assert_eq!(entries(&room, "contact.perhaps_told").await, 1);
         assert_eq!(room.run(job, NOW_MS).await, Outcome::Done);
         assert_eq!(entries(&room, "contact.perhaps_told").await, 1);

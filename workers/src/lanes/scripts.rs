@@ -18,9 +18,12 @@ const PLACED_AT_ONCE_MAX: usize = 500;
 /// Workers that a job may see die before it is quarantined.
 pub(crate) const CRASHES_MAX: u32 = 3;
 
-/// The same for a job of `lane`: reap.lua says why a crisis has more.
+/// The same for a crisis: reap.lua says why it has more.
+const CRISIS_CRASHES_MAX: u32 = 9;
+
+/// The same for a job of `lane`.
 pub(crate) fn crashes_max(lane: Lane) -> u32 {
-    if lane == Lane::Crisis { 9 } else { CRASHES_MAX }
+    if lane == Lane::Crisis { CRISIS_CRASHES_MAX } else { CRASHES_MAX }
 }
 
 macro_rules! script {
@@ -287,7 +290,8 @@ impl Lanes {
                 .arg(if because == Reap::LeftCleanly { "left" } else { "crashed" })
                 // A suspect that was running waits for a lease: longer than a supervisor or an impatient operator needs
                 // to end a process a few times in a row, so that being hit by chance stays chance.
-                .arg(suspects_wait_ms);
+                .arg(suspects_wait_ms)
+                .arg(CRISIS_CRASHES_MAX);
         })
         .await
     }

@@ -50,7 +50,6 @@ struct Inner {
 struct Content {
     deaths: HashMap<JobId, u8>,
     running: HashSet<JobId>,
-    closed: bool,
 }
 
 /// A job is running for as long as this lives.
@@ -69,21 +68,18 @@ impl Drop for Noted {
 impl Journal {
     /// The journal at `path`, begun anew with what the last life left in it.
     pub(crate) fn open(path: &Path, now_ms: UnixMs) -> Arc<Self> {
-        let (content, found_before_ms) = match fs::read(path) {
-            Ok(bytes) => {
-                let content = Content::read(&bytes).of_the_next_life();
-                (content, Some(now_ms))
-            }
+        let left = match fs::read(path) {
+            Ok(bytes) => Content::left_by(&bytes),
             Err(error) => {
                 if error.kind() != io::ErrorKind::NotFound {
                     tracing::warn!(error = %error, path = %path.display(), "what ran before cannot be read");
                 }
-                (Content::default(), None)
+                None
             }
         };
-        let found_before_ms = found_before_ms.filter(|_| !content.closed);
+        let found_before_ms = left.as_ref().map(|_| now_ms);
+        let content = left.unwrap_or_default();
         let mut inner = Inner { path: path.to_owned(), file: None, bytes: 0, content, found_before_ms };
-        inner.content.closed = false;
         inner.write_anew();
         Arc::new(Self(Mutex::new(inner)))
     }
@@ -161,11 +157,15 @@ impl Inner {
 }
 
 impl Content {
+    /// What a life has left that wrote `bytes`: whatever was running has seen one more death. `None` if it ended well.
     /// A last record that is not whole was never written to its end.
-    fn read(bytes: &[u8]) -> Self {
+    fn left_by(bytes: &[u8]) -> Option<Self> {
         let mut content = Self::default();
-        for record in bytes.chunks_exact(RECORD_BYTES) {
-            content.closed = record[0] == CLOSED;
+        let records = bytes.chunks_exact(RECORD_BYTES);
+        if records.clone().last().is_some_and(|record| record[0] == CLOSED) {
+            return None;
+        }
+        for record in records {
             let Some(id) = JobId::from_bytes(&record[2..]) else { continue };
             match record[0] {
                 HAS_SEEN_DEATHS if content.deaths.len() < DEATHS_REMEMBERED_MAX => {
@@ -181,19 +181,11 @@ impl Content {
                 _ => {}
             }
         }
-        content
-    }
-
-    /// Whatever was running has seen one more death, unless all was well.
-    fn of_the_next_life(mut self) -> Self {
-        if self.closed {
-            return Self { closed: true, ..Self::default() };
-        }
-        for id in self.running.drain() {
-            let deaths = self.deaths.entry(id).or_default();
+        for id in content.running.drain() {
+            let deaths = content.deaths.entry(id).or_default();
             *deaths = deaths.saturating_add(1);
         }
-        self
+        Some(content)
     }
 
     fn to_bytes(&self) -> Vec<u8> {

@@ -5,7 +5,7 @@
 //! transaction that waits there (for a lock, for a connection that died) held up all others. What must not overlap
 //! takes turns, and a turn ends only after its settlement.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Mutex, mpsc, oneshot},
@@ -130,19 +130,16 @@ impl Settler {
     /// stood still for longer than its lease. How they failed here is no attempt of theirs, and no end. If the lanes do
     /// not say, nobody can have taken anything either. A crisis does not wait for the question: one attempt too many is
     /// counted rather than a grant kept waiting.
-    async fn taken_away(&self, ended: &[Ended], node: NodeId) -> HashSet<JobId> {
+    async fn taken_away(&self, ended: &[Ended], node: NodeId) -> Vec<JobId> {
         let failed = ended.iter().filter(|ended| ended.verdict.prepared.is_err());
         let failed: Vec<JobId> = failed.map(|ended| ended.verdict.job.id).collect();
         if failed.is_empty() || self.urgency == Urgency::Crisis {
-            return HashSet::new();
+            return Vec::new();
         }
-        match self.lanes.not_claimed_by(node, &failed).await {
-            Ok(taken) => taken.into_iter().collect(),
-            Err(error) => {
-                tracing::debug!(error = %error, "the lanes do not say whose jobs they are");
-                HashSet::new()
-            }
-        }
+        self.lanes.not_claimed_by(node, &failed).await.unwrap_or_else(|error| {
+            tracing::debug!(error = %error, "the lanes do not say whose jobs they are");
+            Vec::new()
+        })
     }
 
     /// Whatever has ended, at most `at_once`; waits for the first. Nothing once nobody can end a run any more.

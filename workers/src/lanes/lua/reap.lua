@@ -1,7 +1,8 @@
 -- Gives back everything that a dead node held, oldest first at the front of its lane (claim.lua serves it before all
 -- lanes but crises), and forgets the node. CLAIMS are the dead node's.
 -- ARGV: 1 node, 2 crashes after which a job is quarantined, 3 'expired' if its lease must have run out, 4 'crashed' or 'left',
---       5 until when a suspect waits that was running, in ms of the clock by which jobs wait for their time.
+--       5 until when a suspect waits that was running, in ms of the clock by which jobs wait for their time,
+--       6 crashes after which a crisis is quarantined.
 -- A job's first crash makes it a suspect. A suspect's crash only counts if it was really running (see suspect.lua), so that
 -- jobs which merely waited beside a poison pill are never quarantined with it.
 -- After its first crash a job goes on at once, beside all others; after its second it runs alone among its like (see pool/run.rs).
@@ -10,7 +11,7 @@
 -- because it may be met again at once without any fault of its own, it is given up only after nine.
 -- Answers: jobs given back.
 even_when_full()
-local node, crashes_max = ARGV[1], tonumber(ARGV[2])
+local node, crashes_max, crisis_crashes_max = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[6])
 if ARGV[3] == 'expired' then
   local lease_end = redis.call('ZSCORE', NODES, node)
   if not lease_end or tonumber(lease_end) >= server_ms() then
@@ -34,7 +35,7 @@ for _, claim in ipairs(held) do
     end
     redis.call('HSET', CRASHES, claim.id, tostring(crashes))
   end
-  if crashes >= (claim.lane == '0' and 9 or crashes_max) then
+  if crashes >= (claim.lane == '0' and crisis_crashes_max or crashes_max) then
     redis.call('HDEL', CRASHES, claim.id)
     redis.call('RPUSH', QUARANTINE, claim.id)
     end_turn(claim.lane, claim.element)
