@@ -31,7 +31,8 @@ async fn a_job_whose_commit_was_not_answered_is_found_and_answered_once() {
     let (network, bench, engine) = behind_a_network().await;
     for lane in [Lane::Standard, Lane::Crisis] {
         for job in [scripted("ok", lane), scripted("ok", lane).dedupe_key(lane.name())] {
-            network.cut_at_answer_to(b"COMMIT\0");
+            // What a job is called is said by the statement that records it.
+            network.cut_at_answer_to(b"scripted");
             let recorded = engine.enqueue(job).await.unwrap();
             assert!(network.has_cut());
             assert!(!recorded.duplicate);
@@ -40,6 +41,39 @@ async fn a_job_whose_commit_was_not_answered_is_found_and_answered_once() {
     nothing_owed(&engine).await;
     let jobs = engine.ledger().list(&JobFilter::default(), None, 10).await.unwrap();
     assert_eq!((jobs.total, bench.effects().await.len()), (4, 4));
+    engine.shutdown().await;
+}
+
+/// The fewest pieces in which the server was asked for something while `enqueue` was done, of twenty times: the engine
+/// asks for this and that by itself.
+async fn asked_for(network: &Proxy, mut enqueue: impl AsyncFnMut(u32)) -> u32 {
+    let mut fewest = u32::MAX;
+    for round in 0..20 {
+        let before = network.pieces();
+        enqueue(round).await;
+        fewest = fewest.min(network.pieces() - before);
+    }
+    fewest
+}
+
+#[tokio::test]
+async fn what_is_enqueued_is_recorded_by_a_server_in_one_round_trip() {
+    let (network, _bench, engine) = behind_a_network().await;
+    engine.pause(Lane::Standard, "so that nobody asks for what is claimed", false).await.unwrap();
+    let job = |key: String| scripted("ok", Lane::Standard).dedupe_key(key);
+    let one = asked_for(&network, async |round| {
+        engine.enqueue(job(format!("one {round}"))).await.unwrap();
+    })
+    .await;
+    // One more shows, afterwards, that the connection is well.
+    assert!(one <= 2, "{one}");
+    let many = asked_for(&network, async |round| {
+        let jobs = (0..77).map(|number| job(format!("{number} of {round}"))).collect();
+        engine.enqueue_all(jobs).await.unwrap();
+    })
+    .await;
+    // What is longer than a piece comes in several.
+    assert!(many <= 6, "{many}");
     engine.shutdown().await;
 }
 

@@ -53,6 +53,16 @@ pub enum Connection<'c> {
     Postgres(&'c mut PgConnection),
 }
 
+impl Connection<'_> {
+    /// The same connection, for [`on_connection!`](crate::on_connection).
+    pub fn connection(&mut self) -> Connection<'_> {
+        match self {
+            Connection::Sqlite(connection) => Connection::Sqlite(connection),
+            Connection::Postgres(connection) => Connection::Postgres(connection),
+        }
+    }
+}
+
 /// Runs the same statement on a connection of either kind, for at most
 /// [`STATEMENT_TIMEOUT_MS`](crate::database::STATEMENT_TIMEOUT_MS).
 ///

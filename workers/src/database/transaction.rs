@@ -244,6 +244,11 @@ pub(crate) struct Committed {
 }
 
 impl Committed {
+    /// What one statement by itself may have written, or not: `action` is done unless its answer is waited for.
+    pub(crate) fn in_doubt(action: AfterCommit) -> Self {
+        Self { log: None, doubt: Doubt(vec![action]), after_commit: Vec::new() }
+    }
+
     /// Waits until it is on disk, then runs the actions that wait for that.
     pub(crate) async fn on_disk(mut self) -> Result<(), sqlx::Error> {
         if let Some(log) = &self.log {

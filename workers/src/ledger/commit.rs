@@ -209,6 +209,11 @@ impl GroupWriter {
     }
 
     async fn try_write(&self, jobs: &[&SealedJob]) -> Result<(Vec<Recorded>, Committed), sqlx::Error> {
+        let placements = self.placements.clone();
+        let when_in_doubt = Box::new(move || placements.mark_behind());
+        if let Some(done) = self.ledger.record_at_once(self.urgency, jobs, when_in_doubt).await? {
+            return Ok(done);
+        }
         let now_ms = self.ledger.clock.now_ms();
         let mut transaction =
             self.ledger.database.begin(self.urgency, Durability::InTwoSteps, now_ms).await?;

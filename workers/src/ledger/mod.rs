@@ -1,6 +1,7 @@
 //! The ledger: what is owed. Every job whose loss would matter has a row here from the moment somebody was told that it
 //! was received until retention takes it, and it is the truth: the inbox, the outbox, the archive and the search.
 
+mod at_once;
 mod attempts;
 mod bulk;
 mod commit;

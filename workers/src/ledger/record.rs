@@ -2,14 +2,14 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use sqlx::QueryBuilder;
+use sqlx::{PgConnection, QueryBuilder, SqliteConnection};
 use uuid::Uuid;
 
 use super::turn_number;
 use crate::{
     clock::UnixMs,
     clocks::Recorder,
-    database::{Transaction, pieces},
+    database::{Connection, Transaction, bounded},
     id::JobId,
     job::{NewJob, Recorded},
     lane::Lane,
@@ -17,6 +17,10 @@ use crate::{
     on_connection,
     seal::{KeyRing, SealError},
 };
+
+/// Jobs that one statement writes. On SQLite each number of them has a statement of its own, which stays prepared;
+/// groups that were written in pieces of few sizes waited for each piece.
+const ROWS_PER_STATEMENT_MAX: usize = 96;
 
 /// A job ready to be written: named, sealed, timed.
 #[derive(Debug, Clone)]
@@ -69,6 +73,11 @@ impl SealedJob {
         self.sealed.len()
     }
 
+    /// What its sender is told if nothing was in its way.
+    pub(super) fn recorded(&self) -> Recorded {
+        Recorded { id: self.id, duplicate: false }
+    }
+
     /// Where the lanes will have to put it.
     pub(crate) fn placement(&self) -> Placement {
         let run_at_ms = due_ms(self.run_at_ms, self.created_at_ms);
@@ -89,7 +98,7 @@ pub(crate) async fn record(
     jobs: &[&SealedJob],
 ) -> Result<Vec<Recorded>, sqlx::Error> {
     let mut recorded = Vec::with_capacity(jobs.len());
-    for piece in pieces(jobs) {
+    for piece in jobs.chunks(ROWS_PER_STATEMENT_MAX) {
         record_rows(transaction, piece, &mut recorded).await?;
     }
     Ok(recorded)
@@ -100,74 +109,128 @@ async fn record_rows(
     jobs: &[&SealedJob],
     recorded: &mut Vec<Recorded>,
 ) -> Result<(), sqlx::Error> {
-    let written = on_connection!(transaction, |connection| {
-        let mut statement = QueryBuilder::new(
-            "INSERT INTO jobs (id, kind, lane, state, dedupe_key, subject, turn, run_at_ms, created_at_ms, trace) ",
-        );
-        statement.push_values(jobs, |mut row, job| {
-            row.push_bind(job.id.0)
-                .push_bind(&*job.kind)
-                .push_bind(job.lane.name())
-                .push("'owed'")
-                .push_bind(job.dedupe_key.as_deref())
-                .push_bind(job.subject.as_deref())
-                .push_bind(job.turn)
-                .push_bind(job.run_at_ms)
-                .push_bind(job.created_at_ms)
-                .push_bind(job.trace.as_deref());
-        });
-        statement.push(" ON CONFLICT DO NOTHING");
-        statement.build().execute(connection).await.map(|result| result.rows_affected())
-    })?;
+    let written = match transaction.connection() {
+        Connection::Sqlite(connection) => {
+            let written = bounded(Box::pin(insert_rows(connection, jobs))).await?;
+            if written == jobs.len() as u64 {
+                bounded(Box::pin(insert_payloads(connection, jobs))).await?;
+            }
+            written
+        }
+        Connection::Postgres(connection) => bounded(Box::pin(insert_whole(connection, jobs))).await?,
+    };
     // Which ones were written is only asked if some were not: an answer of a row for each costs more than the check.
     if written == jobs.len() as u64 {
-        record_payloads(transaction, jobs).await?;
-        recorded.extend(jobs.iter().map(|job| Recorded { id: job.id, duplicate: false }));
+        recorded.extend(jobs.iter().map(|job| job.recorded()));
         return Ok(());
     }
-    // All of them in one go: senders who were not answered in time come again, all at once, and must not take longer
-    // than they did the first time.
-    let first = first_with_keys(transaction, jobs).await?;
-    let mut fresh = Vec::with_capacity(jobs.len());
-    for job in jobs {
-        // Without a key, only its own id can have been in its way.
-        let key = job.dedupe_key.as_deref();
-        let id = key.and_then(|key| first.get(key)).copied().unwrap_or(job.id);
-        let duplicate = id != job.id;
-        if !duplicate {
-            fresh.push(*job);
-        }
-        recorded.push(Recorded { id, duplicate });
+    let told = tell_apart(transaction.connection(), jobs).await?;
+    let fresh = jobs.iter().zip(&told).filter(|(_, recorded)| !recorded.duplicate).map(|(job, _)| *job);
+    let fresh: Vec<_> = fresh.collect();
+    if let Connection::Sqlite(connection) = transaction.connection()
+        && !fresh.is_empty()
+    {
+        bounded(Box::pin(insert_payloads(connection, &fresh))).await?;
     }
-    for piece in pieces(&fresh) {
-        record_payloads(transaction, piece).await?;
-    }
+    recorded.extend(told);
     Ok(())
 }
 
-async fn record_payloads(transaction: &mut Transaction, jobs: &[&SealedJob]) -> Result<(), sqlx::Error> {
-    on_connection!(transaction, |connection| {
-        let mut statement = QueryBuilder::new("INSERT INTO job_payloads (job_id, key_id, sealed) ");
-        statement.push_values(jobs, |mut row, job| {
-            row.push_bind(job.id.0).push_bind(&*job.key_id).push_bind(job.sealed.as_slice());
-        });
-        // It is there already if the job was.
-        statement.push(" ON CONFLICT DO NOTHING");
-        statement.build().execute(connection).await.map(|_| ())
-    })
+/// Says which of `jobs` are there, and which are others' duplicates. All of them in one go: senders who were not
+/// answered in time come again, all at once, and must not take longer than they did the first time.
+pub(super) async fn tell_apart(
+    connection: Connection<'_>,
+    jobs: &[&SealedJob],
+) -> Result<Vec<Recorded>, sqlx::Error> {
+    let first = first_with_keys(connection, jobs).await?;
+    let recorded = jobs.iter().map(|job| {
+        // Without a key, only its own id can have been in its way.
+        let key = job.dedupe_key.as_deref();
+        let id = key.and_then(|key| first.get(key)).copied().unwrap_or(job.id);
+        Recorded { id, duplicate: id != job.id }
+    });
+    Ok(recorded.collect())
 }
 
-/// The jobs that have the keys of `jobs`, which there are as many of as in one statement.
+/// Writes the rows of `jobs`, those that are not there yet; says how many.
+async fn insert_rows(connection: &mut SqliteConnection, jobs: &[&SealedJob]) -> Result<u64, sqlx::Error> {
+    let mut statement = QueryBuilder::new(
+        "INSERT INTO jobs (id, kind, lane, state, dedupe_key, subject, turn, run_at_ms, created_at_ms, trace) ",
+    );
+    statement.push_values(jobs, |mut row, job| {
+        row.push_bind(job.id.0)
+            .push_bind(&*job.kind)
+            .push_bind(job.lane.name())
+            .push("'owed'")
+            .push_bind(job.dedupe_key.as_deref())
+            .push_bind(job.subject.as_deref())
+            .push_bind(job.turn)
+            .push_bind(job.run_at_ms)
+            .push_bind(job.created_at_ms)
+            .push_bind(job.trace.as_deref());
+    });
+    statement.push(" ON CONFLICT DO NOTHING");
+    statement.build().execute(connection).await.map(|result| result.rows_affected())
+}
+
+/// Writes `jobs`, those that are not there yet, with their payloads; says how many. In one statement, the same for any
+/// number of them: to a server that is some distance away, each one is most of what recording costs.
+pub(super) async fn insert_whole(
+    connection: &mut PgConnection,
+    jobs: &[&SealedJob],
+) -> Result<u64, sqlx::Error> {
+    const SQL: &str = "\
+        WITH given AS (\
+            SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) AS given \
+            (id, kind, lane, dedupe_key, subject, turn, run_at_ms, created_at_ms, trace, key_id, sealed)\
+        ), written AS (\
+            INSERT INTO jobs (id, kind, lane, state, dedupe_key, subject, turn, run_at_ms, created_at_ms, trace) \
+            SELECT id, kind, lane, 'owed', dedupe_key, subject, turn, run_at_ms, created_at_ms, trace FROM given \
+            ON CONFLICT DO NOTHING RETURNING id\
+        ) \
+        INSERT INTO job_payloads (job_id, key_id, sealed) \
+        SELECT id, key_id, sealed FROM given JOIN written USING (id) ON CONFLICT DO NOTHING";
+    fn column<'j, T>(jobs: &[&'j SealedJob], of: impl Fn(&'j SealedJob) -> T) -> Vec<T> {
+        jobs.iter().map(|job| of(job)).collect()
+    }
+    sqlx::query(SQL)
+        .bind(column(jobs, |job| job.id.0))
+        .bind(column(jobs, |job| &*job.kind))
+        .bind(column(jobs, |job| job.lane.name()))
+        .bind(column(jobs, |job| job.dedupe_key.as_deref()))
+        .bind(column(jobs, |job| job.subject.as_deref()))
+        .bind(column(jobs, |job| job.turn))
+        .bind(column(jobs, |job| job.run_at_ms))
+        .bind(column(jobs, |job| job.created_at_ms))
+        .bind(column(jobs, |job| job.trace.as_deref()))
+        .bind(column(jobs, |job| &*job.key_id))
+        .bind(column(jobs, |job| job.sealed.as_slice()))
+        .execute(connection)
+        .await
+        .map(|result| result.rows_affected())
+}
+
+async fn insert_payloads(connection: &mut SqliteConnection, jobs: &[&SealedJob]) -> Result<(), sqlx::Error> {
+    let mut statement = QueryBuilder::new("INSERT INTO job_payloads (job_id, key_id, sealed) ");
+    statement.push_values(jobs, |mut row, job| {
+        row.push_bind(job.id.0).push_bind(&*job.key_id).push_bind(job.sealed.as_slice());
+    });
+    // It is there already if the job was.
+    statement.push(" ON CONFLICT DO NOTHING");
+    statement.build().execute(connection).await.map(|_| ())
+}
+
+/// The jobs that have the keys of `jobs`, asked for in one statement of few sizes, so that it stays prepared.
 async fn first_with_keys(
-    transaction: &mut Transaction,
+    mut connection: Connection<'_>,
     jobs: &[&SealedJob],
 ) -> Result<HashMap<String, JobId>, sqlx::Error> {
     let keys: Vec<&str> = jobs.iter().filter_map(|job| job.dedupe_key.as_deref()).collect();
-    let padding = std::iter::repeat_n(keys.last(), jobs.len() - keys.len()).flatten();
     if keys.is_empty() {
         return Ok(HashMap::new());
     }
-    let found: Vec<(Uuid, String)> = on_connection!(transaction, |connection| {
+    let padding = std::iter::repeat_n(keys.last(), keys.len().next_power_of_two() - keys.len()).flatten();
+    let found: Vec<(Uuid, String)> = on_connection!(connection, |connection| {
         let mut statement = QueryBuilder::new("SELECT id, dedupe_key FROM jobs WHERE dedupe_key IN (");
         let mut list = statement.separated(", ");
         for key in keys.iter().chain(padding.clone()) {

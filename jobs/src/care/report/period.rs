@@ -25,13 +25,13 @@ pub struct Period {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PeriodError {
     /// It ends before it begins, or as it does.
-    #[error("the period ends before it begins")]
+    #[error("the period ends before it begins: let `to` be later than `from`")]
     Empty,
     /// It is longer than [`PERIOD_DAYS_MAX`].
-    #[error("a report is about at most 366 days")]
+    #[error("a report is about at most 366 days: ask for several")]
     TooLong,
     /// It ends later than now, and nobody knows what will be.
-    #[error("the period ends in the future")]
+    #[error("the period ends in the future, of which nothing is known: let it end now, or earlier")]
     Future,
 }
 
