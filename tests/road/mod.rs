@@ -41,6 +41,7 @@ mod monitors;
 mod operators;
 mod order;
 mod overload;
+mod private_redis;
 mod prometheus;
 mod redis_away;
 mod reports;
