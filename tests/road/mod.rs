@@ -16,6 +16,7 @@ mod backfill;
 mod backlog;
 mod backup;
 mod backup_postgres;
+mod bench;
 mod cli_jobs;
 mod cli_queue;
 mod cli_schedule;
