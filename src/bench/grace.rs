@@ -49,8 +49,8 @@ pub(super) const DUE: usize = 50_000;
 /// Between two crises.
 const CRISIS_EVERY: Duration = Duration::from_millis(20);
 
-/// Crises before anything is due.
-const CRISES_ALONE: usize = 500;
+/// Crises before anything is due, if nobody says otherwise.
+pub(super) const CRISES_ALONE: usize = 500;
 
 /// People whose grace begins in one transaction while the run is prepared.
 const PEOPLE_AT_ONCE: usize = 500;
@@ -58,7 +58,12 @@ const PEOPLE_AT_ONCE: usize = 500;
 /// General slots, as many as the daemon has by default.
 const SLOTS: usize = 51;
 
-pub(super) async fn run(graces: usize, due: usize, options: &RigOptions) -> Result<BenchLine, Failure> {
+pub(super) async fn run(
+    graces: usize,
+    due: usize,
+    crises_alone: usize,
+    options: &RigOptions,
+) -> Result<BenchLine, Failure> {
     let due = due.min(graces);
     let options = RigOptions { slots: Some(options.slots.unwrap_or(SLOTS)), ..options.clone() };
     let rig = Rig::new(&options).await?;
@@ -77,7 +82,7 @@ pub(super) async fn run(graces: usize, due: usize, options: &RigOptions) -> Resu
     };
     let engine = Engine::start(parts, &options)?;
     let mut sender = Crises { engine: engine.clone(), care, sent: 0 };
-    let alone = sender.send(&mut answered, |sent| sent < CRISES_ALONE).await?;
+    let alone = sender.send(&mut answered, |sent| sent < crises_alone).await?;
 
     let (stopwatch, stop) = (rig.stopwatch(), CancellationToken::new());
     let watch = watch_graces(engine.clone(), database.clone(), Arc::new(SystemClock), stop.clone());

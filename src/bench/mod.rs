@@ -61,6 +61,11 @@ impl Workload {
         Self::ALL.iter().find(|(_, workload)| *workload == self).map_or("", |(name, _)| name)
     }
 
+    /// Whether jobs of another kind can wait already while it is measured.
+    pub const fn has_a_backlog(self) -> bool {
+        !matches!(self, Workload::Memory | Workload::Crash | Workload::Grace)
+    }
+
     /// Jobs, if nobody says otherwise: what the peers were measured with.
     const fn jobs(self) -> usize {
         match self {
@@ -79,6 +84,8 @@ pub struct BenchOptions {
     pub jobs: Option<usize>,
     /// How many grace periods are due at once.
     pub due: Option<usize>,
+    /// How many crises are sent: all of `crisis`, and of `grace` those before anything is due.
+    pub crises: Option<usize>,
     /// Where.
     pub rig: RigOptions,
 }
@@ -116,10 +123,15 @@ async fn run_once(workload: Workload, options: &BenchOptions) -> Result<BenchLin
             Workload::Drain => drain::run(jobs, &options.rig).await,
             Workload::Enqueue => enqueue::run_one_by_one(jobs, &options.rig).await,
             Workload::EnqueueBulk => enqueue::run_in_bulk(jobs, &options.rig).await,
-            Workload::Crisis => crisis::run(jobs, &options.rig).await,
+            Workload::Crisis => {
+                crisis::run(jobs, options.crises.unwrap_or(crisis::CRISES), &options.rig).await
+            }
             Workload::Memory => memory::run(jobs, &options.rig).await,
             Workload::Crash => crash::run(jobs, &options.rig).await,
-            Workload::Grace => grace::run(jobs, options.due.unwrap_or(grace::DUE), &options.rig).await,
+            Workload::Grace => {
+                let due = options.due.unwrap_or(grace::DUE);
+                grace::run(jobs, due, options.crises.unwrap_or(grace::CRISES_ALONE), &options.rig).await
+            }
             Workload::Ingest => ingest::run(jobs, &options.rig).await,
         }
     };

@@ -58,18 +58,38 @@ pub(super) struct Rig {
     database_url: Option<String>,
     redis_url: String,
     done: Arc<Done>,
-    folder: PathBuf,
+    folder: Folder,
     prefix: String,
     slots: usize,
     waiting: usize,
+}
+
+/// A folder that is gone with the run, also with one that has failed.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn make(path: PathBuf) -> std::io::Result<Self> {
+        std::fs::create_dir_all(&path)?;
+        Ok(Self(path))
+    }
+
+    fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // Nobody is left to tell; what the run came to has been said.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 impl Rig {
     pub(super) async fn new(options: &RigOptions) -> Result<Self, Failure> {
         let name = format!("keepwell-bench-{}", Uuid::new_v4().simple());
         // On the disk that the working directory is on, because that is what is measured.
-        let folder = PathBuf::from("target").join(&name);
-        std::fs::create_dir_all(&folder)?;
+        let folder = Folder::make(PathBuf::from("target").join(&name))?;
         let database_url = match &options.database_url {
             Some(url) => url.clone(),
             None => format!("sqlite:{}", folder.join("ledger.db").display()),
@@ -173,7 +193,7 @@ impl Rig {
 
     /// Where the run keeps what it keeps.
     pub(super) fn folder(&self) -> &Path {
-        &self.folder
+        &self.folder.0
     }
 
     /// The address of the database, for another process.
@@ -218,7 +238,7 @@ impl Rig {
             redis.stop().await;
         }
         self.database.close().await;
-        std::fs::remove_dir_all(&self.folder)?;
+        std::fs::remove_dir_all(&self.folder.0)?;
         Ok(())
     }
 }

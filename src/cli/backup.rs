@@ -137,7 +137,7 @@ fn unmakable(target: &Path, error: io::Error) -> Failure {
 }
 
 /// Returns when somebody wants an end of it.
-async fn interrupted() {
+pub(super) async fn interrupted() {
     let wanted = |kind| async move {
         match tokio::signal::unix::signal(kind) {
             Ok(mut signal) => drop(signal.recv().await),

@@ -1,15 +1,28 @@
 //! What people report of other queues, and why it does not happen here. ARCHITECTURE.md has the whole list.
 
-use std::sync::atomic::Ordering;
+use std::{
+    collections::HashSet,
+    sync::{Arc, atomic::Ordering},
+};
 
+use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use keepwell_workers::{
-    database::Dialect, engine::Engine, id::JobId, lane::Lane, ledger::JobFilter, state::State,
+    database::{Dialect, Transaction},
+    engine::{Engine, Paused},
+    handler::{Handler, Prepared},
+    id::JobId,
+    job::{Job, NewJob},
+    lane::Lane,
+    ledger::JobFilter,
+    outcome::Outcome,
+    policy::Policy,
+    state::State,
 };
 use redis::AsyncCommands as _;
 
 use super::{
-    bench::{Bench, nothing_owed, scripted},
+    bench::{Bench, Script, nothing_owed, scripted},
     worker::{LEASE_MS, Worker},
 };
 use crate::support::eventually;
@@ -98,6 +111,42 @@ async fn what_a_killed_worker_held_is_not_kept_waiting_by_more_urgent_lanes() {
     first.sort();
     recovered.sort();
     assert_eq!(first, recovered);
+    engine.shutdown().await;
+    recorder.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_died_with_every_slot_taken_leaves_every_slot_to_the_next_one() {
+    let bench = Bench::new(Dialect::Sqlite).await;
+    let recorder = bench.engine_with(|options| options.runs_jobs = false);
+    let taken = (0..8).map(|_| scripted("gate", Lane::Standard)).collect();
+    let taken = recorder.enqueue_all(taken).await.unwrap();
+    let mut worker = Worker::start(&bench, "doomed");
+    eventually("the worker has taken all of them", async || {
+        let (_, nodes) = recorder.lanes().stats().await.ok()?;
+        nodes.iter().any(|node| node.running == 8).then_some(())
+    })
+    .await;
+    worker.kill();
+
+    let engine = bench.engine_with(|options| (options.slots, options.lanes.lease_ms) = (8, LEASE_MS));
+    for _ in 0..2 {
+        eventually("as many run at once as there are slots", async || {
+            (bench.script.running.load(Ordering::SeqCst) == 8).then_some(())
+        })
+        .await;
+        bench.script.gate.add_permits(8);
+        nothing_owed(&engine).await;
+        let next = (0..8).map(|_| scripted("gate", Lane::Standard)).collect();
+        recorder.enqueue_all(next).await.unwrap();
+    }
+    bench.script.gate.add_permits(8);
+    nothing_owed(&engine).await;
+    assert_eq!(bench.effects().await.len(), 24);
+    for job in taken {
+        // None has waited at the gate for another one's slot until its time was over.
+        assert_eq!(standing(&engine, job.id).await, (State::Done, 1, 0));
+    }
     engine.shutdown().await;
     recorder.shutdown().await;
 }
@@ -213,6 +262,8 @@ async fn an_idle_engine_is_woken_by_another_process() {
 async fn a_follow_up_of_effects_that_did_not_commit_is_nowhere() {
     let bench = Bench::new(Dialect::Sqlite).await;
     let engine = bench.engine();
+    let held_up = engine.pause(Lane::Crisis, "so that whatever is put there stays", true).await.unwrap();
+    assert_eq!(held_up, Paused::Now);
     let id = engine.enqueue(scripted("follow, then fail", Lane::Standard)).await.unwrap().id;
     nothing_owed(&engine).await;
     assert_eq!(standing(&engine, id).await.0, State::Dead);
@@ -221,6 +272,73 @@ async fn a_follow_up_of_effects_that_did_not_commit_is_nowhere() {
     eventually("no lane holds anything", async || (engine.lanes().held().await.ok()? == 0).then_some(()))
         .await;
     assert_eq!(bench.effects().await.len(), 0);
+    // What is placed later is there: so would be what had been placed before.
+    engine.enqueue(scripted("follow", Lane::Standard)).await.unwrap();
+    nothing_owed(&engine).await;
+    assert_eq!(bench.effects().await.len(), 2);
+    let crisis = engine.enqueue(scripted("ok", Lane::Crisis)).await.unwrap().id;
+    assert_eq!(waiting_crises(&bench).await, HashSet::from([crisis.as_bytes().to_vec()]));
+    engine.shutdown().await;
+}
+
+/// What waits in the crisis lane, once something does.
+async fn waiting_crises(bench: &Bench) -> HashSet<Vec<u8>> {
+    let redis = bench.redis.connection().await;
+    eventually("a crisis waits", async || {
+        let lane =
+            redis.clone().lrange::<_, HashSet<Vec<u8>>>("{keepwell:0}:lane:crisis", 0, -1).await.ok()?;
+        (!lane.is_empty()).then_some(lane)
+    })
+    .await
+}
+
+/// Asks for a crisis job and then holds its transaction open until it is let go.
+struct Asks(Arc<Script>);
+
+#[async_trait]
+impl Handler for Asks {
+    fn kind(&self) -> &'static str {
+        "asks"
+    }
+
+    fn policy(&self) -> Policy {
+        Policy { attempts_max: 1_000, backoff_base_ms: 1, backoff_cap_ms: 5, timeout_ms: 10_000 }
+    }
+
+    async fn apply(
+        &self,
+        _: &Job,
+        _: &Prepared,
+        transaction: &mut Transaction,
+    ) -> Result<Outcome, sqlx::Error> {
+        transaction.enqueue(scripted("ok", Lane::Crisis));
+        self.0.bell.notify_one();
+        self.0.gate.acquire().await.unwrap().forget();
+        Ok(Outcome::Done)
+    }
+}
+
+#[tokio::test]
+async fn a_follow_up_is_placed_when_its_transaction_has_committed_and_not_before() {
+    // On one with many writers, so that others can record meanwhile.
+    let bench = Bench::new(Dialect::Postgres).await;
+    let engine = bench.engine_of([Arc::new(Asks(Arc::clone(&bench.script))) as Arc<dyn Handler>], |_| {});
+    engine.pause(Lane::Crisis, "so that whatever is put there stays", true).await.unwrap();
+    engine.enqueue(NewJob::new("asks", Lane::Standard, "")).await.unwrap();
+    bench.script.bell.notified().await;
+    let while_it_is_open = engine.enqueue(scripted("ok", Lane::Crisis)).await.unwrap().id;
+    assert_eq!(waiting_crises(&bench).await, HashSet::from([while_it_is_open.as_bytes().to_vec()]));
+    let page = engine.ledger().list(&JobFilter::default(), None, 10).await.unwrap();
+    assert_eq!(page.total, 2, "the one that asks, and the one that was recorded now");
+
+    bench.script.gate.add_permits(1);
+    eventually("what it asked for is there", async || {
+        (waiting_crises(&bench).await.len() == 2).then_some(())
+    })
+    .await;
+    engine.resume(Lane::Crisis).await.unwrap();
+    nothing_owed(&engine).await;
+    assert_eq!(bench.effects().await.len(), 2);
     engine.shutdown().await;
 }
 

@@ -12,13 +12,17 @@ use keepwell_workers::{
     handler::{Handler, Prepared},
     job::{Job, NewJob},
     lane::Lane,
+    lanes::NodeStats,
     outcome::Outcome,
 };
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::bench::{Bench, nothing_owed, scripted};
+use super::{
+    bench::{Bench, nothing_owed, scripted},
+    worker::{LEASE_MS, Worker},
+};
 use crate::support::{
     eventually,
     postgres::{Postgres, Sync},
@@ -78,6 +82,42 @@ async fn a_drained_engine_gives_back_what_it_could_not_end() {
     effects.sort();
     effects.dedup();
     assert_eq!(effects.len(), 20);
+    engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_a_killed_worker_held_is_taken_back_although_another_of_its_name_lives() {
+    let bench = Bench::new(Dialect::Sqlite).await;
+    // One slot here, eight there.
+    let engine = bench.engine_with(|options| (options.slots, options.lanes.lease_ms) = (1, LEASE_MS));
+    let mut worker = Worker::start(&bench, "bench");
+    let nodes = async || {
+        let (_, nodes) = engine.lanes().stats().await.ok()?;
+        let of_its_name = |node: &NodeStats| node.info.as_ref().is_some_and(|info| info.instance == "bench");
+        Some(nodes.into_iter().filter(of_its_name).collect::<Vec<_>>())
+    };
+    eventually("both are there", async || Some(nodes().await?.len()).filter(|nodes| *nodes == 4)).await;
+    let jobs = (0..9).map(|_| scripted("gate", Lane::Standard)).collect();
+    let jobs = engine.enqueue_all(jobs).await.unwrap();
+    eventually("each has as many as it can have", async || {
+        let mut running: Vec<u64> = nodes().await?.iter().map(|node| node.running).collect();
+        running.sort_unstable();
+        (running == [0, 0, 1, 8]).then_some(())
+    })
+    .await;
+    worker.kill();
+
+    bench.script.gate.add_permits(9);
+    nothing_owed(&engine).await;
+    let mut effects = bench.effects().await;
+    let mut expected: Vec<String> = jobs.iter().map(|job| job.id.to_string()).collect();
+    effects.sort();
+    expected.sort();
+    assert_eq!(effects, expected);
+    for job in jobs {
+        let (job, history) = engine.ledger().show(job.id).await.unwrap().unwrap();
+        assert_eq!((job.attempts, history.len()), (1, 0), "{history:?}");
+    }
     engine.shutdown().await;
 }
 

@@ -1,9 +1,11 @@
 //! A large ledger goes back into an empty Redis: crises first, and for everybody to see.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use futures_util::StreamExt as _;
 use keepwell_workers::{database::Dialect, lane::Lane};
+use redis::AsyncCommands as _;
+use sqlx::{Connection as _, SqliteConnection};
 
 use super::bench::{Bench, scripted};
 use crate::support::{
@@ -51,6 +53,60 @@ async fn a_rebuild_of_a_large_ledger_puts_crises_first_and_says_how_far_it_is() 
     assert_eq!(waiting, [5, MANY as u64 / 2, 0, MANY as u64 / 2, 0]);
     let first = placed.on_message().next().await.expect("what was placed first");
     assert_eq!(first.get_channel_name(), "__keyspace@0__:{keepwell:0}:lane:crisis");
+    engine.shutdown().await;
+}
+
+/// Far more than are compared at once.
+const VERY_MANY: usize = 50_000;
+
+/// As many rows of owed jobs. Nobody could run them.
+const OWED: &str = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 50000) \
+     INSERT INTO jobs (id, kind, lane, state, run_at_ms, created_at_ms) \
+     SELECT unhex('018f0000000070008000' || printf('%012x', n)), 'scripted', 'standard', 'owed', 1, 1 FROM numbers";
+
+#[tokio::test]
+async fn of_fifty_thousand_jobs_those_go_back_that_are_missing_each_once_while_crises_are_done() {
+    const LANE: &str = "{keepwell:0}:lane:standard";
+    let bench = Bench::new(Dialect::Sqlite).await;
+    let mut ledger = SqliteConnection::connect(&bench.url).await.unwrap();
+    sqlx::raw_sql(OWED).execute(&mut ledger).await.unwrap();
+    ledger.close().await.unwrap();
+    let recorder = bench.engine_with(|options| options.runs_jobs = false);
+    recorder.pause(Lane::Standard, "so that they stay where they are", false).await.unwrap();
+    recorder.shutdown().await;
+    let engine = bench.engine();
+    let redis = bench.redis.connection().await;
+    let all_are_back = async || {
+        eventually("all of them are in their lane, and that is known", async || {
+            let waiting: usize = redis.clone().llen(LANE).await.ok()?;
+            (waiting >= VERY_MANY && !engine.health().lanes_behind).then_some(())
+        })
+        .await;
+        let mut waiting: Vec<Vec<u8>> = Vec::new();
+        // A page at a time: a client does not wait long for an answer.
+        for first in (0..).step_by(5_000) {
+            let page: Vec<Vec<u8>> = redis.clone().lrange(LANE, first, first + 4_999).await.unwrap();
+            if page.is_empty() {
+                break;
+            }
+            waiting.extend(page);
+        }
+        let different: HashSet<&Vec<u8>> = waiting.iter().collect();
+        assert_eq!((waiting.len(), different.len()), (VERY_MANY, VERY_MANY));
+    };
+    all_are_back().await;
+
+    let () = redis.clone().ltrim(LANE, 12_345, -1).await.unwrap();
+    let rebuilt = engine.rebuild().await.unwrap();
+    assert_eq!((rebuilt.owed, rebuilt.placed), (VERY_MANY as u64, 12_345));
+    all_are_back().await;
+
+    bench.redis.flush_all().await;
+    eventually("they go back", async || engine.rebuild_progress()).await;
+    let crisis = engine.enqueue(scripted("ok", Lane::Crisis)).await.unwrap().id;
+    eventually("the crisis is done", async || (!bench.effects().await.is_empty()).then_some(())).await;
+    all_are_back().await;
+    assert_eq!(bench.effects().await, [crisis.to_string()]);
     engine.shutdown().await;
 }
 

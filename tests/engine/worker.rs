@@ -18,8 +18,9 @@ use keepwell_workers::{
     lanes::LanesOptions,
     outcome::Outcome,
 };
-use rustix::process::{Signal, getpid, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getpid, kill_process, prlimit};
 use serde_json::{Value, json};
+use tokio::task::yield_now;
 
 use super::bench::{Bench, Script, Scripted, parts};
 use crate::support::process::Process;
@@ -31,11 +32,17 @@ pub const LEASE_MS: u64 = 1_000;
 pub struct Worker {
     process: Process,
     folder: PathBuf,
+    memory_bytes_max: Option<u64>,
 }
 
 impl Worker {
     /// Starts one of the installation `instance`. A `gate` job never passes in it.
     pub fn start(bench: &Bench, instance: &str) -> Self {
+        Self::start_within(None, bench, instance)
+    }
+
+    /// The same, with so many bytes of memory at most, in each of its lives.
+    pub fn start_within(memory_bytes_max: Option<u64>, bench: &Bench, instance: &str) -> Self {
         let folder = bench.directory.path().join(instance);
         fs::create_dir(&folder).unwrap();
         let order = json!({
@@ -43,13 +50,13 @@ impl Worker {
             "deaths": deaths_file(bench),
         });
         fs::write(folder.join("order.json"), order.to_string()).unwrap();
-        Self { process: launch(&folder), folder }
+        Self { process: launch(&folder, memory_bytes_max), folder, memory_bytes_max }
     }
 
     /// Starts it again if it has died.
     pub fn keep_alive(&mut self) {
         if self.ended().is_some() {
-            self.process = launch(&self.folder);
+            self.process = launch(&self.folder, self.memory_bytes_max);
         }
     }
 
@@ -73,17 +80,41 @@ pub fn deaths(bench: &Bench) -> usize {
     fs::read_to_string(deaths_file(bench)).unwrap_or_default().lines().count()
 }
 
-fn launch(folder: &Path) -> Process {
+fn launch(folder: &Path, memory_bytes_max: Option<u64>) -> Process {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.current_dir(folder).args([
         "--exact",
         "engine::worker::a_worker_works_only_where_it_finds_an_order",
         "--nocapture",
     ]);
-    Process::start(command, &folder.join("log"), Signal::KILL)
+    // The system's allocator sets addresses aside for every thread that it may never use.
+    command.env("MALLOC_ARENA_MAX", "1");
+    let process = Process::start(command, &folder.join("log"), Signal::KILL);
+    if let Some(bytes) = memory_bytes_max {
+        let pid = Pid::from_raw(process.id().cast_signed());
+        // Nor shall everything that it held be written to a file when it dies.
+        for (resource, most) in [(Resource::As, bytes), (Resource::Core, 0)] {
+            prlimit(pid, resource, Rlimit { current: Some(most), maximum: Some(most) })
+                .expect("our own child");
+        }
+    }
+    process
 }
 
-/// Kills its process: the first time as soon as two neighbours run beside it, then at once.
+/// What a leak takes at a time, in bytes.
+const LEAK_BYTES: usize = 16 << 20;
+
+/// Takes ever more memory and gives none back, until it is refused some.
+async fn leak() {
+    let mut held: Vec<Vec<u8>> = Vec::new();
+    loop {
+        held.push(vec![1; LEAK_BYTES]);
+        std::hint::black_box(&held);
+        yield_now().await;
+    }
+}
+
+/// Kills its process, or leaks until that dies: the first time as soon as two neighbours run beside it, then at once.
 struct Pill(Arc<Script>, PathBuf);
 
 #[async_trait]
@@ -92,11 +123,14 @@ impl Handler for Pill {
         "pill"
     }
 
-    async fn prepare(&self, _: &Job) -> Result<Prepared, Outcome> {
+    async fn prepare(&self, job: &Job) -> Result<Prepared, Outcome> {
         while !self.1.exists() && self.0.begun.load(Ordering::SeqCst) < 2 {
             self.0.bell.notified().await;
         }
         writeln!(File::options().create(true).append(true).open(&self.1).unwrap(), "died").unwrap();
+        if &job.payload[..] == b"leak" {
+            leak().await;
+        }
         kill_process(getpid(), Signal::KILL).unwrap();
         pending().await
     }

@@ -13,7 +13,7 @@ const LONG: Stream = Stream { people: 25, events_each: 200 };
 
 const SHORT: Stream = Stream { people: 15, events_each: 40 };
 
-fn kill_private_redis(daemon: &Daemon) {
+pub(super) fn kill_private_redis(daemon: &Daemon) {
     let redis = daemon.private_redis().expect("a private Redis");
     kill_process(redis, Signal::KILL).expect("it runs");
 }

@@ -29,7 +29,7 @@ fn pressed() -> Value {
 }
 
 /// Takes a backlog and a crisis while Redis is away.
-async fn take_what_comes(daemon: &Daemon) {
+pub(super) async fn take_what_comes(daemon: &Daemon) {
     for number in 0..BACKLOG {
         let event = Event::of(SHAPES[0], "customer.subscription.created", &format!("{number}"));
         taken(daemon.stripe(&event).await);
@@ -40,7 +40,7 @@ async fn take_what_comes(daemon: &Daemon) {
 }
 
 /// Sees that the backlog is worked off once Redis is back.
-async fn work_it_off(daemon: &Daemon) {
+pub(super) async fn work_it_off(daemon: &Daemon) {
     nothing_owed(daemon).await;
     for number in 0..BACKLOG {
         assert_eq!(access(daemon, &format!("cus_{number}")).await["tier"], "premium");

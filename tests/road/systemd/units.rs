@@ -86,6 +86,7 @@ fn the_units_promise_what_the_daemon_does() {
     has("ExecReload", "/bin/kill -HUP $MAINPID");
     has("Restart", "always");
     has("StartLimitIntervalSec", "0");
+    has("OOMPolicy", "continue");
     has("Requires", "keepwell.socket");
     assert_eq!(values(&socket, "ListenStream").collect::<Vec<_>>(), ["127.0.0.1:3000"]);
     // What the drain may take, and what comes after it, fits into the time that systemd gives.

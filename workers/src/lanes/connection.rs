@@ -25,6 +25,9 @@ pub struct LanesOptions {
     pub ageing_ms: u64,
     /// How long one command may take before the connection counts as broken and is replaced, in milliseconds.
     pub response_timeout_ms: u64,
+    /// How long a pool that has nothing to do waits at most before it looks by itself, in milliseconds. Whatever puts a
+    /// job into a lane wakes it, but a wake-up can be lost with the connection that carried it.
+    pub idle_look_ms: u64,
 }
 
 impl Default for LanesOptions {
@@ -34,6 +37,7 @@ impl Default for LanesOptions {
             lease_ms: 10_000,
             ageing_ms: 60_000,
             response_timeout_ms: 3_000,
+            idle_look_ms: 1_000,
         }
     }
 }
@@ -105,6 +109,11 @@ impl Lanes {
             clock,
             progress: Arc::default(),
         })
+    }
+
+    /// How long a pool that has nothing to do waits at most before it looks by itself.
+    pub(crate) fn idle_look(&self) -> Duration {
+        Duration::from_millis(self.options.idle_look_ms)
     }
 
     /// Whether Redis answers.

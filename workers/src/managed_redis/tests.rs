@@ -1,6 +1,12 @@
 //! What the supervisor does with servers that are slow, silent, or no longer there.
 
-use std::{os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
+use std::{
+    io::Write as _,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -23,12 +29,16 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        let Ok(works_in) = self.path().join("redis").canonicalize() else { return };
-        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-            let pid = entry.file_name().to_str().and_then(|name| Pid::from_raw(name.parse().ok()?));
-            if let Some(pid) = pid.filter(|pid| leftover::is_ours(*pid, &works_in)) {
-                let _ = kill_process(pid, Signal::KILL);
-            }
+        kill_all_in(&self.path().join("redis"));
+    }
+}
+
+fn kill_all_in(folder: &Path) {
+    let Ok(works_in) = folder.canonicalize() else { return };
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let pid = entry.file_name().to_str().and_then(|name| Pid::from_raw(name.parse().ok()?));
+        if let Some(pid) = pid.filter(|pid| leftover::is_ours(*pid, &works_in)) {
+            let _ = kill_process(pid, Signal::KILL);
         }
     }
 }
@@ -213,5 +223,55 @@ async fn a_log_that_cannot_be_opened_does_not_keep_it_from_starting() {
     std::fs::create_dir_all(options(&folder).folder.join("redis.log")).unwrap();
     let redis = start(&folder).await;
     assert!(server::answers(redis.url()).await);
+    redis.stop().await;
+}
+
+/// A file system without any room in `folder`, for as long as this lives; `None` where it may not be mounted.
+struct FullDisk(PathBuf);
+
+impl FullDisk {
+    fn mount(folder: PathBuf) -> Option<Self> {
+        std::fs::create_dir(&folder).unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=64k,mode=700", "keepwell-full"]).arg(&folder);
+        if !mount.output().is_ok_and(|mounted| mounted.status.success()) {
+            eprintln!("skipped: a small file system can only be mounted by root, where that is permitted");
+            return None;
+        }
+        let disk = Self(folder);
+        let mut ballast = std::fs::File::create(disk.0.join("ballast")).unwrap();
+        while ballast.write_all(&[0; 4_096]).is_ok() {}
+        Some(disk)
+    }
+}
+
+impl Drop for FullDisk {
+    fn drop(&mut self) {
+        kill_all_in(&self.0);
+        // At once for everybody else; whoever was killed may take a moment to be gone.
+        let unmounted = Command::new("umount").arg("--lazy").arg(&self.0).status();
+        if !unmounted.is_ok_and(|status| status.success()) {
+            eprintln!("{} is still mounted", self.0.display());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_disk_without_room_keeps_no_server_from_starting_nor_from_taking_what_it_is_given() {
+    let folder = Folder::new();
+    let Some(_disk) = FullDisk::mount(options(&folder).folder) else { return };
+    let redis = start(&folder).await;
+    let takes = async || {
+        let client = redis::Client::open(redis.url()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let mut give = redis::cmd("SET");
+        give.arg("given").arg(vec![0_u8; 1 << 20]).exec_async(&mut connection).await.unwrap();
+    };
+    takes().await;
+    // Nor one that comes after it, though nobody could write down which process it is.
+    let first = process(&folder).await.unwrap();
+    kill_process(first, Signal::KILL).unwrap();
+    another(&redis, &folder, first).await;
+    takes().await;
     redis.stop().await;
 }

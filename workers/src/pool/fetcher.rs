@@ -37,9 +37,6 @@ const MOVES_AT_ONCE_MAX: usize = 512;
 /// Moves remembered while Redis is away. Forgotten ones are harmless: a second delivery finds nothing owed.
 const MOVES_REMEMBERED_MAX: usize = 10_000;
 
-/// An idle fetcher looks this often even if no bell rings: a wake-up can be lost with the connection that carried it.
-const IDLE_LOOK: Duration = Duration::from_secs(1);
-
 /// Waits between attempts while Redis or the database is away.
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_millis(500);
@@ -102,6 +99,7 @@ impl Fetcher {
         journal: Option<Arc<Journal>>,
     ) -> Self {
         Self {
+            next_look: lanes.idle_look(),
             scope,
             lanes,
             ledger,
@@ -119,7 +117,6 @@ impl Fetcher {
             next_check: Instant::now() + survive::CHECK_EVERY,
             away: false,
             unread: false,
-            next_look: IDLE_LOOK,
             suspects: Arc::new(Semaphore::new(1)),
             turns,
             journal,
@@ -237,9 +234,9 @@ impl Fetcher {
         self.next_look = match claim.next_ms {
             Some(next_ms) => {
                 let until_ms = u64::try_from(next_ms - self.ledger.clock.now_ms()).unwrap_or(0);
-                Duration::from_millis(until_ms + 1).min(IDLE_LOOK)
+                Duration::from_millis(until_ms + 1).min(self.lanes.idle_look())
             }
-            None => IDLE_LOOK,
+            None => self.lanes.idle_look(),
         };
         self.deliver(claim.jobs).await;
         Ok(full || claim.more)
