@@ -166,8 +166,7 @@ impl AlertKeeper {
     }
 
     /// Has what was told without the database ended where it was told, if somebody else had it opened, and lets go what
-    /// is recorded after all. By itself: the
-    /// jobs of a plan say whether somebody else has carried it out.
+    /// is recorded after all. By itself: the jobs of a plan say whether somebody else has carried it out.
     async fn end_doubles(&mut self, now_ms: UnixMs) -> Result<(), LookError> {
         let ends = self.direct.ends(&self.open, &self.options.habits, now_ms);
         if !ends.is_empty() {

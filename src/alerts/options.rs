@@ -67,7 +67,7 @@ pub fn delivery(
     Ok(Some(AlertDelivery::new(&options, database.clone(), clock.clone())?))
 }
 
-/// What `config` says about alerts, in words, if it can be used.
+/// What `config` says about alerts, in words, if it can be used. The receivers' certificates are [`delivery`]'s matter.
 pub(crate) fn described(config: &Config) -> Result<String, AlertsError> {
     let alerts = &config.alerts;
     let (rules, thresholds) = (watched(config)?, thresholds(config)?);

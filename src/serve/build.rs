@@ -41,7 +41,7 @@ use super::{
     words,
 };
 use crate::{
-    alerts::{AlertBoard, AlertDesk, AlertKeeper, AlertParts, OwnFigures, delivery, kept},
+    alerts::{AlertBoard, AlertDesk, AlertKeeper, AlertParts, OwnFigures, delivery, described, kept},
     api::AccessReader,
     receiver::{door::Door, options::ReceiverOptions, stats::ReceiverStats},
     telemetry::Metrics,
@@ -138,7 +138,8 @@ fn unopened(config: &Config) -> Result<Unopened, ServeError> {
     Ok(Unopened::at(&database_url(config), &options)?)
 }
 
-/// Builds it, in the order in which one thing needs another.
+/// Builds it, in the order in which one thing needs another. Whatever can be wrong with the configuration is found
+/// before anything is opened or started.
 pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built, ServeError> {
     let clock: SharedClock = Arc::new(SystemClock);
     let tiers = tiers(config)?;
@@ -152,8 +153,6 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
     let care = words::speaking(Care::new(tiers, marks.clone(), keys.clone()), config, (&database, &clock))?
         .with_definitions(definitions(&config.care))
         .with_response_limit(config.care.crisis_response_ms);
-    let waiting = Opening::of(unopened, care.clone()).begin().await?;
-    let (redis, redis_url) = redis(config, state_dir).await?;
     let receiver_stats = Arc::new(ReceiverStats::new());
     let trail = Trail::new(database.clone(), keys.clone(), Arc::clone(&clock), state_dir.path());
     let reporting = Arc::new(Reporting::new(trail.clone(), config)?);
@@ -162,10 +161,13 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
     let back_door = BackDoor::of(Arc::clone(&stripe_source));
     let care = care.with_stripe(stripe).with_reports(reporting).with_event_door(back_door.clone());
     let (sink, heard) = AlertSink::channel();
+    described(config)?;
     let care = match delivery(config, &database, &clock)? {
         Some(delivery) => care.with_alerts(delivery, sink.clone()),
         None => care,
     };
+    let waiting = Opening::of(unopened, care.clone()).begin().await?;
+    let (redis, redis_url) = redis(config, state_dir).await?;
     let crisis_limit = Duration::from_millis(config.care.crisis_response_ms);
     let metrics = Metrics::new(Arc::clone(&receiver_stats), crisis_limit, Arc::clone(&clock));
     let metrics = metrics.with_care(&care).with_schedules(board.clone()).with_addresses(stripe_source);

@@ -36,6 +36,7 @@ use keepwell_workers::{database::Database, engine::Engine, managed_redis::Manage
 use tokio::{
     net::TcpListener,
     signal::unix::Signal,
+    sync::watch,
     task::JoinSet,
     time::{Instant, timeout, timeout_at},
 };
@@ -62,12 +63,25 @@ pub use sources::{APP_PATH, STRIPE_PATH};
 pub(crate) use stripe::asked_in_words;
 pub(crate) use words::{crisis_lines, notifier, templates};
 
+/// How long stopping takes after `pool.drain_timeout_ms`, at most, in milliseconds: the steps below, and what is left
+/// on the runtime then. `TimeoutStopSec` of the service leaves that much.
+pub const STOPPING_MAX_MS: u64 = 19_500;
+
+/// How long the pools may take to give back what has not ended in the drain time-out.
+const GIVE_BACK_TIMEOUT: Duration = Duration::from_secs(4);
+
 /// How long requests under way may take to finish after the drain time-out, and what has no answer to give to end. They
 /// have what the jobs have left of theirs as well.
-const FINISH_TIMEOUT: Duration = Duration::from_secs(8);
+const FINISH_TIMEOUT: Duration = Duration::from_secs(7);
 
-/// How long the database may take to close.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long what was broken off may take to end.
+const BREAK_OFF_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// How long the engine may take to close, with what waits to be recorded and what operators have begun.
+const ENGINE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the database and the private Redis may take to close, beside each other.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// The desk of the emergency endpoints.
 #[cfg(test)]
@@ -172,7 +186,8 @@ impl Daemon {
         let loops = (built.engine.clone(), receiver.turns());
         listeners.spawn(feed_watchdog(notifier.clone(), loops, stop.clone(), close.clone()));
         listeners.spawn(receiver.serve(listener, close.clone()));
-        tasks.spawn(status::tell_status(notifier.clone(), standing, built.engine.clone(), stop.clone()));
+        let (told, seen) = watch::channel(standing.to_owned());
+        tasks.spawn(status::tell_status(notifier.clone(), told, built.engine.clone(), stop.clone()));
         let appearing = Appearing {
             engine: built.engine.clone(),
             database: built.database.clone(),
@@ -189,20 +204,22 @@ impl Daemon {
             // As long as anybody is let in, what goes wrong with them is told.
             listeners.spawn(alerts.run(close.clone()));
         }
-        tasks.spawn(reload::reload_on_hangup(
-            hangups,
-            loaded.file.clone(),
-            event_sources,
-            notifier.clone(),
-            (built.trail.clone(), Arc::clone(&built.clock)),
-            stop.clone(),
-        ));
         // Who is in a crisis is looked after as long as anybody is let in.
         listeners.spawn(built.keeper.run(close.clone()));
         if let Some(listener) = operators_listener {
             listeners.spawn(serve_operators(listener, Arc::clone(&api), close.clone()));
         }
         notifier.ready(standing);
+        // A reload that came meanwhile is told of after that.
+        tasks.spawn(reload::reload_on_hangup(
+            hangups,
+            loaded.file.clone(),
+            event_sources,
+            notifier.clone(),
+            seen,
+            (built.trail.clone(), Arc::clone(&built.clock)),
+            stop.clone(),
+        ));
         say_ready(public_address, operators_address);
         Ok(Self {
             public: public_address,
@@ -223,32 +240,62 @@ impl Daemon {
 
     /// Lets running jobs end within `pool.drain_timeout_ms` while requests go on being taken: what they bring stays
     /// owed for the next life. Then takes no more, finishes those under way, and closes everything.
+    ///
+    /// Each step has its time, so that it ends within [`STOPPING_MAX_MS`] of that whatever hangs. What is left behind
+    /// is logged, and ends with the process.
     pub async fn stop(mut self) {
         self.notifier.stopping("finishing what is under way; requests are still taken");
-        let finished_by = Instant::now() + self.drain_timeout + FINISH_TIMEOUT;
+        let drained_by = Instant::now() + self.drain_timeout;
+        let finished_by = drained_by + FINISH_TIMEOUT;
         self.stop.cancel();
-        self.engine.drain().await;
+        if timeout_at(drained_by + GIVE_BACK_TIMEOUT, self.engine.drain()).await.is_err() {
+            tracing::warn!(
+                "a pool does not come to its end; what it holds is given back when its lease runs out"
+            );
+        }
         self.notifier.status("finishing the requests that are under way");
         self.close.cancel();
         for ending in [&mut self.listeners, &mut self.tasks] {
-            let all_end = async { while ending.join_next().await.is_some() {} };
-            if timeout_at(finished_by, all_end).await.is_err() {
-                tracing::warn!(
-                    "what did not end in time is broken off; whoever asked for it will come again"
-                );
-                ending.shutdown().await;
+            end(ending, finished_by).await;
+        }
+        if timeout(BREAK_OFF_TIMEOUT, self.api.rebuild.stop()).await.is_err() {
+            tracing::warn!("a comparison of the lanes that an operator asked for does not end");
+        }
+        self.engine.shutdown_within(ENGINE_TIMEOUT).await;
+        let redis = self.redis.take();
+        let end_redis = async {
+            let Some(redis) = redis else { return };
+            if timeout(CLOSE_TIMEOUT, redis.stop()).await.is_err() {
+                tracing::warn!("the private Redis does not end; the next life takes it over");
             }
-        }
-        self.api.rebuild.stop().await;
-        self.engine.shutdown().await;
-        if let Some(redis) = self.redis {
-            redis.stop().await;
-        }
-        if timeout(CLOSE_TIMEOUT, self.database.close()).await.is_err() {
-            tracing::warn!("the database does not let go of its connections; they end with the process");
-        }
+        };
+        let close_database = async {
+            if timeout(CLOSE_TIMEOUT, self.database.close()).await.is_err() {
+                tracing::warn!("the database does not let go of its connections; they end with the process");
+            }
+        };
+        tokio::join!(end_redis, close_database);
         tracing::info!("keepwell has stopped");
     }
+}
+
+/// Waits until `tasks` have ended, and breaks off those that have not at `by`.
+async fn end(tasks: &mut JoinSet<()>, by: Instant) {
+    if timeout_at(by, all_end(tasks)).await.is_ok() {
+        return;
+    }
+    tracing::warn!(
+        tasks = tasks.len(),
+        "what did not end in time is broken off; whoever asked for it will come again"
+    );
+    tasks.abort_all();
+    if timeout(BREAK_OFF_TIMEOUT, all_end(tasks)).await.is_err() {
+        tracing::warn!(tasks = tasks.len(), "some of it cannot even be broken off");
+    }
+}
+
+async fn all_end(tasks: &mut JoinSet<()>) {
+    while tasks.join_next().await.is_some() {}
 }
 
 fn say_ready(public: SocketAddr, operators: Option<SocketAddr>) {

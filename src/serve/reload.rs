@@ -6,22 +6,24 @@ use std::{path::PathBuf, sync::Arc};
 use keepwell_config::{Config, Purpose, Sources};
 use keepwell_jobs::store::audit::{Actor, AuditEntry};
 use keepwell_workers::clock::SharedClock;
-use tokio::signal::unix::Signal;
+use tokio::{signal::unix::Signal, sync::watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{service_manager::Notifier, sources::refresh, status::READY};
+use super::{service_manager::Notifier, sources::refresh};
 use crate::{receiver::source::Source, trail::Trail};
 
-/// What `systemctl status` shows after a reload that changed nothing.
-const REFUSED: &str = "taking requests; the new configuration is wrong and was not taken, the log says why";
+/// What `systemctl status` shows after a reload that changed nothing, beside how things stand.
+const REFUSED: &str = "the new configuration is wrong and was not taken, the log says why";
 
 /// Reads the configuration again at each SIGHUP, from `file` if the daemon was given one. A configuration that is wrong
-/// changes nothing.
+/// changes nothing. `systemctl reload` waits until the daemon says that it is ready again; how it stands, `standing`
+/// knows.
 pub(super) async fn reload_on_hangup(
     mut hangups: Signal,
     file: Option<PathBuf>,
     sources: Vec<Arc<Source>>,
     notifier: Notifier,
+    standing: watch::Receiver<String>,
     (trail, clock): (Trail, SharedClock),
     stop: CancellationToken,
 ) {
@@ -32,7 +34,8 @@ pub(super) async fn reload_on_hangup(
         }
         notifier.reloading();
         let taken = reload(file.clone(), &sources);
-        notifier.ready(if taken { READY } else { REFUSED });
+        let standing = standing.borrow().clone();
+        notifier.ready(&if taken { standing } else { format!("{standing}; {REFUSED}") });
         let entry = AuditEntry {
             at_ms: clock.now_ms(),
             actor: Actor::System { job: "SIGHUP".to_owned() },

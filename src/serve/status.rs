@@ -7,7 +7,7 @@ use keepwell_workers::{
     lane::Lane,
     lanes::LaneStats,
 };
-use tokio::time::timeout;
+use tokio::{sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::service_manager::Notifier;
@@ -25,17 +25,16 @@ const EVERY: Duration = Duration::from_secs(2);
 /// How long the lanes may take to say how they stand.
 const LANES_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Tells `notifier` how things stand whenever that has changed from what was `told`.
+/// Tells `notifier` how things stand whenever that has changed from what was `told`, which then says so.
 pub(super) async fn tell_status(
     notifier: Notifier,
-    told: &'static str,
+    told: watch::Sender<String>,
     engine: Engine,
     stop: CancellationToken,
 ) {
     if !notifier.is_heard() {
         return;
     }
-    let mut told = told.to_owned();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -44,9 +43,9 @@ pub(super) async fn tell_status(
         let lanes = timeout(LANES_TIMEOUT, engine.lanes().stats()).await;
         let lanes = lanes.ok().and_then(Result::ok).map(|(lanes, _)| lanes);
         let now = status(engine.health(), lanes.as_deref());
-        if now != told {
+        if now != *told.borrow() {
             notifier.status(&now);
-            told = now;
+            told.send_replace(now);
         }
     }
 }

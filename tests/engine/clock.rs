@@ -9,7 +9,8 @@ use std::{
 use keepwell_workers::{
     clock::{Clock, ManualClock, SystemClock, UnixMs},
     database::Dialect,
-    engine::Engine,
+    engine::{Engine, EngineOptions, EngineParts},
+    handler::Registry,
     id::JobId,
     lane::Lane,
     ledger::JobFilter,
@@ -18,8 +19,12 @@ use keepwell_workers::{
 };
 use redis::AsyncCommands as _;
 
-use super::bench::{Bench, nothing_owed, scripted};
-use crate::support::{eventually, pass};
+use super::bench::{Bench, Scripted, nothing_owed, parts, scripted};
+use crate::support::{
+    eventually, pass,
+    proxy::{Proxy, Upstream},
+    redis::Redis,
+};
 
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
@@ -269,5 +274,47 @@ async fn how_long_a_crisis_waited_does_not_depend_on_how_far_two_machines_clocks
         recorder.shutdown().await;
         database.close().await;
     }
+    runner.shutdown().await;
+}
+
+/// Under what the lanes keep by how much Redis' clock is ahead of the one that has recorded `job`.
+fn recorder(job: JobId) -> String {
+    let bytes = job.as_bytes();
+    u32::from_be_bytes([0, bytes[13], bytes[14], bytes[15]]).to_string()
+}
+
+#[tokio::test]
+async fn after_a_fail_over_nothing_is_measured_by_the_clock_of_the_server_before() {
+    let bench = Bench::new(Dialect::Postgres).await;
+    let proxy = Proxy::before(bench.redis.socket()).await;
+    let (ear, handler) = (Arc::new(Ear::default()), Arc::new(Scripted(Arc::clone(&bench.script))));
+    let url = format!("redis://{}", proxy.address());
+    let parts = parts(bench.database.clone(), url, Registry::new([handler as _]));
+    let parts = EngineParts { observer: Arc::clone(&ear) as _, ..parts };
+    let runner = Engine::start(parts, &EngineOptions::default()).unwrap();
+    let elsewhere = bench.process_on_clock(Arc::new(Apart(3_000)), |options| {
+        (options.instance, options.runs_jobs) = ("other".into(), false);
+    });
+    let (elsewhere, database) = elsewhere.await;
+    let record = async || elsewhere.enqueue(scripted("ok", Lane::Standard)).await.unwrap().id;
+    eventually("they have compared their clocks", async || ear.hears(record().await).await).await;
+    runner.pause(Lane::Standard, "so that it waits", false).await.unwrap();
+    let job = record().await;
+    elsewhere.shutdown().await;
+    database.close().await;
+
+    // A replica knows what its primary knew, whose clock was an hour ahead of its own.
+    let (replica, clocks, gone) = (Redis::start().await, "{keepwell:0}:clocks", recorder(job));
+    let mut knows = replica.connection().await;
+    let _: () = knows.hset(clocks, gone.as_str(), HOUR_MS - 3_000).await.unwrap();
+    proxy.lead_to(Upstream::Socket(replica.socket()));
+    proxy.cut();
+    eventually("the clocks are compared with the other server's", async || {
+        let known: Vec<String> = knows.hkeys(clocks).await.ok()?;
+        known.iter().any(|known| *known != gone).then_some(())
+    })
+    .await;
+    runner.resume(Lane::Standard).await.unwrap();
+    assert_eq!(ear.hears(job).await, None, "nobody has compared its clock with this server's");
     runner.shutdown().await;
 }

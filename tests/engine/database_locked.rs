@@ -16,7 +16,7 @@ use super::bench::{Bench, nothing_owed, scripted};
 use crate::support::eventually;
 
 /// A stranger who holds the lock until it says otherwise.
-async fn stranger(file: &Path) -> SqliteConnection {
+pub async fn stranger(file: &Path) -> SqliteConnection {
     let mut stranger = SqliteConnection::connect(&format!("sqlite:{}", file.display())).await.unwrap();
     stranger.execute("BEGIN IMMEDIATE").await.unwrap();
     stranger

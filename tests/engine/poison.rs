@@ -1,11 +1,16 @@
 //! Poison pills: jobs that kill whatever process runs them.
 
-use std::sync::Arc;
+use std::{
+    fs,
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+};
 
 use keepwell_workers::{
     clock::{Clock as _, ManualClock, SystemClock},
     database::Dialect,
-    engine::Engine,
+    engine::{Engine, EngineOptions, EngineParts},
+    handler::Registry,
     id::JobId,
     job::NewJob,
     lane::Lane,
@@ -13,9 +18,11 @@ use keepwell_workers::{
     state::State,
 };
 use redis::AsyncCommands as _;
+use sqlx::Executor as _;
 
 use super::{
-    bench::{Bench, Ear, nothing_owed, scripted},
+    bench::{Bench, Ear, Scripted, nothing_owed, parts, scripted},
+    database_locked::stranger,
     worker::{Worker, deaths},
 };
 use crate::support::eventually;
@@ -123,6 +130,77 @@ async fn a_pill_is_found_although_redis_dies_with_every_worker() {
         .await;
         recorder.shutdown().await;
     }
+}
+
+/// The journal of a life that was killed: each of `jobs` has seen so many workers die.
+fn journal(bench: &Bench, jobs: &[(JobId, u8)]) -> PathBuf {
+    let path = bench.directory.path().join("running");
+    let records: Vec<Vec<u8>> =
+        jobs.iter().map(|(id, deaths)| [&[b'd', *deaths][..], id.as_bytes()].concat()).collect();
+    fs::write(&path, records.concat()).unwrap();
+    path
+}
+
+#[tokio::test]
+async fn who_may_see_one_death_more_runs_after_a_crisis_that_may_be_the_killer() {
+    let bench = Bench::new(Dialect::Sqlite).await;
+    let recorder = bench.engine_with(|options| options.runs_jobs = false);
+    let record = async |words, lane| recorder.enqueue(scripted(words, lane)).await.unwrap().id;
+    let crisis = record("gate", Lane::Crisis).await;
+    let suspect = record("ok", Lane::Standard).await;
+    let other = record("ok", Lane::Standard).await;
+    let journal = journal(&bench, &[(crisis, 1), (suspect, 2)]);
+    let engine = bench.engine_with(|options| options.journal = Some(journal));
+    let mut redis = bench.redis.connection().await;
+    let mut put_off = async |after_ms: i64| {
+        eventually("the suspect is put off", async || {
+            let until_ms: Option<i64> =
+                redis.zscore("{keepwell:0}:later:standard", &suspect.as_bytes()[..]).await.ok()?;
+            until_ms.filter(|until_ms| *until_ms > after_ms)
+        })
+        .await
+    };
+    let first_ms = put_off(0).await;
+    // When its time has come, the crisis still runs.
+    put_off(first_ms).await;
+    eventually("whoever is no suspect is done", async || {
+        (bench.effects().await == [other.to_string()]).then_some(())
+    })
+    .await;
+    bench.script.gate.add_permits(1);
+    nothing_owed(&engine).await;
+    assert_eq!(bench.effects().await, [other, crisis, suspect].map(|id| id.to_string()));
+    engine.shutdown().await;
+    recorder.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_pill_that_the_ledger_cannot_give_up_on_yet_is_not_run_meanwhile() {
+    let bench = Bench::new(Dialect::Sqlite).await;
+    let recorder = bench.engine_with(|options| options.runs_jobs = false);
+    let pill = recorder.enqueue(scripted("ok", Lane::Standard)).await.unwrap().id;
+    eventually("it is in its lane", async || (recorder.lanes().held().await.ok()? == 1).then_some(())).await;
+    let mut stranger = stranger(&bench.file()).await;
+    let ear = Arc::new(Ear::default());
+    let handler = Arc::new(Scripted(Arc::clone(&bench.script)));
+    let parts = parts(bench.database.clone(), bench.redis.url(), Registry::new([handler as _]));
+    let options = EngineOptions { journal: Some(journal(&bench, &[(pill, 3)])), ..EngineOptions::default() };
+    let engine = Engine::start(EngineParts { observer: Arc::clone(&ear) as _, ..parts }, &options).unwrap();
+    eventually("its end could not be recorded", async || {
+        ear.heard().contains(&(pill, "unsettled")).then_some(())
+    })
+    .await;
+    stranger.execute("ROLLBACK").await.unwrap();
+    nothing_owed(&engine).await;
+    let (job, _) = engine.ledger().show(pill).await.unwrap().unwrap();
+    assert_eq!((job.state, bench.script.begun.load(Ordering::SeqCst)), (State::Dead, 0));
+    assert_eq!(job.last_error.as_deref(), Some("quarantined: its workers kept dying while running it"));
+    // Whoever retries it knows better.
+    assert!(engine.retry(pill).await.unwrap());
+    nothing_owed(&engine).await;
+    assert_eq!(bench.effects().await, [pill.to_string()]);
+    engine.shutdown().await;
+    recorder.shutdown().await;
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, time::Duration};
 
 use futures_util::StreamExt as _;
-use keepwell_workers::{database::Dialect, lane::Lane};
+use keepwell_workers::{database::Dialect, engine::Engine, lane::Lane, lanes::RebuildProgress};
 use redis::AsyncCommands as _;
 use sqlx::{Connection as _, SqliteConnection};
 
@@ -134,4 +134,76 @@ async fn a_job_that_is_recorded_during_a_rebuild_is_placed_once() {
     assert_eq!(lanes[Lane::Standard.index()].waiting, 4);
     recorder.shutdown().await;
     rebuilder.shutdown().await;
+}
+
+/// An engine that has recorded `MANY` jobs, which Redis has forgotten since, and the proxy before its Redis.
+async fn forgotten(bench: &Bench) -> (Proxy, Engine) {
+    let proxy = Proxy::before(bench.redis.socket()).await;
+    let engine = bench.engine_at(format!("redis://{}", proxy.address()), |options| options.runs_jobs = false);
+    engine.enqueue_all((0..MANY).map(|_| scripted("ok", Lane::Standard)).collect()).await.unwrap();
+    eventually("they are in their lane", async || {
+        let held = engine.lanes().held().await.ok()?;
+        (held == MANY as u64 && !engine.health().lanes_behind).then_some(())
+    })
+    .await;
+    bench.redis.flush_all().await;
+    (proxy, engine)
+}
+
+async fn under_way(engine: &Engine) -> RebuildProgress {
+    eventually("a rebuild is under way", async || {
+        engine.rebuild_progress().filter(|progress| progress.placed >= 500)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn the_lock_of_a_rebuild_that_is_somebody_elses_by_now_is_left_alone() {
+    let bench = Bench::new(Dialect::Sqlite).await;
+    let (proxy, engine) = forgotten(&bench).await;
+    let mut redis = bench.redis.connection().await;
+    let lock = "{keepwell:0}:rebuilding";
+    proxy.delay(Duration::from_millis(20));
+    let taken_meanwhile = async {
+        under_way(&engine).await;
+        // It ran out, and somebody else has taken it.
+        let _: () = redis.set_ex(lock, "somebody", 3_600).await.unwrap();
+        proxy.delay(Duration::ZERO);
+    };
+    let (rebuilt, ()) = tokio::join!(engine.rebuild(), taken_meanwhile);
+    assert_eq!(rebuilt.unwrap().placed, MANY as u64);
+    let (holder, left_s): (Option<String>, u64) =
+        (redis.get(lock).await.unwrap(), redis.ttl(lock).await.unwrap());
+    assert_eq!(holder.as_deref(), Some("somebody"));
+    assert!(left_s > 3_000, "{left_s}");
+
+    // A dead one's is taken over, and given back.
+    engine.rebuild().await.unwrap();
+    assert_eq!(redis.get::<_, Option<String>>(lock).await.unwrap(), None);
+    engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn redis_is_looked_at_while_a_rebuild_is_under_way() {
+    let bench = Bench::new(Dialect::Sqlite).await;
+    let proxy = Proxy::before(bench.redis.socket()).await;
+    proxy.set(Mode::Refuse);
+    let url = format!("redis://{}", proxy.address());
+    let engine = bench.engine_at(url, |options| options.runs_jobs = false);
+    engine.enqueue_all((0..MANY).map(|_| scripted("ok", Lane::Standard)).collect()).await.unwrap();
+    eventually("it is known that they are missing", async || engine.health().lanes_behind.then_some(()))
+        .await;
+    proxy.delay(Duration::from_millis(200));
+    proxy.set(Mode::Forward);
+    let begun = under_way(&engine).await;
+    // Whoever looks leaves there what its clock shows.
+    let (mut redis, clocks) = (bench.redis.connection().await, "{keepwell:0}:clocks");
+    let _: () = redis.del(clocks).await.unwrap();
+    eventually("Redis is looked at", async || redis.exists::<_, bool>(clocks).await.ok()?.then_some(()))
+        .await;
+    let still = engine.rebuild_progress().expect("the rebuild is still under way");
+    assert_eq!(still.started_ms, begun.started_ms);
+    proxy.delay(Duration::ZERO);
+    eventually("it is over", async || (!engine.health().lanes_behind).then_some(())).await;
+    engine.shutdown().await;
 }

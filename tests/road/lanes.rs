@@ -7,8 +7,9 @@ use super::{
     assert_problem, backup,
     event::{Event, SHAPES},
     nothing_owed, stripe, taken,
+    trail::entries,
 };
-use crate::support::{daemon::Daemon, eventually, http::Answer};
+use crate::support::{daemon::Daemon, eventually, http::Answer, redis::Redis};
 
 async fn pause(daemon: &Daemon, lane: &str, body: Value) -> Answer {
     daemon.operator().post(&format!("/api/v1/lanes/{lane}/pause"), &body).await
@@ -90,6 +91,23 @@ async fn a_pause_outlives_the_daemon_and_its_redis_and_is_in_a_backup() {
     assert_eq!(backup::says(&daemon, &["restore", &file]).code, 0);
     daemon.start_again().await;
     is_paused(&daemon, "a bad release").await;
+}
+
+#[tokio::test]
+async fn whoever_lets_a_lane_go_while_redis_is_away_is_in_the_trail() {
+    let mut redis = Redis::start().await;
+    let daemon = Daemon::start_with(&[("KEEPWELL_REDIS__URL", &redis.url())]).await;
+    let reason = json!({ "reason": "an upgrade" });
+    assert_eq!(pause(&daemon, "standard", reason).await.status, StatusCode::OK);
+    redis.kill();
+    assert_eq!(resume(&daemon, "standard").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    let resumed = entries(&daemon, "lane.resumed").await;
+    let said: Vec<_> = resumed.iter().map(|entry| (&entry["subject"], &entry["after"])).collect();
+    assert_eq!(said, [(&json!("standard"), &json!({ "paused": false }))]);
+    // It is so: a Redis that has forgotten the pause is not told of it again.
+    redis.start_again().await;
+    taken(daemon.stripe(&Event::of(SHAPES[0], "setup_intent.succeeded", "free")).await);
+    nothing_owed(&daemon).await;
 }
 
 #[tokio::test]

@@ -1,13 +1,15 @@
 //! What the engine does by itself, quietly, so that operators need not: rebuilds lanes that miss something, buries
 //! what is quarantined, notices a Redis that is not the one it was, folds the log back, deletes what retention lets
 //! go.
+//!
+//! A rebuild of a large ledger takes a while, and goes on beside everything else.
 
 use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -81,13 +83,35 @@ pub(crate) struct Caretaker {
     pub(crate) stop: CancellationToken,
 }
 
+fn rounds() -> Interval {
+    let mut rounds = interval(ROUND);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    rounds
+}
+
 impl Caretaker {
-    /// Runs until stopped.
+    /// Runs until stopped. A rebuild is broken off then: the next life compares the lanes by itself.
     pub(crate) async fn run(self) {
-        let mut rounds = tokio::time::interval(ROUND);
-        rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut seen = Seen::default();
+        tokio::join!(self.stop.run_until_cancelled(self.rebuild_when_due()), self.go_round());
+    }
+
+    /// Also in a process that runs no jobs: its own placements may have been lost.
+    async fn rebuild_when_due(&self) {
+        let mut looks = rounds();
         let mut rebuilds = Rebuilds::default();
+        loop {
+            looks.tick().await;
+            if self.behind.is_marked() && rebuilds.are_due() {
+                self.bury_quarantined().await;
+                self.rebuild(&mut rebuilds).await;
+            }
+        }
+    }
+
+    /// Everything else.
+    async fn go_round(&self) {
+        let mut rounds = rounds();
+        let mut seen = Seen::default();
         let mut short_before = false;
         let mut audited = Instant::now();
         let mut pruning = Pruning::by(self.retention);
@@ -105,11 +129,6 @@ impl Caretaker {
                 tracing::debug!(error = %error, "no checkpoint");
             }
             round += 1;
-            // Also in a process that runs no jobs: its own placements may have been lost.
-            if self.behind.is_marked() && rebuilds.are_due() {
-                self.bury_quarantined().await;
-                self.rebuild(&mut rebuilds).await;
-            }
             if !self.works {
                 continue;
             }
@@ -118,7 +137,8 @@ impl Caretaker {
             }
             if audited.elapsed() >= AUDIT_EVERY {
                 audited = Instant::now();
-                short_before = self.audit(short_before).await;
+                // While they are compared the lanes hold less, and that is known.
+                short_before = !self.behind.is_marked() && self.audit(short_before).await;
             }
             pruning.round(&self.ledger).await;
         }
@@ -146,8 +166,8 @@ impl Caretaker {
             }
             seen.database_life = Some(life);
         }
-        let lanes = match self.lanes.check(&self.ledger.clocks).await {
-            Ok(()) => self.lanes.server_life().await,
+        let lanes = match self.lanes.server_life().await {
+            Ok(life) => self.lanes.check(&self.ledger.clocks, life.as_deref()).await.map(|()| life),
             Err(error) => Err(error),
         };
         self.pulse.lanes_ok.store(lanes.is_ok(), Ordering::Release);

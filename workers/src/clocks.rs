@@ -3,6 +3,9 @@
 //!
 //! Each process compares its clock with that of Redis once a second, with the question by which it sees whether the
 //! lanes answer, and leaves the difference there for the others. Which process has recorded a job its id says.
+//!
+//! Another server has another clock, and after a fail-over it may have the differences of the one before: all of them
+//! are learnt anew then. What a process recorded that is no more by then is not measured.
 
 use std::{
     collections::HashMap,
@@ -54,6 +57,8 @@ struct Known {
     own: Option<(i64, Duration)>,
     /// How far it is ahead of the others'.
     others: HashMap<Recorder, i64>,
+    /// In which life of Redis that was seen.
+    server: Option<String>,
 }
 
 impl Clocks {
@@ -71,6 +76,18 @@ impl Clocks {
     /// How far Redis' clock is ahead of ours, in milliseconds; `None` as long as nobody has looked.
     pub(crate) fn ahead_ms(&self) -> Option<i64> {
         self.lock().own.map(|(ahead_ms, _)| ahead_ms)
+    }
+
+    /// Redis lives its life `server` now. If it was another one before, its clock may be another too, and what was
+    /// known counts no more.
+    pub(crate) fn are_compared_with(&self, server: &str) {
+        let mut known = self.lock();
+        if known.server.as_deref().is_some_and(|before| before != server) {
+            *known = Known::default();
+        }
+        if known.server.is_none() {
+            known.server = Some(server.to_owned());
+        }
     }
 
     /// Redis showed `redis_ms` when it was asked at `asked_ms`, which took `way` there and back; and it knows of the
@@ -164,6 +181,19 @@ mod tests {
             clocks.compared(0, Duration::from_millis(100), 60, []);
         }
         assert_eq!(clocks.ahead_ms(), Some(10));
+    }
+
+    #[test]
+    fn what_is_known_of_one_server_does_not_count_for_another() {
+        let (clocks, other) = (Clocks::new(false), Recorder([1, 2, 3]));
+        let foreign = JobId::new(8_000).recorded_by(other);
+        for (server, ahead_ms) in [("first", 2_000), ("second", 500)] {
+            clocks.are_compared_with(server);
+            assert_eq!((clocks.ahead_ms(), clocks.to_recorders_ms(foreign)), (None, None));
+            clocks.compared(0, WAY, ahead_ms + 1, [(other, 1_000)]);
+            clocks.are_compared_with(server);
+            assert_eq!(clocks.to_recorders_ms(foreign), Some(ahead_ms - 1_000));
+        }
     }
 
     #[test]

@@ -10,7 +10,10 @@ use crate::schema::{Kind, SettingType};
 
 /// Declares an address with a password in it and the schemes that it may have.
 macro_rules! connection_url {
-    ($(#[doc = $about:literal])* $name:ident: $what:literal, [$($scheme:literal),*], $example:literal) => {
+    (
+        $(#[doc = $about:literal])*
+        $name:ident: $what:literal, [$($scheme:literal),*], $example:literal $(, but $others:literal)?
+    ) => {
         $(#[doc = $about])*
         #[derive(Clone)]
         pub struct $name(SecretString);
@@ -46,7 +49,9 @@ macro_rules! connection_url {
                 let text = String::deserialize(deserializer)?;
                 let known = [$($scheme),*].into_iter().any(|scheme| text.starts_with(scheme));
                 if !known || text.chars().any(char::is_whitespace) {
-                    return Err(de::Error::custom(concat!("it is not the address of ", $what, ", such as ", $example)));
+                    return Err(de::Error::custom(concat!(
+                        "it is not the address of ", $what, ", such as ", $example $(, "; ", $others)?
+                    )));
                 }
                 Ok(Self(text.into()))
             }
@@ -65,7 +70,9 @@ connection_url! {
 
 connection_url! {
     /// Where Redis is.
-    RedisUrl: "Redis", ["redis://", "redis+unix://", "unix://"], "redis://:password@host:6379/0"
+    RedisUrl: "Redis", ["redis://", "redis+unix://", "unix://"], "redis://:password@host:6379/0",
+    but "TLS (`rediss://`), Sentinel and Redis Cluster are not spoken here: \
+         give the address of the one server, or at which the primary is always found"
 }
 
 /// `address` with everything that may be secret taken out: user and password before an `@`, and what follows
@@ -108,7 +115,8 @@ mod tests {
         for address in
             ["localhost:6379", "rediss://host", "redis-sentinel://host/name", "redis-cluster://host"]
         {
-            assert!(serde_json::from_value::<RedisUrl>(address.into()).is_err(), "{address}");
+            let error = serde_json::from_value::<RedisUrl>(address.into()).unwrap_err().to_string();
+            assert!(error.contains("Sentinel and Redis Cluster are not spoken here: give"), "{error}");
         }
     }
 

@@ -118,11 +118,11 @@ pub(super) async fn resume(
 ) -> Result<Json<Value>, Problem> {
     let lane = read_lane(&name)?;
     let before = pausing(&state, lane).await;
-    state.engine.resume(lane).await.map_err(refused)?;
-    audit!("lane.resume", "an operator lets a lane go on", %lane);
     let resumed =
         entry(&state, &operator, "lane.resumed", Some(lane.to_string()), "", json!({ "paused": false }));
-    note(&state, &AuditEntry { before, ..resumed }).await;
+    let note = Arc::new(PlainNote(AuditEntry { before, ..resumed }));
+    state.engine.resume_noting(lane, Some(note)).await.map_err(refused)?;
+    audit!("lane.resume", "an operator lets a lane go on", %lane);
     Ok(Json(json!({ "name": lane, "paused": false })))
 }
 

@@ -1,8 +1,13 @@
-//! While jobs that run come to their end, the door stays open.
+//! While jobs that run come to their end, the door stays open; and what hangs keeps nobody from stopping.
 
-use http::StatusCode;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use keepwell::serve::STOPPING_MAX_MS;
 use rustix::process::Signal;
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::{
     road::{
@@ -14,6 +19,8 @@ use crate::{
         door::Door,
         eventually,
         gateway::{GATEWAY_TOKEN, Gateway, Manner},
+        postgres::{Postgres, Sync},
+        proxy::{Mode, Proxy},
         service_manager::ServiceManager,
     },
 };
@@ -64,4 +71,32 @@ async fn while_jobs_come_to_their_end_the_floor_is_answered_and_crises_are_taken
         (access["tier"] == "premium").then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_daemon_whose_database_says_nothing_stops_by_itself_in_the_time_that_systemd_gives() {
+    const DRAIN_MS: u64 = 1_000;
+    let postgres = Postgres::start(Sync::Off).await;
+    postgres.database("keepwell").await;
+    let network = Proxy::before(postgres.socket()).await;
+    let manager = ServiceManager::new()
+        .await
+        .with("KEEPWELL_DATABASE__URL", network.postgres_url("keepwell"))
+        .with("KEEPWELL_POOL__DRAIN_TIMEOUT_MS", DRAIN_MS.to_string());
+    let mut daemon = manager.start_ready().await;
+    let (operator, door) = (manager.operator(), Door::of(manager.public()));
+    network.set(Mode::BlackHole);
+    let pressed =
+        signal("crisis.signal", "cus_pressed", json!({ "source": "button", "severity": "critical" }));
+    // Both are under way for longer than anybody who has to stop can wait.
+    let body = Bytes::from_static(br#"{"reason":"an upgrade"}"#);
+    let pausing = operator.try_call(Method::POST, "/api/v1/lanes/standard/pause", &[], body);
+    let stopping = async {
+        let told = Instant::now();
+        let ended = daemon.stop(Signal::TERM).await;
+        (ended, told.elapsed())
+    };
+    let (_, _, (ended, took)) = tokio::join!(door.app("msg_pressed", &pressed), pausing, stopping);
+    assert_eq!(ended.code(), Some(0), "{}", daemon.log());
+    assert!(took < Duration::from_millis(DRAIN_MS + STOPPING_MAX_MS), "{took:?}\n{}", daemon.log());
 }

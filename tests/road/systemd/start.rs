@@ -62,7 +62,9 @@ async fn a_reload_that_comes_while_the_daemon_starts_waits_until_it_is_ready() {
     drop((connection, database));
     let said = manager.hears(&mut daemon, "RELOADING=1").await;
     assert!(said[0].starts_with("READY=1\nSTATUS=waiting for the database"), "{said:?}");
-    manager.hears(&mut daemon, "READY=1").await;
+    let said = manager.hears(&mut daemon, "READY=1").await;
+    let status = said.last().unwrap();
+    assert!(status.contains("the database") && !status.contains("taking requests"), "{status}");
     assert_eq!(daemon.stop(Signal::TERM).await.code(), Some(0), "{}", daemon.log());
     while manager.heard().is_some() {}
 
@@ -95,4 +97,24 @@ async fn a_start_that_is_broken_off_leaves_no_redis_behind() {
     .await;
     assert_eq!(daemon.stop(Signal::TERM).await.code(), Some(0), "{}", daemon.log());
     eventually("the private Redis is gone", async || test_kill_process(pid).is_err().then_some(())).await;
+}
+
+#[tokio::test]
+async fn what_is_wrong_about_alerts_ends_the_start_before_anything_is_begun() {
+    for (name, value, said) in [
+        ("KEEPWELL_ALERTS__TIME_ZONE", "Nowhere/AtAll", "no time zone is called `Nowhere/AtAll`"),
+        ("KEEPWELL_ALERTS__DISABLED", r#"["not_a_rule"]"#, "no rule is called `not_a_rule`"),
+    ] {
+        let manager = ServiceManager::new()
+            .await
+            .without("KEEPWELL_REDIS__URL")
+            .with("KEEPWELL_ALERTS__PAGERDUTY_ROUTING_KEY", "a-routing-key-for-tests-only-0123")
+            .with(name, value);
+        let mut daemon = manager.start();
+        let ended = eventually("it ends", async || daemon.ended()).await;
+        assert!(!ended.success() && daemon.log().contains(said), "{}", daemon.log());
+        for begun in ["keepwell.db", "redis"] {
+            assert!(!manager.folder().join("state").join(begun).exists(), "{begun}");
+        }
+    }
 }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use http::StatusCode;
+use keepwell::serve::STOPPING_MAX_MS;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -94,7 +95,7 @@ fn the_units_promise_what_the_daemon_does() {
     let drain_ms =
         keepwell_config::DEFAULT_TOML.lines().find_map(|line| line.strip_prefix("drain_timeout_ms = "));
     let drain_ms: u64 = drain_ms.expect("it has a default").replace('_', "").parse().unwrap();
-    assert!(stop_s * 1_000 >= drain_ms + 20_000, "{stop_s} s for {drain_ms} ms");
+    assert!(stop_s * 1_000 > drain_ms + STOPPING_MAX_MS, "{stop_s} s for {drain_ms} ms");
 }
 
 #[tokio::test]

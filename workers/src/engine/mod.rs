@@ -15,7 +15,11 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Mutex, task::JoinSet, time::timeout_at};
+use tokio::{
+    sync::Mutex,
+    task::JoinSet,
+    time::{Instant, timeout_at},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -303,11 +307,47 @@ impl Engine {
     /// The same, then closes the doors. Returns when everything is down.
     pub async fn shutdown(&self) {
         self.drain().await;
+        self.end_errands().await;
+        self.close().await;
+    }
+
+    /// The same within `limit`. What has not come to its end by then is logged and left behind: a database that says
+    /// nothing is asked for longer than anybody who has to stop can wait, and what it would have taken was promised to
+    /// nobody.
+    pub async fn shutdown_within(&self, limit: Duration) {
+        let by = Instant::now() + limit;
+        let begun = async {
+            self.drain().await;
+            self.end_errands().await;
+        };
+        if timeout_at(by - limit / 2, begun).await.is_err() {
+            let errands = self.0.errands.len();
+            tracing::warn!(
+                errands,
+                "what operators have begun does not come to its end, and may be done or not"
+            );
+        }
+        if timeout_at(by, self.close()).await.is_err() {
+            let trouble = self.0.recording.trouble();
+            tracing::warn!(
+                ?trouble,
+                "what waits to be recorded is let go; nobody was told that it was recorded"
+            );
+        }
+    }
+
+    /// Waits for what callers have begun.
+    async fn end_errands(&self) {
         self.0.errands.close();
         self.0.errands.wait().await;
-        let mut running = self.0.running.lock().await;
-        // The placers went on until the pools had ended: a job's last effects may still ask for others.
+    }
+
+    /// Closes the doors and waits for everything else.
+    async fn close(&self) {
+        // Not before: the placers went on until the pools had ended, because a job's last effects may still ask for
+        // others.
         self.0.close.cancel();
+        let mut running = self.0.running.lock().await;
         let threads = std::mem::take(&mut running.threads);
         let joined =
             tokio::task::spawn_blocking(move || threads.into_iter().all(|thread| thread.join().is_ok()));

@@ -61,9 +61,15 @@ impl Engine {
     ///
     /// Once begun it is brought to its end, whether or not the caller waits for it.
     pub async fn resume(&self, lane: Lane) -> Result<(), LaneError> {
+        self.resume_noting(lane, None).await
+    }
+
+    /// The same, with `note` written in the transaction from which on the ledger does not hold it up any more: it
+    /// stands also if Redis could not be told.
+    pub async fn resume_noting(&self, lane: Lane, note: Option<Arc<dyn Note>>) -> Result<(), LaneError> {
         let (ledger, lanes) = (self.0.ledger.clone(), self.0.lanes.clone());
         let resumed = self.0.errands.spawn(async move {
-            ledger.resume_lane(lane).await?;
+            ledger.resume_lane(lane, note.as_deref()).await?;
             lanes.let_go(lane).await?;
             // Somebody may have held it up in between.
             lanes.hold_up(&ledger).await

@@ -55,6 +55,7 @@ impl Shared {
             behind.mark();
         }
         let journal = options.journal.as_deref().filter(|_| options.runs_jobs);
+        let lease = Duration::from_millis(options.lanes.lease_ms);
         Self {
             ledger: ledger.clone(),
             redis_url,
@@ -65,7 +66,7 @@ impl Shared {
             drain: CancellationToken::new(),
             ended: CancellationToken::new(),
             broken: CancellationToken::new(),
-            journal: journal.map(|path| Journal::open(path, ledger.clock.now_ms())),
+            journal: journal.map(|path| Journal::open(path, ledger.clock.now_ms(), lease)),
             turns: Turns::default(),
             close: CancellationToken::new(),
             drain_time: DrainTime::of(Duration::from_millis(options.drain_timeout_ms)),

@@ -56,7 +56,7 @@ pub(crate) use pauses::pauses_of;
 pub(crate) use placer::{Bells, PlacementQueue, PlacerTask, next, placer};
 pub use progress::RebuildProgress;
 pub use rebuild::Rebuilt;
-pub(crate) use scripts::{ClaimScope, Claimed, Moves, Reap, crashes_max};
+pub(crate) use scripts::{CRASHES_MAX, ClaimScope, Claimed, Moves, Reap, crashes_max};
 pub use stats::{LaneStats, NodeStats};
 pub(crate) use trouble::Trouble;
 

@@ -39,6 +39,13 @@ const FRESH_MS: u64 = 250;
 /// milliseconds; less than that is over before the lanes are compared once more.
 const AHEAD_MS: i64 = 1_000;
 
+/// The lock of whoever rebuilds, and who that is.
+#[derive(Debug)]
+struct Lock {
+    key: String,
+    holder: String,
+}
+
 /// What a rebuild did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Rebuilt {
@@ -53,17 +60,19 @@ impl Lanes {
     /// lane holds. Jobs recorded since then are placed by whoever recorded them.
     pub async fn rebuild(&self, ledger: &Ledger, node: NodeId) -> Result<Rebuilt, LaneError> {
         let _turn = self.progress.turn.lock().await;
-        let lock = self.keys.rebuilding();
-        let mut redis = self.redis.clone();
-        let mut taking = self.scripts.lock.key(&lock);
-        taking.key(self.keys.wake()).arg(node.to_string()).arg(LOCK_MS);
-        let locked: Option<String> = taking.invoke_async(&mut redis).await?;
-        if locked.is_none() && !self.may_take_over(&lock, node).await? {
+        let lock = Lock { key: self.keys.rebuilding(), holder: node.to_string() };
+        let mut holder = self.lock(&lock, "").await?;
+        if holder != lock.holder && !self.is_alive(&holder).await? {
+            holder = self.lock(&lock, &holder).await?;
+        }
+        if holder != lock.holder {
             return Err(LaneError::RebuildElsewhere);
         }
         let underway = self.progress.begin(self.clock.now_ms());
         let rebuilt = self.rebuild_locked(ledger, &lock, &underway).await;
-        let _: Result<(), _> = redis.del(&lock).await;
+        if let Err(error) = self.unlock(&lock).await {
+            tracing::debug!(error = %error, "the lock of the rebuild runs out by itself");
+        }
         rebuilt
     }
 
@@ -72,19 +81,28 @@ impl Lanes {
         self.progress.present()
     }
 
-    /// Whether whoever holds `lock` is this very node, which did not hear that it got it (Redis stood still), or has
-    /// died.
-    async fn may_take_over(&self, lock: &str, node: NodeId) -> Result<bool, LaneError> {
-        let holder: Option<String> = self.redis.clone().get(lock).await?;
-        let Some(holder) = holder else { return Ok(false) };
-        let alive = self.nodes().await?.into_iter().any(|(known, _)| known.to_string() == holder);
-        Ok(holder == node.to_string() || !alive)
+    /// Takes or keeps `lock`, also `from` somebody who may not have it any more; answers with who holds it then.
+    async fn lock(&self, lock: &Lock, from: &str) -> Result<String, LaneError> {
+        let mut locking = self.scripts.lock.key(&lock.key);
+        locking.key(self.keys.wake()).arg(&lock.holder).arg(LOCK_MS).arg(from);
+        Ok(locking.invoke_async(&mut self.redis.clone()).await?)
+    }
+
+    /// Gives `lock` back, if it is still its holder's.
+    async fn unlock(&self, lock: &Lock) -> Result<(), LaneError> {
+        let mut unlocking = self.scripts.unlock.key(&lock.key);
+        unlocking.key(self.keys.wake()).arg(&lock.holder);
+        Ok(unlocking.invoke_async(&mut self.redis.clone()).await?)
+    }
+
+    async fn is_alive(&self, holder: &str) -> Result<bool, LaneError> {
+        Ok(self.nodes().await?.into_iter().any(|(known, _)| known.to_string() == holder))
     }
 
     async fn rebuild_locked(
         &self,
         ledger: &Ledger,
-        lock: &str,
+        lock: &Lock,
         underway: &Underway,
     ) -> Result<Rebuilt, LaneError> {
         self.hold_up(ledger).await?;
@@ -117,7 +135,7 @@ impl Lanes {
         lane: Lane,
         span: (Option<JobId>, JobId),
         ledger: &Ledger,
-        lock: &str,
+        lock: &Lock,
         underway: &Underway,
         rebuilt: &mut Rebuilt,
     ) -> Result<(), LaneError> {
@@ -153,13 +171,14 @@ impl Lanes {
         }
     }
 
-    async fn keep_lock(&self, lock: &str) -> Result<(), LaneError> {
-        let _: bool = self.redis.clone().pexpire(lock, LOCK_MS as i64).await?;
-        Ok(())
+    /// If somebody else has it meanwhile it is theirs, and both go on: what is placed twice is harmless, and two that
+    /// broke each other off would never come to an end.
+    async fn keep_lock(&self, lock: &Lock) -> Result<(), LaneError> {
+        self.lock(lock, "").await.map(drop)
     }
 
     /// The ids of every job that is claimed, parked, or waiting in `lane`.
-    async fn held_by(&self, lane: Lane, lock: &str) -> Result<HashSet<JobId>, LaneError> {
+    async fn held_by(&self, lane: Lane, lock: &Lock) -> Result<HashSet<JobId>, LaneError> {
         let mut redis = self.redis.clone();
         // Before and after the lanes: what goes back from a worker's hands to a lane meanwhile is seen here, what a
         // worker takes there. A poison pill that lay in its lane twice would kill more workers than it may.

@@ -44,6 +44,7 @@ pub(crate) struct Scripts {
     reap: Script,
     register: Script,
     suspect: Script,
+    pub(super) unlock: Script,
 }
 
 impl Scripts {
@@ -58,6 +59,7 @@ impl Scripts {
             reap: script!("reap"),
             register: script!("register"),
             suspect: script!("suspect"),
+            unlock: Script::new(include_str!("lua/unlock.lua")),
         }
     }
 }
@@ -182,20 +184,24 @@ impl Lanes {
         Ok(())
     }
 
-    /// Whether the server takes what the lanes need: scripts, and writes. Compares `clocks` with its own.
-    pub(crate) async fn check(&self, clocks: &Clocks) -> Result<(), LaneError> {
+    /// Whether the server, in its present `life` if it says so, takes what the lanes need: scripts, and writes.
+    /// Compares `clocks` with its own.
+    pub(crate) async fn check(&self, clocks: &Clocks, life: Option<&str>) -> Result<(), LaneError> {
+        if let Some(life) = life {
+            clocks.are_compared_with(life);
+        }
         let is_known = clocks.ahead_ms().is_some();
-        self.compare_clocks(clocks).await?;
+        self.compare_clocks(clocks, life).await?;
         // The first time there was nothing to leave for the others.
-        if is_known { Ok(()) } else { self.compare_clocks(clocks).await }
+        if is_known { Ok(()) } else { self.compare_clocks(clocks, life).await }
     }
 
-    async fn compare_clocks(&self, clocks: &Clocks) -> Result<(), LaneError> {
+    async fn compare_clocks(&self, clocks: &Clocks, life: Option<&str>) -> Result<(), LaneError> {
         let ahead_ms = clocks.ahead_ms().map_or_else(String::new, |ahead_ms| ahead_ms.to_string());
         let (asked_ms, asked) = (self.clock.now_ms(), Instant::now());
         let answer: Vec<i64> = self
             .invoke(&self.scripts.check, NodeId(0), |script| {
-                script.arg(clocks.own().number()).arg(ahead_ms);
+                script.arg(clocks.own().number()).arg(ahead_ms).arg(life.unwrap_or_default());
             })
             .await?;
         let Some((redis_ms, pairs)) = answer.split_first() else { return Ok(()) };
@@ -333,9 +339,10 @@ mod tests {
             scripts.reap.get_hash(),
             scripts.register.get_hash(),
             scripts.suspect.get_hash(),
+            scripts.unlock.get_hash(),
         ];
         let distinct: std::collections::HashSet<_> = hashes.into_iter().collect();
-        assert_eq!(distinct.len(), 9);
+        assert_eq!(distinct.len(), 10);
     }
 
     #[test]

@@ -13,6 +13,8 @@ pub(crate) enum Trouble {
     ReadOnly,
     /// It is cut off from those it needs (its primary, its replicas, its cluster).
     CutOff,
+    /// It is one of several nodes, and another one has the lanes' keys.
+    Divided,
     /// It is at its `maxmemory`.
     Full,
     /// It wants a password, or another one.
@@ -38,6 +40,7 @@ impl Trouble {
             () if says("READONLY") => Trouble::ReadOnly,
             () if says("LOADING") => Trouble::Loading,
             () if says("MASTERDOWN") || says("CLUSTERDOWN") || says("NOREPLICAS") => Trouble::CutOff,
+            () if says("MOVED") || says("ASK") => Trouble::Divided,
             () if says("OOM") => Trouble::Full,
             () if says("MISCONF") => Trouble::Unsaved,
             () if says("NOAUTH") || says("WRONGPASS") => Trouble::Unauthenticated,
@@ -64,11 +67,16 @@ impl Trouble {
             Trouble::Loading => "it is still reading its data; that ends by itself",
             Trouble::ReadOnly => "this is a replica; `redis.url` has to lead to the primary",
             Trouble::CutOff => "it has lost its primary, its replicas or its cluster; see its log",
+            Trouble::Divided => {
+                "this is a node of a Redis Cluster, and another one has the keys; a cluster is not supported: \
+                 `redis.url` has to lead to one server, or to the primary among its replicas"
+            }
             Trouble::Full => "it has reached its `maxmemory`; raise it or let the lanes drain",
             Trouble::Unauthenticated => "put the right user and password into `redis.url`",
             Trouble::Forbidden => {
                 "its user needs `+@read +@write +@scripting +@pubsub +ping +info +client` on the keys and \
-                 channels under `redis.key_prefix`, under their own names"
+                 channels under `redis.key_prefix`, under their own names; and a Sentinel has none of them: \
+                 `redis.url` has to lead to the primary itself"
             }
             Trouble::Unsaved => "it cannot save its data and refuses writes; see its log and its disk",
             Trouble::Other => "see its log",
@@ -102,6 +110,8 @@ mod tests {
             (reply(ServerErrorKind::BusyLoading, "Redis is loading"), Trouble::Loading),
             (reply(ServerErrorKind::MasterDown, "Link with MASTER is down"), Trouble::CutOff),
             (reply(ServerErrorKind::ClusterDown, "The cluster is down"), Trouble::CutOff),
+            (reply(ServerErrorKind::Moved, "3999 127.0.0.1:6381"), Trouble::Divided),
+            (reply(ServerErrorKind::Ask, "3999 127.0.0.1:6381"), Trouble::Divided),
             (reply(ServerErrorKind::NoPerm, "this user has no permissions"), Trouble::Forbidden),
             (reply(ServerErrorKind::ResponseError, "unknown command 'EVALSHA'"), Trouble::Forbidden),
             (reply(ServerErrorKind::ResponseError, "value is not an integer"), Trouble::Other),

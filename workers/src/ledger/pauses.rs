@@ -49,14 +49,17 @@ impl Ledger {
         transaction.commit().await
     }
 
-    /// Has `lane` held up no more.
-    pub(crate) async fn resume_lane(&self, lane: Lane) -> Result<(), sqlx::Error> {
+    /// Has `lane` held up no more, and writes `note`.
+    pub(crate) async fn resume_lane(&self, lane: Lane, note: Option<&dyn Note>) -> Result<(), sqlx::Error> {
         const SQL: &str = "DELETE FROM lane_pauses WHERE lane = $1";
         let now_ms = self.clock.now_ms();
         let mut transaction = self.database.begin(Urgency::General, Durability::Durable, now_ms).await?;
         on_connection!(transaction, |connection| {
             sqlx::query(SQL).bind(lane.name()).execute(connection).await.map(|_| ())
         })?;
+        if let Some(note) = note {
+            note.write(&mut transaction, 1).await?;
+        }
         transaction.commit().await
     }
 }

@@ -309,11 +309,14 @@ impl Fetcher {
         };
         let deaths = self.journal.as_ref().map_or(0, |journal| journal.deaths(job.id));
         if deaths >= crashes_max(job.lane) {
-            if let Some(journal) = &self.journal {
-                journal.ends(job.id);
-            }
             tracing::error!(job.id = %job.id, "{QUARANTINED}");
             return self.condemn(job, Outcome::dead(QUARANTINED)).await;
+        }
+        // What the lanes themselves have counted they have had wait.
+        let waits = self.journal.as_ref().filter(|_| deaths > crashes);
+        if let Some(wait) = waits.and_then(|journal| journal.has_to_wait(job.lane, deaths)) {
+            let wait_ms = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
+            return self.note(Move::Later(job.id, self.ledger.clock.now_ms().saturating_add(wait_ms)));
         }
         let crashes = crashes.max(deaths);
         // The claim was for free slots only, and nobody else takes them.

@@ -100,6 +100,7 @@ impl Pool {
                 moves: moves_in.clone(),
                 placements: self.placements.clone(),
                 observer: Arc::clone(&self.observer),
+                journal: self.journal.clone(),
             };
             settlers.extend((0..writers).map(|_| settler.clone()));
             verdicts_in

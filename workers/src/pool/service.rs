@@ -171,7 +171,7 @@ where
             let must_not_run = matches!(alone, Some(None));
             let _noted = journal
                 .filter(|_| !must_not_run)
-                .and_then(|journal| journal.begins(run.job.id, run.job.created_ms));
+                .and_then(|journal| journal.begins(run.job.id, run.job.created_ms, run.job.lane));
             let prepared = if must_not_run {
                 Err(Outcome::Snooze { after: UNNOTED_DELAY })
             } else {

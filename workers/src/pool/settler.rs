@@ -12,7 +12,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Member, run::Move};
+use super::{Journal, Member, run::Move};
 use crate::{
     clock::UnixMs,
     database::{Dialect, turn::Urgency},
@@ -82,6 +82,8 @@ pub(crate) struct Settler {
     pub(crate) moves: mpsc::UnboundedSender<Move>,
     pub(crate) placements: PlacementQueue,
     pub(crate) observer: Arc<dyn Observer>,
+    /// What has seen workers die, until it is settled.
+    pub(crate) journal: Option<Arc<Journal>>,
 }
 
 impl Settler {
@@ -155,6 +157,11 @@ impl Settler {
 
     fn tell(&self, verdict: &Verdict, settled: &Settled, claimed_ms: UnixMs, claimed_at: Instant) {
         let job = &verdict.job;
+        if let (Some(journal), Settled::Done | Settled::NothingOwed | Settled::Over) =
+            (&self.journal, settled)
+        {
+            journal.is_settled(job.id);
+        }
         let to = match settled {
             Settled::Done | Settled::NothingOwed | Settled::Over => Move::Ack(job.id),
             Settled::Later(run_at_ms) => Move::Later(job.id, *run_at_ms),

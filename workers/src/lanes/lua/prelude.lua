@@ -11,7 +11,8 @@
 -- 16 crashes    hash   job id -> workers it has seen die, with a trailing b while it runs as a suspect
 -- 17 paused     hash   lane digit -> reason
 -- 18 counters   hash   small numbers: the weights' position, the parked sequence, the parked jobs of each lane, the
---                      last extension of a lease in ms of this server's clock
+--                      last extension of a lease in ms of this server's clock, and in which life of the server the
+--                      clocks were compared
 -- 19 quarantine list   job ids that have seen too many workers die
 -- 20 idle       set    nodes that found nothing to claim
 -- 21 wake       the channel on which idle nodes listen
