@@ -66,6 +66,9 @@ pub(crate) use words::{crisis_lines, notifier, templates};
 /// have what the jobs have left of theirs as well.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(8);
 
+/// How long the end of the audit trail may take to be sealed when nobody else writes any more.
+const SEAL_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// How long the database may take to close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -96,6 +99,10 @@ pub struct Daemon {
     drain_timeout: Duration,
     tasks: JoinSet<()>,
     listeners: JoinSet<()>,
+    /// Who seals what all others have done.
+    last: JoinSet<()>,
+    /// Ends them.
+    end: CancellationToken,
     engine: Engine,
     redis: Option<ManagedRedis>,
     database: Database,
@@ -165,7 +172,9 @@ impl Daemon {
         if let Some(waiting) = built.waiting {
             tasks.spawn(stop.clone().run_until_cancelled_owned(waiting).map(drop));
         }
-        tasks.spawn(keeper.run(stop.clone()));
+        // What is done while everything ends is in the trail too, and sealed.
+        let (mut last, end) = (JoinSet::new(), CancellationToken::new());
+        last.spawn(keeper.run(end.clone()));
         if works {
             tasks.spawn(Keeper::rotate(built.trail.clone(), stop.clone()));
         }
@@ -214,6 +223,8 @@ impl Daemon {
             drain_timeout: Duration::from_millis(config.pool.drain_timeout_ms),
             tasks,
             listeners,
+            last,
+            end,
             engine: built.engine,
             redis: built.redis,
             database: built.database,
@@ -241,6 +252,11 @@ impl Daemon {
         }
         self.api.rebuild.stop().await;
         self.engine.shutdown().await;
+        self.end.cancel();
+        if timeout(SEAL_TIMEOUT, async { while self.last.join_next().await.is_some() {} }).await.is_err() {
+            tracing::warn!("the end of the audit trail is not sealed; the next start does it");
+            self.last.shutdown().await;
+        }
         if let Some(redis) = self.redis {
             redis.stop().await;
         }
