@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo run test chaos lint fmt
+.PHONY: help demo run test chaos staging lint fmt
 
 CARGO ?= cargo
 
@@ -23,6 +23,9 @@ test: ## Run every test, against a real Redis and real databases
 chaos: ## Kill, stop, empty and cut off everything under load, and print what was lost: nothing
 	@scripts/needs.sh test
 	@scripts/chaos.sh
+
+staging: ## Send the deployment guide's scenarios with Stripe's npm package, and measure each against its limit
+	@scripts/staging.sh
 
 lint: ## Check formatting, lints and, where cargo-deny is installed, dependencies
 	@scripts/needs.sh build

@@ -17,7 +17,7 @@ use crate::{
     json::Json,
     kinds,
     signal::{Signal, stated_severity},
-    store::taught,
+    store::{note_past_signal, taught},
 };
 
 /// Learns of a crisis.
@@ -50,10 +50,18 @@ impl Handler for CrisisSignalled {
             at_ms: signal_time_ms(signal.stated_ms, job.created_ms),
             only_in_crisis: false,
         };
+        let (id, now_ms, told) = (job.id.to_string(), transaction.now_ms(), crisis.clone());
+        let mut active = None;
         taught(transaction, &signal.customer, &self.0, |facts| {
-            facts.signalled(job.id.to_string(), crisis, job.created_ms);
+            let is_past = facts.is_past(&crisis, now_ms);
+            facts.signalled(id.clone(), crisis, job.created_ms);
+            active = is_past.then(|| facts.crisis(now_ms).is_some());
         })
         .await?;
+        if let Some(active) = active {
+            // It opens nothing and is not remembered; that it was told is on record all the same.
+            note_past_signal(transaction, &self.0, &signal.customer, (&id, &told), active)?;
+        }
         Ok(Outcome::Done)
     }
 }

@@ -41,11 +41,13 @@ pub enum Workload {
     Grace,
     /// Signed events of 2 KiB over HTTP into the daemon, 64 connections: answers per second, each event on disk first.
     Ingest,
+    /// What people may use, read over HTTP a thousand times a second while 300 events a second come in and are run.
+    Access,
 }
 
 impl Workload {
     /// All of them, with the names of the command line.
-    pub const ALL: [(&'static str, Workload); 8] = [
+    pub const ALL: [(&'static str, Workload); 9] = [
         ("drain", Workload::Drain),
         ("enqueue", Workload::Enqueue),
         ("enqueue-bulk", Workload::EnqueueBulk),
@@ -54,6 +56,7 @@ impl Workload {
         ("crash", Workload::Crash),
         ("grace", Workload::Grace),
         ("ingest", Workload::Ingest),
+        ("access", Workload::Access),
     ];
 
     /// The name on the command line and in the JSON line.
@@ -71,6 +74,7 @@ impl Workload {
         match self {
             Workload::Drain | Workload::Crisis | Workload::Memory | Workload::Ingest => 100_000,
             Workload::Enqueue | Workload::EnqueueBulk => 50_000,
+            Workload::Access => 30_000,
             Workload::Crash => 2_000,
             Workload::Grace => 1_000_000,
         }
@@ -133,6 +137,7 @@ async fn run_once(workload: Workload, options: &BenchOptions) -> Result<BenchLin
                 grace::run(jobs, due, options.crises.unwrap_or(grace::CRISES_ALONE), &options.rig).await
             }
             Workload::Ingest => ingest::run(jobs, &options.rig).await,
+            Workload::Access => ingest::access::run(jobs, &options.rig).await,
         }
     };
     tokio::time::timeout(PATIENCE, running).await?

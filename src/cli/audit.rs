@@ -19,7 +19,7 @@ use super::{
     say,
     table::{Align, Table, items},
 };
-use crate::serve::key_ring;
+use crate::{api::instant::rfc3339, serve::key_ring};
 
 /// The audit trail.
 #[derive(Debug, Subcommand)]
@@ -131,9 +131,10 @@ async fn verify(context: &Context) -> Result<(), Failure> {
             continue;
         }
         let unsealed = report["unsealed"].as_u64().unwrap_or(0);
+        let unsealed_since = report["unsealed_since_ms"].as_i64().map(rfc3339);
         let result = json!({
             "whole": report["finding"].is_null(), "finding": report["finding"], "blocks": blocks,
-            "entries": entries, "unsealed": unsealed, "end": report["end"],
+            "entries": entries, "unsealed": unsealed, "unsealed_since": unsealed_since, "end": report["end"],
         });
         return told(context, &result);
     }
@@ -180,11 +181,13 @@ fn render_verified(result: &Value) -> String {
         };
         return format!("{what}: {problem}, {}: {}\n", place.join(", "), finding.detail);
     }
+    let since = result["unsealed_since"].as_str().map(|since| format!(" (the oldest since {since})"));
     format!(
-        "{} entries in {} blocks are whole, {} of them wait for a block; the chain ends with block {} ({})\n",
+        "{} entries in {} blocks are whole, {} of them wait for a block{}; the chain ends with block {} ({})\n",
         result["entries"],
         result["blocks"],
         result["unsealed"],
+        since.unwrap_or_default(),
         result["end"]["block"],
         result["end"]["hash"].as_str().unwrap_or_default()
     )
@@ -256,11 +259,12 @@ mod tests {
         );
         let whole = json!({
             "whole": true, "finding": null, "blocks": 2, "entries": 9, "unsealed": 1,
-            "end": { "block": 2, "hash": "ab" },
+            "unsealed_since": "2027-01-31T12:00:00.000Z", "end": { "block": 2, "hash": "ab" },
         });
         assert_eq!(
             render_verified(&whole),
-            "9 entries in 2 blocks are whole, 1 of them wait for a block; the chain ends with block 2 (ab)\n"
+            "9 entries in 2 blocks are whole, 1 of them wait for a block (the oldest since 2027-01-31T12:00:00.000Z); \
+             the chain ends with block 2 (ab)\n"
         );
     }
 

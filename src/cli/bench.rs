@@ -16,9 +16,9 @@ const LEFTOVERS_TIMEOUT: Duration = Duration::from_secs(2);
     after_help = "Runs on a Redis and an SQLite database of its own in ./target, and removes them. The last line is JSON."
 )]
 pub(super) struct BenchArgs {
-    /// drain, enqueue, enqueue-bulk, crisis, memory, crash, grace or ingest
+    /// drain, enqueue, enqueue-bulk, crisis, memory, crash, grace, ingest or access
     workload: Asked,
-    /// How many jobs, instead of the workload's own number
+    /// How many jobs, or reads of `access`, instead of the workload's own number
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     jobs: Option<u32>,
     /// Grace periods of `grace` that are due at once, instead of 50000

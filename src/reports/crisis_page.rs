@@ -168,7 +168,7 @@ fn trail(report: &CrisisReport) -> Markup {
     let row = |name: &str, known| vec![cell(name), status(Status::of(known))];
     let rows = [
         row("The trail is complete and whole", audit.audit_trail_complete),
-        row("Everything is sealed with a known key", audit.encryption_compliant),
+        row("What is sealed is sealed with a known key", audit.encryption_compliant),
         row("Kept for seven years", audit.retention_compliant),
         row("Operators are named", audit.access_control_compliant),
     ];

@@ -13,11 +13,11 @@ use keepwell_jobs::{
     store::audit::{Actor, AuditEntry},
     watch::WATCHED_MAX,
 };
-use keepwell_workers::{clock::UnixMs, id::JobId};
+use keepwell_workers::{clock::UnixMs, id::JobId, ledger::Ledger, state::State};
 use serde_json::json;
 use tokio::time::timeout;
 
-use crate::trail::Trail;
+use crate::trail::{Trail, TrailError};
 
 /// How long the trail may take for [`ENTRIES_AT_ONCE`].
 const TRAIL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -56,15 +56,22 @@ impl GrantedFromMemory {
         self.merge((customer.to_owned(), job), Grant { granted, severity, at_ms: now_ms, times: 1 });
     }
 
-    /// Writes who they are into `trail`. What it does not take is tried again the next time.
-    pub(super) async fn record(&self, trail: &Trail) {
+    /// Writes who they are into `trail`; of whose job is dead, as `ledger` knows it, one entry for each death, however
+    /// many processes find it. What the trail does not take is tried again the next time.
+    pub(super) async fn record(&self, trail: &Trail, ledger: &Ledger) {
         loop {
             let grants = self.take();
             if grants.is_empty() {
                 return;
             }
-            let entries: Vec<AuditEntry> = grants.iter().map(|(key, grant)| entry(key, grant)).collect();
-            if !matches!(timeout(TRAIL_TIMEOUT, trail.record_all(&entries)).await, Ok(Ok(()))) {
+            let writing = async {
+                let mut entries = Vec::with_capacity(grants.len());
+                for (key, grant) in &grants {
+                    entries.push(entry(key, grant, died_ms(ledger, key.1).await?));
+                }
+                trail.record_once(&entries).await
+            };
+            if !matches!(timeout(TRAIL_TIMEOUT, writing).await, Ok(Ok(()))) {
                 tracing::debug!(
                     "who was granted the basic set from memory cannot be written to the trail now"
                 );
@@ -105,15 +112,24 @@ impl GrantedFromMemory {
     }
 }
 
-fn entry((customer, job): &Key, grant: &Grant) -> AuditEntry {
+/// When `job` died, as the ledger and so every process knows it; `None` if it is not dead, or not any more.
+async fn died_ms(ledger: &Ledger, job: Option<JobId>) -> Result<Option<UnixMs>, TrailError> {
+    let Some(job) = job else { return Ok(None) };
+    let shown = ledger.show(job).await?;
+    Ok(shown.filter(|(view, _)| view.state == State::Dead).and_then(|(view, _)| view.finished_at_ms))
+}
+
+/// The entry of a grant, and what it is called if it is about a death.
+fn entry((customer, job): &Key, grant: &Grant, died_ms: Option<UnixMs>) -> (AuditEntry, Option<String>) {
     let Grant { granted, severity, at_ms, times } = *grant;
+    let name = job.zip(died_ms).map(|(job, died_ms)| format!("granted from memory {job} {died_ms}"));
     let reason = if job.is_some() {
         "nothing will answer a crisis, unless its job is run again"
     } else {
         "a crisis could not be recorded"
     };
-    AuditEntry {
-        at_ms,
+    let entry = AuditEntry {
+        at_ms: died_ms.unwrap_or(at_ms),
         actor: Actor::System { job: "watch over crises".to_owned() },
         action: "crisis.granted_from_memory",
         subject: Some(customer.clone()),
@@ -126,7 +142,8 @@ fn entry((customer, job): &Key, grant: &Grant) -> AuditEntry {
             "until": UtcTime(granted.until_ms),
             "times": times,
         })),
-    }
+    };
+    (entry, name)
 }
 
 #[cfg(test)]
@@ -135,6 +152,7 @@ mod tests {
     use keepwell_workers::{
         clock::ManualClock,
         database::{Database, DatabaseOptions},
+        handler::Registry,
         ledger,
         seal::{KeyRing, SealingKey},
     };
@@ -156,22 +174,23 @@ mod tests {
         let database = Database::connect(&url, &DatabaseOptions::default()).await.unwrap();
         let trail = Trail::new(
             database.clone().sealing_with(keys.clone()),
-            keys,
+            keys.clone(),
             ManualClock::at(NOW_MS),
             directory.path(),
         );
+        let ledger = Ledger::new(database.clone(), keys.clone(), ManualClock::at(NOW_MS), Registry::new([]));
         let waiting = GrantedFromMemory::default();
         let job = JobId::new(NOW_MS);
         waiting.put("cus_1", None, Severity::High, granted(NOW_MS + 10), NOW_MS);
         waiting.put("cus_2", Some(job), Severity::Critical, granted(NOW_MS + 20), NOW_MS);
         // Without its tables it takes nothing, and the sender tries again meanwhile.
-        waiting.record(&trail).await;
+        waiting.record(&trail, &ledger).await;
         waiting.put("cus_1", None, Severity::Moderate, granted(NOW_MS + 30), NOW_MS + 5);
         assert_eq!(waiting.lock().len(), 2);
 
         database.migrate(&[ledger::MIGRATIONS, &migrations()].concat()).await.unwrap();
-        waiting.record(&trail).await;
-        waiting.record(&trail).await;
+        waiting.record(&trail, &ledger).await;
+        waiting.record(&trail, &ledger).await;
         assert!(waiting.lock().is_empty());
         let listed = trail.list(&AuditFilter::default(), None, 10).await.unwrap();
         let told: Vec<String> = listed.items.iter().map(|item| format!("{item:?}")).collect();

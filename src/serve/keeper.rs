@@ -108,7 +108,9 @@ impl Keeper {
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                () = stop.cancelled() => return self.watchers.granted.record(&self.trail).await,
+                () = stop.cancelled() => {
+                    return self.watchers.granted.record(&self.trail, self.engine.ledger()).await;
+                }
                 missed = told.recv() => match missed {
                     Some(missed) => self.escalate(missed).await,
                     None => return,
@@ -168,7 +170,7 @@ impl Keeper {
         {
             self.record(job).await;
         }
-        self.watchers.granted.record(&self.trail).await;
+        self.watchers.granted.record(&self.trail, self.engine.ledger()).await;
         self.desk.catch_up().await;
     }
 

@@ -80,8 +80,14 @@ const BREAK_OFF_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long the engine may take to close, with what waits to be recorded and what operators have begun.
 const ENGINE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long the database and the private Redis may take to close, beside each other.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(4);
+/// How long the end of the audit trail may take to be sealed when nobody else writes any more.
+const SEAL_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long the database may take to close after that.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long the private Redis may take to end, beside both.
+const REDIS_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// The desk of the emergency endpoints.
 #[cfg(test)]
@@ -110,6 +116,10 @@ pub struct Daemon {
     drain_timeout: Duration,
     tasks: JoinSet<()>,
     listeners: JoinSet<()>,
+    /// Who seals what all others have done.
+    last: JoinSet<()>,
+    /// Ends them.
+    end: CancellationToken,
     engine: Engine,
     redis: Option<ManagedRedis>,
     database: Database,
@@ -179,7 +189,9 @@ impl Daemon {
         if let Some(waiting) = built.waiting {
             tasks.spawn(stop.clone().run_until_cancelled_owned(waiting).map(drop));
         }
-        tasks.spawn(keeper.run(stop.clone()));
+        // What is done while everything ends is in the trail too, and sealed.
+        let (mut last, end) = (JoinSet::new(), CancellationToken::new());
+        last.spawn(keeper.run(end.clone()));
         if works {
             tasks.spawn(Keeper::rotate(built.trail.clone(), stop.clone()));
         }
@@ -231,6 +243,8 @@ impl Daemon {
             drain_timeout: Duration::from_millis(config.pool.drain_timeout_ms),
             tasks,
             listeners,
+            last,
+            end,
             engine: built.engine,
             redis: built.redis,
             database: built.database,
@@ -265,11 +279,16 @@ impl Daemon {
         let redis = self.redis.take();
         let end_redis = async {
             let Some(redis) = redis else { return };
-            if timeout(CLOSE_TIMEOUT, redis.stop()).await.is_err() {
+            if timeout(REDIS_TIMEOUT, redis.stop()).await.is_err() {
                 tracing::warn!("the private Redis does not end; the next life takes it over");
             }
         };
         let close_database = async {
+            self.end.cancel();
+            if timeout(SEAL_TIMEOUT, all_end(&mut self.last)).await.is_err() {
+                tracing::warn!("the end of the audit trail is not sealed; the next start does it");
+                self.last.abort_all();
+            }
             if timeout(CLOSE_TIMEOUT, self.database.close()).await.is_err() {
                 tracing::warn!("the database does not let go of its connections; they end with the process");
             }

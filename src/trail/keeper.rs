@@ -55,14 +55,14 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Runs until `stop`; then writes and seals what is left.
+    /// Runs until `stop`, which comes when nobody else writes any more; then writes and seals what is left.
     pub async fn run(self, stop: CancellationToken) {
         let Self { trail, .. } = &self;
         let mut sealer = Sealer::new(trail.database.clone(), trail.keys.clone(), trail.clock.clone());
         let mut rounds = interval(SEAL_EVERY);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut noted, mut prune_at) = (Instant::now(), Instant::now());
-        let (mut stopping, mut told) = (false, false);
+        let (mut stopping, mut told, mut missed) = (false, false, false);
         let (mut inspection, mut key_unknown_since) = (Inspection::new(), None);
         while !stopping {
             tokio::select! {
@@ -74,6 +74,7 @@ impl Keeper {
                 self.note_incidents().await;
             }
             if !self.works {
+                self.look_after(&mut missed).await;
                 continue;
             }
             if !told {
@@ -87,11 +88,16 @@ impl Keeper {
                 }
             }
             let works = self.seal(&mut sealer, &mut key_unknown_since).await;
+            let kept = self.look_after(&mut missed).await;
             if stopping {
+                if !kept {
+                    // What tells of it is to be in a block as well.
+                    self.seal(&mut sealer, &mut key_unknown_since).await;
+                }
                 break;
             }
             inspection.step(trail).await;
-            if works && inspection.is_whole() {
+            if works && kept && inspection.is_whole() {
                 self.metrics.audit_works();
             } else {
                 self.metrics.audit_failed();
@@ -167,6 +173,33 @@ impl Keeper {
             return true;
         };
         is_waiting_for(&key, key_unknown_since)
+    }
+
+    /// Looks whether what was written is still there and is in a block in time; says whether it is. What was `missed`
+    /// once stays missed: the trail says so for good.
+    async fn look_after(&self, missed: &mut bool) -> bool {
+        match self.trail.look_after().await {
+            Ok(0) => {}
+            Ok(entries) => {
+                *missed = true;
+                self.metrics.audit_failed();
+                tracing::error!(
+                    entries,
+                    "entries of the audit trail are gone before they were in a block; \
+                     `keepwell audit list --action audit` says which"
+                );
+            }
+            Err(error) => tracing::debug!(
+                error = &*error as &(dyn std::error::Error + 'static),
+                "nobody can say now whether all of the audit trail is there"
+            ),
+        }
+        let late = self.trail.waits_too_long();
+        if late {
+            let unsealed = std::io::Error::other("an entry has been in no block for more than a minute");
+            self.complain(&unsealed, "the audit trail is not sealed; `keepwell audit verify` says more");
+        }
+        !*missed && !late
     }
 
     /// Said once, not every second.

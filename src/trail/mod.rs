@@ -7,6 +7,7 @@ pub mod keeper;
 mod readers;
 mod reports;
 pub(crate) mod restoration;
+mod waiting;
 mod witness;
 
 use std::{
@@ -30,8 +31,10 @@ use keepwell_workers::{
     seal::KeyRing,
 };
 use serde_json::json;
+use tokio::time::Instant;
 
 use readers::Readers;
+use waiting::{UNSEALED_MAX, Waiting};
 use witness::Witness;
 
 /// Why the trail could not be asked or written.
@@ -45,6 +48,7 @@ pub struct Trail {
     clock: SharedClock,
     witness: Arc<Witness>,
     readers: Arc<Readers>,
+    waiting: Arc<Waiting>,
     state_dir: PathBuf,
 }
 
@@ -52,8 +56,8 @@ impl Trail {
     /// The trail in `database`, its details sealed with `keys`; the end of its chain is noted in `state_dir`.
     pub fn new(database: Database, keys: KeyRing, clock: SharedClock, state_dir: &Path) -> Self {
         let witness = Arc::new(Witness::in_directory(state_dir));
-        let (readers, state_dir) = (Arc::default(), state_dir.to_owned());
-        Self { database, keys, clock, witness, readers, state_dir }
+        let (readers, waiting, state_dir) = (Arc::default(), Arc::default(), state_dir.to_owned());
+        Self { database, keys, clock, witness, readers, waiting, state_dir }
     }
 
     /// What time it is.
@@ -72,6 +76,24 @@ impl Trail {
         let mut transaction = self.database.begin(Urgency::General, Durability::Durable, now_ms).await?;
         for entry in entries {
             audit::append(&mut transaction, entry).await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Writes `entries` in one transaction. Of those with a name, there is one for each name and instant, however many
+    /// processes write it.
+    pub(crate) async fn record_once(
+        &self,
+        entries: &[(AuditEntry, Option<String>)],
+    ) -> Result<(), TrailError> {
+        let now_ms = self.clock.now_ms();
+        let mut transaction = self.database.begin(Urgency::General, Durability::Durable, now_ms).await?;
+        for (entry, name) in entries {
+            match name {
+                Some(name) => _ = audit::append_once(&mut transaction, entry, name).await?,
+                None => audit::append(&mut transaction, entry).await?,
+            }
         }
         transaction.commit().await?;
         Ok(())
@@ -108,7 +130,28 @@ impl Trail {
             let (problem, block, position, entry) = (Problem::NoteUnreadable, None, None, None);
             report.finding.get_or_insert(Finding { problem, block, position, entry, detail });
         }
+        if let Some((id, waits)) = self.waiting.too_long(Instant::now()).filter(|_| report.next.is_none()) {
+            let detail = format!(
+                "the entry is in no block after {} s; {} s are the most, so nobody seals the trail",
+                waits.as_secs(),
+                UNSEALED_MAX.as_secs()
+            );
+            let (problem, block, position, entry) = (Problem::Unsealed, None, None, Some(id.to_string()));
+            report.finding.get_or_insert(Finding { problem, block, position, entry, detail });
+        }
         Ok(report)
+    }
+
+    /// Looks whether what this process wrote is still there, and which entry waits in front of all others for its
+    /// block; says how many entries somebody has removed that were in none. An entry tells of each of these.
+    pub(crate) async fn look_after(&self) -> Result<usize, TrailError> {
+        self.waiting.saw(audit::waits_first(&self.database).await?, Instant::now());
+        Ok(audit::tell_of_missing(&self.database, self.clock.now_ms()).await?)
+    }
+
+    /// Whether an entry has been in no block for longer than it should.
+    fn waits_too_long(&self) -> bool {
+        self.waiting.too_long(Instant::now()).is_some()
     }
 
     /// A piece of an export, behind `cursor`.

@@ -1,6 +1,7 @@
 //! Who reads the audit trail is in it, and who touches it is found out.
 
 use http::StatusCode;
+use rustix::process::{Signal, kill_process};
 use serde_json::json;
 use sqlx::{Connection, SqliteConnection};
 
@@ -10,7 +11,11 @@ use super::{
     on_both, signal, stripe,
     trail::{entries, says, sealed},
 };
-use crate::support::{daemon::Daemon, eventually};
+use crate::support::{
+    daemon::Daemon,
+    eventually,
+    gateway::{GATEWAY_TOKEN, Gateway, Manner},
+};
 
 /// Waits until the metrics say whether the trail is `broken`.
 async fn broken(daemon: &Daemon, broken: bool) {
@@ -91,4 +96,33 @@ async fn a_note_of_the_end_that_cannot_be_read_is_no_leave_to_go_on() {
     std::fs::remove_file(&note).unwrap();
     broken(&daemon, false).await;
     sealed(&daemon).await;
+}
+
+#[tokio::test]
+async fn what_is_done_while_the_daemon_stops_is_in_a_block_when_it_has_stopped() {
+    let gateway = Gateway::start().await;
+    gateway.always(Manner::Hangs);
+    let url = gateway.url();
+    let mut daemon = Daemon::start_with(&[
+        ("KEEPWELL_NOTIFY__URL", &*url),
+        ("KEEPWELL_NOTIFY__TOKEN", GATEWAY_TOKEN),
+        ("KEEPWELL_NOTIFY__TIMEOUT_MS", "20000"),
+    ])
+    .await;
+    stripe(&daemon, &Event::of(SHAPES[0], "invoice.payment_failed", "owing")).await;
+    eventually("a message is under way", async || (gateway.held() == 1).then_some(())).await;
+    sealed(&daemon).await;
+    kill_process(daemon.pid(), Signal::TERM).unwrap();
+    eventually("it stops", async || daemon.log().contains("stopping").then_some(())).await;
+    // It waits for the message, and people and operators are answered meanwhile.
+    says(&daemon, &["queue", "pause", "background", "--reason", "a late thought"]).done();
+    gateway.let_go();
+    daemon.stop().await;
+    let file = format!("sqlite:{}", daemon.state_dir().join("keepwell.db").display());
+    let mut database = SqliteConnection::connect(&file).await.unwrap();
+    let sql = "SELECT COUNT(*), COUNT(position) FROM audit_entries WHERE action = 'lane.paused'";
+    let paused: (i64, i64) = sqlx::query_as(sql).fetch_one(&mut database).await.unwrap();
+    assert_eq!(paused, (1, 1));
+    let sql = "SELECT COUNT(*) FROM audit_entries WHERE position IS NULL";
+    assert_eq!(sqlx::query_as(sql).fetch_one(&mut database).await.ok(), Some((0_i64,)));
 }

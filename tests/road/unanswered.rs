@@ -66,19 +66,40 @@ async fn a_crisis_that_outlives_its_process_is_granted_and_told_by_the_next_one(
 async fn whose_crisis_is_dead_has_the_basic_set_in_the_next_process_too_for_a_day() {
     let mut daemon = Daemon::start().await;
     daemon.says(&["queue", "pause", "crisis", "--override", "--reason", "so that it is still owed"]).done();
-    for customer in ["cus_lately", "cus_long_ago"] {
+    for customer in ["cus_later", "cus_lately", "cus_long_ago"] {
         let pressed = signal("crisis.signal", customer, json!({ "severity": "high" }));
         taken(daemon.app(customer, &pressed).await);
     }
     daemon.kill();
     // As the quarantine leaves them that a process wrote which died before it could say so.
     let dead = "UPDATE jobs SET state = 'dead', finished_at_ms = created_at_ms; \
-                UPDATE jobs SET finished_at_ms = created_at_ms - 86400000 WHERE subject = 'cus_long_ago'";
+                UPDATE jobs SET finished_at_ms = created_at_ms - 86400000 WHERE subject = 'cus_long_ago'; \
+                UPDATE jobs SET state = 'owed', finished_at_ms = NULL WHERE subject = 'cus_later'";
     database(&daemon).await.execute(dead).await.unwrap();
     daemon.start_again().await;
     granted(&daemon, "cus_lately").await;
     assert_eq!(told(&daemon, "crisis_not_answered"), 1);
     assert_eq!(access(&daemon, "cus_long_ago").await["emergency"]["active"], false);
+    assert_eq!(audited(&daemon, "cus_lately").await, 1);
+
+    daemon.kill();
+    let dead = "UPDATE jobs SET state = 'dead', finished_at_ms = created_at_ms WHERE subject = 'cus_later'";
+    database(&daemon).await.execute(dead).await.unwrap();
+    daemon.start_again().await;
+    // Without a receiver of alerts each process tells of every death that it finds, and of this one last.
+    assert_eq!(audited(&daemon, "cus_later").await, 1);
+    assert_eq!(told(&daemon, "crisis_not_answered"), 3);
+    assert_eq!(audited(&daemon, "cus_lately").await, 1, "one death, one entry, whoever finds it");
+}
+
+/// How often the trail tells that `customer` was granted something from memory, once it does.
+async fn audited(daemon: &Daemon, customer: &str) -> u64 {
+    let path = format!("/api/v1/audit?action=crisis.granted_from_memory&subject={customer}");
+    eventually("it is in the trail", async || {
+        let page = daemon.operator().get(&path).await.json();
+        page["total"].as_u64().filter(|total| *total > 0)
+    })
+    .await
 }
 
 /// More than were ever looked after at once.

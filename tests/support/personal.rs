@@ -141,7 +141,10 @@ const KINDS: [(&str, &[&str]); 26] = [
             "plan.deleted",
             "price.created",
             "price.updated",
+            "price.deleted",
             "product.created",
+            "product.updated",
+            "product.deleted",
         ],
     ),
     ("quote", &["quote.accepted", "quote.canceled", "quote.created", "quote.finalized"]),
@@ -163,7 +166,9 @@ const KINDS: [(&str, &[&str]); 26] = [
             "subscription_schedule.released",
             "subscription_schedule.updated",
             "transfer.created",
+            "transfer.updated",
             "transfer.paid",
+            "transfer.failed",
         ],
     ),
 ];
@@ -214,6 +219,8 @@ fn card() -> Value {
         "name": said("name"), "cardholder_name": said("name"), "address_city": said("city"),
         "address_line1": said("line1"), "address_zip": said("zip"), "address_country": said("country"),
         "checks": { "cvc_check": said("cvc") }, "cvc_check": said("cvc"), "address_zip_check": said("zip check"),
+        "address_line2": said("line2"), "address_state": said("state"), "address_line1_check": said("line1 check"),
+        "address_postal_code_check": said("postal code check"), "three_d_secure": said("3ds"),
         "wallet": { "type": "apple_pay", "apple_pay": { "payer_name": said("name") } },
     })
 }
@@ -277,7 +284,8 @@ fn object(name: &str) -> Value {
         }),
         "dispute" => json!({
             "evidence": { "customer_name": said("name"), "customer_purchase_ip": said("ip"),
-            "billing_address": said("street") },
+            "billing_address": said("street"), "shipping_address": said("street"),
+            "customer_email_address": said("email"), "customer_signature": said("file") },
             "payment_method_details": methods(), "charge": object("charge"),
         }),
         "refund" => json!({
@@ -344,6 +352,7 @@ fn object(name: &str) -> Value {
         "source" => json!({
             "owner": { "verified_name": said("name"), "verified_email": said("email"), "address": address() },
             "receiver": bank_account(), "ach_debit": bank_account(), "card": card(),
+            "next_source_action": said("where to go"),
             "client_secret": said("secret"),
         }),
         // Balances, catalogues, schedules and the like say nothing of people; what was expanded in them might.

@@ -20,6 +20,12 @@ impl JobId {
         Self(Builder::from_unix_timestamp_millis(millis, &rand::random()).into_uuid())
     }
 
+    /// The id born at `now_ms` that everybody comes to who knows the same `name`, digested to ten bytes.
+    pub fn named(now_ms: UnixMs, name: &[u8; 10]) -> Self {
+        let millis = u64::try_from(now_ms).unwrap_or(0);
+        Self(uuid::Builder::from_unix_timestamp_millis(millis, name).into_uuid())
+    }
+
     /// The smallest id that can be born at `ms`; for searching by time.
     pub fn earliest_at(ms: UnixMs) -> Self {
         let mut bytes = [0; 16];

@@ -281,6 +281,35 @@ mod tests {
             [("basic", Some(50)), ("grace_period", Some(25)), ("premium", None), ("trial", Some(10))]
         );
         assert_eq!(tiers.best().name, "premium");
-        assert_eq!(tiers.best().sync_frequency, SyncFrequency::Realtime);
+        assert_eq!(tiers.floor(), FLOOR, "the file says the same");
+    }
+
+    #[test]
+    fn what_each_shipped_tier_opens_is_what_the_sync_policies_list_entry_for_entry() {
+        use SyncFrequency::{Background, Frequent, Realtime, Standard};
+        // 002: `getTierFeatureFlags`, in its order.
+        let base =
+            ["basic_check_in", "phq9_assessment", "gad7_assessment", "crisis_button", "breathing_exercises"];
+        let premium = [
+            "advanced_analytics",
+            "custom_exercises",
+            "priority_support",
+            "real_time_sync",
+            "cross_device_sync",
+            "advanced_crisis_features",
+        ];
+        let policies: [(&str, &[&str], &[&str], SyncFrequency); 4] = [
+            ("basic", &["mood_tracking", "progress_charts"], &[], Standard),
+            ("grace_period", &["mood_tracking"], &["advanced_analytics", "custom_exercises"], Frequent),
+            ("premium", &premium, &[], Realtime),
+            ("trial", &["trial_features"], &[], Background),
+        ];
+        let tiers = shipped();
+        for (tier, (name, more, disabled, sync_frequency)) in tiers.iter().zip(policies) {
+            assert_eq!((tier.name.as_str(), tier.sync_frequency), (name, sync_frequency));
+            assert_eq!(tier.features, [&base[..], more].concat(), "{name}");
+            assert_eq!(tier.disabled, disabled, "{name}");
+        }
+        assert_eq!(tiers.iter().count(), policies.len());
     }
 }

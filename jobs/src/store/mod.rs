@@ -51,6 +51,7 @@ pub use violations::{Violation, keep_violation};
 
 pub(crate) use connected::Connected;
 pub(crate) use contacts::{QueuedNotice, contacts_told, queued_notices};
+pub(crate) use person::note_past_signal;
 pub(crate) use person_data::{Stated, person_data, takes_back};
 pub(crate) use rehearsal::rehearsed;
 pub(crate) use switches::switches_in;

@@ -12,10 +12,10 @@ use keepwell_workers::{
     database::{Reader, Transaction},
     on_connection,
 };
-use quick_cache::sync::Cache;
+use quick_cache::sync::{Cache, EntryAction, EntryResult};
 
 use super::{
-    audit::{PersonChange, append_change},
+    audit::{PersonChange, append_change, append_past_signal},
     changes::keep,
     connected::Connected,
     person_data::{PersonDataKind, is_stated},
@@ -23,14 +23,21 @@ use super::{
     rows::{self, CustomerRow, GraceRow, InvoiceRow, SignalRow, SubscriptionRow},
     switches::switches_in,
 };
-use crate::{Care, care::facts::Facts, follow_ups::follow_ups};
+use crate::{
+    Care,
+    care::{crisis::Signal, facts::Facts},
+    follow_ups::follow_ups,
+};
 
 /// People that are remembered at once. Somebody's facts take a few hundred bytes.
 const PEOPLE_REMEMBERED_MAX: usize = 20_000;
 
 /// The facts read or kept last, by person, with the instant at which they were changed last.
 #[derive(Debug, Clone)]
-pub struct FactsMemory(Arc<Cache<String, Arc<(UnixMs, Facts)>>>);
+pub struct FactsMemory(Arc<Cache<String, Remembered>>);
+
+/// When somebody's facts were changed last, and what they are.
+type Remembered = Arc<(UnixMs, Facts)>;
 
 impl Default for FactsMemory {
     fn default() -> Self {
@@ -39,9 +46,19 @@ impl Default for FactsMemory {
 }
 
 impl FactsMemory {
-    fn of(&self, customer: &str, row: &CustomerRow) -> Option<Facts> {
-        let remembered = self.0.get(customer)?;
+    fn get(&self, customer: &str) -> Option<Remembered> {
+        self.0.get(customer)
+    }
+
+    /// The facts that were `remembered` about `customer` before their row was read, if they are what `row` tells of.
+    fn of(&self, customer: &str, remembered: Option<Remembered>, row: Option<&CustomerRow>) -> Option<Facts> {
+        let remembered = remembered?;
         let (touched_ms, facts) = &*remembered;
+        if row.is_none_or(|row| row.version < facts.version) {
+            // What is remembered was committed before, so the database has lost it since.
+            self.forget(customer);
+        }
+        let row = row?;
         (facts.version == row.version && *touched_ms == row.touched_ms).then(|| facts.clone())
     }
 
@@ -55,17 +72,35 @@ impl FactsMemory {
         self.0.remove(customer);
     }
 
+    /// Remembers `facts`, unless later ones are known: of two commits, or of a commit and somebody who read before it,
+    /// the older one may be heard of last.
     fn remember(&self, touched_ms: UnixMs, facts: Facts) {
         let facts = Facts { waived_until_ms: None, applied_ms: 0, ..facts };
-        self.0.insert(facts.customer.clone(), Arc::new((touched_ms, facts)));
+        let heard = Arc::new((touched_ms, facts));
+        let at = |remembered: &Remembered| (remembered.1.version, remembered.0);
+        let known = self.0.entry(heard.1.customer.as_str(), None, |_, known| {
+            if at(known) < at(&heard) {
+                *known = Arc::clone(&heard);
+            }
+            EntryAction::Retain(())
+        });
+        if let EntryResult::Vacant(place) = known {
+            // Somebody who has emptied the memory meanwhile has forgotten this as well.
+            let _ = place.insert(Arc::clone(&heard));
+        }
     }
 }
 
 /// What is known about `customer`.
 pub async fn facts(reader: &mut Reader, customer: &str, memory: &FactsMemory) -> Result<Facts, sqlx::Error> {
-    let Some(row) = customer_row(reader, customer).await? else { return Ok(Facts::about(customer)) };
-    if let Some(remembered) = memory.of(customer, &row) {
+    // First, so that whatever is remembered is in the row that is read then.
+    let remembered = memory.get(customer);
+    let row = customer_row(reader, customer).await?;
+    if let Some(remembered) = memory.of(customer, remembered, row.as_ref()) {
         return Ok(remembered);
+    }
+    if row.is_none() {
+        return Ok(Facts::about(customer));
     }
     let Some((touched_ms, facts)) = whole(reader, customer).await? else { return Ok(Facts::about(customer)) };
     memory.remember(touched_ms, facts.clone());
@@ -126,8 +161,9 @@ pub async fn taught(
     teach: impl FnOnce(&mut Facts),
 ) -> Result<(), sqlx::Error> {
     let now_ms = transaction.now_ms();
+    let remembered = care.memory.get(customer);
     let row = row(transaction, customer).await?;
-    let before = match care.memory.of(customer, &row) {
+    let before = match care.memory.of(customer, remembered, Some(&row)) {
         Some(remembered) => remembered,
         None => read(transaction, customer, &row).await?,
     };
@@ -182,6 +218,18 @@ pub async fn taught(
     Ok(())
 }
 
+/// Audits that the sign `signal` of a crisis of `customer`, which `id` tells of, was told and changes nothing any more
+/// ([`Facts::is_past`]); `active` is whether there is a crisis all the same.
+pub(crate) fn note_past_signal(
+    transaction: &mut Transaction,
+    care: &Care,
+    customer: &str,
+    told: (&str, &Signal),
+    active: bool,
+) -> Result<(), sqlx::Error> {
+    append_past_signal(transaction, &care.keys, customer, told, active)
+}
+
 /// What the transaction has kept about `customer`.
 pub(super) async fn kept(transaction: &mut Transaction, customer: &str) -> Result<Facts, sqlx::Error> {
     let row = row(transaction, customer).await?;
@@ -231,4 +279,25 @@ async fn read(
     })?;
     facts.signals = rows::signals(found);
     Ok(facts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(version: i64) -> Facts {
+        Facts { version, ..Facts::about("cus_1") }
+    }
+
+    #[test]
+    fn of_two_commits_the_older_one_that_is_heard_of_last_hides_nothing() {
+        let memory = FactsMemory::default();
+        for (touched_ms, version, known) in [(20, 2, 2), (10, 1, 2), (30, 1, 2), (15, 2, 2), (5, 3, 3)] {
+            memory.remember(touched_ms, facts(version));
+            assert_eq!(memory.last("cus_1").map(|facts| facts.version), Some(known));
+        }
+        // The same version again, given after the first one was lost, is the one that counts.
+        memory.remember(9, Facts { vulnerable: true, ..facts(3) });
+        assert!(memory.last("cus_1").is_some_and(|facts| facts.vulnerable));
+    }
 }

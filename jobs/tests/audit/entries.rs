@@ -1,6 +1,9 @@
 //! What is in the trail, and when.
 
+use bytes::Bytes;
 use keepwell_jobs::{
+    care::crisis::LATE_MS,
+    intake::read_app,
     kinds,
     store::audit::{AuditFilter, append},
 };
@@ -250,6 +253,41 @@ async fn what_is_written_late_is_sealed_next_however_much_waits_behind_it() {
             assert!(all(room, &of_it).await[0].position.is_some(), "it was passed over");
         }
         assert_eq!(report(room, None).await.finding, None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_button_that_is_told_after_a_resolved_opens_nothing_for_fifteen_minutes_and_is_in_the_trail() {
+    on_each_database(async |room| {
+        for (customer, late_ms, waited_ms, opens) in [
+            ("cus_in_time", LATE_MS, 0, false),
+            // It was heard of in time, and its job ran long afterwards.
+            ("cus_waiting", LATE_MS, DAY_MS, false),
+            ("cus_late", LATE_MS + 1, 0, true),
+        ] {
+            // Pressed a minute ago, and resolved half a minute later by somebody who may have known of it.
+            let resolved = signal("crisis.resolved", customer, 30, r#","by":"clinician""#);
+            assert_eq!(room.app(&resolved).await, Outcome::Done);
+            let pressed = signal("crisis.signal", customer, 60, r#","source":"button","severity":"high""#);
+            let (marks, definitions) = (&room.care.marks, &room.care.definitions);
+            let intake = read_app("msg_1", &Bytes::from(pressed), marks, definitions).expect("a signal");
+            let (told_ms, now_ms) = (NOW_MS - 60_000 + late_ms, NOW_MS - 60_000 + late_ms + waited_ms);
+            assert_eq!(room.run_late(intake.job, told_ms, now_ms).await, Outcome::Done);
+            assert_eq!(room.access(customer, now_ms).await.crisis.active, opens, "{customer}");
+
+            let of_button = AuditFilter {
+                action: Some("crisis.signalled".to_owned()),
+                subject: Some(customer.to_owned()),
+                ..AuditFilter::default()
+            };
+            let told = all(room, &of_button).await;
+            let [told] = &told[..] else { panic!("that it was told is one entry: {told:?}") };
+            let after = told.after.as_ref().expect("what came of it");
+            let signs: Vec<_> = after["signals"].as_object().expect("the signs").values().collect();
+            let [sign] = signs[..] else { panic!("one sign: {after}") };
+            assert_eq!((&after["active"], &sign["source"]), (&opens.into(), &"button".into()));
+        }
     })
     .await;
 }

@@ -8,6 +8,7 @@ mod edges;
 mod entries;
 mod export;
 mod kept;
+mod missing;
 mod month;
 mod operations;
 mod reports;

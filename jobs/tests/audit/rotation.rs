@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use keepwell_jobs::{
+    care::report::safeguards::NOT_SEALED,
     kinds,
     store::{
         PersonDataKind,
@@ -337,6 +338,33 @@ async fn every_sealed_column_is_rotated() {
                 .unwrap();
         let found: BTreeSet<String> = found.into_iter().map(|(name,)| name).collect();
         assert_eq!(found, tables().map(str::to_owned).collect());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_says_something_of_people_and_is_not_sealed_is_named_in_every_report() {
+    on_each_database(async |room| {
+        let sql = match room.database.dialect() {
+            Dialect::Sqlite => {
+                "SELECT m.name FROM sqlite_master m JOIN pragma_table_info(m.name) c \
+                 ON c.name IN ('customer', 'subject') WHERE m.type = 'table' \
+                 AND NOT EXISTS (SELECT 1 FROM pragma_table_info(m.name) s WHERE s.name = 'sealed')"
+            }
+            Dialect::Postgres => {
+                "SELECT CAST(table_name AS TEXT) FROM information_schema.columns c \
+                 WHERE table_schema = 'public' AND column_name IN ('customer', 'subject') \
+                 AND NOT EXISTS (SELECT 1 FROM information_schema.columns s WHERE s.table_name = c.table_name \
+                 AND s.column_name = 'sealed')"
+            }
+        };
+        let mut transaction = begin(room).await;
+        let found: Vec<(String,)> =
+            on_connection!(transaction, |connection| sqlx::query_as(sql).fetch_all(connection).await).unwrap();
+        // They name people as well: one by their id, one by the job of their crisis.
+        let mut found: BTreeSet<String> = found.into_iter().map(|(name,)| name).collect();
+        found.extend(["customers", "crisis_responses"].map(str::to_owned));
+        assert_eq!(found, BTreeSet::from(NOT_SEALED.map(str::to_owned)));
     })
     .await;
 }

@@ -162,3 +162,21 @@ async fn what_was_undone_is_not_remembered_in_place_of_what_another_process_wrot
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_the_database_has_lost_is_not_remembered_in_place_of_what_it_knows() {
+    on_each_database(async |room| {
+        for _ in 0..3 {
+            learn(room, "cus_1").await;
+        }
+        assert_eq!(known(room, "cus_1").await, (3, 3));
+        forget(room).await;
+        assert_eq!(known(room, "cus_1").await, (0, 0));
+        assert_eq!(room.care.memory.last("cus_1").map(|facts| facts.version), None);
+        // Another process begins anew with the versions that were given before.
+        learn(&room.beside(), "cus_1").await;
+        assert_eq!(known(room, "cus_1").await, (1, 1));
+        assert_eq!(room.care.memory.last("cus_1").map(|facts| facts.version), Some(1));
+    })
+    .await;
+}

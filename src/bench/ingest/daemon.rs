@@ -18,6 +18,9 @@ use super::super::{Failure, rig::Rig};
 /// What the senders sign with.
 pub(super) const SECRET: &str = "whsec_for_measuring_keepwell_only";
 
+/// What those who read show.
+pub(super) const TOKEN: &str = "token_for_measuring_keepwell_only";
+
 /// How long the child may take to begin and to end.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -42,6 +45,7 @@ impl ChildDaemon {
             .env("KEEPWELL_REDIS__URL", rig.redis_url())
             .env("KEEPWELL_REDIS__KEY_PREFIX", rig.prefix())
             .env("KEEPWELL_STRIPE__WEBHOOK_SECRETS", format!("[\"{SECRET}\"]"))
+            .env("KEEPWELL_ACCESS__TOKENS", format!("[\"{TOKEN}\"]"))
             .env("KEEPWELL_LOG__LEVEL", "warn")
             .env("KEEPWELL_MONITORS__CANARY_EVERY_MS", "0")
             .env("KEEPWELL_REPORTS__PERIODS", "[]")

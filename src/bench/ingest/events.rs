@@ -11,7 +11,7 @@ use crate::receiver::scheme::{secret::Secret, stripe};
 pub(super) const EVENT_BYTES: usize = 2_048;
 
 /// People whom the events are about.
-const CUSTOMERS: usize = 10_000;
+pub(super) const CUSTOMERS: usize = 10_000;
 
 /// A signed request.
 #[derive(Debug, Clone)]
@@ -32,6 +32,11 @@ pub(super) fn signed(count: usize) -> Result<Vec<Delivery>, Failure> {
         .collect())
 }
 
+/// Whom the event `number` is about.
+pub(super) fn customer(number: usize) -> String {
+    format!("cus_{:014}", number % CUSTOMERS)
+}
+
 fn event(number: usize, now_s: u64) -> Vec<u8> {
     let event = |note: &str| {
         json!({
@@ -46,7 +51,7 @@ fn event(number: usize, now_s: u64) -> Vec<u8> {
             "data": { "object": {
                 "id": format!("in_{number:024}"),
                 "object": "invoice",
-                "customer": format!("cus_{:014}", number % CUSTOMERS),
+                "customer": customer(number),
                 "subscription": format!("sub_{:014}", number % CUSTOMERS),
                 "status": "open",
                 "billing_reason": "subscription_cycle",

@@ -5,6 +5,7 @@ use std::{
     cell::{Cell, RefCell},
     net::SocketAddr,
     rc::Rc,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use tokio::{
     net::TcpStream,
     task::{JoinSet, LocalSet},
-    time::Instant,
+    time::{Instant, sleep_until},
 };
 
 use super::{super::Failure, events::Delivery};
@@ -32,33 +33,61 @@ pub(super) struct Load {
     pub(super) times: Histogram<u64>,
 }
 
+/// What can be asked of the daemon.
+pub(super) trait Asked: Send + 'static {
+    /// The request that asks it.
+    fn request(&self) -> Result<Request<Full<Bytes>>, Failure>;
+}
+
+impl Asked for Delivery {
+    fn request(&self) -> Result<Request<Full<Bytes>>, Failure> {
+        Ok(Request::post(STRIPE_PATH)
+            .header(header::HOST, "localhost")
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(stripe::HEADER, &self.signature)
+            .body(Full::new(self.body.clone()))?)
+    }
+}
+
 /// What the connections share.
-struct Shared {
-    deliveries: Vec<Delivery>,
+struct Shared<A> {
+    asked: Vec<A>,
+    per_second: Option<u32>,
+    begun: Instant,
     next: Cell<usize>,
     load: RefCell<Load>,
 }
 
-/// Sends all `deliveries` to `address` over `connections` connections.
-pub(super) async fn send(
+impl<A> Shared<A> {
+    /// When the request `number` is to be sent; `None` if as soon as a connection is free.
+    fn due(&self, number: usize) -> Option<Instant> {
+        let per_second = self.per_second?;
+        Some(self.begun + Duration::from_secs_f64(number as f64 / f64::from(per_second)))
+    }
+}
+
+/// Asks all of `asked` of `address` over `connections` connections, `per_second` if not as fast as they are answered.
+pub(super) async fn send<A: Asked>(
     address: SocketAddr,
-    deliveries: Vec<Delivery>,
+    asked: Vec<A>,
     connections: usize,
+    per_second: Option<u32>,
 ) -> Result<Load, Failure> {
     let senders = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(LocalSet::new().run_until(send_all(address, deliveries, connections)))
+        runtime.block_on(LocalSet::new().run_until(send_all(address, asked, connections, per_second)))
     };
     tokio::task::spawn_blocking(senders).await?
 }
 
-async fn send_all(
+async fn send_all<A: Asked>(
     address: SocketAddr,
-    deliveries: Vec<Delivery>,
+    asked: Vec<A>,
     connections: usize,
+    per_second: Option<u32>,
 ) -> Result<Load, Failure> {
-    let load = Load { taken: 0, refused: 0, times: Histogram::new(3)? };
-    let shared = Rc::new(Shared { deliveries, next: Cell::new(0), load: RefCell::new(load) });
+    let load = RefCell::new(Load { taken: 0, refused: 0, times: Histogram::new(3)? });
+    let shared = Rc::new(Shared { asked, per_second, begun: Instant::now(), next: Cell::new(0), load });
     let mut senders = JoinSet::new();
     for _ in 0..connections {
         senders.spawn_local(send_one_after_another(address, Rc::clone(&shared)));
@@ -70,7 +99,7 @@ async fn send_all(
     Ok(shared.load.into_inner())
 }
 
-async fn send_one_after_another(address: SocketAddr, shared: Rc<Shared>) -> Result<(), Failure> {
+async fn send_one_after_another<A: Asked>(address: SocketAddr, shared: Rc<Shared<A>>) -> Result<(), Failure> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let (mut sender, connection) = http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream)).await?;
@@ -78,20 +107,24 @@ async fn send_one_after_another(address: SocketAddr, shared: Rc<Shared>) -> Resu
     driver.spawn_local(connection);
     loop {
         let number = shared.next.get();
-        let Some(delivery) = shared.deliveries.get(number) else { return Ok(()) };
+        let Some(asked) = shared.asked.get(number) else { return Ok(()) };
         shared.next.set(number + 1);
-        let request = Request::post(STRIPE_PATH)
-            .header(header::HOST, "localhost")
-            .header(header::CONTENT_TYPE, "application/json")
-            .header(stripe::HEADER, &delivery.signature)
-            .body(Full::new(delivery.body.clone()))?;
-        let asked = Instant::now();
+        let request = asked.request()?;
+        // What had to wait for a free connection has waited since it was due. What the timer is late is none of ours.
+        let since = match shared.due(number) {
+            Some(due) if due < Instant::now() => due,
+            Some(due) => {
+                sleep_until(due).await;
+                Instant::now()
+            }
+            None => Instant::now(),
+        };
         sender.ready().await?;
         let answer = sender.send_request(request).await?;
         let taken = answer.status().is_success();
         answer.into_body().collect().await?;
         let mut load = shared.load.borrow_mut();
-        load.times.record(u64::try_from(asked.elapsed().as_micros())?)?;
+        load.times.record(u64::try_from(since.elapsed().as_micros())?)?;
         if taken {
             load.taken += 1;
         } else {

@@ -3,6 +3,7 @@
 //! The daemon is a child process, so that its share of the processors and the senders' are told apart. By default it
 //! only receives, as the queues that this is measured beside do; with `--run-jobs` it runs the jobs at the same time.
 
+pub(super) mod access;
 mod daemon;
 mod events;
 mod load;
@@ -27,7 +28,7 @@ pub(super) async fn run(jobs: usize, options: &RigOptions) -> Result<BenchLine, 
     let deliveries = events::signed(jobs)?;
 
     let stopwatch = rig.stopwatch().beside("daemon", daemon.pid());
-    let load = load::send(daemon.address, deliveries, CONNECTIONS).await?;
+    let load = load::send(daemon.address, deliveries, CONNECTIONS, None).await?;
     let mut line = BenchLine::new(Workload::Ingest, load.taken).took(stopwatch.seconds());
     line.set_times(&load.times);
     let shares = stopwatch.shares();

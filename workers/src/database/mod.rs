@@ -3,11 +3,13 @@
 //! Statements are written once, with `$1` placeholders and in the common dialect, and run on whichever connection is
 //! there by [`on_connection!`](crate::on_connection).
 
+mod beside;
 mod bound;
 mod breaks;
 mod checkpoint;
 mod connect;
 mod copy;
+mod life;
 mod log_sync;
 mod migrate;
 mod opening;
@@ -40,6 +42,7 @@ pub(crate) use transaction::{FOLLOW_UP_BYTES_MAX, FOLLOW_UPS_MAX};
 pub use trouble::Trouble;
 
 use crate::seal::KeyRing;
+use beside::Beside;
 use breaks::Breaks;
 use log_sync::LogSync;
 use turn::WriteTurns;
@@ -105,6 +108,7 @@ pub struct Database {
     /// How long a writer waits for its turn.
     turns_timeout: Duration,
     breaks: Breaks,
+    beside: Beside,
     keys: Option<KeyRing>,
 }
 

@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     ConnectError, Database, DatabaseOptions, Dialect, Pools,
+    beside::Beside,
     breaks::Breaks,
     connect::{connect_postgres, connect_sqlite},
     turn::WriteTurns,
@@ -37,6 +38,7 @@ impl Unopened {
             turns: WriteTurns::default(),
             turns_timeout: Duration::from_millis(options.acquire_timeout_ms),
             breaks: Breaks::default(),
+            beside: Beside::default(),
             keys: None,
         };
         Ok(Self { url: url.to_owned(), options: options.clone(), shared })

@@ -7,7 +7,9 @@ use sqlx::{Postgres, Sqlite};
 use tokio::time::timeout;
 
 use super::{
-    Connection, Database, Pools, bounded,
+    Connection, Database, Pools,
+    beside::Beside,
+    bounded,
     log_sync::LogSync,
     together::Pending,
     turn::{Urgency, WriteTurn, WriteTurns},
@@ -59,6 +61,8 @@ pub struct Transaction {
     when_in_doubt: Vec<AfterCommit>,
     now_ms: UnixMs,
     keys: Option<KeyRing>,
+    /// What is kept beside its database.
+    pub(super) beside: Beside,
     job: Option<Arc<Job>>,
     /// What has to reach the disk after the commit.
     log: Option<LogSync>,
@@ -107,6 +111,7 @@ impl Database {
             when_in_doubt: Vec::new(),
             now_ms,
             keys: self.keys.clone(),
+            beside: self.beside.clone(),
             job: None,
             log: after,
             turn,

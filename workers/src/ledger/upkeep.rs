@@ -65,20 +65,10 @@ macro_rules! bind_doomed {
 }
 
 impl Ledger {
-    /// What tells the database's present life from every other one. A server that died may have lost its last relaxed
-    /// commits, and with them what the lanes were told is done. SQLite lives and dies with this process.
+    /// What tells the database's present life from every other one: with its last relaxed commits a server that died
+    /// may have lost what the lanes were told is done.
     pub async fn life(&self) -> Result<String, sqlx::Error> {
-        const SQLITE: &str = "SELECT ''";
-        const POSTGRES: &str = "SELECT CAST(pg_postmaster_start_time() AS TEXT)";
-        let sql = match self.database.dialect() {
-            Dialect::Sqlite => SQLITE,
-            Dialect::Postgres => POSTGRES,
-        };
-        let mut reader = self.database.reader(Urgency::General).await?;
-        let (server,): (String,) =
-            on_connection!(reader, |connection| sqlx::query_as(sql).fetch_one(connection).await)?;
-        // A server that restarts only its sessions keeps its start time, and breaks every connection.
-        Ok(format!("{server} {}", self.database.breaks()))
+        self.database.life().await
     }
 
     /// Writes something that changes nothing, to see whether the database takes it.

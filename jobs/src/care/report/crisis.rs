@@ -153,8 +153,13 @@ pub struct AuditCompliance {
     pub share: Share,
     /// Whether that is all of them, and the chain is whole.
     pub audit_trail_complete: Option<bool>,
-    /// Whether everything that has to be sealed is sealed with a key of the ring, and the trail opens.
+    /// Whether everything that keepwell seals is sealed with a key of the ring, and the trail opens. It says nothing of
+    /// what is in [`AuditCompliance::not_sealed`].
     pub encryption_compliant: Option<bool>,
+    /// The tables that say something about people in columns that are not sealed
+    /// ([`NOT_SEALED`](super::safeguards::NOT_SEALED)). Reports that were made before this was told name none.
+    #[serde(default)]
+    pub not_sealed: Vec<String>,
     /// Whether the trail is kept for seven years, and the database refuses to delete anything younger.
     pub retention_compliant: Option<bool>,
     /// Whether every entry about what an operator did says who it was.

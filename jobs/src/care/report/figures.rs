@@ -9,6 +9,7 @@ use super::{
     },
     facts::{Answer, CrisisFact, ReportFacts},
     latency::Latency,
+    safeguards::NOT_SEALED,
     share::{Share, Status},
 };
 use crate::care::{
@@ -133,6 +134,7 @@ impl<'f> Figures<'f> {
             audit_trail_complete: complete,
             // What is wrong with a chain may be that an entry does not open.
             encryption_compliant: if sealed { chain_known.filter(|whole| *whole) } else { Some(false) },
+            not_sealed: NOT_SEALED.map(str::to_owned).to_vec(),
             retention_compliant: Some(
                 retention.kept_days >= retention.required_days && retention.refuses_deletion,
             ),

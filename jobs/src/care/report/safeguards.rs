@@ -6,6 +6,21 @@ use serde::{Deserialize, Serialize};
 use super::{crisis::CrisisReport, facts::ReportFacts, share::Status};
 use crate::care::document::UtcTime;
 
+/// The tables that say something about people in columns that are not sealed, because it is looked up or counted there:
+/// who it is about, kinds, states, severities, reasons and instants, never anything in words. Whoever has to encrypt
+/// these as well encrypts the disk (003: "Store grace period with encryption").
+pub const NOT_SEALED: [&str; 9] = [
+    "contact_notices",
+    "crisis_responses",
+    "crisis_signals",
+    "crisis_violations",
+    "customers",
+    "grace_periods",
+    "invoices",
+    "jobs",
+    "subscriptions",
+];
+
 /// A safeguard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -39,8 +54,14 @@ pub fn safeguards(report: &CrisisReport, facts: &ReportFacts) -> Vec<Safeguard> 
         "kept for {} days, and the database {refuses} to delete anything younger than {}",
         retention.kept_days, retention.required_days
     );
-    let sealed =
-        format!("{} rows sealed, {} by unknown keys", facts.sealing.sealed, facts.sealing.by_unknown_key);
+    let sealed = format!(
+        "{} rows sealed, {} by unknown keys; of an entry its details are, and not who did what to whom. Not sealed, \
+         because they are looked up, are the states, severities, reasons and instants in {}: keepwell does not see \
+         whether the disk is encrypted",
+        facts.sealing.sealed,
+        facts.sealing.by_unknown_key,
+        NOT_SEALED.join(", ")
+    );
     let open = |control, name, reason: &str| safeguard(control, name, Status::NotMeasured, reason);
     let known =
         |control, name, is_so, evidence: String| safeguard(control, name, Status::of(is_so), &evidence);

@@ -10,20 +10,48 @@ use keepwell_workers::{
 };
 use rand::RngCore as _;
 use sha2::{Digest as _, Sha256};
-use sqlx::QueryBuilder;
+use sqlx::{QueryBuilder, types::Uuid};
 
 use super::{
     super::person_data::encode,
     entry::{AuditEntry, Digest32, SALT_BYTES, SealedDetails, context, fit},
+    promised::{Promise, Promised},
 };
 
 /// Writes `entry`: it is there exactly if the transaction commits. Its details are sealed with the keys of the
 /// transaction's database ([`Database::sealing_with`](keepwell_workers::database::Database::sealing_with)); an error if
 /// that has none.
 pub async fn append(transaction: &mut Transaction, entry: &AuditEntry) -> Result<(), sqlx::Error> {
-    let without_keys = || sqlx::Error::Configuration("a database without keys keeps no audit trail".into());
     let keys = transaction.keys().cloned().ok_or_else(without_keys)?;
-    write(transaction, &[prepare(entry, &keys)?]).await
+    write(transaction, &[prepare(entry, &keys, JobId::new(entry.at_ms))?]).await
+}
+
+/// Writes `entry`, unless there is one of the same `name` and the same instant: of several processes that tell of the
+/// same, one does. Says whether it was written now. Of two that write at the same time one may find that the database
+/// refuses, and finds the other one's entry when it tries again.
+pub async fn append_once(
+    transaction: &mut Transaction,
+    entry: &AuditEntry,
+    name: &str,
+) -> Result<bool, sqlx::Error> {
+    const KNOWN: &str = "SELECT id FROM audit_entries WHERE id = $1";
+    let keys = transaction.keys().cloned().ok_or_else(without_keys)?;
+    let digest: Digest32 =
+        Sha256::new().chain_update(b"keepwell audit name 1\0").chain_update(name).finalize().into();
+    let mut first = [0; 10];
+    first.copy_from_slice(&digest[..10]);
+    let id = JobId::named(entry.at_ms, &first);
+    let known: Option<(Uuid,)> = on_connection!(transaction, |connection| {
+        sqlx::query_as(KNOWN).bind(id.0).fetch_optional(connection).await
+    })?;
+    if known.is_none() {
+        write(transaction, &[prepare(entry, &keys, id)?]).await?;
+    }
+    Ok(known.is_none())
+}
+
+fn without_keys() -> sqlx::Error {
+    sqlx::Error::Configuration("a database without keys keeps no audit trail".into())
 }
 
 /// Has `entries`, sealed with `keys`, written before the transaction commits.
@@ -33,7 +61,7 @@ pub(super) fn append_together(
     entries: &[AuditEntry],
 ) -> Result<(), sqlx::Error> {
     for entry in entries {
-        let ready = prepare(entry, keys)?;
+        let ready = prepare(entry, keys, JobId::new(entry.at_ms))?;
         transaction.together::<Entries>().0.push(ready);
     }
     Ok(())
@@ -65,7 +93,14 @@ struct Ready {
     sealed: Sealed,
 }
 
-/// Writes `entries` in one statement.
+impl Ready {
+    fn promise(&self) -> (Uuid, Promise) {
+        let promise = Promise { at_ms: self.at_ms, action: self.action, subject: self.subject.clone() };
+        (self.id.0, promise)
+    }
+}
+
+/// Writes `entries` in one statement, and remembers them once they are committed.
 async fn write(transaction: &mut Transaction, entries: &[Ready]) -> Result<(), sqlx::Error> {
     on_connection!(transaction, |connection| {
         let mut statement = QueryBuilder::new(
@@ -84,11 +119,14 @@ async fn write(transaction: &mut Transaction, entries: &[Ready]) -> Result<(), s
                 .push_bind(ready.sealed.bytes.as_slice());
         });
         statement.build().execute(connection).await.map(|_| ())
-    })
+    })?;
+    let promises = entries.iter().map(Ready::promise).collect();
+    let promised = transaction.beside::<Promised>();
+    transaction.after_commit(move || promised.add(promises));
+    Ok(())
 }
 
-fn prepare(entry: &AuditEntry, keys: &KeyRing) -> Result<Ready, sqlx::Error> {
-    let id = JobId::new(entry.at_ms);
+fn prepare(entry: &AuditEntry, keys: &KeyRing, id: JobId) -> Result<Ready, sqlx::Error> {
     let (actor, subject) = (fit(entry.actor.name()), entry.subject.as_deref().map(fit));
     let mut salt = [0; SALT_BYTES];
     rand::rng().fill_bytes(&mut salt);

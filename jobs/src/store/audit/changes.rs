@@ -13,6 +13,7 @@ use crate::{
     Care,
     care::{
         access::access_with,
+        crisis::Signal as CrisisSignal,
         document::{AccessDocument, UtcTime},
         facts::Facts,
     },
@@ -59,6 +60,30 @@ pub(in crate::store) fn append_change(
         [change.crisis(now_ms, resolved_by(transaction)), change.grace(), change.access(care, now_ms)];
     let entries: Vec<AuditEntry> = parts.into_iter().flatten().map(entry).collect();
     append_together(transaction, &care.keys, &entries)
+}
+
+/// Writes that the sign of a crisis `signal`, which `id` tells of, was told and changes nothing: somebody has said
+/// since that it is over, or it is too long ago. Nobody is to say that it was lost. `active` is whether there is a
+/// crisis all the same.
+pub(in crate::store) fn append_past_signal(
+    transaction: &mut Transaction,
+    keys: &KeyRing,
+    customer: &str,
+    (id, signal): (&str, &CrisisSignal),
+    active: bool,
+) -> Result<(), sqlx::Error> {
+    let (job, reason) = cause(transaction);
+    let signals = Map::from_iter([(id.to_owned(), shown(signal))]);
+    let entry = AuditEntry {
+        at_ms: transaction.now_ms(),
+        actor: Actor::System { job },
+        action: "crisis.signalled",
+        subject: Some(customer.to_owned()),
+        reason,
+        before: None,
+        after: Some(json!({ "active": active, "signals": signals })),
+    };
+    append_together(transaction, keys, &[entry])
 }
 
 /// Writes that a person's contacts, safety plan or consent were changed, and nothing of what they are.
@@ -151,15 +176,7 @@ impl PersonChange<'_> {
     fn crisis(&self, now_ms: UnixMs, by: Option<String>) -> Said {
         let (before, after) = (self.before, self.after);
         let new = after.signals.iter().filter(|(id, _)| !before.signals.contains_key(*id));
-        let signals: Map<String, Value> = new
-            .map(|(id, signal)| {
-                let shown = json!({
-                    "source": signal.source.name(), "severity": signal.severity.name(), "at": UtcTime(signal.at_ms),
-                    "only_in_crisis": signal.only_in_crisis,
-                });
-                (id.clone(), shown)
-            })
-            .collect();
+        let signals: Map<String, Value> = new.map(|(id, signal)| (id.clone(), shown(signal))).collect();
         let is_crisis = after.crisis(now_ms).is_some()
             || after
                 .signals
@@ -192,6 +209,13 @@ impl PersonChange<'_> {
         }
         Some((action, state(before, self.before_ms.min(now_ms)), now))
     }
+}
+
+fn shown(signal: &CrisisSignal) -> Value {
+    json!({
+        "source": signal.source.name(), "severity": signal.severity.name(), "at": UtcTime(signal.at_ms),
+        "only_in_crisis": signal.only_in_crisis,
+    })
 }
 
 fn sections(document: &AccessDocument) -> Map<String, Value> {

@@ -20,6 +20,7 @@ use super::{
     finding::{Before, Details, Finding, Problem, Seen, check_block, check_entries},
     keys::{CodeKeys, KeyRow},
     manifest::{Lines, Manifest, SealedKey, SignedManifest},
+    promised::REMOVED,
 };
 
 /// One line.
@@ -131,7 +132,8 @@ impl EntryLine {
             key_id: String::new(),
             sealed: Vec::new(),
         };
-        Some(Seen { id, position: self.position, digest: row.digest(), details, authentic: false })
+        let (digest, tells_of_removal) = (row.digest(), row.action == REMOVED);
+        Some(Seen { id, position: self.position, digest, details, authentic: false, tells_of_removal })
     }
 }
 

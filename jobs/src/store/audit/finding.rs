@@ -27,6 +27,8 @@ pub enum Problem {
     HeadAltered,
     /// A key of the trail is gone or is not the one that was sealed.
     KeyMissing,
+    /// Entries are in no block though the time for that is long over: nobody seals them.
+    Unsealed,
     /// Nobody did anything: what is to be verified is sealed with a key that is not in the key ring.
     KeyUnknown,
     /// The manifest of an export is not the one that was signed.
@@ -79,6 +81,8 @@ pub(super) struct Seen {
     pub(super) details: Details,
     /// Only keepwell can have made it.
     pub(super) authentic: bool,
+    /// It says that another one is gone that was in no block yet.
+    pub(super) tells_of_removal: bool,
 }
 
 /// Whether the details of an entry are those it was made with.
@@ -168,7 +172,14 @@ pub(super) fn check_entries(block: &Block, entries: &[Seen], complete: bool) -> 
     if complete && next <= block.last_position {
         return at(Problem::EntryRemoved, next, None, "the entry at this position is gone");
     }
-    Ok(())
+    // Last, because what is said above is about this very place.
+    match entries.iter().find(|entry| entry.tells_of_removal) {
+        Some(told) => {
+            let detail = "this entry tells of another one that somebody removed before it was in a block";
+            at(Problem::EntryRemoved, told.position, Some(told.id), detail)
+        }
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -7,10 +7,12 @@
 //! a random key that only the key ring opens. Whoever can write the database alone can neither forge a block nor
 //! change, remove, reorder or insert an entry without [`Verifier`] naming it.
 //!
-//! Until its block is there (about a second) an entry is bound by its own sealing: it can be removed unnoticed, by
-//! somebody who first removes the database's triggers, but not changed. A tail that was cut off is noticed because
-//! the head of the chain carries a code of its own, and because the daemon notes the last [`ChainEnd`] outside the
-//! database.
+//! Until its block is there (about a second) an entry is bound by its own sealing: it cannot be changed, but somebody
+//! who first removes the database's triggers can take it away. Whoever wrote it misses it then ([`tell_of_missing`])
+//! and writes that down, as an entry which [`Verifier`] finds. So what stays unnoticed is what is taken away between
+//! the commit and the block, a second as a rule, and only if the process that wrote it dies as well before that second
+//! is over. A tail that was cut off is noticed because the head of the chain carries a code of its own, and because the
+//! daemon notes the last [`ChainEnd`] outside the database.
 //!
 //! # What it costs
 //!
@@ -29,6 +31,7 @@ mod finding;
 mod head;
 mod keys;
 mod manifest;
+mod promised;
 mod prune;
 mod query;
 mod reseal;
@@ -36,18 +39,19 @@ mod sealer;
 pub(super) mod stretch;
 mod verify;
 
-pub use append::append;
+pub use append::{append, append_once};
 pub use block::{Block, ChainEnd};
 pub use entry::{Actor, AuditEntry, EntryView};
 pub use export::{ExportError, ExportPage, export};
 pub use file::{FileReport, verify_file};
 pub use finding::{Finding, Problem};
+pub use promised::tell_of_missing;
 pub use prune::prune;
 pub use query::{AuditFilter, AuditPage, list};
 pub use sealer::{AuditError, Round, Sealer};
-pub use verify::{Report, Verifier};
+pub use verify::{Report, Verifier, waits_first};
 
-pub(super) use changes::{PersonChange, append_change, append_data_change};
+pub(super) use changes::{PersonChange, append_change, append_data_change, append_past_signal};
 pub(super) use reseal::{AuditEntries, AuditKeys};
 
 use crate::care::grace::DAY_MS;

@@ -16,6 +16,7 @@ use super::{
     finding::Details,
     head::Head,
     keys::{self, CodeKey},
+    promised::Promised,
     verify::blocks,
 };
 
@@ -218,6 +219,7 @@ impl Sealer {
         };
         head.signed(&key).write(&mut transaction).await?;
         transaction.commit().await?;
+        self.database.beside::<Promised>().settle(entries.iter().map(|entry| entry.id));
         Ok(Some(block))
     }
 }

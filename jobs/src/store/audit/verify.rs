@@ -8,6 +8,7 @@ use keepwell_workers::{
     seal::KeyRing,
 };
 use serde::Serialize;
+use sqlx::types::Uuid;
 
 use super::{
     super::connected::Connected,
@@ -17,6 +18,7 @@ use super::{
     finding::{Before, Details, Finding, Problem, Seen, check_block, check_entries},
     head::Head,
     keys::{self, CodeKeys},
+    promised::REMOVED,
     sealer::AuditError,
 };
 
@@ -37,6 +39,8 @@ pub struct Report {
     pub entries: u64,
     /// Entries that are in no block yet, as far as they were looked at.
     pub unsealed: u64,
+    /// When the oldest of these happened.
+    pub unsealed_since_ms: Option<UnixMs>,
     /// The block to go on with; `None` at the end.
     pub next: Option<i64>,
     /// Where the chain ends.
@@ -72,8 +76,15 @@ impl Verifier {
         let head = Head::read(&mut reader).await?;
         let rows = keys::all(&mut reader).await?;
         let code_keys = CodeKeys::open(&rows, &self.keys);
-        let mut report =
-            Report { finding: None, blocks: 0, entries: 0, unsealed: 0, next: None, end: head.end() };
+        let mut report = Report {
+            finding: None,
+            blocks: 0,
+            entries: 0,
+            unsealed: 0,
+            unsealed_since_ms: None,
+            next: None,
+            end: head.end(),
+        };
         if let Err(error) = head.prove(&rows, &self.keys) {
             let detail = "where the chain begins and ends was not written by keepwell";
             let newest = rows.last().map_or(Ok(()), |newest| code_keys.get(newest.id).map(|_| ()));
@@ -173,8 +184,14 @@ impl Page<'_> {
 
     fn seen(&self, row: &EntryRow) -> Option<Seen> {
         let details = row.details(self.keys);
-        let authentic = details == Details::Whole;
-        Some(Seen { id: JobId(row.id), position: row.position?, digest: row.digest(), details, authentic })
+        Some(Seen {
+            id: JobId(row.id),
+            position: row.position?,
+            digest: row.digest(),
+            authentic: details == Details::Whole,
+            details,
+            tells_of_removal: row.action == REMOVED,
+        })
     }
 
     /// What the block `number` has to follow; nothing is known of it if retention took that.
@@ -229,6 +246,8 @@ impl Page<'_> {
             }
             report.unsealed += 1;
             report.entries += 1;
+            let since_ms = report.unsealed_since_ms.unwrap_or(row.at_ms);
+            report.unsealed_since_ms = Some(since_ms.min(row.at_ms));
         }
         Ok(Ok(()))
     }
@@ -266,6 +285,15 @@ pub(super) async fn entries(
     on_connection!(reader, |connection| {
         sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(from).bind(to).fetch_all(connection).await
     })
+}
+
+/// Which of the entries without a block has the smallest id; `None` if all are in blocks.
+pub async fn waits_first(database: &Database) -> Result<Option<JobId>, sqlx::Error> {
+    const SQL: &str = "SELECT id FROM audit_entries WHERE position IS NULL ORDER BY id LIMIT 1";
+    let mut reader = database.reader(Urgency::General).await?;
+    let first: Option<(Uuid,)> =
+        on_connection!(reader, |connection| sqlx::query_as(SQL).fetch_optional(connection).await)?;
+    Ok(first.map(|(id,)| JobId(id)))
 }
 
 async fn unsealed(reader: &mut Snapshot<'_>) -> Result<Vec<EntryRow>, sqlx::Error> {

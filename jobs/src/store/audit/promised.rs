@@ -1,0 +1,222 @@
+//! What this process has written and no block holds yet. Inside the database nothing says how many such entries there
+//! are: one that is taken away by somebody who first removes the triggers leaves no gap. So whoever wrote it remembers
+//! it until it is in a block, and if it is gone before, an entry says so, which `verify` finds.
+//!
+//! Writing costs a place in memory, after the commit; nobody waits, and nothing more is written. The price is that a
+//! process that dies takes what it remembers along: what it wrote in its last second, and what somebody removes before
+//! the next process has sealed it, is missed by nobody.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use keepwell_workers::{
+    clock::UnixMs,
+    database::{Database, Durability, turn::Urgency},
+    id::JobId,
+    on_connection,
+};
+use serde_json::json;
+use sqlx::{QueryBuilder, types::Uuid};
+
+use super::{
+    append::append,
+    entry::{Actor, AuditEntry},
+};
+
+/// What an entry says that tells of one that is gone: `verify` finds it.
+pub(super) const REMOVED: &str = "audit.entry_removed";
+
+/// The same where the database itself may have lost it: its server was restarted, or connections broke.
+const LOST: &str = "audit.entry_lost";
+
+/// Entries that are remembered at most: a minute's at a thousand a second. Of more, nothing is promised.
+const PROMISES_MAX: usize = 65_536;
+
+/// Entries that are looked for at once. Nearly all are in a block by then, and not looked for.
+const LOOKED_FOR_MAX: usize = 1_024;
+
+/// Entries in one statement.
+const IDS_PER_STATEMENT: usize = 256;
+
+/// Missing entries that are told of in one transaction; the others are with the next look.
+const TOLD_MAX: usize = 32;
+
+/// An entry, as whoever wrote it remembers it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Promise {
+    pub(super) at_ms: UnixMs,
+    pub(super) action: &'static str,
+    pub(super) subject: Option<String>,
+}
+
+/// The entries that this process has committed to one database and that no block holds as far as it knows.
+#[derive(Debug, Default)]
+pub(super) struct Promised(Mutex<Promises>);
+
+#[derive(Debug, Default)]
+struct Promises {
+    waiting: BTreeMap<Uuid, Promise>,
+    /// Behind which the next look goes on: what stays without a block hides nothing.
+    after: Uuid,
+    /// The life of the database at the last look.
+    life: Option<String>,
+}
+
+impl Promised {
+    /// `entries` were committed.
+    pub(super) fn add(&self, entries: Vec<(Uuid, Promise)>) {
+        let mut promises = self.lock();
+        let room = PROMISES_MAX.saturating_sub(promises.waiting.len());
+        promises.waiting.extend(entries.into_iter().take(room));
+    }
+
+    /// They are in a block, or it was told that they are gone.
+    pub(super) fn settle(&self, ids: impl IntoIterator<Item = Uuid>) {
+        let mut promises = self.lock();
+        for id in ids {
+            promises.waiting.remove(&id);
+        }
+    }
+
+    fn next(&self) -> Vec<(Uuid, Promise)> {
+        let mut promises = self.lock();
+        let behind = |after: Uuid| promises.waiting.range(after..).filter(move |(id, _)| **id > after);
+        let mut next: Vec<_> = behind(promises.after).take(LOOKED_FOR_MAX).collect();
+        if next.is_empty() {
+            next = behind(Uuid::nil()).take(LOOKED_FOR_MAX).collect();
+        }
+        let next: Vec<(Uuid, Promise)> =
+            next.into_iter().map(|(id, promise)| (*id, promise.clone())).collect();
+        promises.after = next.last().map_or(Uuid::nil(), |(id, _)| *id);
+        next
+    }
+
+    /// Whether the database is in the life that it was in at the last look.
+    fn is_same_life(&self, life: &str) -> bool {
+        self.lock().life.as_deref() == Some(life)
+    }
+
+    fn lives(&self, life: String) {
+        self.lock().life = Some(life);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Promises> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Looks whether what this process has written to `database` is in a block or still waits for one, and writes an entry
+/// for each that is neither; says how many somebody has removed, those that the database itself may have lost not
+/// counted. Some are left for the next look if there are many.
+pub async fn tell_of_missing(database: &Database, now_ms: UnixMs) -> Result<usize, sqlx::Error> {
+    let promised = database.beside::<Promised>();
+    let asked = promised.next();
+    let found = look_for(database, &asked).await?;
+    // Afterwards, so that a server that died before the look is known to have done so.
+    let life = database.life().await?;
+    promised.settle(found.iter().filter(|(_, in_block)| **in_block).map(|(id, _)| *id));
+    let missing: Vec<_> =
+        asked.into_iter().filter(|(id, _)| !found.contains_key(id)).take(TOLD_MAX).collect();
+    let is_lost = !promised.is_same_life(&life);
+    if !missing.is_empty() {
+        let mut transaction = database.begin(Urgency::General, Durability::Durable, now_ms).await?;
+        for (id, promise) in &missing {
+            append(&mut transaction, &entry(*id, promise, is_lost, now_ms)).await?;
+        }
+        transaction.commit().await?;
+        promised.settle(missing.iter().map(|(id, _)| *id));
+    }
+    if is_lost && !missing.is_empty() {
+        tracing::warn!(
+            entries = missing.len(),
+            "the database has lost entries of the audit trail that were in no block yet; an entry tells of each"
+        );
+    }
+    if missing.len() < TOLD_MAX {
+        promised.lives(life);
+    }
+    Ok(if is_lost { 0 } else { missing.len() })
+}
+
+/// Those of `asked` that are there, and whether they are in a block.
+async fn look_for(
+    database: &Database,
+    asked: &[(Uuid, Promise)],
+) -> Result<HashMap<Uuid, bool>, sqlx::Error> {
+    let mut found = HashMap::with_capacity(asked.len());
+    if asked.is_empty() {
+        return Ok(found);
+    }
+    let mut reader = database.reader(Urgency::General).await?;
+    for piece in asked.chunks(IDS_PER_STATEMENT) {
+        let rows: Vec<(Uuid, Option<i64>)> = on_connection!(reader, |connection| {
+            let mut statement = QueryBuilder::new("SELECT id, position FROM audit_entries WHERE id IN (");
+            let mut ids = statement.separated(", ");
+            for (id, _) in piece {
+                ids.push_bind(*id);
+            }
+            statement.push(")");
+            statement.build_query_as().fetch_all(connection).await
+        })?;
+        found.extend(rows.into_iter().map(|(id, position)| (id, position.is_some())));
+    }
+    Ok(found)
+}
+
+fn entry(id: Uuid, promise: &Promise, is_lost: bool, now_ms: UnixMs) -> AuditEntry {
+    let (action, reason) = if is_lost {
+        (LOST, "the database was restarted, or connections broke, and it has lost an entry of the trail")
+    } else {
+        (REMOVED, "somebody removed an entry of the trail before it was in a block")
+    };
+    AuditEntry {
+        at_ms: now_ms,
+        actor: Actor::System { job: "audit trail".to_owned() },
+        action,
+        subject: promise.subject.clone(),
+        reason: reason.to_owned(),
+        before: Some(
+            json!({ "entry": JobId(id).to_string(), "at_ms": promise.at_ms, "action": promise.action }),
+        ),
+        after: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn promises(ids: std::ops::Range<u128>) -> Vec<(Uuid, Promise)> {
+        let promise = |_| Promise { at_ms: 0, action: "lane.paused", subject: None };
+        ids.map(|id| (Uuid::from_u128(id), promise(id))).collect()
+    }
+
+    #[test]
+    fn what_waits_for_long_hides_nothing_that_was_written_later_and_not_all_is_remembered() {
+        let promised = Promised::default();
+        let all = LOOKED_FOR_MAX as u128 + 5;
+        promised.add(promises(1..all));
+        let first: Vec<u128> = promised.next().iter().map(|(id, _)| id.as_u128()).collect();
+        assert_eq!((first.len(), first.first()), (LOOKED_FOR_MAX, Some(&1)));
+        assert_eq!(promised.next(), promises(LOOKED_FOR_MAX as u128 + 1..all));
+        promised.settle((2..all).map(Uuid::from_u128));
+        assert_eq!(promised.next(), promises(1..2), "from the beginning again");
+        promised.add(promises(1..2 * PROMISES_MAX as u128));
+        assert!(promised.lock().waiting.len() <= PROMISES_MAX);
+    }
+
+    #[test]
+    fn a_database_that_was_restarted_may_have_lost_what_is_missing() {
+        let promised = Promised::default();
+        assert!(!promised.is_same_life("one 0"), "nobody has looked before");
+        promised.lives("one 0".to_owned());
+        assert!(promised.is_same_life("one 0") && !promised.is_same_life("one 1"));
+        let promise = Promise { at_ms: 7, action: "lane.paused", subject: Some("crisis".to_owned()) };
+        for (is_lost, action) in [(true, LOST), (false, REMOVED)] {
+            let told = entry(Uuid::nil(), &promise, is_lost, 9);
+            assert_eq!((told.action, told.subject.as_deref(), told.at_ms), (action, Some("crisis"), 9));
+        }
+    }
+}
