@@ -1,6 +1,9 @@
 //! `stripe.backfill`: Stripe is asked for the events of a span, and each that no webhook has brought is taken in as if
 //! one had. Whoever asks says which in the payload:
 //! `{"look_back_s":10800,"undelivered":true}` (until the tick, or now), or `{"since_s":…,"until_s":…,"types":[…]}`.
+//! What is undelivered Stripe says, of any endpoint of the account; without that word every event of the span is held
+//! against the ledger, also one that somebody else has answered for us. A page is compared in one question, so that
+//! thirty days of what is known cost nothing but reading.
 //!
 //! A run takes one page, newest events first: what is learned does not depend on the order. Its events are on disk,
 //! each under the dedupe key that a webhook's would have, before the job of the next page is recorded, with the end of
@@ -83,6 +86,9 @@ impl Taken {
 /// Where events are taken in that no webhook has brought.
 #[async_trait]
 pub trait EventDoor: fmt::Debug + Send + Sync + 'static {
+    /// Which of `events` are recorded, in their order. An `Err` is how the run ends.
+    async fn known(&self, events: &[Bytes]) -> Result<Vec<bool>, Outcome>;
+
     /// Takes `event` in as if a webhook had brought it; it is on disk when this returns. An `Err` is how the run ends.
     async fn take(&self, event: &Bytes) -> Result<Taken, Outcome>;
 }
@@ -206,13 +212,17 @@ impl Handler for Backfill {
         let first = || SoFar { first_job: job.id.to_string(), ..SoFar::default() };
         let mut so_far = asked.so_far.clone().unwrap_or_else(first);
         if so_far.pages >= PAGES_MAX {
-            return Err(Outcome::dead("the span has more than a million events: ask for shorter ones"));
+            return Err(Outcome::dead(
+                "the span has more than a million events: ask for shorter ones, or give the schedule a shorter \
+                 `look_back_s`",
+            ));
         }
         let types = asked.types();
         let events = EventsAsked { since_s, until_s, types: &types, undelivered: asked.undelivered };
         let page = stripe.events(&events, so_far.after.as_deref(), job.id).await?;
-        for event in &page.items {
-            let taken = door.take(event).await?;
+        let known = door.known(&page.items).await?;
+        for (event, known) in page.items.iter().zip(known) {
+            let taken = if known { Taken::Known } else { door.take(event).await? };
             self.0.tallies.backfilled(taken);
             so_far.events += 1;
             so_far.recorded += u64::from(taken == Taken::Recorded);
@@ -235,7 +245,7 @@ impl Handler for Backfill {
             transaction.enqueue(next_page(asked, *bounds, so_far, job.subject.as_deref()));
             return Ok(Outcome::Done);
         }
-        // Every hour there is one that finds nothing; whoever asked wants to know that too.
+        // Those on schedule find nothing as a rule; whoever asked wants to know that too.
         if so_far.recorded > 0 || asked.scheduled_for.is_none() {
             audit::append(transaction, &entry(asked, *bounds, so_far, transaction.now_ms())).await?;
         }

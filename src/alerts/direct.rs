@@ -8,9 +8,10 @@
 //! Redis is away tells what is critical of what those before it have left owed.
 //!
 //! Without the database an alert has its identity from here, and is opened under it, as told, when the database is
-//! back. Each node tells for itself then, of what it did not find open or silenced when it last could look. Of several
-//! that tell the same the first to come back has its alert opened; what the others began with receivers that go by the
-//! id is ended there.
+//! back. That is noted in the state directory before anybody is told, so that whoever begins anew meanwhile goes on
+//! under the same identity. Each node tells for itself then, of what it did not find open or silenced when it last
+//! could look. Of several that tell the same the first to come back has its alert opened; what the others began with
+//! receivers that go by the id is ended there.
 
 use std::collections::VecDeque;
 
@@ -34,6 +35,8 @@ use keepwell_workers::{
     state::State,
 };
 
+use super::note::{Note, Unrecorded};
+
 /// Jobs that are remembered in case that Redis is away, at most; of more, the oldest wait for Redis.
 const RECENT_MAX: usize = 64;
 
@@ -49,19 +52,23 @@ pub(super) struct Direct {
     /// Whether it is still to be looked what earlier lives have left: this one has not seen Redis yet.
     takes_over: bool,
     /// Alerts that the database has not taken, and whom they are still to be told.
-    unrecorded: Vec<(OpenAlert, Vec<Telling>)>,
+    unrecorded: Unrecorded,
+    /// Where the next life finds them.
+    note: Note,
     /// Since when no look has found Redis.
     without_redis_since_ms: Option<UnixMs>,
 }
 
 impl Direct {
-    pub(super) fn new(delivery: AlertDelivery, engine: Engine) -> Self {
+    /// One that goes on with what an earlier life has left in `note`.
+    pub(super) fn new(delivery: AlertDelivery, engine: Engine, mut note: Note) -> Self {
         Self {
+            unrecorded: note.read(UNRECORDED_MAX),
+            note,
             delivery,
             engine,
             recent: VecDeque::new(),
             takes_over: true,
-            unrecorded: Vec::new(),
             without_redis_since_ms: None,
         }
     }
@@ -151,9 +158,11 @@ impl Direct {
             let tellings = habits.told_of(Severity::Critical).into_iter().map(telling).collect();
             self.unrecorded.push((alert, tellings));
         }
-        for (alert, tellings) in &mut self.unrecorded {
-            let told =
-                tellings.iter().map(|telling| self.delivery.deliver_unrecorded(JobId::new(now_ms), telling));
+        self.write_down().await;
+        for (alert, tellings) in self.unrecorded.iter_mut().filter(|(_, tellings)| !tellings.is_empty()) {
+            // The same for every attempt, in whichever life, so that a webhook takes none twice.
+            let id = alert.told.id.parse().unwrap_or_else(|_| JobId::new(now_ms));
+            let told = tellings.iter().map(|telling| self.delivery.deliver_unrecorded(id, telling));
             let told = join_all(told).await;
             let mut told = told.into_iter();
             tellings.retain(|_| told.next().is_some_and(|told| told.is_err()));
@@ -161,6 +170,12 @@ impl Direct {
                 tracing::warn!(rule = alert.told.rule, "an alert was told without the database");
             }
         }
+        self.write_down().await;
+    }
+
+    /// Notes what the database has not taken, if that is news.
+    pub(super) async fn write_down(&mut self) {
+        self.note.write(&self.unrecorded).await;
     }
 
     /// The jobs that end, where it was told, what is `open` under another identity. Whoever did not answer may have

@@ -1,7 +1,7 @@
 //! Looks again and again whether something is wrong, and carries out what follows. Nothing here is on the way of a
 //! webhook or a crisis.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use keepwell_jobs::{
     alerts::{
@@ -24,7 +24,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{AlertBoard, AlertDesk, AlertOptions, AlertParts, Figures, desk::CarriedOut, direct::Direct};
+use super::{
+    AlertBoard, AlertDesk, AlertOptions, AlertParts, Figures, desk::CarriedOut, direct::Direct, note::Note,
+};
 
 /// How long the database may take to say which alerts are open, and to take what follows.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -64,12 +66,12 @@ pub struct AlertKeeper {
 }
 
 impl AlertKeeper {
-    /// One that does what follows at `desk`.
-    pub(super) fn new(desk: AlertDesk, options: AlertOptions, parts: AlertParts) -> Self {
+    /// One that does what follows at `desk`, and notes in `state_dir` what it could not record.
+    pub(super) fn new(desk: AlertDesk, options: AlertOptions, parts: AlertParts, state_dir: &Path) -> Self {
         let AlertParts { delivery, figures, board, heard, .. } = parts;
         Self {
             watch: Watch::new(options.rules.iter().copied(), options.thresholds.clone(), desk.clock.now_ms()),
-            direct: Direct::new(delivery, desk.engine.clone()),
+            direct: Direct::new(delivery, desk.engine.clone(), Note::in_directory(state_dir)),
             desk,
             options,
             figures,
@@ -124,6 +126,7 @@ impl AlertKeeper {
         let failed: LookError = match recorded {
             Ok(Ok(())) => {
                 self.late_since_ms = None;
+                self.direct.write_down().await;
                 self.direct.tell_without_redis(patience_ms, now_ms).await;
                 return;
             }

@@ -6,6 +6,7 @@ mod desk;
 mod direct;
 mod figures;
 mod keeper;
+mod note;
 mod options;
 
 use std::sync::Arc;
@@ -57,5 +58,5 @@ pub fn kept(config: &Config, parts: AlertParts) -> Result<(AlertDesk, AlertKeepe
         habits: options.habits.clone(),
         sink: parts.sink.clone(),
     };
-    Ok((desk.clone(), AlertKeeper::new(desk, options, parts)))
+    Ok((desk.clone(), AlertKeeper::new(desk, options, parts, &config.state_dir)))
 }

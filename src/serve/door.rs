@@ -3,6 +3,7 @@
 
 use std::{
     borrow::Cow,
+    collections::HashSet,
     fmt,
     sync::{Arc, OnceLock, Weak},
     time::Duration,
@@ -122,12 +123,27 @@ impl fmt::Debug for BackDoor {
     }
 }
 
+impl BackDoor {
+    fn opened(&self) -> Result<Arc<EngineDoor>, Outcome> {
+        self.door.get().and_then(Weak::upgrade).ok_or(Outcome::Snooze { after: OPENING })
+    }
+}
+
 #[async_trait]
 impl EventDoor for BackDoor {
+    async fn known(&self, events: &[Bytes]) -> Result<Vec<bool>, Outcome> {
+        let door = self.opened()?;
+        let key = |event: &Bytes| door.read(self.source.kind, None, event).ok()?.job.dedupe_key;
+        let keys: Vec<Option<String>> = events.iter().map(key).collect();
+        let asked: Vec<String> = keys.iter().flatten().cloned().collect();
+        let found = door.engine.ledger().states_of_keys(&asked).await;
+        let found = found.map_err(|error| Outcome::retry(format!("the ledger cannot be read: {error}")))?;
+        let found: HashSet<String> = found.into_iter().map(|(key, _)| key).collect();
+        Ok(keys.iter().map(|key| key.as_ref().is_some_and(|key| found.contains(key))).collect())
+    }
+
     async fn take(&self, event: &Bytes) -> Result<Taken, Outcome> {
-        let Some(door) = self.door.get().and_then(Weak::upgrade) else {
-            return Err(Outcome::Snooze { after: OPENING });
-        };
+        let door = self.opened()?;
         let intake = match door.read(self.source.kind, None, event) {
             Ok(intake) => intake,
             Err(error) => {

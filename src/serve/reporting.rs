@@ -10,7 +10,7 @@ use std::{
 use async_trait::async_trait;
 use keepwell_config::{
     Config,
-    values::{MissedTicks, ReportPeriod, ScheduleEntry},
+    values::{MissedTicks, OverlappingTicks, ReportPeriod, ScheduleEntry},
 };
 use keepwell_jobs::{
     care::{grace::DAY_MS, report::period::Period},
@@ -20,7 +20,7 @@ use keepwell_jobs::{
         notify::{Notifier, NotifierOptions},
     },
     reporting::{ReportDesk, ReportError, ReportKind},
-    store::reports::{FoundReport, ReportContent, ReportSettings},
+    store::reports::{FoundReport, ReportContent, ReportSettings, ReportedSchedule},
     watch::CrisisWatch,
 };
 use keepwell_workers::{clock::UnixMs, id::JobId, outcome::Outcome};
@@ -67,8 +67,13 @@ pub(crate) fn report_settings(config: &Config) -> ReportSettings {
         audit_days: i64::from(config.retention.audit_days),
         done_ms: i64::from(config.retention.done_days) * DAY_MS,
         dropped_paths: config.privacy.drop_paths.len() as u64,
-        schedules: schedule_entries(config).into_iter().map(|schedule| schedule.name).collect(),
+        schedules: schedule_entries(config).into_iter().map(reported).collect(),
     }
+}
+
+fn reported(schedule: ScheduleEntry) -> ReportedSchedule {
+    let leaves_out = schedule.overlap == OverlappingTicks::Skip;
+    ReportedSchedule { name: schedule.name, leaves_out }
 }
 
 /// The receiver of reports, if `config` names one.

@@ -86,6 +86,7 @@ mod tests {
             waiting: 2,
             running: 1,
             later: 0,
+            oldest: None,
             oldest_waiting_ms: None,
         };
         Lane::ALL.into_iter().map(lane).collect()

@@ -7,7 +7,7 @@ use keepwell_config::{
     values::{MissedTicks, ScheduleEntry},
 };
 use keepwell_jobs::{
-    backfill::LOOK_BACK_S,
+    backfill::{KEPT_S, LOOK_BACK_S},
     kinds,
     outbound::stripe::{StripeClient, StripeOptions},
 };
@@ -38,7 +38,8 @@ pub(super) fn client(config: &Config, clock: &SharedClock) -> Result<Option<Stri
 /// What is asked of Stripe beside the confirmation of claims, in words.
 pub(crate) fn asked_in_words(config: &Config) -> &'static str {
     if config.stripe.api_key.is_some() {
-        "asked for missed events every hour, and for all subscriptions every night"
+        "asked every hour for events that it could not deliver, and every night for all events of thirty days and all \
+         subscriptions"
     } else {
         "no `stripe.api_key`: nothing is confirmed with Stripe, and what no webhook brings stays unknown"
     }
@@ -47,25 +48,36 @@ pub(crate) fn asked_in_words(config: &Config) -> &'static str {
 /// The schedule that has events fetched which no webhook has brought.
 pub(crate) const BACKFILL_SCHEDULE: &str = "stripe-backfill";
 
+/// The schedule that has all of Stripe's events fetched that are not in the ledger, whoever has answered them.
+pub(crate) const BACKFILL_ALL_SCHEDULE: &str = "stripe-backfill-all";
+
 /// The schedule that has what is known of subscriptions compared with what Stripe knows.
 pub(crate) const RECONCILE_SCHEDULE: &str = "stripe-reconcile";
 
-/// What is asked for by itself if there is a key: every hour for what was not delivered in the three hours before, and
-/// every night for all subscriptions. Every hour of an absence is made up for, as far back as Stripe keeps events.
+/// What is asked for by itself if there is a key. Every hour for what was not delivered in the three hours before;
+/// every hour of an absence is made up for, as far back as Stripe keeps events. Every night for all events that it
+/// keeps, because what it takes for delivered somebody else may have answered, and for all subscriptions.
 pub(super) fn built_in(config: &Config) -> Vec<ScheduleEntry> {
     if config.stripe.api_key.is_none() {
         return Vec::new();
     }
-    let payload = [("look_back_s", json!(LOOK_BACK_S)), ("undelivered", json!(true))];
-    let payload = payload.map(|(name, value)| (name.to_owned(), value)).into_iter().collect();
+    let payload = |look_back_s: i64, undelivered: bool| {
+        let payload = [("look_back_s", json!(look_back_s)), ("undelivered", json!(undelivered))];
+        payload.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()
+    };
     vec![
         ScheduleEntry {
             // Not at the full hour, when everybody asks.
             cron: Some("0 17 * * * *".to_owned()),
             missed: MissedTicks::All,
             window: "30d".to_owned(),
-            payload,
+            payload: payload(LOOK_BACK_S, true),
             ..ScheduleEntry::new(BACKFILL_SCHEDULE, kinds::STRIPE_BACKFILL)
+        },
+        ScheduleEntry {
+            cron: Some("0 41 1 * * *".to_owned()),
+            payload: payload(KEPT_S, false),
+            ..ScheduleEntry::new(BACKFILL_ALL_SCHEDULE, kinds::STRIPE_BACKFILL)
         },
         ScheduleEntry {
             cron: Some("0 23 3 * * *".to_owned()),

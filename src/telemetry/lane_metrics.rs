@@ -9,8 +9,9 @@ use std::{
 };
 
 use keepwell_workers::{
-    lanes::{LaneStats, Lanes, NodeStats, RebuildProgress},
-    ledger::{Ledger, LedgerTotals},
+    engine::Engine,
+    lanes::{LaneStats, NodeStats, RebuildProgress},
+    ledger::LedgerTotals,
 };
 use prometheus_client::{
     collector::Collector,
@@ -83,7 +84,7 @@ impl LaneMetrics {
         }
         registry.register_with_unit(
             "lane_oldest_waiting",
-            "How long the job in front of the lane has waited",
+            "How long the job in front of the lane has waited since its time had come",
             Unit::Seconds,
             metrics.oldest_waiting.clone(),
         );
@@ -107,11 +108,13 @@ impl LaneMetrics {
     }
 
     /// Reads both, the one not waiting for the other, and each no longer than [`READ_TIMEOUT`].
-    pub(crate) async fn read(&self, lanes: &Lanes, ledger: &Ledger) {
+    pub(crate) async fn read(&self, engine: &Engine) {
         let Ok(_reading) = self.reading.try_lock() else { return };
-        self.set_rebuild(lanes.rebuild_progress());
-        let (stats, totals) =
-            tokio::join!(timeout(READ_TIMEOUT, lanes.stats()), timeout(READ_TIMEOUT, ledger.totals()));
+        self.set_rebuild(engine.lanes().rebuild_progress());
+        let (stats, totals) = tokio::join!(
+            timeout(READ_TIMEOUT, engine.standing()),
+            timeout(READ_TIMEOUT, engine.ledger().totals())
+        );
         match stats {
             Ok(Ok((lanes, nodes))) => self.set_lanes(&lanes, &nodes),
             Ok(Err(_)) | Err(_) => self.forget_lanes(),
@@ -178,6 +181,7 @@ mod tests {
             waiting: 7,
             running: 2,
             later: 1,
+            oldest: None,
             oldest_waiting_ms: Some(1_500),
         };
         metrics.set_lanes(&[stats], &[]);
@@ -219,6 +223,7 @@ mod tests {
             waiting: 1,
             running: 0,
             later: 0,
+            oldest: None,
             oldest_waiting_ms: Some(9_000),
         };
         metrics.set_lanes(&[crisis], &[]);

@@ -175,7 +175,7 @@ impl Metrics {
     /// Everything, as Prometheus and OpenMetrics read it. Asks the lanes and the ledger of `engine` how they
     /// stand, but not for long.
     pub async fn text(&self, engine: &Engine) -> String {
-        self.lanes.read(engine.lanes(), engine.ledger()).await;
+        self.lanes.read(engine).await;
         self.set_dependencies(engine.health());
         self.uptime.set(self.uptime().as_secs() as i64);
         self.monitors.look();

@@ -1,6 +1,9 @@
 //! How jobs stand, as whoever waits for them asks the ledger.
 
+use std::sync::Arc;
+
 use keepwell_workers::{
+    clock::{Clock as _, ManualClock, SystemClock},
     database::{Dialect, Durability, turn::Urgency},
     id::JobId,
     lane::Lane,
@@ -10,6 +13,7 @@ use keepwell_workers::{
 };
 
 use super::bench::{Bench, nothing_owed, scripted};
+use crate::support::eventually;
 
 /// More dead jobs than are looked at for two pages, every 5 000th of them in the crisis lane.
 #[tokio::test]
@@ -76,4 +80,44 @@ async fn how_jobs_stand_is_read_by_their_ids_and_by_their_keys() {
         assert!(ledger.states_of_keys(&[]).await.unwrap().is_empty());
         engine.shutdown().await;
     }
+}
+
+#[tokio::test]
+async fn who_is_tried_again_waits_since_then_and_who_is_held_up_since_it_was_recorded() {
+    const SQL: &str = "UPDATE jobs SET run_at_ms = $1 WHERE id = $2";
+    let bench = Bench::new(Dialect::Sqlite).await;
+    let clock = ManualClock::at(SystemClock.now_ms());
+    let engine = bench.engine_on_clock(Arc::clone(&clock) as _, |_| {});
+    eventually("both pools have entered and the last comparison has begun", async || {
+        let (_, nodes) = engine.lanes().stats().await.ok()?;
+        (nodes.len() == 2 && !engine.health().lanes_behind).then_some(())
+    })
+    .await;
+    let held_up = [Lane::Realtime, Lane::Standard];
+    let mut jobs = Vec::new();
+    for lane in held_up {
+        engine.pause(lane, "a test", false).await.unwrap();
+        jobs.push(engine.enqueue(scripted("ok", lane)).await.unwrap().id);
+    }
+    eventually("both wait", async || {
+        let (lanes, _) = engine.lanes().stats().await.ok()?;
+        held_up.iter().all(|lane| lanes[lane.index()].waiting == 1).then_some(())
+    })
+    .await;
+    clock.advance_ms(60_000);
+    // As a run leaves the first one that has failed, and whose time has come again since.
+    let mut transaction = bench.database.begin(Urgency::General, Durability::Relaxed, 0).await.unwrap();
+    on_connection!(transaction, |connection| {
+        sqlx::query(SQL).bind(clock.now_ms() - 5_000).bind(jobs[0].0).execute(connection).await.map(|_| ())
+    })
+    .unwrap();
+    transaction.commit().await.unwrap();
+    let (lanes, _) = engine.standing().await.unwrap();
+    let waited = held_up.map(|lane| lanes[lane.index()].oldest_waiting_ms);
+    assert_eq!(waited, [Some(5_000), Some(60_000)]);
+    for lane in held_up {
+        engine.resume(lane).await.unwrap();
+    }
+    nothing_owed(&engine).await;
+    engine.shutdown().await;
 }

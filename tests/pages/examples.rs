@@ -191,6 +191,7 @@ fn operations_facts(period: Period, is_much: bool) -> OperationsFacts {
         fired: 1_234_567,
         skipped: 89_101,
         paused: number == 1,
+        held_back: number == 3,
         known: number != 2,
     };
     let error_of =

@@ -77,6 +77,38 @@ async fn of_two_processes_that_tell_the_same_the_one_whose_alert_is_not_recorded
 }
 
 #[tokio::test]
+async fn what_was_told_without_the_database_is_the_same_incident_in_the_next_life_and_ends_as_it() {
+    let on_call = OnCall::start().await;
+    let mut watchman = Watchman::of(&on_call, &PAUSED, &[], BEGIN_MS).await;
+    watchman.looks_and_tells(&[]).await;
+    let stranger = watchman.stranger().await;
+    stranger.does(AWAY, watchman.now_ms).await;
+    watchman.looks_alone(&PAUSED).await;
+    let told = id(&on_call.posted("alert.triggered")[0]);
+    // It begins anew, and the database is still away.
+    watchman.kill();
+    watchman.begin_again(1_000).await;
+    watchman.looks_alone(&PAUSED).await;
+    let incident = |actions: &[&str]| {
+        let actions = actions.iter().map(|action| ((*action).to_owned(), 1));
+        BTreeMap::from([(format!("keepwell:{told}"), actions.collect::<BTreeMap<String, usize>>())])
+    };
+    assert_eq!(incidents(&on_call), incident(&["trigger"]));
+    assert_eq!((on_call.posted("alert.triggered").len(), on_call.said("triggered")), (1, 1));
+    // And once more, when the database is back and nothing is wrong any more.
+    watchman.kill();
+    stranger.does(BACK, watchman.now_ms).await;
+    watchman.begin_again(1_000).await;
+    for _ in 0..3 {
+        watchman.looks(60_000, &figures(&PAUSED, false, 1.0), &[]).await;
+    }
+    watchman.has_told_all().await;
+    assert_eq!(incidents(&on_call), incident(&["trigger", "resolve"]));
+    let ended: Vec<String> = on_call.posted("alert.resolved").iter().map(id).collect();
+    assert_eq!((ended, on_call.said("resolved")), (vec![told.clone()], 1));
+}
+
+#[tokio::test]
 async fn what_was_open_or_silenced_when_the_database_went_is_not_told_again_without_it() {
     const SILENCED: &str = "INSERT INTO alert_silences (rule, until_ms, reason, made_by) \
          VALUES ('CrisisWaiting', 9000000000000, 'a drill', 'kim')";

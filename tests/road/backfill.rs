@@ -156,7 +156,9 @@ async fn what_webhooks_miss_is_asked_for_by_itself_if_there_is_a_key() {
     }
     let daemon = daemon_asking(&server, &[]).await;
     let listed = Said::of(&daemon.keepwell(&["schedule", "list"])).done();
-    assert!(listed.contains("stripe-backfill") && listed.contains("stripe-reconcile"), "{listed}");
+    for name in ["stripe-backfill ", "stripe-backfill-all ", "stripe-reconcile "] {
+        assert!(listed.contains(name), "{name} is not in {listed}");
+    }
     Said::of(&daemon.keepwell(&["schedule", "run", "stripe-backfill"])).done();
     nothing_owed(&daemon).await;
     assert_eq!(access(&daemon, "cus_pending").await["tier"], "premium");
@@ -173,6 +175,39 @@ async fn what_webhooks_miss_is_asked_for_by_itself_if_there_is_a_key() {
     let checked = Said::of(&daemon.keepwell(&["check"])).done();
     assert!(checked.contains("stripe-backfill: stripe.backfill every hour"), "{checked}");
     assert!(!checked.contains(API_KEY) && !daemon.log().contains(API_KEY), "the key is shown");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_night_finds_what_stripe_takes_for_delivered_and_nobody_here_has_recorded() {
+    let server = FakeStripe::start().await;
+    let daemon = daemon_asking(&server, &[]).await;
+    // More than a page of them came here, and one was answered by somebody else in our place, three weeks ago.
+    let three_weeks_s = 21 * 24 * 3_600;
+    for number in 0..130 {
+        let mut event = made("setup_intent.succeeded", &format!("n{number}"), 60);
+        event.insert("pending_webhooks", 0);
+        taken(daemon.stripe(&event).await);
+        server.lists((*event).clone());
+    }
+    let mut elsewhere = made("invoice.payment_failed", "elsewhere", three_weeks_s);
+    elsewhere.insert("pending_webhooks", 0);
+    server.lists((*elsewhere).clone());
+    nothing_owed(&daemon).await;
+    Said::of(&daemon.keepwell(&["schedule", "run", "stripe-backfill"])).done();
+    nothing_owed(&daemon).await;
+    assert_eq!(access(&daemon, "cus_elsewhere").await["grace"]["active"], false);
+    for _ in 0..2 {
+        Said::of(&daemon.keepwell(&["schedule", "run", "stripe-backfill-all"])).done();
+        nothing_owed(&daemon).await;
+        assert_eq!(access(&daemon, "cus_elsewhere").await["grace"]["active"], true);
+    }
+    assert_eq!(jobs(&daemon, "kind=stripe.invoice_payment_failed").await.len(), 1, "once");
+    let metrics = daemon.public().get("/metrics").await.text();
+    for line in
+        ["stripe_backfilled_total{result=\"recorded\"} 1", "stripe_backfilled_total{result=\"known\"} 261"]
+    {
+        assert!(metrics.contains(line), "{line} is not in {metrics}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

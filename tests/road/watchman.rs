@@ -231,6 +231,7 @@ async fn a_watchman_watches_only_where_it_finds_an_order() {
     let order: Value = serde_json::from_slice(&order).unwrap();
     let settings: Vec<(String, String)> = serde_json::from_value(order["settings"].clone()).unwrap();
     let state = ("KEEPWELL_STATE_DIR".to_owned(), "state".to_owned());
+    fs::create_dir_all(&state.1).unwrap();
     let config =
         Config::load(&Sources::new(settings.into_iter().chain([state]), Purpose::Serve)).unwrap().config;
     let clock = ManualClock::at(order["now_ms"].as_i64().unwrap());

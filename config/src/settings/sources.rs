@@ -16,7 +16,8 @@ settings! {
         /// account and the mode of the webhooks. With it, nothing that was bought is taken away (cancelled, overdue,
         /// paused, moved to a lesser tier) before Stripe has confirmed that it is so; until then access stays as it
         /// was. And what webhooks miss is asked for, in the key's own account or in `stripe.account`: every hour the
-        /// events that were not delivered (the schedule `stripe-backfill`), every night all subscriptions
+        /// events that were not delivered (the schedule `stripe-backfill`), every night all events of thirty days
+        /// that are not in the ledger, whoever has answered them (`stripe-backfill-all`), and all subscriptions
         /// (`stripe-reconcile`); a schedule of yours with such a name takes its place.
         /// Without it, of events that contradict each other the newer counts, and of the same second the one
         /// that grants more.

@@ -5,6 +5,7 @@
 //! (see `store::alerts`), and the next look makes another one.
 
 use keepwell_workers::{clock::UnixMs, id::JobId, job::NewJob};
+use serde::{Deserialize, Serialize};
 
 use super::{
     rule::{Severity, When},
@@ -50,7 +51,7 @@ impl Habits {
 }
 
 /// An alert that is open.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OpenAlert {
     /// What is told of it.
     pub told: ToldAlert,

@@ -185,6 +185,7 @@ pub async fn taught(
     let at_risk_until_ms = after.at_risk_until_ms(now_ms);
     keep(transaction.together(), &before, &after, marked_until_ms);
     let change = PersonChange { before: &before, before_ms: row.touched_ms, after: &after };
+    let opens = change.opens_crisis(now_ms);
     append_change(transaction, care, &change)?;
     for job in follow_ups(care, &before, &after, now_ms) {
         // Without a gateway there is something to record only about those who have named somebody.
@@ -199,7 +200,6 @@ pub async fn taught(
         let (marks, customer, version) = (care.marks.clone(), after.customer.clone(), after.version);
         transaction.when_in_doubt(move || marks.set(&customer, version, marked_until_ms));
     }
-    let opens = before.crisis(now_ms).is_none() && after.crisis(now_ms).is_some();
     let graces = after.graces.keys().filter(|key| !before.graces.contains_key(*key)).count();
     let before_at_risk = before.at_risk_until_ms(now_ms).is_some();
     let care = care.clone();

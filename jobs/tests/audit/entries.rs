@@ -2,10 +2,17 @@
 
 use bytes::Bytes;
 use keepwell_jobs::{
-    care::crisis::LATE_MS,
+    care::{
+        crisis::LATE_MS,
+        report::{crisis::CrisisReport, period::Period},
+        severity::Severity,
+    },
     intake::read_app,
     kinds,
-    store::audit::{AuditFilter, append},
+    store::{
+        audit::{AuditFilter, append},
+        reports::read_facts,
+    },
 };
 use keepwell_workers::{
     database::{Dialect, Durability, turn::Urgency},
@@ -16,6 +23,7 @@ use keepwell_workers::{
 use serde_json::json;
 
 use crate::{
+    reports::{said, settings},
     support::{DAY_MS, NOW_MS, event, invoice, on_each_database, signal, subscription},
     trail::{all, begin, entry, report, seal, sealer, write},
 };
@@ -101,6 +109,29 @@ async fn a_crisis_that_changes_is_told_with_what_it_opens_though_that_stays_as_i
             (&before["emergency"], &after["emergency"]["active"]),
             (&after["emergency"], &true.into())
         );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_crisis_after_one_that_ended_by_its_time_is_an_activation_in_metrics_and_report_alike() {
+    on_each_database(async |room| {
+        let first_ms = NOW_MS - 20 * DAY_MS;
+        // The first counts for two weeks; the sign after it is one more of the same crisis, and nobody has seen to its
+        // end when the next one comes.
+        for at_ms in [first_ms, first_ms + 1_000, NOW_MS - 1_000] {
+            assert_eq!(room.app_at(&said("cus_1", at_ms, Severity::Moderate), at_ms).await, Outcome::Done);
+        }
+        let filter = AuditFilter { action: Some("access.changed".to_owned()), ..AuditFilter::default() };
+        let changes = all(room, &filter).await;
+        let [before, after] = [&changes[changes.len() - 1].before, &changes[changes.len() - 1].after]
+            .map(|side| side.as_ref().unwrap()["crisis"].clone());
+        assert_eq!((&before["active"], &after["opened"]), (&true.into(), &true.into()), "{changes:#?}");
+        let period = Period { from_ms: first_ms, to_ms: NOW_MS };
+        let facts = read_facts(&room.database, &room.care.keys, &settings(room), period, None, NOW_MS).await;
+        let report = CrisisReport::of(&facts.unwrap());
+        let counted = [report.emergency_access_compliance.activations, room.care.tallies.emergencies()];
+        assert_eq!(counted, [2, 2]);
     })
     .await;
 }

@@ -152,6 +152,25 @@ async fn a_schedule_that_nobody_ticks_is_late_and_one_that_is_gone_is_no_news() 
     .await;
 }
 
+#[tokio::test]
+async fn a_schedule_that_leaves_out_its_ticks_while_its_job_is_owed_is_held_back_and_not_on_time() {
+    on_each_database(async |room| {
+        let tick_ms = NOW_MS - 2 * HOUR_MS;
+        let owed = sql_id(room, job(room, kinds::REPORT_DUE, "owed", tick_ms, 0).await);
+        let columns = "name, timing, through_ms, next_tick_ms, last_tick_ms, last_job, fired, skipped";
+        let next_ms = NOW_MS + HOUR_MS;
+        let values = format!("'nightly', '', {tick_ms}, {next_ms}, {tick_ms}, {owed}, 5, 2");
+        execute(room, &format!("INSERT INTO schedules ({columns}) VALUES ({values})")).await.unwrap();
+        let health = async || operations(room).await.schedules[0].health.clone();
+        assert_eq!(health().await, "on_time", "the next tick is yet to come");
+        execute(room, &format!("UPDATE schedules SET through_ms = {}", NOW_MS - HOUR_MS)).await.unwrap();
+        assert_eq!(health().await, "held_back");
+        execute(room, "UPDATE jobs SET state = 'done', finished_at_ms = created_at_ms").await.unwrap();
+        assert_eq!(health().await, "on_time", "the next tick fires");
+    })
+    .await;
+}
+
 /// Makes reports as the daemon does, and brings them nowhere.
 #[derive(Debug)]
 struct Desk {

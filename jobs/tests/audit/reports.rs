@@ -9,8 +9,8 @@ use keepwell_jobs::{
     store::{
         audit::{Actor, AuditFilter},
         reports::{
-            CrisisResponse, FoundReport, REPORTS_MAX, ReportContent, ReportSettings, forget_responses,
-            keep_report, note_responses, read_facts, report, reports,
+            CrisisResponse, FoundReport, REPORTS_MAX, ReportContent, ReportSettings, ReportedSchedule,
+            forget_responses, keep_report, note_responses, read_facts, report, reports,
         },
     },
     violation,
@@ -152,7 +152,9 @@ pub fn settings(room: &Room) -> ReportSettings {
         audit_days: 2_555,
         done_ms: 35 * DAY_MS,
         dropped_paths: 3,
-        schedules: vec!["nightly".to_owned(), "never".to_owned()],
+        schedules: ["nightly", "never"]
+            .map(|name| ReportedSchedule { name: name.to_owned(), leaves_out: true })
+            .into(),
     }
 }
 

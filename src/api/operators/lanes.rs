@@ -73,7 +73,7 @@ struct PauseBody {
 }
 
 pub(super) async fn list(State(state): State<Arc<ApiState>>) -> Result<Json<LanesBody>, Problem> {
-    let (lanes, totals) = tokio::join!(within(state.engine.lanes().stats()), state.engine.ledger().totals());
+    let (lanes, totals) = tokio::join!(within(state.engine.standing()), state.engine.ledger().totals());
     let (lanes, _) = lanes?;
     let totals = totals.map_err(|error| ledger_away(&error))?;
     let lanes = lanes.into_iter().map(LaneBody::from).collect();

@@ -65,6 +65,7 @@ mod tests {
             waiting: 9,
             running: running.len() as u64,
             later: 0,
+            oldest: None,
             oldest_waiting_ms: Some(60_000),
         };
         LanesNow { lanes: vec![stats], running: running.iter().copied().collect() }

@@ -61,7 +61,7 @@ impl Look for HealthMonitor {
     const AGAIN_AFTER_MS: i64 = UNHEALTHY_EVERY_MS;
 
     async fn look(&mut self) -> Looked {
-        let stats = timeout(LANES_TIMEOUT, self.engine.lanes().stats()).await;
+        let stats = timeout(LANES_TIMEOUT, self.engine.standing()).await;
         let lanes = stats.ok().and_then(Result::ok).map(|(lanes, _)| lanes).unwrap_or_default();
         let [turns, _] = self.engine.turns();
         let stands_still = self.turns.replace(turns) == Some(turns);
@@ -121,6 +121,7 @@ mod tests {
             waiting: 1,
             running: 0,
             later: 0,
+            oldest: None,
             oldest_waiting_ms: Some(WAITING_MS_MAX),
         };
         let held_up = LaneStats { paused: Some("a drill".to_owned()), ..lane.clone() };

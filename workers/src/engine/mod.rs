@@ -3,6 +3,7 @@
 mod operations;
 mod pauses;
 mod schedules;
+mod standing;
 mod start;
 mod threads;
 

@@ -21,7 +21,9 @@ pub struct LaneStats {
     pub running: u64,
     /// Jobs whose time has not come.
     pub later: u64,
-    /// How long the job in front has waited since it was recorded, in milliseconds.
+    /// The job in front.
+    pub oldest: Option<JobId>,
+    /// How long ago that was recorded, in milliseconds; see [`Engine::standing`](crate::engine::Engine::standing).
     pub oldest_waiting_ms: Option<i64>,
 }
 
@@ -77,6 +79,7 @@ impl Lanes {
                 waiting: waiting.saturating_add_signed(parked.unwrap_or(0)),
                 running: running[lane.index()],
                 later,
+                oldest,
                 oldest_waiting_ms: oldest.map(|id| (now_ms - id.created_ms()).max(0)),
             });
         }

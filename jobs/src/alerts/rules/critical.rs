@@ -55,7 +55,9 @@ pub static CRISIS_GRANTED_FROM_MEMORY: Rule = Rule {
               and retry what is there",
 };
 
-/// A crisis that nobody takes: five times what the slowest may take (300 ms, 003) and more.
+/// A crisis that nobody takes: five times what the slowest may take (300 ms, 003) and more, counted from when its time
+/// had come: one that is tried again waits since then. In a lane that an operator holds up it waits all the same, and
+/// [`CRISIS_LANE_PAUSED`] says why.
 pub static CRISIS_WAITING: Rule = Rule {
     name: "CrisisWaiting",
     severity: Severity::Critical,

@@ -36,9 +36,12 @@ impl AccessChecks {
         // A crisis that came to its end takes its emergency access with it, in the same change.
         let in_crisis = after["crisis"]["active"] == true;
         self.emergency_lost += u64::from(in_crisis && after["emergency"]["active"] == false);
-        let was_in_crisis = before.is_some_and(|before| before["crisis"]["active"] == true);
-        self.emergency_opened +=
-            u64::from(in_crisis && !was_in_crisis && after["emergency"]["active"] == true);
+        // What was before is what was said last: a crisis that has ended by time since then stands there too. So the
+        // entry says by itself whether one has opened; older ones do not.
+        let has_opened = after["crisis"]["opened"]
+            .as_bool()
+            .unwrap_or_else(|| in_crisis && before.is_none_or(|before| before["crisis"]["active"] != true));
+        self.emergency_opened += u64::from(has_opened && after["emergency"]["active"] == true);
     }
 
     /// Changes that interrupted what nothing may interrupt.
@@ -80,6 +83,15 @@ mod tests {
             checks.look_at(Some(&state(true, true)), Some(&after));
             assert_eq!(checks.emergency_opened, emergency_opened, "a crisis that goes on opens nothing anew");
             assert_eq!(checks.interruptions(), 2 * (floor_lost + emergency_lost), "{after}");
+        }
+        // A new one in the gap after one that ended by its time, and one that goes on.
+        let in_crisis = state(true, true);
+        for (opened, counted) in [(true, 1), (false, 0)] {
+            let (mut checks, mut after) = (AccessChecks::default(), in_crisis.clone());
+            after["crisis"]["opened"] = opened.into();
+            checks.look_at(Some(&in_crisis), Some(&after));
+            checks.look_at(None, Some(&json!({ "crisis": { "active": true, "opened": opened } })));
+            assert_eq!((checks.checked, checks.emergency_opened), (2, counted));
         }
         let mut checks = AccessChecks::default();
         for unreadable in [None, Some(&json!("active")), None] {

@@ -116,7 +116,8 @@ pub struct DeadJob {
 pub struct ScheduleHealth {
     /// What it is called.
     pub name: String,
-    /// `on_time`, `late`, `paused` or `unseen` (no process has ticked it yet).
+    /// `on_time`, `held_back` (it leaves out its ticks, because the job of an earlier one is still owed), `late`,
+    /// `paused` or `unseen` (no process has ticked it yet).
     pub health: String,
     /// The last tick that fired, RFC 3339.
     pub last_tick: Option<String>,
@@ -204,6 +205,7 @@ fn health(fact: &ScheduleFact, now_ms: UnixMs) -> ScheduleHealth {
         ScheduleFact { known: false, .. } => ("unseen", 0),
         ScheduleFact { paused: true, .. } => ("paused", 0),
         _ if overdue_ms > SCHEDULE_LATE_MS => ("late", overdue_ms),
+        ScheduleFact { held_back: true, .. } => ("held_back", overdue_ms),
         _ => ("on_time", overdue_ms),
     };
     let instant = |ms: Option<UnixMs>| ms.map(|ms| UtcTime(ms).to_rfc3339());
@@ -324,10 +326,15 @@ mod tests {
             fired: 1,
             skipped: 2,
             paused,
+            held_back: false,
             known,
         };
+        let held_back = |fact: ScheduleFact| ScheduleFact { held_back: true, ..fact };
         for (fact, expected) in [
             (schedule(-1_000, false, true), ("on_time", 0)),
+            (held_back(schedule(-1_000, false, true)), ("held_back", 0)),
+            (held_back(schedule(SCHEDULE_LATE_MS + 1, false, true)), ("late", 300_001)),
+            (held_back(schedule(0, true, true)), ("paused", 0)),
             (schedule(SCHEDULE_LATE_MS, false, true), ("on_time", 300_000)),
             (schedule(SCHEDULE_LATE_MS + 1, false, true), ("late", 300_001)),
             (schedule(SCHEDULE_LATE_MS + 1, true, true), ("paused", 0)),

@@ -74,6 +74,8 @@ pub struct ScheduleFact {
     pub skipped: u64,
     /// It is held up.
     pub paused: bool,
+    /// It leaves out its ticks, because the job of an earlier one is still owed.
+    pub held_back: bool,
     /// It was seen by a ticker.
     pub known: bool,
 }

@@ -39,6 +39,10 @@ const BY_CHARACTERS_MAX: usize = 255;
 /// What can be done with grace, what says most last.
 const GRACE_ACTIONS: [&str; 4] = ["grace.changed", "grace.extended", "grace.ended", "grace.started"];
 
+/// What an `access.changed` says beside a crisis: whether it has opened with this very change. What was before does not
+/// tell, because that is as of the last change: a crisis that has ended by time since then stands there as active.
+const OPENED: &str = "opened";
+
 /// Writes what `change` means into the trail.
 pub(in crate::store) fn append_change(
     transaction: &mut Transaction,
@@ -130,15 +134,25 @@ fn resolved_by(transaction: &Transaction) -> Option<String> {
 type Said = Option<(&'static str, Value, Value)>;
 
 impl PersonChange<'_> {
+    /// Whether a crisis opens with it at `now_ms`, and emergency access with that: for whoever was in none, or in one
+    /// that has ended by time since the last change.
+    pub(in crate::store) fn opens_crisis(&self, now_ms: UnixMs) -> bool {
+        self.before.crisis(now_ms).is_none() && self.after.crisis(now_ms).is_some()
+    }
+
     fn access(&self, care: &Care, now_ms: i64) -> Said {
         let document = |facts: &Facts, at_ms| access_with(facts, &care.tiers, &care.resources, at_ms);
         let before = document(self.before, self.before_ms.min(now_ms));
         let mut after = document(self.after, now_ms);
         after.version = before.version;
-        if before == after {
+        let opens = self.opens_crisis(now_ms);
+        if before == after && !opens {
             return None;
         }
-        let (before, after) = difference(&sections(&before), sections(&after));
+        let (before, mut after) = difference(&sections(&before), sections(&after), opens);
+        if let Some(crisis) = after.get_mut("crisis").and_then(Value::as_object_mut) {
+            crisis.insert(OPENED.to_owned(), opens.into());
+        }
         (!after.is_empty()).then_some(("access.changed", before.into(), after.into()))
     }
 
@@ -234,13 +248,14 @@ fn sections(document: &AccessDocument) -> Map<String, Value> {
 /// Told together: whether somebody in a crisis has what it opens is to be read off one entry (`care::report::access`).
 const TOGETHER: [&str; 2] = ["crisis", "emergency"];
 
-/// The sections that differ.
+/// The sections that differ, and those that are told [`TOGETHER`] if a crisis `opens`, whether they differ or not.
 fn difference(
     before: &Map<String, Value>,
     after: Map<String, Value>,
+    opens: bool,
 ) -> (Map<String, Value>, Map<String, Value>) {
     let mut changed = (Map::new(), Map::new());
-    let both = TOGETHER.iter().any(|name| before.get(*name) != after.get(*name));
+    let both = opens || TOGETHER.iter().any(|name| before.get(*name) != after.get(*name));
     for (name, now) in after {
         let was = before.get(&name).cloned().unwrap_or(Value::Null);
         if was != now || both && TOGETHER.contains(&&*name) {
@@ -269,7 +284,7 @@ mod tests {
             (state("basic", true, false), &["crisis", "emergency"]),
             (state("basic", false, true), &["crisis", "emergency"]),
         ] {
-            let (was, now) = difference(&before, after.clone());
+            let (was, now) = difference(&before, after.clone(), false);
             for (sections, of) in [(was, &before), (now, &after)] {
                 let names: Vec<&str> = sections.keys().map(String::as_str).collect();
                 assert_eq!(names, told);

@@ -12,7 +12,7 @@ pub use kept::{
     reports,
 };
 pub use operations::read_operations;
-pub use read::{ReportSettings, read_facts};
+pub use read::{ReportSettings, ReportedSchedule, read_facts};
 pub use responses::{CrisisResponse, catch_up, forget_responses, is_crisis_event, note_responses};
 
 pub(super) use kept::Reports;

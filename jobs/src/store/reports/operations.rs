@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use keepwell_workers::{
     clock::UnixMs,
     database::{Database, Reader, turn::Urgency},
-    ledger::{ErrorCount, FinishedJob, Ledger},
+    ledger::{ErrorCount, FinishedJob, Ledger, ScheduleRow},
 };
 
-use super::read::{ReportSettings, lane_facts, stretches};
+use super::read::{ReportSettings, ReportedSchedule, lane_facts, stretches};
 use crate::{
     care::report::{
         operations::{DeadJob, ErrorFigures, LISTED_MAX, SlowJob},
@@ -128,15 +128,18 @@ async fn dead(reader: &mut Reader, period: Period) -> Result<Vec<DeadJob>, sqlx:
 /// Those that are configured, whether they were ever ticked or not; what was configured once has no news.
 async fn schedules(reader: &mut Reader, settings: &ReportSettings) -> Result<Vec<ScheduleFact>, sqlx::Error> {
     let rows = Ledger::schedule_rows(reader).await?;
-    let fact = |name: &String| {
-        let row = rows.iter().find(|row| row.name == *name);
+    // What was decided on behind the last tick that fired was left out.
+    let left_out = |row: &ScheduleRow| row.last_tick_ms.is_some_and(|last_ms| last_ms < row.through_ms);
+    let fact = |schedule: &ReportedSchedule| {
+        let row = rows.iter().find(|row| row.name == schedule.name);
         ScheduleFact {
-            name: name.clone(),
+            name: schedule.name.clone(),
             last_tick_ms: row.and_then(|row| row.last_tick_ms),
             next_tick_ms: row.and_then(|row| row.next_tick_ms),
             fired: row.map_or(0, |row| row.fired),
             skipped: row.map_or(0, |row| row.skipped),
             paused: row.is_some_and(|row| row.paused.is_some()),
+            held_back: schedule.leaves_out && row.is_some_and(|row| row.last_job_owed && left_out(row)),
             known: row.is_some(),
         }
     };

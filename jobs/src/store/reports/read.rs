@@ -56,8 +56,17 @@ pub struct ReportSettings {
     pub done_ms: i64,
     /// How many names of an event are dropped before it is kept.
     pub dropped_paths: u64,
-    /// The names of the schedules that are configured.
-    pub schedules: Vec<String>,
+    /// The schedules that are configured.
+    pub schedules: Vec<ReportedSchedule>,
+}
+
+/// A schedule as far as reports tell of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportedSchedule {
+    /// What it is called.
+    pub name: String,
+    /// Whether it leaves out a tick that comes while the job of an earlier one is owed.
+    pub leaves_out: bool,
 }
 
 /// Reads what there is to know of `period` at `now_ms`. What the ledger knows of crises and nobody has noted is noted
