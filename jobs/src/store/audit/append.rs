@@ -120,9 +120,9 @@ async fn write(transaction: &mut Transaction, entries: &[Ready]) -> Result<(), s
         });
         statement.build().execute(connection).await.map(|_| ())
     })?;
-    let promises = entries.iter().map(Ready::promise).collect();
+    let made = entries.iter().map(Ready::promise).collect();
     let promised = transaction.beside::<Promised>();
-    transaction.after_commit(move || promised.add(promises));
+    transaction.after_commit(move || promised.add(made));
     Ok(())
 }
 
