@@ -145,6 +145,22 @@ impl CrisisWatch {
         watch.is_recorded(ticket, job);
     }
 
+    /// What there is to tell of the crisis of `customer` that `job` told of and that came at `since_ms`, if it was
+    /// answered too late: it may be on the watch or not, and stays so.
+    pub fn missed(&self, job: JobId, customer: &str, severity: Severity, since_ms: UnixMs) -> Missed {
+        let due_ms = since_ms.saturating_add(self.limit_ms(severity));
+        let ticket = self.lock().ticket();
+        Missed {
+            ticket,
+            key: None,
+            job: Some(job),
+            customer: customer.to_owned(),
+            severity,
+            since_ms,
+            due_ms,
+        }
+    }
+
     /// Whether it is known here that `job`, which died at `died_ms`, will not answer the crisis that it tells of. One
     /// that is on the watch only because it is late may have died since.
     pub fn knows_failed(&self, job: JobId, died_ms: UnixMs) -> bool {
@@ -269,6 +285,12 @@ impl CrisisWatch {
 }
 
 impl Watch {
+    /// One that nobody has yet.
+    fn ticket(&mut self) -> Ticket {
+        self.tickets += 1;
+        Ticket(self.tickets)
+    }
+
     fn put(
         &mut self,
         customer: &str,
@@ -279,10 +301,8 @@ impl Watch {
     ) -> Ticket {
         let refused = key.and_then(|key| self.granted.ticket_of(customer, key));
         // Of two that come at the same time, the second is watched by itself until both are recorded.
-        let ticket = refused.filter(|ticket| !self.watched.contains_key(ticket)).unwrap_or_else(|| {
-            self.tickets += 1;
-            Ticket(self.tickets)
-        });
+        let ticket = refused.filter(|ticket| !self.watched.contains_key(ticket));
+        let ticket = ticket.unwrap_or_else(|| self.ticket());
         if self.watched.len() >= WATCHED_MAX
             && let Some(oldest) = self.watched.keys().next().copied()
         {

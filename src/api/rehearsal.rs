@@ -1,7 +1,7 @@
 //! `POST /api/test/crisis-response`: a crisis of nobody goes the way that everybody's goes, and the answer says how
 //! long that took. Monitoring asks without a token; rehearsals of the same second share one.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -9,7 +9,10 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use http::{HeaderValue, StatusCode, header};
-use keepwell_jobs::{alerts::rules, care::severity::Severity};
+use keepwell_jobs::{
+    alerts::rules,
+    care::severity::{Severity, is_late},
+};
 use serde_json::json;
 
 use super::state::ApiState;
@@ -39,7 +42,7 @@ pub(super) async fn post(State(state): State<Arc<ApiState>>) -> Response {
         "success": true,
         "responseTime": took_ms,
         "responseTimeLimit": limit_ms,
-        "crisisCompliant": took_ms <= limit_ms as f64,
+        "crisisCompliant": !is_late(rehearsed.took, Duration::from_millis(limit_ms)),
         "severity": SEVERITY.name(),
         "emergencyAccess": true,
         "therapeuticAccess": true,

@@ -85,7 +85,7 @@ pub(super) async fn run(
     let alone = sender.send(&mut answered, |sent| sent < crises_alone).await?;
 
     let (stopwatch, stop) = (rig.stopwatch(), CancellationToken::new());
-    let watch = watch_graces(engine.clone(), database.clone(), Arc::new(SystemClock), stop.clone());
+    let watch = watch_graces(engine.clone(), database.clone(), Arc::new(SystemClock), None, stop.clone());
     let mut seconds = None;
     let measured = async {
         let times = sender.send(&mut answered, |_| {

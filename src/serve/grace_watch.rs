@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::rounds::Rounds;
+use crate::telemetry::{Looked, Metrics, Monitor};
 
 /// How often it is looked, in milliseconds: what ends is days long.
 const LOOK_EVERY_MS: i64 = 60_000;
@@ -30,36 +31,52 @@ const ROOM_WITHIN: Duration = Duration::from_secs(5);
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// Has grace periods that end seen to, until `stop`.
+/// Has grace periods that end seen to, until `stop`, and counts in `metrics` whether that could be done: it is a
+/// monitor like those of crises, and one that cannot look is told of.
 pub(crate) async fn watch_graces(
     engine: Engine,
     database: Database,
     clock: SharedClock,
+    metrics: Option<Arc<Metrics>>,
     stop: CancellationToken,
 ) {
+    let monitors = metrics.as_ref().map(|metrics| metrics.monitors());
+    if let Some(monitors) = monitors {
+        monitors.starts(Monitor::Graces, LOOK_EVERY_MS);
+    }
+    let goes_on = || {
+        if let Some(monitors) = monitors {
+            monitors.goes_on(Monitor::Graces);
+        }
+    };
     let mut watch = GraceWatch::default();
     let mut rounds = Rounds::now_and_every(LOOK_EVERY_MS, Arc::clone(&clock));
     while rounds.next(&stop).await {
         // Whoever is interrupted here looks again with the next minute, or in the next life.
         let looked = tokio::select! {
             () = stop.cancelled() => return,
-            looked = see_to_all(&mut watch, &engine, &database, &clock) => looked,
+            looked = see_to_all(&mut watch, &engine, &database, &clock, goes_on) => looked,
         };
+        if let Some(monitors) = monitors {
+            monitors.ran(Monitor::Graces, if looked.is_ok() { Looked::Well } else { Looked::Failed });
+        }
         if let Err(error) = looked {
             tracing::warn!(error = %error, "grace periods that end could not be seen to; the next minute tries again");
         }
     }
 }
 
-/// Sees to everything that is due, a page at a time.
+/// Sees to everything that is due, a page at a time, and says with every page that it `goes_on`.
 async fn see_to_all(
     watch: &mut GraceWatch,
     engine: &Engine,
     database: &Database,
     clock: &SharedClock,
+    goes_on: impl Fn() + Send,
 ) -> Result<(), Failure> {
     watch.begin_again();
     loop {
+        goes_on();
         let looked = {
             let mut reader = database.reader(Urgency::General).await?;
             watch.due(&mut reader, clock.now_ms()).await?

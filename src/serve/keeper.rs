@@ -2,16 +2,20 @@
 //! is escalated along the path of the crisis safety protocols. Granting waits for nothing; telling and recording, which
 //! ask the ledger, go on beside it.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Duration,
+};
 
 use keepwell_jobs::{
+    care::severity::is_late,
     violation,
     watch::{Missed, WATCHED_MAX},
 };
-use keepwell_workers::{engine::Engine, job::NewJob, state::State};
+use keepwell_workers::{clock::UnixMs, engine::Engine, id::JobId, job::NewJob, state::State};
 use tokio::{
     sync::mpsc,
-    time::{Instant, MissedTickBehavior, interval, timeout},
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -33,6 +37,10 @@ const ROUNDS_PER_LOOK_AT_RISK: u64 = 12;
 /// How long either may take.
 const MARKS_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// What lies between a crisis being put on the watch and its job having its instant, at most, in milliseconds. What is
+/// further apart was recorded before, or by another clock.
+const RECORDED_WITHIN_MS: i64 = 5;
+
 /// How much of a round may go into what could not be recorded before: the rest is for crises that are late now.
 const RECORDING_MAX: Duration = Duration::from_millis(500);
 
@@ -46,6 +54,8 @@ pub(super) struct Keeper {
     trail: Trail,
     /// What the ledger did not take.
     unrecorded: Unrecorded,
+    /// The newest jobs whose crises were told of as late here, [`WATCHED_MAX`] at most: each is told of once.
+    told: BTreeSet<JobId>,
     /// The ledger has not answered in this round, and is not waited for again before the next.
     ledger_is_silent: bool,
 }
@@ -83,8 +93,8 @@ impl Keeper {
         noter: Noter,
         trail: Trail,
     ) -> Self {
-        let unrecorded = Unrecorded::default();
-        Self { watchers, engine, desk, noter, trail, unrecorded, ledger_is_silent: false }
+        let (unrecorded, told) = (Unrecorded::default(), BTreeSet::new());
+        Self { watchers, engine, desk, noter, trail, unrecorded, told, ledger_is_silent: false }
     }
 
     /// Keeps the watch until `stop`.
@@ -93,7 +103,8 @@ impl Keeper {
         let (told, missed) = mpsc::channel(WATCHED_MAX);
         let (watchers, desk) = (self.watchers.clone(), self.desk.clone());
         let database = self.noter.database.clone();
-        let unanswered = Unanswered::new(watchers.clone(), self.engine.clone(), database);
+        let unanswered =
+            Unanswered::new(watchers.clone(), self.engine.clone(), database, &self.noter.state_dir);
         tokio::join!(
             unanswered.run(stop.clone()),
             watchers.grant_in_time(told, stop.clone()),
@@ -108,61 +119,97 @@ impl Keeper {
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                () = stop.cancelled() => {
-                    return self.watchers.granted.record(&self.trail, self.engine.ledger()).await;
-                }
+                () = stop.cancelled() => break,
                 missed = told.recv() => match missed {
                     Some(missed) => self.escalate(missed).await,
-                    None => return,
+                    None => break,
                 },
                 _ = rounds.tick() => self.look_after().await,
             }
         }
+        for _ in 0..2 {
+            self.tell_of_late().await;
+        }
+        self.watchers.granted.record(&self.trail, self.engine.ledger()).await;
     }
 
     /// What 003 has done about a crisis that was not answered in time. The first steps, the bypass and with it the
     /// access, were taken by the watch itself: the person has the basic set already.
     async fn escalate(&mut self, missed: Missed) {
         if let Some(took_ms) = self.violates(&missed).await {
-            self.watchers.tell_of(&missed, took_ms);
+            if self.is_first(&missed) {
+                self.watchers.tell_of(&missed, took_ms);
+            }
             self.audit(&missed, took_ms).await;
         }
+    }
+
+    /// Tells of those that were answered here and late by what was measured, and of which nobody has told.
+    async fn tell_of_late(&mut self) {
+        self.look_at_recorded_late().await;
+        for (missed, took_ms) in self.watchers.late.take() {
+            let is_first = self.is_first(&missed);
+            // Another process may have told of it, which had it on its watch.
+            if self.audit(&missed, took_ms).await && is_first {
+                self.watchers.tell_of_late(&missed, took_ms);
+            }
+        }
+    }
+
+    /// Whether nobody was told here of a crisis that is late, if it was recorded; from now on somebody was.
+    fn is_first(&mut self, missed: &Missed) -> bool {
+        let Some(job) = missed.job else { return true };
+        let is_first = self.told.insert(job);
+        if self.told.len() > WATCHED_MAX {
+            self.told.pop_first();
+        }
+        is_first
     }
 
     /// How long the crisis took, so far at least, if it was not answered within its time. Another process may have done
     /// so, and then it is off the watch.
     async fn violates(&mut self, missed: &Missed) -> Option<i64> {
-        match self.answer(missed).await {
+        let came_ms = self.came_ms(missed);
+        // What is granted when the time is over is late only when it takes longer. Clocks that show whole milliseconds
+        // say that one later.
+        let left_ms = came_ms.saturating_add(missed.limit_ms()).saturating_sub(self.watchers.clock.now_ms());
+        if (0..=RECORDED_WITHIN_MS).contains(&left_ms) {
+            sleep(milliseconds(left_ms + 1)).await;
+        }
+        match self.answer(missed, came_ms).await {
             Answer::Given(took_ms) => {
                 if let Some(job) = missed.job {
                     self.watchers.care.watch.ended(job);
                 }
-                (took_ms > missed.limit_ms()).then_some(took_ms)
+                is_late(milliseconds(took_ms), milliseconds(missed.limit_ms())).then_some(took_ms)
             }
             Answer::Failed | Answer::Missing => {
-                let so_far_ms = self.watchers.clock.now_ms().saturating_sub(missed.since_ms);
+                let so_far_ms = self.watchers.clock.now_ms().saturating_sub(came_ms);
                 // The clock may have been set back since it came, and its time was over all the same.
-                Some(so_far_ms.max(missed.limit_ms()))
+                Some(so_far_ms.max(missed.limit_ms() + 1))
             }
         }
     }
 
+    /// When the crisis came by our clock, as reports count it: when its job was recorded.
+    fn came_ms(&self, missed: &Missed) -> UnixMs {
+        let Some(job) = missed.job else { return missed.since_ms };
+        let recorded_ms = self.engine.ledger().here_ms(job, job.created_ms());
+        let is_of_ours = recorded_ms <= missed.since_ms.saturating_add(RECORDED_WITHIN_MS);
+        if is_of_ours { recorded_ms } else { missed.since_ms }
+    }
+
     /// Has the violation recorded, which audits it (003: `audit_incident`). One whose crisis is not recorded yet waits
-    /// for that.
-    async fn audit(&mut self, missed: &Missed, took_ms: i64) {
-        let Some(violation) = violation(missed, took_ms) else { return };
-        self.record(violation).await;
+    /// for that. Answers `false` if it is known to have been recorded before.
+    async fn audit(&mut self, missed: &Missed, took_ms: i64) -> bool {
+        let Some(violation) = violation(missed, took_ms) else { return true };
+        self.record(violation).await
     }
 
     /// Records what could not be recorded before.
     async fn look_after(&mut self) {
         self.ledger_is_silent = false;
-        for missed in self.watchers.care.watch.recorded_late() {
-            // What was slow to record may have been told before, and answered in time then.
-            if let Some(took_ms) = self.violates(&missed).await {
-                self.audit(&missed, took_ms).await;
-            }
-        }
+        self.tell_of_late().await;
         let started = Instant::now();
         while !self.ledger_is_silent
             && started.elapsed() < RECORDING_MAX
@@ -174,33 +221,50 @@ impl Keeper {
         self.desk.catch_up().await;
     }
 
-    async fn record(&mut self, job: NewJob) {
+    /// Has those recorded that were told of before their crisis was.
+    async fn look_at_recorded_late(&mut self) {
+        for missed in self.watchers.care.watch.recorded_late() {
+            self.is_first(&missed);
+            // What was slow to record may have been told before, and answered in time then.
+            if let Some(took_ms) = self.violates(&missed).await {
+                self.audit(&missed, took_ms).await;
+            }
+        }
+    }
+
+    /// Answers `false` if it is known to have been recorded before.
+    async fn record(&mut self, job: NewJob) -> bool {
         if !self.ledger_is_silent {
             match timeout(LEDGER_TIMEOUT, self.engine.enqueue(job.clone())).await {
-                Ok(Ok(_)) => return,
+                Ok(Ok(recorded)) => return !recorded.duplicate,
                 _ => self.ledger_is_silent = true,
             }
         }
         self.unrecorded.put(job);
+        true
     }
 
-    async fn answer(&mut self, missed: &Missed) -> Answer {
+    async fn answer(&mut self, missed: &Missed, came_ms: UnixMs) -> Answer {
         let Some(job) = missed.job.filter(|_| !self.ledger_is_silent) else { return Answer::Missing };
         let Ok(Ok(shown)) = timeout(LEDGER_TIMEOUT, self.engine.ledger().show(job)).await else {
             self.ledger_is_silent = true;
             return Answer::Missing;
         };
-        match shown.map(|(view, _)| (view.state, view.finished_at_ms, view.created_at_ms)) {
-            Some((State::Dead, ..)) => Answer::Failed,
-            Some((state @ (State::Done | State::Cancelled), Some(finished_ms), created_ms)) => {
+        match shown.map(|(view, _)| (view.state, view.finished_at_ms)) {
+            Some((State::Dead, _)) => Answer::Failed,
+            Some((state @ (State::Done | State::Cancelled), Some(finished_ms))) => {
                 // What is done was so by the clock of whoever recorded it; what was cancelled, by that of who did it.
                 let here = |at_ms| self.engine.ledger().here_ms(job, at_ms);
                 let finished_ms = if state == State::Done { here(finished_ms) } else { finished_ms };
-                Answer::Given(finished_ms.saturating_sub(here(created_ms).min(missed.since_ms)))
+                Answer::Given(finished_ms.saturating_sub(came_ms))
             }
             _ => Answer::Missing,
         }
     }
+}
+
+fn milliseconds(ms: i64) -> Duration {
+    Duration::from_millis(u64::try_from(ms).unwrap_or(0))
 }
 
 /// Learns of the people whom other processes have marked, and of what they have switched: the one that takes events

@@ -10,6 +10,7 @@ mod error;
 mod grace_watch;
 mod granted;
 mod keeper;
+mod late;
 mod monitors;
 mod opening;
 mod reload;
@@ -206,6 +207,7 @@ impl Daemon {
             clock: Arc::clone(&built.clock),
             schedules: built.schedules,
             board: built.board,
+            metrics: Arc::clone(&built.monitors.metrics),
         };
         appearing.spawn(ticks, &mut tasks, &stop);
         built.monitors.spawn(ticks, &mut tasks, &stop);

@@ -3,6 +3,7 @@
 
 use std::{
     collections::VecDeque,
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -99,6 +100,7 @@ pub(super) struct Noter {
     untold: Untold,
     care: Care,
     pub(super) database: Database,
+    pub(super) state_dir: PathBuf,
     clock: SharedClock,
     /// For how long they are kept, in milliseconds.
     keep_ms: i64,
@@ -112,6 +114,7 @@ impl Noter {
             untold: watchers.untold.clone(),
             care: watchers.care.clone(),
             database: database.clone(),
+            state_dir: config.state_dir.clone(),
             clock: SharedClock::clone(&watchers.clock),
             keep_ms: i64::from(config.retention.audit_days) * DAY_MS,
         }

@@ -25,6 +25,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{grace_watch::watch_graces, reporting, stripe};
+use crate::telemetry::Metrics;
 
 /// More schedules than a person can have in mind.
 const SCHEDULES_MAX: usize = 256;
@@ -90,12 +91,13 @@ pub(super) struct Appearing {
     pub(super) clock: SharedClock,
     pub(super) schedules: Arc<[Schedule]>,
     pub(super) board: Board,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 impl Appearing {
     /// Has them appear until `stop`, if this process `ticks`. Every process sees whether somebody does.
     pub(super) fn spawn(self, ticks: bool, tasks: &mut JoinSet<()>, stop: &CancellationToken) {
-        let Self { engine, database, clock, schedules, board } = self;
+        let Self { engine, database, clock, schedules, board, metrics } = self;
         if !schedules.is_empty() {
             let known = Arc::clone(&schedules);
             let watch = Watch::new(engine.clone(), known, board.clone(), Arc::clone(&clock));
@@ -106,7 +108,7 @@ impl Appearing {
             }
         }
         if ticks {
-            tasks.spawn(watch_graces(engine, database, clock, stop.clone()));
+            tasks.spawn(watch_graces(engine, database, clock, Some(metrics), stop.clone()));
         }
     }
 }

@@ -5,8 +5,9 @@
 
 mod answered;
 mod dead;
+mod told;
 
-use std::{error::Error, time::Duration};
+use std::{error::Error, path::Path, time::Duration};
 
 use keepwell_workers::{database::Database, engine::Engine, id::JobId, lane::Lane};
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -42,11 +43,11 @@ pub(super) struct Unanswered {
 }
 
 impl Unanswered {
-    /// One that asks the ledger of `engine`, which is in `database`.
-    pub(super) fn new(watchers: Watchers, engine: Engine, database: Database) -> Self {
+    /// One that asks the ledger of `engine`, which is in `database`, and notes in `state_dir` what it has told of.
+    pub(super) fn new(watchers: Watchers, engine: Engine, database: Database, state_dir: &Path) -> Self {
         Self {
             answered: Answered::new(watchers.clone(), engine.clone()),
-            dead: Dead::new(watchers.clone(), engine.clone(), database),
+            dead: Dead::new(watchers.clone(), engine.clone(), database, state_dir),
             watchers,
             engine,
             after: None,

@@ -23,7 +23,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{granted::GrantedFromMemory, monitors::CanaryEar, responses::Responses, untold::Untold};
+use super::{
+    granted::GrantedFromMemory, late::LateAnswers, monitors::CanaryEar, responses::Responses, untold::Untold,
+};
 
 /// How long nothing is looked at, at most, should the machine's clock jump.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -34,6 +36,7 @@ pub(super) struct Watchers {
     pub(super) care: Care,
     pub(super) clock: SharedClock,
     pub(super) responses: Responses,
+    pub(super) late: LateAnswers,
     pub(super) canaries: CanaryEar,
     pub(super) untold: Untold,
     pub(super) granted: GrantedFromMemory,
@@ -46,7 +49,8 @@ impl Watchers {
     pub(super) fn new(care: &Care, clock: SharedClock, metrics: Arc<dyn Observer>) -> Self {
         let (wake, responses, canaries) = (Arc::default(), Responses::default(), CanaryEar::default());
         let (untold, granted) = (Untold::default(), GrantedFromMemory::default());
-        Self { care: care.clone(), clock, responses, canaries, untold, granted, wake, metrics }
+        let late = LateAnswers::default();
+        Self { care: care.clone(), clock, responses, late, canaries, untold, granted, wake, metrics }
     }
 
     /// Puts the crisis that `job` tells of on the watch, if it does.
@@ -80,10 +84,15 @@ impl Watchers {
         }
     }
 
-    /// Says aloud that a crisis is late (003: `notify_crisis_team`). What another process turns out to have answered in
-    /// time was granted for a moment too, and is told and counted as nothing.
+    /// Says aloud that a crisis is late, for which the basic set was granted (003: `notify_crisis_team`). What another
+    /// process turns out to have answered in time was granted for a moment too, and is told and counted as nothing.
     pub(super) fn tell_of(&self, missed: &Missed, took_ms: i64) {
         self.care.tallies.granted_from_memory();
+        self.tell_of_late(missed, took_ms);
+    }
+
+    /// Says aloud that a crisis was answered late.
+    pub(super) fn tell_of_late(&self, missed: &Missed, took_ms: i64) {
         self.care.tallies.response_missed();
         self.care.alert_sink.tell(&rules::CRISIS_ANSWERED_LATE);
         tracing::error!(
@@ -171,6 +180,7 @@ impl Observer for Watchers {
     fn run_ended(&self, ended: &RunEnded<'_>) {
         self.metrics.run_ended(ended);
         self.responses.run_ended(ended, &self.care);
+        self.late.run_ended(ended, &self.care);
         self.canaries.run_ended(ended);
         if self.untold.run_ended(ended, self.clock.now_ms()) {
             self.alert_contact_not_told();

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use keepwell_jobs::care::severity::is_late;
 use keepwell_workers::clock::UnixMs;
 
 /// Answers that are remembered, at most. Percentiles of a thousand values are steady enough.
@@ -43,7 +44,7 @@ impl CrisisTimes {
     pub(super) fn summary(&self, now_ms: UnixMs) -> CrisisSummary {
         let times = self.lock();
         let recent = times.iter().filter(|answer| now_ms.saturating_sub(answer.at_ms) <= RECENT_MS);
-        let within = recent.clone().filter(|answer| answer.time <= answer.limit).count();
+        let within = recent.clone().filter(|answer| !is_late(answer.time, answer.limit)).count();
         let mut recent_ms: Vec<f64> = recent.map(|answer| milliseconds(answer.time)).collect();
         recent_ms.sort_by(f64::total_cmp);
         CrisisSummary {

@@ -25,6 +25,8 @@ pub enum Monitor {
     Health,
     /// The figures of the compliance report.
     Compliance,
+    /// Which grace periods have ended, or end soon.
+    Graces,
 }
 
 impl Monitor {
@@ -36,6 +38,7 @@ impl Monitor {
             Monitor::Access => "access",
             Monitor::Health => "health",
             Monitor::Compliance => "compliance",
+            Monitor::Graces => "graces",
         }
     }
 }
@@ -137,6 +140,11 @@ impl MonitorRuns {
         }
     }
 
+    /// `monitor` looks, and is not through: a look that takes longer than its interval is no silence.
+    pub fn goes_on(&self, monitor: Monitor) {
+        self.was_there(monitor);
+    }
+
     /// `monitor` has looked.
     pub fn ran(&self, monitor: Monitor, looked: Looked) {
         self.runs.get_or_create(&run(monitor, looked)).inc();
@@ -146,13 +154,18 @@ impl MonitorRuns {
     }
 
     fn succeeds(&self, monitor: Monitor, is_wrong: bool) {
+        let now_ms = self.was_there(monitor);
+        let labels = MonitorLabels { monitor: monitor.name() };
+        self.successes.get_or_create(&labels).set(now_ms / 1_000);
+        self.wrong.get_or_create(&labels).set(i64::from(is_wrong));
+    }
+
+    fn was_there(&self, monitor: Monitor) -> UnixMs {
         let now_ms = self.clock.now_ms();
         if let Some(known) = self.lock().get_mut(&monitor) {
             known.success_ms = now_ms;
         }
-        let labels = MonitorLabels { monitor: monitor.name() };
-        self.successes.get_or_create(&labels).set(now_ms / 1_000);
-        self.wrong.get_or_create(&labels).set(i64::from(is_wrong));
+        now_ms
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Monitor, Known>> {
@@ -238,6 +251,8 @@ mod tests {
         runs.ran(Monitor::Compliance, Looked::Well);
         clock.advance_ms(45_000);
         assert_eq!(silence("access"), Some(1.5));
+        runs.goes_on(Monitor::Access);
+        assert_eq!(silence("access"), Some(0.0), "its look takes long");
         clock.advance_ms(-3_600_000);
         assert_eq!(silence("access"), Some(0.0), "a clock that was set back makes nobody silent");
     }

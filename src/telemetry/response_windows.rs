@@ -9,6 +9,7 @@ use std::{
 };
 
 use hdrhistogram::Histogram;
+use keepwell_jobs::care::severity::is_late;
 use keepwell_workers::clock::{SharedClock, UnixMs};
 use prometheus_client::{
     collector::Collector,
@@ -54,7 +55,7 @@ impl Slot {
 
     fn answered(&mut self, time: Duration, limit: Duration) {
         self.times.saturating_record(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
-        self.in_time += u64::from(time <= limit);
+        self.in_time += u64::from(!is_late(time, limit));
         self.max = self.max.max(time);
     }
 

@@ -10,6 +10,12 @@ use super::prometheus::{file, promtool};
 /// The width of Grafana's grid, in cells.
 const GRID_WIDTH: u64 = 24;
 
+/// Units by the names that Grafana's value formats have; an unknown one is shown as a suffix.
+const UNITS: [&str; 9] = ["short", "none", "s", "ms", "percentunit", "percent", "ops", "reqps", "bytes"];
+
+/// Panels that every Grafana has; one that it does not know is a box that says so.
+const KINDS: [&str; 6] = ["timeseries", "table", "stat", "gauge", "bargauge", "heatmap"];
+
 fn panels() -> Vec<Value> {
     let board = fs::read_to_string(file("grafana/keepwell.json")).unwrap();
     let board: Value = serde_json::from_str(&board).unwrap();
@@ -63,7 +69,10 @@ fn every_panel_of_the_dashboard_says_what_it_shows_and_asks_whichever_prometheus
         let title = panel["title"].as_str().unwrap();
         let says = |text: &Value| text.as_str().is_some_and(|text| !text.is_empty());
         assert!(says(&panel["description"]), "{title} has no description");
-        assert!(says(&panel["fieldConfig"]["defaults"]["unit"]), "{title} has no unit");
+        let unit = panel["fieldConfig"]["defaults"]["unit"].as_str().unwrap_or_default();
+        assert!(UNITS.contains(&unit), "{title} has the unit `{unit}`");
+        let kind = panel["type"].as_str().unwrap_or_default();
+        assert!(KINDS.contains(&kind), "{title} is a `{kind}`");
         let source = json!({ "type": "prometheus", "uid": "${datasource}" });
         assert_eq!(panel["datasource"], source, "{title}");
         let names: BTreeSet<&str> =

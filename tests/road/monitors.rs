@@ -176,7 +176,7 @@ async fn how_crises_were_answered_of_late_is_told_and_so_is_whether_anybody_look
         assert!(
             (sample(&text, "keepwell_compliance_target_ratio{figure=\"response_time\"}") - 0.95).abs() < 1e-9
         );
-        for monitor in ["canary", "responses", "access", "health", "compliance"] {
+        for monitor in ["canary", "responses", "access", "health", "compliance", "graces"] {
             let ran = format!("keepwell_monitor_runs_total{{monitor=\"{monitor}\",result=\"ok\"}}");
             eventually(&format!("{monitor} has looked"), async || {
                 (sample(&metrics(daemon).await, &ran) >= 1.0).then_some(())
@@ -221,6 +221,28 @@ async fn who_lacks_something_in_a_crisis_has_it_again_and_the_trail_alone_says_w
     }
     let log = daemon.log();
     assert!(log.contains("therapeutic_access") && !log.contains("cus_lacking"), "{log}");
+}
+
+#[tokio::test]
+async fn a_look_for_grace_periods_that_end_which_fails_is_counted_like_that_of_any_monitor() {
+    let mut daemon = Daemon::start().await;
+    let ran = |result| format!("keepwell_monitor_runs_total{{monitor=\"graces\",result=\"{result}\"}}");
+    let has_looked = async |daemon: &Daemon, result| {
+        eventually(&format!("its first look is {result}"), async || {
+            (sample(&metrics(daemon).await, &ran(result)) >= 1.0).then_some(())
+        })
+        .await;
+    };
+    has_looked(&daemon, "ok").await;
+    daemon.stop().await;
+    let file = daemon.state_dir().join("keepwell.db");
+    let mut stranger = SqliteConnection::connect(&format!("sqlite:{}", file.display())).await.unwrap();
+    stranger.execute("ALTER TABLE grace_periods RENAME TO graces_away").await.unwrap();
+    daemon.start_again().await;
+    has_looked(&daemon, "failed").await;
+    // What is told of is its silence, which grows from here on, and that it fails again and again.
+    let text = metrics(&daemon).await;
+    assert!(text.contains("keepwell_monitor_silence_intervals{monitor=\"graces\"}"), "{text}");
 }
 
 #[tokio::test]

@@ -9,14 +9,18 @@ use tempfile::TempDir;
 use super::{
     app,
     event::{Event, SHAPES},
+    nothing_owed,
     said::Said,
-    signal, stripe,
+    signal, stripe, taken,
 };
 use crate::support::{
     daemon::Daemon,
     eventually,
     gateway::{GATEWAY_TOKEN, Gateway, Manner},
 };
+
+/// Crises that come one after the other.
+const CROWD: i64 = 60;
 
 fn says(daemon: &Daemon, arguments: &[&str]) -> Said {
     Said::of(&daemon.keepwell(arguments))
@@ -61,6 +65,9 @@ async fn a_report_counts_the_crises_that_came_and_is_genuine_until_somebody_touc
     let written = says(&daemon, &["report", "crisis", "--from", "1h", "--format", "html", "-o", path]);
     assert_eq!((written.code, written.data.as_str()), (0, ""), "{written:?}");
     let page = fs::read_to_string(&file).unwrap();
+    for figures in ["3 of 3 crises answered; 0 not", "Times that a crisis opened emergency access"] {
+        assert!(page.contains(figures), "{figures} is not in the page");
+    }
     for forbidden in ["<script", "href=", "src=", "http://", "cus_"] {
         assert!(!page.contains(forbidden), "{forbidden} in the page");
     }
@@ -79,6 +86,31 @@ async fn a_report_counts_the_crises_that_came_and_is_genuine_until_somebody_touc
     let table = says(&daemon, &["report", "show", id, "--format", "csv"]).done();
     assert!(table.contains("report.responseTimeCompliance.latency.count,3\r\n"), "{table}");
     says(&daemon, &["report", "crisis", "--from", "1h", "--to", "2h"]).refused(2, &["ends before it begins"]);
+}
+
+#[tokio::test]
+async fn the_watch_the_metrics_and_the_report_call_the_same_crises_late() {
+    // About as long as an answer takes: some are late by a fraction of a millisecond, and some just in time.
+    let daemon = Daemon::start_with(&[("KEEPWELL_CARE__CRISIS_RESPONSE_MS", "5")]).await;
+    for number in 0..CROWD {
+        let data = json!({ "source": "button", "severity": "high" });
+        let pressed = signal("crisis.signal", &format!("cus_{number}"), data);
+        taken(daemon.app(&format!("msg_{number}"), &pressed).await);
+    }
+    eventually("every answer is noted", async || (measured(&daemon).await == CROWD).then_some(())).await;
+    nothing_owed(&daemon).await;
+    eventually("all of them say the same", async || {
+        let report = says(&daemon, &["report", "crisis", "--from", "1h"]);
+        let report: Value = serde_json::from_str(&report.data).unwrap();
+        let late = report["report"]["responseTimeCompliance"]["violations"].as_u64()?;
+        let recorded = report["report"]["safetyMetrics"]["violationsRecorded"].as_u64()?;
+        let metrics = daemon.public().get("/metrics").await.text();
+        let says = |series: &str| metrics.lines().any(|line| line == format!("keepwell_{series} {late}"));
+        let counted = says("crisis_response_violations_total")
+            && says("crisis_response_recent_crises{window=\"1h\",result=\"late\"}");
+        (late == recorded && counted).then_some(())
+    })
+    .await;
 }
 
 const SCHEDULES: &str = r#"[

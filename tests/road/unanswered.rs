@@ -231,6 +231,44 @@ async fn what_died_about_contacts_with_its_process_is_told_by_the_next_one_and_o
 }
 
 #[tokio::test]
+async fn without_a_receiver_of_alerts_a_death_is_counted_once_and_not_by_every_beginning() {
+    let mut daemon = Daemon::start().await;
+    daemon.says(&["queue", "pause", "therapeutic", "--reason", "so that it is not read"]).done();
+    for customer in ["cus_1", "cus_2"] {
+        let named = signal("contacts.updated", customer, json!({ "contacts": [] }));
+        taken(daemon.app(customer, &named).await);
+    }
+    daemon.kill();
+    let dead = "UPDATE jobs SET state = 'dead', finished_at_ms = created_at_ms WHERE subject = 'cus_1'";
+    let mut database = database(&daemon).await;
+    database.execute(dead).await.unwrap();
+    let found_dead = "keepwell_contact_jobs_found_dead_total 1\n";
+    let is_counted = async |daemon: &Daemon| {
+        eventually("it is counted", async || {
+            daemon.public().get("/metrics").await.text().contains(found_dead).then_some(())
+        })
+        .await;
+    };
+    daemon.start_again().await;
+    is_counted(&daemon).await;
+    assert_eq!(told(&daemon, "contact_not_told"), 1);
+
+    daemon.kill();
+    // As it is left when the next walk begins, a minute later.
+    let (died_ms,): (i64,) =
+        sqlx::query_as("SELECT MAX(finished_at_ms) FROM jobs").fetch_one(&mut database).await.unwrap();
+    let note = json!({ "crises_ms": i64::MIN, "contacts_ms": died_ms });
+    std::fs::write(daemon.state_dir().join("deaths.told"), note.to_string()).unwrap();
+    let dead =
+        "UPDATE jobs SET state = 'dead', finished_at_ms = 60000 + created_at_ms WHERE subject = 'cus_2'";
+    database.execute(dead).await.unwrap();
+    daemon.start_again().await;
+    // The other one, and not both.
+    is_counted(&daemon).await;
+    assert_eq!(told(&daemon, "contact_not_told"), 2);
+}
+
+#[tokio::test]
 async fn what_was_answered_in_time_violates_nothing_when_it_is_told_again_slowly() {
     let postgres = Postgres::start(Sync::Off).await;
     let url = postgres.database("keepwell").await;

@@ -1,6 +1,8 @@
 //! How severe a crisis is, and what follows from it: how fast it has to be answered, how long a sign of it counts, and
 //! what it opens.
 
+use std::time::Duration;
+
 use super::grace::{CRITICAL_CRISIS_DAYS, DAY_MS, HIGH_CRISIS_DAYS, MODERATE_CRISIS_DAYS};
 
 /// How severe a crisis is.
@@ -26,6 +28,13 @@ pub const HIGH_LIMIT_MS: u64 = 200;
 
 /// How long a response may take in a moderate crisis, in milliseconds (003: one and a half times that of a high one).
 pub const MODERATE_LIMIT_MS: u64 = HIGH_LIMIT_MS * 3 / 2;
+
+/// Whether an answer that took `took` is late where it may take `limit`: whatever takes exactly that long is in time.
+/// Counted in whole microseconds, as answers are noted. The one place that says so: the watch, the metrics, the canary,
+/// a rehearsal and the reports ask here, so that none of them calls late what another one calls in time.
+pub const fn is_late(took: Duration, limit: Duration) -> bool {
+    took.as_micros() > limit.as_micros()
+}
 
 impl Severity {
     /// Every severity, the mildest first.
@@ -110,6 +119,20 @@ pub const EMERGENCY_FEATURES: [&str; 2] = ["crisis_assessment", "mood_tracking"]
 mod tests {
     use super::*;
     use crate::care::grace::{GraceReason, days};
+
+    #[test]
+    fn late_is_what_takes_longer_than_it_may_by_a_microsecond_or_more() {
+        let limit = Duration::from_millis(100);
+        for (took, late) in [
+            (Duration::ZERO, false),
+            (Duration::from_millis(100), false),
+            (Duration::from_nanos(100_000_999), false),
+            (Duration::from_micros(100_001), true),
+            (Duration::from_millis(101), true),
+        ] {
+            assert_eq!(is_late(took, limit), late, "{took:?}");
+        }
+    }
 
     #[test]
     fn the_time_limits_are_those_of_the_protocols() {

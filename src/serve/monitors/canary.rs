@@ -4,7 +4,7 @@
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
-use keepwell_jobs::{canary, kinds};
+use keepwell_jobs::{canary, care::severity::is_late, kinds};
 use keepwell_workers::{
     clock::SharedClock,
     engine::{Engine, EngineHealth},
@@ -122,7 +122,8 @@ impl Canary {
             Some(Ok(took)) => {
                 self.metrics.canary().took(took);
                 if in_time {
-                    self.ended(if took <= self.limit { CanaryResult::Ok } else { CanaryResult::Late }, None);
+                    let late = is_late(took, self.limit);
+                    self.ended(if late { CanaryResult::Late } else { CanaryResult::Ok }, None);
                 }
             }
             Some(Err(error)) if in_time => self.ended(CanaryResult::Failed, Some(&error)),

@@ -1,10 +1,13 @@
 //! Crises whose job is dead: whoever's they are has the basic set for a day from then on, however often a process
-//! begins anew. Each is told of once, also one that died while nobody was there to say so. What was told is known by
-//! the alert: what died while that was still being seen is a part of it, and whoever looks into it finds them all.
+//! begins anew. Each is told of and counted once, also one that died while nobody was there to say so. What was told is
+//! known by the alert: what died while that was still being seen is a part of it, and whoever looks into it finds them
+//! all. Without a receiver of alerts it is [noted](super::told).
 //!
 //! Dead jobs about emergency contacts are told of in the same way.
 
-use keepwell_jobs::{alerts::rules, care::emergency::GRANTED_MS, kinds, store::alerts::last_seen_ms};
+use std::path::Path;
+
+use keepwell_jobs::{care::emergency::GRANTED_MS, kinds};
 use keepwell_workers::{
     clock::UnixMs,
     database::Database,
@@ -15,7 +18,10 @@ use keepwell_workers::{
     ledger::{DeadOf, DeadPage},
 };
 
-use super::{PAGE, PAGES_MAX, Unread, Watchers};
+use super::{
+    PAGE, PAGES_MAX, Unread, Watchers,
+    told::{Note, ToldUntil},
+};
 
 /// Rounds from the end of one walk through the dead to the beginning of the next: a minute.
 const ROUNDS_BETWEEN_WALKS: u64 = 12;
@@ -34,26 +40,27 @@ pub(super) struct Dead {
     after: Option<JobId>,
     /// Until when deaths were told of before this process began; asked once.
     told_until: Option<ToldUntil>,
-}
-
-/// Until when deaths were told of.
-#[derive(Clone, Copy)]
-struct ToldUntil {
-    crises_ms: UnixMs,
-    contacts_ms: UnixMs,
+    /// Where that is noted if no alert says so.
+    note: Option<Note>,
+    /// What is to be noted with the next walk: by then whoever reads the metrics has seen what this one has counted.
+    to_note: Option<ToldUntil>,
 }
 
 /// What a walk comes to.
 struct Walk {
     watchers: Watchers,
+    /// When those died that it came upon, the last of them.
+    newest: ToldUntil,
     /// Crises in this walk that were told of before.
     told_before: usize,
 }
 
 impl Dead {
-    pub(super) fn new(watchers: Watchers, engine: Engine, database: Database) -> Self {
-        let walk = Walk { watchers, told_before: 0 };
-        Self { walk, database, engine, rounds_until_walk: 0, after: None, told_until: None }
+    pub(super) fn new(watchers: Watchers, engine: Engine, database: Database, state_dir: &Path) -> Self {
+        let note = watchers.care.alerts.is_none().then(|| Note::in_directory(state_dir));
+        let walk = Walk { watchers, newest: ToldUntil::NEVER, told_before: 0 };
+        let (after, told_until, to_note) = (None, None, None);
+        Self { walk, database, engine, rounds_until_walk: 0, after, told_until, note, to_note }
     }
 
     /// Walks on, if it is time. However many of our own are dead, they hide none.
@@ -63,6 +70,9 @@ impl Dead {
             return Ok(());
         }
         let told_until = self.told_until().await?;
+        if let (Some(note), Some(until)) = (&mut self.note, self.to_note.take()) {
+            note.write(until).await;
+        }
         let since_ms = self.walk.watchers.clock.now_ms().saturating_sub(GRANTED_MS);
         for _ in 0..PAGES_MAX {
             let page = self.engine.ledger().dead_since(WALKED, since_ms, self.after, PAGE).await?;
@@ -70,6 +80,7 @@ impl Dead {
             self.after = page.next;
             if self.after.is_none() {
                 self.rounds_until_walk = ROUNDS_BETWEEN_WALKS;
+                self.to_note = Some(self.walk.newest);
                 self.walk.end();
                 break;
             }
@@ -81,10 +92,12 @@ impl Dead {
         if let Some(known) = self.told_until {
             return Ok(known);
         }
-        let crises_ms = last_seen_ms(&self.database, &rules::CRISIS_GRANTED_FROM_MEMORY).await?;
-        let contacts_ms = last_seen_ms(&self.database, &rules::CONTACT_NOT_TOLD).await?;
-        let [crises_ms, contacts_ms] = [crises_ms, contacts_ms].map(|seen_ms| seen_ms.unwrap_or(UnixMs::MIN));
-        Ok(*self.told_until.insert(ToldUntil { crises_ms, contacts_ms }))
+        let told_until = match &mut self.note {
+            Some(note) => note.read(),
+            None => ToldUntil::of_alerts(&self.database).await?,
+        };
+        self.walk.newest = told_until;
+        Ok(*self.told_until.insert(told_until))
     }
 }
 
@@ -93,8 +106,10 @@ impl Walk {
         let (mut crises, mut contacts) = (false, false);
         for (job, died_ms) in &page.jobs {
             if kinds::ABOUT_CONTACTS.contains(&&*job.kind) {
+                self.newest.contacts_ms = self.newest.contacts_ms.max(*died_ms);
                 contacts |= self.comes_upon_contact(job, *died_ms, told_until.contacts_ms);
             } else {
+                self.newest.crises_ms = self.newest.crises_ms.max(*died_ms);
                 crises |= self.comes_upon_crisis(job, *died_ms, told_until.crises_ms);
             }
         }
@@ -153,7 +168,8 @@ mod tests {
     fn walk(now_ms: UnixMs) -> Walk {
         let keys = KeyRing::new(SealingKey::new("test", &Zeroizing::new([7; 32])), []);
         let care = Care::new(Tiers::from_toml(TIERS_TOML).unwrap(), Marks::default(), keys);
-        Walk { watchers: Watchers::new(&care, ManualClock::at(now_ms), Arc::new(Unobserved)), told_before: 0 }
+        let watchers = Watchers::new(&care, ManualClock::at(now_ms), Arc::new(Unobserved));
+        Walk { watchers, newest: ToldUntil::NEVER, told_before: 0 }
     }
 
     fn job(kind: &str) -> Job {
@@ -196,6 +212,24 @@ mod tests {
             assert!(!walk.comes_upon_contact(&job, 9_999, 5_000));
             assert_eq!(walk.watchers.care.tallies.contact_jobs_found_dead(), 1);
         }
+    }
+
+    #[test]
+    fn what_one_life_has_come_upon_is_counted_by_no_other() {
+        let dead = |died_ms: UnixMs| (JobId::new(died_ms), died_ms);
+        let page = |deaths: &[(JobId, UnixMs)]| {
+            let about = |(id, died_ms): &(JobId, UnixMs)| {
+                (Arc::new(Job { id: *id, ..job(kinds::CONTACT_TOLD) }), *died_ms)
+            };
+            DeadPage { jobs: deaths.iter().map(about).collect(), next: None }
+        };
+        let (first, second, third) = (dead(5_000), dead(7_000), dead(9_000));
+        let mut walk = self::walk(10_000);
+        walk.comes_upon(&page(&[second, first]), ToldUntil::NEVER);
+        assert_eq!(walk.watchers.care.tallies.contact_jobs_found_dead(), 2);
+        let mut next_life = self::walk(20_000);
+        next_life.comes_upon(&page(&[first, second, third]), walk.newest);
+        assert_eq!(next_life.watchers.care.tallies.contact_jobs_found_dead(), 1);
     }
 
     #[test]

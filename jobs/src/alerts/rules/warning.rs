@@ -48,7 +48,7 @@ pub static MONITOR_FAILS: Rule = Rule {
     ),
     for_s: 0,
     tell_within_s: 15 * 60,
-    summary: "what watches over crises cannot look",
+    summary: "what watches over crises or grace periods cannot look",
     runbook: "`keepwell_monitor_runs_total` names the monitor, and the log why it could not look",
 };
 

@@ -18,6 +18,6 @@ pub static MONITOR_SILENT: Rule = Rule {
     // A second's look may be late on a busy machine.
     for_s: 60,
     tell_within_s: 15 * 60,
-    summary: "one of those that watch over crises has not been able to look for three of its intervals",
+    summary: "a monitor of crises or grace periods has not been able to look for three of its intervals",
     runbook: "the log says why it could not; if it says nothing, the monitor hangs or has ended: restart this process",
 };

@@ -137,6 +137,11 @@ fn a_crisis_that_nothing_answers_is_a_failure_and_something_to_do() {
     let emergency = &report.emergency_access_compliance;
     assert_eq!(emergency.failures, 2);
     assert_eq!((emergency.actual, emergency.status), (Some(33.33), Status::NonCompliant));
+    assert_eq!(
+        emergency.share().percent(),
+        emergency.actual,
+        "what stands beside a share is what it is made of"
+    );
     let response = &report.response_time_compliance;
     assert_eq!((response.share, response.pending), (Share { kept: 1, of: 3 }, 1));
     let items: Vec<_> = report.action_items.iter().map(|it| (it.code.as_str(), it.job.as_deref())).collect();

@@ -141,6 +141,15 @@ pub struct EmergencyAccess {
     pub within_emergency_limit: Share,
 }
 
+impl EmergencyAccess {
+    /// What the share is made of: the crises that were answered, of all. [`EmergencyAccess::activations`] are counted
+    /// elsewhere: who is in a crisis already opens nothing.
+    pub const fn share(&self) -> Share {
+        let answered = self.within_emergency_limit.of;
+        Share { kept: answered, of: answered + self.failures }
+    }
+}
+
 /// Whether everything is on record (003: `auditCompliance`). `null` is what nobody can say.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

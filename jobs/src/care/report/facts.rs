@@ -1,11 +1,17 @@
 //! What a report is made of: plain values, as they were read.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 
 use keepwell_workers::clock::UnixMs;
 
 use super::{access::AccessChecks, period::Period};
-use crate::care::{grace::GraceReason, severity::Severity};
+use crate::care::{
+    grace::GraceReason,
+    severity::{Severity, is_late},
+};
 
 /// What [`ReportFacts::cut`] calls violations.
 pub const VIOLATIONS: &str = "violations";
@@ -117,13 +123,17 @@ pub enum Answer {
 impl CrisisFact {
     /// Whether it was answered within its time.
     pub fn is_in_time(&self) -> bool {
-        let limit_us = u64::try_from(self.limit_ms).unwrap_or(0).saturating_mul(1_000);
-        matches!(self.answer, Answer::Given { took_us, .. } if took_us <= limit_us)
+        self.took_us().is_some_and(|took_us| !is_late(Duration::from_micros(took_us), self.limit()))
     }
 
     /// Whether it may still be answered in time at `now_ms`: nothing can be said about it yet.
     pub fn is_pending(&self, now_ms: UnixMs) -> bool {
-        self.answer == Answer::Owed && now_ms.saturating_sub(self.came_ms) <= self.limit_ms
+        let waited_ms = u64::try_from(now_ms.saturating_sub(self.came_ms)).unwrap_or(0);
+        self.answer == Answer::Owed && !is_late(Duration::from_millis(waited_ms), self.limit())
+    }
+
+    fn limit(&self) -> Duration {
+        Duration::from_millis(u64::try_from(self.limit_ms).unwrap_or(0))
     }
 
     /// How long the answer took, in microseconds.

@@ -1,6 +1,6 @@
 //! The arithmetic of the crisis report.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     AUDIT_TARGET_PERCENT, EMERGENCY_TARGET_PERCENT, RESPONSE_TARGET_PERCENT, THERAPEUTIC_TARGET_PERCENT,
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::care::{
     document::UtcTime,
-    severity::{CRITICAL_LIMIT_MS, Severity},
+    severity::{CRITICAL_LIMIT_MS, Severity, is_late},
 };
 
 /// One that is wrong makes all of it wrong; what nobody can say leaves it open.
@@ -98,8 +98,9 @@ impl<'f> Figures<'f> {
     pub(super) fn emergency_access(&self, facts: &ReportFacts) -> EmergencyAccess {
         let answered = self.count(|crisis| crisis.took_us().is_some());
         let share = Share { kept: answered, of: self.crises.len() as u64 };
+        let limit = Duration::from_millis(CRITICAL_LIMIT_MS);
         let fast = |crisis: &CrisisFact| {
-            crisis.took_us().is_some_and(|took_us| took_us <= CRITICAL_LIMIT_MS * 1_000)
+            crisis.took_us().is_some_and(|took_us| !is_late(Duration::from_micros(took_us), limit))
         };
         EmergencyAccess {
             target: EMERGENCY_TARGET_PERCENT,

@@ -79,7 +79,12 @@ pub fn safeguards(report: &CrisisReport, facts: &ReportFacts) -> Vec<Safeguard> 
             access,
             "emergencyAccess",
             emergency.status,
-            &format!("{} activations, {} failures", emergency.activations, emergency.failures),
+            &format!(
+                "{} of {} crises answered; {} times emergency access was opened",
+                emergency.share().kept,
+                emergency.share().of,
+                emergency.activations
+            ),
         ),
         known(
             trail,
