@@ -161,11 +161,7 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
     let back_door = BackDoor::of(Arc::clone(&stripe_source));
     let care = care.with_stripe(stripe).with_reports(reporting).with_event_door(back_door.clone());
     let (sink, heard) = AlertSink::channel();
-    described(config)?;
-    let care = match delivery(config, &database, &clock)? {
-        Some(delivery) => care.with_alerts(delivery, sink.clone()),
-        None => care,
-    };
+    let care = alerting(care, config, (&database, &clock), &sink)?;
     let waiting = Opening::of(unopened, care.clone()).begin().await?;
     let (redis, redis_url) = redis(config, state_dir).await?;
     let crisis_limit = Duration::from_millis(config.care.crisis_response_ms);
@@ -239,6 +235,20 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
         board,
         alert_desk,
         alert_keeper,
+    })
+}
+
+/// `care`, which tells whoever is to be alerted, if `config` names somebody.
+fn alerting(
+    care: Care,
+    config: &Config,
+    (database, clock): (&Database, &SharedClock),
+    sink: &AlertSink,
+) -> Result<Care, ServeError> {
+    described(config)?;
+    Ok(match delivery(config, database, clock)? {
+        Some(delivery) => care.with_alerts(delivery, sink.clone()),
+        None => care,
     })
 }
 

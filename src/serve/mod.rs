@@ -32,7 +32,7 @@ mod words;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
-use keepwell_config::{Loaded, values::Role};
+use keepwell_config::{Config, Loaded, values::Role};
 use keepwell_workers::{database::Database, engine::Engine, managed_redis::ManagedRedis, turns::Turns};
 use tokio::{
     net::TcpListener,
@@ -145,11 +145,7 @@ impl Daemon {
         let state_dir = StateDir::lock(&config.state_dir)?;
         // The sockets first: an address that is taken should fail before anything is touched.
         let (listener, public_address) = public_listener(config.server.listen).await?;
-        let operators_listener = if config.roles.contains(&Role::Console) {
-            Some(OperatorsListener::bind(config.operators.listen, &config.operators.socket).await?)
-        } else {
-            None
-        };
+        let operators_listener = operators_listener(config).await?;
         let operators_address = operators_listener.as_ref().map(OperatorsListener::address);
 
         notifier.status("starting: opening the database and Redis");
@@ -190,12 +186,7 @@ impl Daemon {
         if let Some(waiting) = built.waiting {
             tasks.spawn(stop.clone().run_until_cancelled_owned(waiting).map(drop));
         }
-        // What is done while everything ends is in the trail too, and sealed.
-        let (mut last, end) = (JoinSet::new(), CancellationToken::new());
-        last.spawn(keeper.run(end.clone()));
-        if works {
-            tasks.spawn(Keeper::rotate(built.trail.clone(), stop.clone()));
-        }
+        let (last, end) = keep_trail(keeper, &mut tasks, &stop);
         let loops = (built.engine.clone(), receiver.turns());
         listeners.spawn(feed_watchdog(notifier.clone(), loops, stop.clone(), close.clone()));
         listeners.spawn(receiver.serve(listener, close.clone()));
@@ -333,6 +324,29 @@ async fn public_listener(address: SocketAddr) -> Result<(TcpListener, SocketAddr
     };
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
+}
+
+/// The operators' listener, where there is to be one.
+async fn operators_listener(config: &Config) -> Result<Option<OperatorsListener>, ServeError> {
+    if !config.roles.contains(&Role::Console) {
+        return Ok(None);
+    }
+    Ok(Some(OperatorsListener::bind(config.operators.listen, &config.operators.socket).await?))
+}
+
+/// Has `keeper` keep the audit trail until what it gives is cancelled: what is done while everything else ends is in it
+/// too, and sealed.
+fn keep_trail(
+    keeper: Keeper,
+    tasks: &mut JoinSet<()>,
+    stop: &CancellationToken,
+) -> (JoinSet<()>, CancellationToken) {
+    let (mut last, end) = (JoinSet::new(), CancellationToken::new());
+    if keeper.works {
+        tasks.spawn(Keeper::rotate(keeper.trail.clone(), stop.clone()));
+    }
+    last.spawn(keeper.run(end.clone()));
+    (last, end)
 }
 
 /// Has the watchdog fed while every loop turns, until `close`.

@@ -310,8 +310,8 @@ async fn after_a_fail_over_nothing_is_measured_by_the_clock_of_the_server_before
     proxy.lead_to(Upstream::Socket(replica.socket()));
     proxy.cut();
     eventually("the clocks are compared with the other server's", async || {
-        let known: Vec<String> = knows.hkeys(clocks).await.ok()?;
-        known.iter().any(|known| *known != gone).then_some(())
+        let recorders: Vec<String> = knows.hkeys(clocks).await.ok()?;
+        recorders.iter().any(|known| *known != gone).then_some(())
     })
     .await;
     runner.resume(Lane::Standard).await.unwrap();
