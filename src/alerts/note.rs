@@ -5,12 +5,16 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use keepwell_jobs::alerts::{plan::OpenAlert, telling::Telling};
-use tokio::task::spawn_blocking;
+use tokio::{task::spawn_blocking, time::timeout};
 
 use crate::new_file;
+
+/// How long noting may take.
+const NOTE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Alerts that the database has not taken, and whom they are still to be told.
 pub(super) type Unrecorded = Vec<(OpenAlert, Vec<Telling>)>;
@@ -73,7 +77,11 @@ impl Note {
                 _ => Err(error),
             })
         });
-        match written.await {
+        // Telling waits for this, and a disk that hangs may be why something is told.
+        let Ok(written) = timeout(NOTE_TIMEOUT, written).await else {
+            return tracing::warn!("what was told without the database is not noted in time");
+        };
+        match written {
             Ok(Ok(())) => self.written = text,
             Ok(Err(error)) => {
                 tracing::warn!(%error, "what was told without the database cannot be noted");

@@ -23,7 +23,7 @@ use crate::trail::{Trail, TrailError};
 const TRAIL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Entries that are written in one transaction.
-const ENTRIES_AT_ONCE: usize = 64;
+const ENTRIES_AT_ONCE: usize = 16;
 
 /// Who is not in the trail yet. Cheap to clone; clones share it.
 #[derive(Clone, Default)]

@@ -6,6 +6,7 @@ mod alert;
 mod build;
 mod desk;
 mod door;
+mod ends;
 mod error;
 mod grace_watch;
 mod granted;
@@ -55,6 +56,7 @@ use state_dir::StateDir;
 
 pub use build::migrations;
 pub(crate) use build::{database_url, drop_paths, key_ring};
+use ends::{BREAK_OFF_TIMEOUT, all_end, end};
 pub use error::ServeError;
 pub(crate) use grace_watch::watch_graces;
 pub(crate) use reporting::{courier, report_settings};
@@ -74,9 +76,6 @@ const GIVE_BACK_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long requests under way may take to finish after the drain time-out, and what has no answer to give to end. They
 /// have what the jobs have left of theirs as well.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(7);
-
-/// How long what was broken off may take to end.
-const BREAK_OFF_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How long the engine may take to close, with what waits to be recorded and what operators have begun.
 const ENGINE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -273,7 +272,9 @@ impl Daemon {
         let end_redis = async {
             let Some(redis) = redis else { return };
             if timeout(REDIS_TIMEOUT, redis.stop()).await.is_err() {
-                tracing::warn!("the private Redis does not end; the next life takes it over");
+                tracing::warn!(
+                    "the private Redis does not end by itself; what is left of it the next life takes over"
+                );
             }
         };
         let close_database = async {
@@ -289,25 +290,6 @@ impl Daemon {
         tokio::join!(end_redis, close_database);
         tracing::info!("keepwell has stopped");
     }
-}
-
-/// Waits until `tasks` have ended, and breaks off those that have not at `by`.
-async fn end(tasks: &mut JoinSet<()>, by: Instant) {
-    if timeout_at(by, all_end(tasks)).await.is_ok() {
-        return;
-    }
-    tracing::warn!(
-        tasks = tasks.len(),
-        "what did not end in time is broken off; whoever asked for it will come again"
-    );
-    tasks.abort_all();
-    if timeout(BREAK_OFF_TIMEOUT, all_end(tasks)).await.is_err() {
-        tracing::warn!(tasks = tasks.len(), "some of it cannot even be broken off");
-    }
-}
-
-async fn all_end(tasks: &mut JoinSet<()>) {
-    while tasks.join_next().await.is_some() {}
 }
 
 fn say_ready(public: SocketAddr, operators: Option<SocketAddr>) {

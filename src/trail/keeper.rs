@@ -74,7 +74,10 @@ impl Keeper {
                 self.note_incidents().await;
             }
             if !self.works {
-                self.look_after(&mut missed).await;
+                // Whoever seals says whether the trail is whole; here is only known what of one's own is missing.
+                if self.look_after(&mut missed).await {
+                    self.metrics.audit_works();
+                }
                 continue;
             }
             if !told {

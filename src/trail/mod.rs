@@ -145,7 +145,10 @@ impl Trail {
     /// Looks whether what this process wrote is still there, and which entry waits in front of all others for its
     /// block; says how many entries somebody has removed that were in none. An entry tells of each of these.
     pub(crate) async fn look_after(&self) -> Result<usize, TrailError> {
-        self.waiting.saw(audit::waits_first(&self.database).await?, Instant::now());
+        let first = audit::waits_first(&self.database).await;
+        // While the database is away nothing can be said to wait.
+        self.waiting.saw(first.as_ref().ok().copied().flatten(), Instant::now());
+        first?;
         Ok(audit::tell_of_missing(&self.database, self.clock.now_ms()).await?)
     }
 

@@ -110,7 +110,7 @@ pub(super) async fn connect_sqlite(
         .pragma("temp_store", "memory")
         // Nobody's commit pays for folding the log back; see `checkpoint.rs`.
         .pragma("wal_autocheckpoint", "0")
-        .statement_cache_capacity(512)
+        .statement_cache_capacity(256)
         .row_buffer_size(ROWS_READ_AHEAD);
     let pool = |connections| {
         SqlitePoolOptions::new()

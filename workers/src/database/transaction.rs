@@ -254,6 +254,11 @@ impl Committed {
         Self { log: None, doubt: Doubt(vec![action]), after_commit: Vec::new() }
     }
 
+    /// It has been undone after all, and nothing is in doubt.
+    pub(crate) fn undone(mut self) {
+        self.doubt.0.clear();
+    }
+
     /// Waits until it is on disk, then runs the actions that wait for that.
     pub(crate) async fn on_disk(mut self) -> Result<(), sqlx::Error> {
         if let Some(log) = &self.log {

@@ -312,16 +312,12 @@ impl Engine {
         self.close().await;
     }
 
-    /// The same within `limit`. What has not come to its end by then is logged and left behind: a database that says
-    /// nothing is asked for longer than anybody who has to stop can wait, and what it would have taken was promised to
-    /// nobody.
+    /// The same within `limit`, once it was drained. What has not come to its end by then is logged and left behind: a
+    /// database that says nothing is asked for longer than anybody who has to stop can wait, and what it would have
+    /// taken was promised to nobody.
     pub async fn shutdown_within(&self, limit: Duration) {
         let by = Instant::now() + limit;
-        let begun = async {
-            self.drain().await;
-            self.end_errands().await;
-        };
-        if timeout_at(by - limit / 2, begun).await.is_err() {
+        if timeout_at(by - limit / 2, self.end_errands()).await.is_err() {
             let errands = self.0.errands.len();
             tracing::warn!(
                 errands,

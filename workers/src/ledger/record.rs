@@ -9,7 +9,7 @@ use super::turn_number;
 use crate::{
     clock::UnixMs,
     clocks::Recorder,
-    database::{Connection, Transaction, bounded},
+    database::{Connection, Transaction, bounded, pieces},
     id::JobId,
     job::{NewJob, Recorded},
     lane::Lane,
@@ -17,10 +17,6 @@ use crate::{
     on_connection,
     seal::{KeyRing, SealError},
 };
-
-/// Jobs that one statement writes. On SQLite each number of them has a statement of its own, which stays prepared;
-/// groups that were written in pieces of few sizes waited for each piece.
-const ROWS_PER_STATEMENT_MAX: usize = 96;
 
 /// A job ready to be written: named, sealed, timed.
 #[derive(Debug, Clone)]
@@ -98,7 +94,7 @@ pub(crate) async fn record(
     jobs: &[&SealedJob],
 ) -> Result<Vec<Recorded>, sqlx::Error> {
     let mut recorded = Vec::with_capacity(jobs.len());
-    for piece in jobs.chunks(ROWS_PER_STATEMENT_MAX) {
+    for piece in pieces(jobs) {
         record_rows(transaction, piece, &mut recorded).await?;
     }
     Ok(recorded)
@@ -127,10 +123,10 @@ async fn record_rows(
     let told = tell_apart(transaction.connection(), jobs).await?;
     let fresh = jobs.iter().zip(&told).filter(|(_, recorded)| !recorded.duplicate).map(|(job, _)| *job);
     let fresh: Vec<_> = fresh.collect();
-    if let Connection::Sqlite(connection) = transaction.connection()
-        && !fresh.is_empty()
-    {
-        bounded(Box::pin(insert_payloads(connection, &fresh))).await?;
+    if let Connection::Sqlite(connection) = transaction.connection() {
+        for piece in pieces(&fresh) {
+            bounded(Box::pin(insert_payloads(&mut *connection, piece))).await?;
+        }
     }
     recorded.extend(told);
     Ok(())
@@ -143,13 +139,15 @@ pub(super) async fn tell_apart(
     jobs: &[&SealedJob],
 ) -> Result<Vec<Recorded>, sqlx::Error> {
     let first = first_with_keys(connection, jobs).await?;
-    let recorded = jobs.iter().map(|job| {
+    let tell = |job: &&SealedJob| {
         // Without a key, only its own id can have been in its way.
-        let key = job.dedupe_key.as_deref();
-        let id = key.and_then(|key| first.get(key)).copied().unwrap_or(job.id);
-        Recorded { id, duplicate: id != job.id }
-    });
-    Ok(recorded.collect())
+        let Some(key) = job.dedupe_key.as_deref() else { return Ok(job.recorded()) };
+        // Whatever had its key has been deleted meanwhile: nobody has written this one, and it has to be tried again.
+        let id =
+            *first.get(key).ok_or_else(|| sqlx::Error::Protocol("a key is nobody's any more".to_owned()))?;
+        Ok(Recorded { id, duplicate: id != job.id })
+    };
+    jobs.iter().map(tell).collect()
 }
 
 /// Writes the rows of `jobs`, those that are not there yet; says how many.

@@ -7,7 +7,7 @@
 //! the next process has sealed it, is missed by nobody.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -58,6 +58,8 @@ pub(super) struct Promised(Mutex<Promises>);
 #[derive(Debug, Default)]
 struct Promises {
     waiting: BTreeMap<Uuid, Promise>,
+    /// Those of them that were there when the database began another life: it may have lost them itself.
+    doubtful: BTreeSet<Uuid>,
     /// Behind which the next look goes on: what stays without a block hides nothing.
     after: Uuid,
     /// The life of the database at the last look.
@@ -77,6 +79,7 @@ impl Promised {
         let mut promises = self.lock();
         for id in ids {
             promises.waiting.remove(&id);
+            promises.doubtful.remove(&id);
         }
     }
 
@@ -84,22 +87,26 @@ impl Promised {
         let mut promises = self.lock();
         let behind = |after: Uuid| promises.waiting.range(after..).filter(move |(id, _)| **id > after);
         let mut next: Vec<_> = behind(promises.after).take(LOOKED_FOR_MAX).collect();
-        if next.is_empty() {
-            next = behind(Uuid::nil()).take(LOOKED_FOR_MAX).collect();
-        }
+        // As far as there is room from the beginning again: what another process seals is settled only when it is seen.
+        next.extend(promises.waiting.range(..=promises.after).take(LOOKED_FOR_MAX - next.len()));
         let next: Vec<(Uuid, Promise)> =
             next.into_iter().map(|(id, promise)| (*id, promise.clone())).collect();
         promises.after = next.last().map_or(Uuid::nil(), |(id, _)| *id);
         next
     }
 
-    /// Whether the database is in the life that it was in at the last look.
-    fn is_same_life(&self, life: &str) -> bool {
-        self.lock().life.as_deref() == Some(life)
+    /// The database lives its life `life` now. If it was another one before, it may have lost whatever waits by now.
+    fn lives(&self, life: String) {
+        let mut promises = self.lock();
+        if promises.life.as_ref() != Some(&life) {
+            promises.doubtful = promises.waiting.keys().copied().collect();
+            promises.life = Some(life);
+        }
     }
 
-    fn lives(&self, life: String) {
-        self.lock().life = Some(life);
+    /// Whether the database itself may have lost the entry `id`.
+    fn is_doubtful(&self, id: Uuid) -> bool {
+        self.lock().doubtful.contains(&id)
     }
 
     fn lock(&self) -> MutexGuard<'_, Promises> {
@@ -115,29 +122,27 @@ pub async fn tell_of_missing(database: &Database, now_ms: UnixMs) -> Result<usiz
     let asked = promised.next();
     let found = look_for(database, &asked).await?;
     // Afterwards, so that a server that died before the look is known to have done so.
-    let life = database.life().await?;
+    promised.lives(database.life().await?);
     promised.settle(found.iter().filter(|(_, in_block)| **in_block).map(|(id, _)| *id));
-    let missing: Vec<_> =
-        asked.into_iter().filter(|(id, _)| !found.contains_key(id)).take(TOLD_MAX).collect();
-    let is_lost = !promised.is_same_life(&life);
-    if !missing.is_empty() {
-        let mut transaction = database.begin(Urgency::General, Durability::Durable, now_ms).await?;
-        for (id, promise) in &missing {
-            append(&mut transaction, &entry(*id, promise, is_lost, now_ms)).await?;
-        }
-        transaction.commit().await?;
-        promised.settle(missing.iter().map(|(id, _)| *id));
+    let missing = asked.into_iter().filter(|(id, _)| !found.contains_key(id)).take(TOLD_MAX);
+    let missing: Vec<_> = missing.map(|(id, promise)| (id, promise, promised.is_doubtful(id))).collect();
+    if missing.is_empty() {
+        return Ok(0);
     }
-    if is_lost && !missing.is_empty() {
+    let mut transaction = database.begin(Urgency::General, Durability::Durable, now_ms).await?;
+    for (id, promise, is_lost) in &missing {
+        append(&mut transaction, &entry(*id, promise, *is_lost, now_ms)).await?;
+    }
+    transaction.commit().await?;
+    promised.settle(missing.iter().map(|(id, ..)| *id));
+    let lost = missing.iter().filter(|(.., is_lost)| *is_lost).count();
+    if lost > 0 {
         tracing::warn!(
-            entries = missing.len(),
+            entries = lost,
             "the database has lost entries of the audit trail that were in no block yet; an entry tells of each"
         );
     }
-    if missing.len() < TOLD_MAX {
-        promised.lives(life);
-    }
-    Ok(if is_lost { 0 } else { missing.len() })
+    Ok(missing.len() - lost)
 }
 
 /// Those of `asked` that are there, and whether they are in a block.
@@ -200,9 +205,11 @@ mod tests {
         promised.add(promises(1..all));
         let first: Vec<u128> = promised.next().iter().map(|(id, _)| id.as_u128()).collect();
         assert_eq!((first.len(), first.first()), (LOOKED_FOR_MAX, Some(&1)));
-        assert_eq!(promised.next(), promises(LOOKED_FOR_MAX as u128 + 1..all));
+        let second = promised.next();
+        assert_eq!(second[..4], promises(LOOKED_FOR_MAX as u128 + 1..all));
+        assert_eq!((second.len(), second[4].0.as_u128()), (LOOKED_FOR_MAX, 1), "from the beginning again");
         promised.settle((2..all).map(Uuid::from_u128));
-        assert_eq!(promised.next(), promises(1..2), "from the beginning again");
+        assert_eq!(promised.next(), promises(1..2));
         promised.add(promises(1..2 * PROMISES_MAX as u128));
         assert!(promised.lock().waiting.len() <= PROMISES_MAX);
     }
@@ -210,9 +217,21 @@ mod tests {
     #[test]
     fn a_database_that_was_restarted_may_have_lost_what_is_missing() {
         let promised = Promised::default();
-        assert!(!promised.is_same_life("one 0"), "nobody has looked before");
+        let doubtful = |ids: std::ops::Range<u128>| {
+            ids.map(|id| promised.is_doubtful(Uuid::from_u128(id))).collect::<Vec<_>>()
+        };
+        promised.add(promises(1..2));
         promised.lives("one 0".to_owned());
-        assert!(promised.is_same_life("one 0") && !promised.is_same_life("one 1"));
+        assert_eq!(doubtful(1..2), [true], "nobody has looked before");
+        promised.settle([Uuid::from_u128(1)]);
+        promised.add(promises(1..3));
+        promised.lives("one 0".to_owned());
+        assert_eq!(doubtful(1..3), [false, false]);
+        promised.lives("one 1".to_owned());
+        promised.add(promises(3..4));
+        // However many looks it takes until they are looked for.
+        promised.lives("one 1".to_owned());
+        assert_eq!(doubtful(1..4), [true, true, false]);
         let promise = Promise { at_ms: 7, action: "lane.paused", subject: Some("crisis".to_owned()) };
         for (is_lost, action) in [(true, LOST), (false, REMOVED)] {
             let told = entry(Uuid::nil(), &promise, is_lost, 9);
