@@ -6,7 +6,7 @@ use keepwell_workers::{clock::UnixMs, id::JobId, job::Job, outcome::Outcome};
 
 use crate::{
     care::{
-        crisis::{Severity, Signal, Source, metadata_time_ms},
+        crisis::{Severity, Signal, Source, event_time_ms},
         facts::Facts,
     },
     intake_error::IntakeError,
@@ -58,7 +58,7 @@ impl<'a> Event<'a> {
             let signal = Signal {
                 source: Source::Payment,
                 severity: Severity::High,
-                at_ms: metadata_time_ms(self.created_s, self.learned_ms),
+                at_ms: event_time_ms(self.created_s, self.learned_ms),
                 only_in_crisis: false,
             };
             // The event's own id may already be as long as an id can be.

@@ -203,10 +203,6 @@ pub const fn signal_time_ms(stated_ms: Option<UnixMs>, received_ms: UnixMs) -> U
     }
 }
 
-/// Stripe tries to deliver an event for three days (its documentation on webhooks). What is older than that and a day
-/// more was fetched from its history, in milliseconds.
-const HISTORY_MS: UnixMs = 4 * 24 * 60 * 60 * 1_000;
-
 /// When a signal counts that an event of Stripe's is, made in the second `created_s` and received at `received_ms`: at
 /// the end of that second, for it may have been made then, and what it is a part of may have begun in it.
 pub const fn event_time_ms(created_s: i64, received_ms: UnixMs) -> UnixMs {
@@ -216,16 +212,6 @@ pub const fn event_time_ms(created_s: i64, received_ms: UnixMs) -> UnixMs {
         begin_ms.saturating_add(999)
     } else {
         received_ms
-    }
-}
-
-/// The same of an event whose metadata say that somebody is in a crisis: what is fetched from Stripe's history counts
-/// at its own time, for nobody is in a crisis anew by what was weeks ago.
-pub const fn metadata_time_ms(created_s: i64, received_ms: UnixMs) -> UnixMs {
-    if received_ms.saturating_sub(created_s.saturating_mul(1_000)) > HISTORY_MS {
-        past_event_time_ms(created_s, received_ms)
-    } else {
-        event_time_ms(created_s, received_ms)
     }
 }
 
@@ -260,17 +246,6 @@ mod tests {
         assert_eq!((event_time_ms(7, 7_001 + LATE_MS), event_time_ms(9, 7_001)), (7_001 + LATE_MS, 7_001));
         assert_eq!(event_time_ms(i64::MAX, i64::MAX), i64::MAX);
         assert_eq!((resolved_time_ms(Some(1), 9 * LATE_MS), resolved_time_ms(Some(9), 5)), (1, 5));
-    }
-
-    #[test]
-    fn what_is_fetched_from_history_makes_nobodys_crisis_anew() {
-        for (since_ms, at_ms) in
-            [(0, 7_999), (LATE_MS + 1, 7_001 + LATE_MS), (HISTORY_MS, 7_000 + HISTORY_MS)]
-        {
-            assert_eq!(metadata_time_ms(7, 7_000 + since_ms), at_ms);
-        }
-        assert_eq!(metadata_time_ms(7, 7_001 + HISTORY_MS), 7_999);
-        assert_eq!(metadata_time_ms(9, 7_001), 7_001, "of a clock that is ahead");
     }
 
     #[test]
