@@ -1,7 +1,10 @@
 //! SQLite has one writer at a time and lets the others poll for the lock with growing sleeps, which would cost a crisis
 //! job tens of milliseconds. So writers of one process queue here instead: first the crisis ones, then the rest, each
 //! woken at the moment the one before is done.
-
+//!
+//! Crises that come as fast as they can be written would keep everybody else waiting for as long as they come: with
+//! eight senders whose people were in a crisis, on a machine that had other work, nobody else's event was recorded for
+//! half a minute. So of the others one has a turn after [`GENERAL_WAIT_MAX`], which costs crises about 3 ms in 100.
 //!
 //! Whoever holds the turn for effects of general jobs can learn that a crisis writer waits, and gives way to it; see
 //! [`WriteTurns::crisis_has_waited`].
@@ -18,10 +21,13 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
+/// How long crisis writers keep the others waiting until one of them has a turn.
+const GENERAL_WAIT_MAX: Duration = Duration::from_millis(100);
+
 /// Who asks to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Urgency {
-    /// Goes before everybody else who waits.
+    /// Goes before everybody else who waits, but for one of them every 100 ms.
     Crisis,
     /// In the order of arrival.
     General,
@@ -33,12 +39,48 @@ struct Queue {
     /// Since when each of them waits.
     crisis: VecDeque<(Instant, oneshot::Sender<WriteTurn>)>,
     general: VecDeque<oneshot::Sender<WriteTurn>>,
+    /// Since when general writers wait and none of them has had a turn.
+    general_since: Option<Instant>,
+    /// When the present turn was given to one who had waited.
+    passed_on: Option<Instant>,
 }
 
 impl Queue {
-    /// Since when the first crisis writer has waited that still does.
+    /// Since when the first crisis writer that still waits has been kept waiting by the present turn.
     fn crisis_since(&self) -> Option<Instant> {
-        self.crisis.iter().find(|(_, waiting)| !waiting.is_closed()).map(|(since, _)| *since)
+        let since = self.crisis.iter().find(|(_, waiting)| !waiting.is_closed()).map(|(since, _)| *since)?;
+        // A general writer whose turn came before a crisis that waited already has as much time as any other.
+        Some(self.passed_on.map_or(since, |passed_on| since.max(passed_on)))
+    }
+
+    fn wait(&mut self, urgency: Urgency, now: Instant) -> oneshot::Receiver<WriteTurn> {
+        let (sender, receiver) = oneshot::channel();
+        match urgency {
+            Urgency::Crisis => self.crisis.push_back((now, sender)),
+            Urgency::General => {
+                self.general.push_back(sender);
+                self.general_since.get_or_insert(now);
+            }
+        }
+        receiver
+    }
+
+    /// Whose turn is next, of those who still wait.
+    fn next(&mut self, now: Instant) -> Option<oneshot::Sender<WriteTurn>> {
+        while self.general.front().is_some_and(oneshot::Sender::is_closed) {
+            self.general.pop_front();
+        }
+        let waits_too_long = self.general_since.is_some_and(|since| now >= since + GENERAL_WAIT_MAX);
+        let crisis = if waits_too_long && !self.general.is_empty() { None } else { self.crisis.pop_front() };
+        let next = crisis.map(|(_, waiting)| waiting).or_else(|| {
+            self.general_since = Some(now);
+            self.general.pop_front()
+        });
+        if self.general.is_empty() {
+            self.general_since = None;
+        }
+        (self.taken, self.passed_on) = (next.is_some(), next.as_ref().map(|_| now));
+        next
     }
 }
 
@@ -71,15 +113,11 @@ impl WriteTurns {
                 queue.taken = true;
                 return WriteTurn(Some(self.clone()));
             }
-            let (sender, receiver) = oneshot::channel();
-            match urgency {
-                Urgency::Crisis => {
-                    queue.crisis.push_back((Instant::now(), sender));
-                    self.0.crisis_came.notify_waiters();
-                }
-                Urgency::General => queue.general.push_back(sender),
+            let waiting = queue.wait(urgency, Instant::now());
+            if urgency == Urgency::Crisis {
+                self.0.crisis_came.notify_waiters();
             }
-            receiver
+            waiting
         };
         // A sender is only dropped together with the whole queue, and then nobody else can be writing.
         waiting.await.unwrap_or(WriteTurn(None))
@@ -105,19 +143,9 @@ impl WriteTurns {
     }
 
     fn pass_on(&self) {
+        let now = Instant::now();
         loop {
-            let next = {
-                let mut queue = self.queue();
-                let next = queue
-                    .crisis
-                    .pop_front()
-                    .map(|(_, waiting)| waiting)
-                    .or_else(|| queue.general.pop_front());
-                if next.is_none() {
-                    queue.taken = false;
-                }
-                next
-            };
+            let next = self.queue().next(now);
             let Some(next) = next else { return };
             // Whoever gave up waiting gives the turn back, and the loop offers it to the one behind.
             match next.send(WriteTurn(Some(self.clone()))) {
@@ -189,6 +217,36 @@ mod tests {
         let _held = crisis.await;
         let mut told = Box::pin(turns.crisis_has_waited(Duration::ZERO));
         assert!(futures_util::poll!(&mut told).is_pending(), "it has its turn now");
+    }
+
+    #[test]
+    fn crises_that_never_end_keep_the_others_waiting_for_a_tenth_of_a_second_each() {
+        let mut queue = Queue { taken: true, ..Queue::default() };
+        let start = Instant::now();
+        // One that has waited longest and is gone does not use up the turn of those behind it.
+        drop(queue.wait(Urgency::General, start));
+        let mut waiting: VecDeque<_> = (0..3).map(|_| queue.wait(Urgency::General, start)).collect();
+        let mut turns_ms = Vec::new();
+        for passed_ms in (0..400_u64).step_by(10) {
+            let now = start + Duration::from_millis(passed_ms);
+            let mut crisis = queue.wait(Urgency::Crisis, now);
+            // One by one: the crisis has its turn, or somebody else before it.
+            while let Some(next) = queue.next(now) {
+                next.send(WriteTurn(None)).unwrap();
+                if waiting.front_mut().is_some_and(|first| first.try_recv().is_ok()) {
+                    waiting.pop_front();
+                    turns_ms.push(passed_ms);
+                    assert!(
+                        queue.crisis_since().is_some_and(|since| since == now),
+                        "it has as much time as any"
+                    );
+                }
+                if crisis.try_recv().is_ok() {
+                    break;
+                }
+            }
+        }
+        assert_eq!(turns_ms, [100, 200, 300]);
     }
 
     #[tokio::test]

@@ -26,6 +26,12 @@ use crate::{
 /// Jobs settled in one transaction, at most.
 const SETTLED_AT_ONCE_MAX: usize = 64;
 
+/// Crises settled in one transaction where writers take turns, at most: of those that have ended already, so that none
+/// waits for another to end. Each by itself, they were recorded faster than they could be settled, and the last of a
+/// hundred waited for a hundred commits; the first of eight waits for the statements of seven more. Where writers work
+/// side by side each is settled by itself.
+const CRISES_SETTLED_AT_ONCE_MAX: usize = 8;
+
 /// How long a shared transaction should take where writers take turns. A crisis writer that comes in between waits for
 /// at most one of these, so the number of jobs follows from how long the last ones took.
 const SHARED_TRANSACTION: Duration = Duration::from_millis(3);
@@ -89,12 +95,12 @@ pub(crate) struct Settler {
 impl Settler {
     /// Runs until nobody can end a run any more.
     pub(crate) async fn run(self) {
-        let mut at_once = 1;
         let (mut verdicts, mut ends) = (Vec::new(), Vec::new());
-        let target = match self.ledger.database.dialect() {
-            Dialect::Sqlite => SHARED_TRANSACTION,
-            Dialect::Postgres => SHARED_TRANSACTION_SIDE_BY_SIDE,
+        let (target, crises) = match self.ledger.database.dialect() {
+            Dialect::Sqlite => (SHARED_TRANSACTION, CRISES_SETTLED_AT_ONCE_MAX),
+            Dialect::Postgres => (SHARED_TRANSACTION_SIDE_BY_SIDE, 1),
         };
+        let mut at_once = if self.urgency == Urgency::Crisis { crises } else { 1 };
         loop {
             let ended = self.next(at_once).await;
             if ended.is_empty() {
