@@ -1,6 +1,7 @@
-//! What runs leave to be written together keeps nobody else from the database for longer than their effects may.
+//! What runs leave to be written together keeps nobody else from the database for longer than their effects may; and
+//! crises that have ended leave it together.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use keepwell_workers::{
@@ -14,6 +15,8 @@ use keepwell_workers::{
     policy::Policy,
     state::State,
 };
+
+use tokio::sync::Semaphore;
 
 use super::bench::{Bench, Script, nothing_owed, scripted};
 use crate::support::eventually;
@@ -103,5 +106,68 @@ async fn writing_what_was_gathered_is_given_up_however_patient_the_kind_is() {
     bench.script.gate.add_permits(1);
     nothing_owed(&engine).await;
     assert_eq!(engine.ledger().show(id).await.unwrap().unwrap().0.state, State::Done);
+    engine.shutdown().await;
+}
+
+/// How many crises of each transaction have left something.
+type Shares = Arc<Mutex<Vec<usize>>>;
+
+#[derive(Default)]
+struct Share(usize, Shares);
+
+#[async_trait]
+impl Together for Share {
+    async fn write(self, _: &mut Transaction) -> Result<(), sqlx::Error> {
+        self.1.lock().unwrap().push(self.0);
+        Ok(())
+    }
+}
+
+/// The first of them has the database open until all others have ended.
+struct Crowd {
+    shares: Shares,
+    ended: Semaphore,
+}
+
+const OTHERS: u32 = 11;
+
+#[async_trait]
+impl Handler for Crowd {
+    fn kind(&self) -> &'static str {
+        "crowd"
+    }
+
+    async fn prepare(&self, job: &Job) -> Result<Prepared, Outcome> {
+        self.ended.add_permits(usize::from(&job.payload[..] != b"first"));
+        Ok(Box::new(()))
+    }
+
+    async fn apply(&self, job: &Job, _: &Prepared, open: &mut Transaction) -> Result<Outcome, sqlx::Error> {
+        if &job.payload[..] == b"first" {
+            self.ended.acquire_many(OTHERS).await.unwrap().forget();
+        }
+        let share = open.together::<Share>();
+        share.1 = Arc::clone(&self.shares);
+        share.0 += 1;
+        Ok(Outcome::Done)
+    }
+}
+
+#[tokio::test]
+async fn crises_that_have_ended_share_a_transaction_eight_at_most_where_writers_take_turns() {
+    let bench = Bench::new(Dialect::Sqlite).await;
+    let crowd = Arc::new(Crowd { shares: Shares::default(), ended: Semaphore::new(0) });
+    let engine = bench.engine_of([crowd.clone() as Arc<dyn Handler>], |options| {
+        (options.slots, options.crisis_slots) = (1, OTHERS as usize + 1);
+    });
+    let payloads = ["first"].into_iter().chain([""; OTHERS as usize]);
+    let jobs = payloads.map(|payload| NewJob::new("crowd", Lane::Crisis, payload)).collect();
+    // At once: while the first of them is settled nobody else writes.
+    engine.enqueue_all(jobs).await.unwrap();
+    nothing_owed(&engine).await;
+    let shares = crowd.shares.lock().unwrap().clone();
+    assert_eq!(shares.iter().sum::<usize>(), OTHERS as usize + 1, "{shares:?}");
+    assert!(shares.iter().all(|share| *share <= 8), "{shares:?}");
+    assert!(shares.iter().any(|share| *share > 2), "each by itself: {shares:?}");
     engine.shutdown().await;
 }
