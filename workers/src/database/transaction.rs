@@ -1,6 +1,6 @@
 //! A transaction of either kind of database, with what should happen around its commit.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, io, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use sqlx::{Postgres, Sqlite};
@@ -87,7 +87,7 @@ impl Database {
         let (inner, turn) = match self.pools()? {
             Pools::Sqlite { durable, relaxed, log, .. } => {
                 let turn = timeout(self.turns_timeout, self.turns.take(urgency)).await;
-                let turn = turn.map_err(|_| sqlx::Error::PoolTimedOut)?;
+                let turn = turn.map_err(|_| no_turn(self.turns_timeout))?;
                 let pool = if durability == Durability::Durable { durable } else { relaxed };
                 after = (durability == Durability::InTwoSteps).then(|| log.clone());
                 (Inner::Sqlite(bounded(Box::pin(pool.begin_with("BEGIN IMMEDIATE"))).await?), Some(turn))
@@ -117,6 +117,13 @@ impl Database {
             turn,
         })
     }
+}
+
+/// Whoever reads it looks for what keeps the other writers busy, and not for a database that is away.
+fn no_turn(waited: Duration) -> sqlx::Error {
+    let text =
+        format!("no turn to write came within {} ms, with crises before all others", waited.as_millis());
+    sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, text))
 }
 
 impl Transaction {
@@ -298,7 +305,22 @@ mod tests {
 
     use sqlx::Executor as _;
 
-    use super::{super::DatabaseOptions, *};
+    use super::{
+        super::{DatabaseOptions, Trouble},
+        *,
+    };
+
+    #[tokio::test]
+    async fn a_writer_whose_turn_does_not_come_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("busy.db").display());
+        let options = DatabaseOptions { acquire_timeout_ms: 500, ..DatabaseOptions::default() };
+        let database = Database::connect(&url, &options).await.unwrap();
+        let _open = database.begin(Urgency::General, Durability::Relaxed, 0).await.unwrap();
+        let error = database.begin(Urgency::General, Durability::Relaxed, 0).await.unwrap_err();
+        assert!(error.to_string().contains("no turn to write came within 500 ms"), "{error}");
+        assert_eq!(Trouble::of(&error), Some(Trouble::Away));
+    }
 
     #[tokio::test]
     async fn a_commit_that_fails_is_in_doubt_and_one_that_succeeds_is_not() {
