@@ -101,6 +101,7 @@ impl Caretaker {
         let mut rebuilds = Rebuilds::default();
         loop {
             looks.tick().await;
+            self.behind.mark_doubts(Instant::now());
             if self.behind.is_marked() && rebuilds.are_due() {
                 self.bury_quarantined().await;
                 self.rebuild(&mut rebuilds).await;
