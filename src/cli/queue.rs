@@ -91,7 +91,12 @@ pub(super) async fn run(context: &Context, command: &QueueCommand) -> Result<(),
         }
         QueueCommand::Resume { lane: LaneArg { lane } } => {
             let resumed = operators.post(&format!("/api/v1/lanes/{lane}/resume"), String::new()).await?;
-            context.print(&resumed, |_| format!("{lane} goes on\n"));
+            context.print(&resumed, |resumed| {
+                if resumed["waits_for"] == "redis" {
+                    return format!("{lane} goes on from the moment in which Redis answers\n");
+                }
+                format!("{lane} goes on\n")
+            });
         }
         QueueCommand::Clear(args) => {
             let lane = &args.lane.lane;

@@ -10,6 +10,7 @@ use std::{
 
 use keepwell_workers::{
     engine::Engine,
+    lane::Lane,
     lanes::{LaneStats, NodeStats, RebuildProgress},
     ledger::LedgerTotals,
 };
@@ -111,13 +112,19 @@ impl LaneMetrics {
     pub(crate) async fn read(&self, engine: &Engine) {
         let Ok(_reading) = self.reading.try_lock() else { return };
         self.set_rebuild(engine.lanes().rebuild_progress());
-        let (stats, totals) = tokio::join!(
+        let (stats, totals, paused) = tokio::join!(
             timeout(READ_TIMEOUT, engine.standing()),
-            timeout(READ_TIMEOUT, engine.ledger().totals())
+            timeout(READ_TIMEOUT, engine.ledger().totals()),
+            timeout(READ_TIMEOUT, engine.paused())
         );
         match stats {
             Ok(Ok((lanes, nodes))) => self.set_lanes(&lanes, &nodes),
-            Ok(Err(_)) | Err(_) => self.forget_lanes(),
+            Ok(Err(_)) | Err(_) => {
+                self.forget_lanes();
+                if let Ok(Ok(paused)) = paused {
+                    self.set_paused(&paused);
+                }
+            }
         }
         if let Ok(Ok(totals)) = totals {
             self.set_totals(totals);
@@ -137,8 +144,15 @@ impl LaneMetrics {
         self.nodes.set(Some(nodes.len() as i64));
     }
 
+    fn set_paused(&self, paused: &[(Lane, String)]) {
+        for lane in Lane::ALL {
+            let is_paused = paused.iter().any(|(held_up, _)| *held_up == lane);
+            self.paused.get_or_create(&LaneLabels::of(lane)).set(i64::from(is_paused));
+        }
+    }
+
     fn forget_lanes(&self) {
-        // What was held up stays so: the ledger knows it, and tells Redis as soon as that is back.
+        // What was held up stays so unless the ledger says otherwise, which tells Redis as soon as that is back.
         for family in [&self.waiting, &self.running, &self.later] {
             family.clear();
         }
@@ -166,7 +180,6 @@ fn count(jobs: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use keepwell_jobs::alerts::{rules, samples::Samples, threshold::Thresholds, watch::Watch};
-    use keepwell_workers::lane::Lane;
     use prometheus_client::encoding::text::encode;
 
     use super::*;
@@ -234,5 +247,9 @@ mod tests {
         assert_eq!(wrong, ["CrisisLanePaused"], "a pause outlives redis");
         assert_eq!(text.matches("lane=").count(), 1, "{text}");
         assert!(text.contains("keepwell_ledger_jobs{state=\"dead\"} 3"), "{text}");
+        metrics.set_paused(&[(Lane::Standard, "a bad release".to_owned())]);
+        let (text, wrong) = seen();
+        assert_eq!(wrong, [""; 0], "it was let go while redis was away");
+        assert!(text.contains("keepwell_lane_paused{lane=\"standard\"} 1"), "{text}");
     }
 }

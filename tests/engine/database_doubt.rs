@@ -3,10 +3,10 @@
 use std::{pin::pin, sync::atomic::Ordering};
 
 use keepwell_workers::{
-    database::{Database, DatabaseOptions, turn::Urgency},
+    database::{Database, DatabaseOptions, Dialect, Durability, turn::Urgency},
     engine::Engine,
     lane::Lane,
-    ledger::JobFilter,
+    ledger::{EnqueueError, JobFilter},
     on_connection,
 };
 
@@ -88,6 +88,35 @@ async fn effects_whose_commit_was_not_answered_are_in_once_with_what_follows_fro
     eventually("both are done", async || (bench.effects().await.len() == 2).then_some(())).await;
     nothing_owed(&engine).await;
     assert_eq!(bench.effects().await.len(), 2);
+    engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_a_slow_server_records_after_all_is_done_though_nobody_waits_for_it_any_more() {
+    // The first who records waits for the gate, and everybody after him is refused.
+    const GATE: &str = "CREATE TABLE gate (is_open boolean); CREATE SEQUENCE tries; \
+         CREATE FUNCTION passes() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN \
+         IF nextval('tries') > 1 THEN RAISE 'not now'; END IF; \
+         WHILE NOT EXISTS (SELECT FROM gate) LOOP PERFORM pg_sleep(0.01); END LOOP; RETURN NULL; END$$; \
+         CREATE TRIGGER gate BEFORE INSERT ON jobs FOR EACH STATEMENT EXECUTE FUNCTION passes()";
+    let bench = Bench::new(Dialect::Postgres).await;
+    let execute = async |sql: &'static str| {
+        let mut transaction = bench.database.begin(Urgency::General, Durability::Durable, 0).await.unwrap();
+        on_connection!(transaction, |connection| sqlx::raw_sql(sql).execute(connection).await.map(|_| ()))
+            .unwrap();
+        transaction.commit().await.unwrap();
+    };
+    execute(GATE).await;
+    let engine = bench.engine();
+    let recorded = engine.enqueue(scripted("ok", Lane::Standard)).await;
+    assert!(matches!(recorded, Err(EnqueueError::Unrecorded)), "{recorded:?}");
+    eventually("the lanes have been compared, and nothing was there", async || {
+        let is_well = engine.health().lanes_ok && !engine.health().lanes_behind;
+        is_well.then_some(())
+    })
+    .await;
+    execute("INSERT INTO gate VALUES (true)").await;
+    eventually("it is done", async || (bench.effects().await.len() == 1).then_some(())).await;
     engine.shutdown().await;
 }
 

@@ -1,10 +1,18 @@
 //! What operators do to many jobs at once.
 
-use std::{collections::HashSet, sync::atomic::Ordering};
+use std::{
+    collections::HashSet,
+    future::pending,
+    pin::pin,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
+use async_trait::async_trait;
+use futures_util::poll;
 use keepwell_workers::{
     clock::{Clock as _, SystemClock},
-    database::Dialect,
+    database::{Dialect, Note, Transaction},
     engine::{Engine, Step},
     id::JobId,
     lane::Lane,
@@ -12,9 +20,10 @@ use keepwell_workers::{
     state::State,
 };
 use redis::AsyncCommands as _;
+use tokio::time::timeout;
 
 use super::bench::{Bench, nothing_owed, scripted};
-use crate::support::eventually;
+use crate::support::{PATIENCE, eventually};
 
 /// More than two steps.
 const MANY: usize = 2_100;
@@ -167,4 +176,26 @@ async fn what_was_cancelled_is_retried_and_done_once() {
         assert_eq!(bench.effects().await.len(), MANY, "and none twice");
         engine.shutdown().await;
     }
+}
+
+/// A note that never comes to its end.
+struct Endless;
+
+#[async_trait]
+impl Note for Endless {
+    async fn write(&self, _: &mut Transaction, _: u64) -> Result<(), sqlx::Error> {
+        pending().await
+    }
+}
+
+#[tokio::test]
+async fn an_engine_that_has_to_stop_leaves_behind_what_does_not_end() {
+    let bench = Bench::new(Dialect::Sqlite).await;
+    let engine = bench.engine();
+    let mut pausing = pin!(engine.pause_noting(Lane::Standard, "", false, Some(Arc::new(Endless))));
+    assert!(poll!(&mut pausing).is_pending());
+    engine.drain().await;
+    let stopping = engine.shutdown_within(Duration::from_millis(500));
+    timeout(PATIENCE, stopping).await.expect("it has stopped");
+    assert!(poll!(&mut pausing).is_pending(), "nobody was told that it is so");
 }

@@ -1,6 +1,18 @@
 //! What becomes of a job, whichever way its run ends.
 
-use keepwell_workers::{database::Dialect, engine::Engine, id::JobId, job::NewJob, lane::Lane, state::State};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use keepwell_workers::{
+    database::{Dialect, Transaction},
+    engine::Engine,
+    handler::{Handler, Prepared},
+    id::JobId,
+    job::{Job, NewJob},
+    lane::Lane,
+    outcome::Outcome,
+    state::State,
+};
 
 use super::bench::{Bench, nothing_owed, scripted};
 use crate::support::eventually;
@@ -122,6 +134,44 @@ async fn a_dead_job_runs_again_when_an_operator_retries_it() {
         })
         .await;
         assert!(!engine.retry(JobId::new(0)).await.unwrap());
+        engine.shutdown().await;
+    })
+    .await;
+}
+
+/// Notes of each run what its job was recorded with.
+#[derive(Default)]
+struct Reader(Mutex<Vec<[Option<String>; 3]>>);
+
+#[async_trait]
+impl Handler for Reader {
+    fn kind(&self) -> &'static str {
+        "read"
+    }
+
+    async fn apply(&self, job: &Job, _: &Prepared, _: &mut Transaction) -> Result<Outcome, sqlx::Error> {
+        let payload = String::from_utf8(job.payload.to_vec()).ok();
+        self.0.lock().unwrap().push([payload, job.subject.clone(), job.trace.clone()]);
+        Ok(Outcome::Done)
+    }
+}
+
+#[tokio::test]
+async fn what_a_job_was_recorded_with_reaches_its_handler_its_trace_context_too() {
+    on_both(async |bench| {
+        let reader = Arc::new(Reader::default());
+        let engine = bench.engine_of([Arc::clone(&reader) as Arc<dyn Handler>], |_| {});
+        let told = |name: &str| [name, "cus_1", &format!("00-{name:0>32}-{name:0>16}-01")].map(str::to_owned);
+        let job = |name: &str| {
+            let [payload, subject, trace] = told(name);
+            NewJob { trace: Some(trace), ..NewJob::new("read", Lane::Standard, payload).subject(subject) }
+        };
+        engine.enqueue(job("1")).await.unwrap();
+        engine.enqueue_all(vec![job("2"), job("3")]).await.unwrap();
+        nothing_owed(&engine).await;
+        let mut read = reader.0.lock().unwrap().clone();
+        read.sort();
+        assert_eq!(read, ["1", "2", "3"].map(|name| told(name).map(Some)));
         engine.shutdown().await;
     })
     .await;

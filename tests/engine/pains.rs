@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use keepwell_workers::{
     database::{Dialect, Transaction},
-    engine::{Engine, Paused},
+    engine::{Effective, Engine},
     handler::{Handler, Prepared},
     id::JobId,
     job::{Job, NewJob},
@@ -263,7 +263,7 @@ async fn a_follow_up_of_effects_that_did_not_commit_is_nowhere() {
     let bench = Bench::new(Dialect::Sqlite).await;
     let engine = bench.engine();
     let held_up = engine.pause(Lane::Crisis, "so that whatever is put there stays", true).await.unwrap();
-    assert_eq!(held_up, Paused::Now);
+    assert_eq!(held_up, Effective::Now);
     let id = engine.enqueue(scripted("follow, then fail", Lane::Standard)).await.unwrap().id;
     nothing_owed(&engine).await;
     assert_eq!(standing(&engine, id).await.0, State::Dead);

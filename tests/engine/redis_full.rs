@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use keepwell_workers::{database::Dialect, engine::Paused, lane::Lane};
+use keepwell_workers::{database::Dialect, engine::Effective, lane::Lane};
 
 use super::bench::{Bench, nothing_owed, scripted};
 use crate::support::eventually;
@@ -40,7 +40,7 @@ async fn a_full_redis_is_drained_even_by_a_node_that_has_just_come() {
     assert!(engine.health().lanes_ok);
     assert_eq!(engine.ledger().totals().await.unwrap().owed, 1);
     let paused = engine.pause(Lane::Background, "also a full one can be told to wait", false).await.unwrap();
-    assert_eq!(paused, Paused::Now);
+    assert_eq!(paused, Effective::Now);
 
     bench.redis.tell("CONFIG SET maxmemory 0").await;
     nothing_owed(&engine).await;

@@ -9,7 +9,12 @@ use super::{
     nothing_owed, stripe, taken,
     trail::entries,
 };
-use crate::support::{daemon::Daemon, eventually, http::Answer, redis::Redis};
+use crate::support::{
+    daemon::Daemon,
+    eventually,
+    http::Answer,
+    redis::{Memory, Redis},
+};
 
 async fn pause(daemon: &Daemon, lane: &str, body: Value) -> Answer {
     daemon.operator().post(&format!("/api/v1/lanes/{lane}/pause"), &body).await
@@ -94,17 +99,23 @@ async fn a_pause_outlives_the_daemon_and_its_redis_and_is_in_a_backup() {
 }
 
 #[tokio::test]
-async fn whoever_lets_a_lane_go_while_redis_is_away_is_in_the_trail() {
-    let mut redis = Redis::start().await;
+async fn whoever_lets_a_lane_go_while_redis_is_away_is_in_the_trail_and_is_obeyed_when_it_returns() {
+    let mut redis = Redis::start_with(Memory::Disk).await;
     let daemon = Daemon::start_with(&[("KEEPWELL_REDIS__URL", &redis.url())]).await;
     let reason = json!({ "reason": "an upgrade" });
     assert_eq!(pause(&daemon, "standard", reason).await.status, StatusCode::OK);
-    redis.kill();
-    assert_eq!(resume(&daemon, "standard").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    redis.end().await;
+    let answer = resume(&daemon, "standard").await;
+    let expected = json!({ "name": "standard", "paused": false, "waits_for": "redis" });
+    assert_eq!((answer.status, answer.json()), (StatusCode::ACCEPTED, expected));
     let resumed = entries(&daemon, "lane.resumed").await;
-    let said: Vec<_> = resumed.iter().map(|entry| (&entry["subject"], &entry["after"])).collect();
-    assert_eq!(said, [(&json!("standard"), &json!({ "paused": false }))]);
-    // It is so: a Redis that has forgotten the pause is not told of it again.
+    let said: Vec<_> =
+        resumed.iter().map(|entry| (&entry["subject"], &entry["before"], &entry["after"])).collect();
+    let before = json!({ "paused": true, "because": "an upgrade" });
+    assert_eq!(said, [(&json!("standard"), &before, &json!({ "paused": false }))]);
+    let metrics = daemon.public().get("/metrics").await.text();
+    assert!(metrics.contains("keepwell_lane_paused{lane=\"standard\"} 0"), "{metrics}");
+    // It is so, though this Redis remembers the pause.
     redis.start_again().await;
     taken(daemon.stripe(&Event::of(SHAPES[0], "setup_intent.succeeded", "free")).await);
     nothing_owed(&daemon).await;

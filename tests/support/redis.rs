@@ -72,6 +72,11 @@ impl Redis {
         self.process.kill(Signal::KILL);
     }
 
+    /// Ends it as its service manager would, so that one with a [`Memory`] remembers everything.
+    pub async fn end(&mut self) {
+        self.process.stop(Signal::TERM).await;
+    }
+
     /// Stands still, connections open, until [`Redis::thaw`].
     pub fn freeze(&mut self) {
         self.process.signal(Signal::STOP);

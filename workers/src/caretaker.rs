@@ -1,6 +1,6 @@
 //! What the engine does by itself, quietly, so that operators need not: rebuilds lanes that miss something, buries
-//! what is quarantined, notices a Redis that is not the one it was, folds the log back, deletes what retention lets
-//! go.
+//! what is quarantined, notices a Redis that is not the one it was, tells Redis which lanes are held up, folds the log
+//! back, deletes what retention lets go.
 //!
 //! A rebuild of a large ledger takes a while, and goes on beside everything else.
 
@@ -101,6 +101,7 @@ impl Caretaker {
         let mut rebuilds = Rebuilds::default();
         loop {
             looks.tick().await;
+            self.behind.mark_doubts(Instant::now());
             if self.behind.is_marked() && rebuilds.are_due() {
                 self.bury_quarantined().await;
                 self.rebuild(&mut rebuilds).await;
@@ -172,7 +173,13 @@ impl Caretaker {
         };
         self.pulse.lanes_ok.store(lanes.is_ok(), Ordering::Release);
         match lanes {
-            Ok(life) => self.greet(seen, life),
+            Ok(life) => {
+                self.greet(seen, life);
+                // Whoever paused or resumed a lane while Redis was away may be another process, or dead by now.
+                if ok && let Err(error) = self.lanes.compare_pauses(&self.ledger).await {
+                    tracing::debug!(error = %error, "whether the right lanes are held up is not known");
+                }
+            }
             Err(error) => {
                 let trouble = error.trouble().unwrap_or(Trouble::Other);
                 if seen.trouble.replace(trouble) != Some(trouble) {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use keepwell_jobs::store::audit::AuditEntry;
 use keepwell_workers::{
-    engine::Paused,
+    engine::Effective,
     lane::Lane,
     lanes::{LaneError, LaneStats},
 };
@@ -29,6 +29,9 @@ use crate::{receiver::problem::Problem, trail::PlainNote};
 
 /// How long Redis may take.
 const LANES_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long the ledger may take to say what was before.
+const LEDGER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// All lanes, and what the ledger owes in all.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -102,34 +105,39 @@ pub(super) async fn pause(
     let paused = state.engine.pause_noting(lane, &reason, body.override_crisis, Some(note)).await;
     let paused = paused.map_err(refused)?;
     audit!("lane.pause", "an operator pauses a lane", %lane, reason, "override" = body.override_crisis);
-    Ok(match paused {
-        Paused::Now => (StatusCode::OK, Json(json!({ "name": lane, "paused": true }))),
-        Paused::WhenRedisAnswers => {
-            let answer = json!({ "name": lane, "paused": true, "waits_for": "redis" });
-            (StatusCode::ACCEPTED, Json(answer))
-        }
-    })
+    Ok(decided(lane, true, paused))
 }
 
 pub(super) async fn resume(
     State(state): State<Arc<ApiState>>,
     operator: OperatorName,
     Path(name): Path<String>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<(StatusCode, Json<Value>), Problem> {
     let lane = read_lane(&name)?;
     let before = pausing(&state, lane).await;
     let resumed =
         entry(&state, &operator, "lane.resumed", Some(lane.to_string()), "", json!({ "paused": false }));
     let note = Arc::new(PlainNote(AuditEntry { before, ..resumed }));
-    state.engine.resume_noting(lane, Some(note)).await.map_err(refused)?;
+    let resumed = state.engine.resume_noting(lane, Some(note)).await.map_err(refused)?;
     audit!("lane.resume", "an operator lets a lane go on", %lane);
-    Ok(Json(json!({ "name": lane, "paused": false })))
+    Ok(decided(lane, false, resumed))
 }
 
-/// Whether `lane` is held up now, and why; `None` if the lanes cannot be asked.
+/// 202 where claims go by it only from the return of Redis on. It is recorded either way, and needs no second request.
+fn decided(lane: Lane, paused: bool, effective: Effective) -> (StatusCode, Json<Value>) {
+    match effective {
+        Effective::Now => (StatusCode::OK, Json(json!({ "name": lane, "paused": paused }))),
+        Effective::WhenRedisAnswers => {
+            let answer = json!({ "name": lane, "paused": paused, "waits_for": "redis" });
+            (StatusCode::ACCEPTED, Json(answer))
+        }
+    }
+}
+
+/// Whether `lane` is held up now, and why; `None` if the ledger cannot be asked.
 async fn pausing(state: &ApiState, lane: Lane) -> Option<Value> {
-    let (lanes, _) = within(state.engine.lanes().stats()).await.ok()?;
-    let because = lanes.into_iter().find(|stats| stats.lane == lane)?.paused;
+    let paused = timeout(LEDGER_TIMEOUT, state.engine.paused()).await.ok()?.ok()?;
+    let because = paused.into_iter().find(|(held_up, _)| *held_up == lane).map(|(_, reason)| reason);
     Some(json!({ "paused": because.is_some(), "because": because }))
 }
 

@@ -75,6 +75,17 @@ async fn while_jobs_come_to_their_end_the_floor_is_answered_and_crises_are_taken
 
 #[tokio::test]
 async fn a_daemon_whose_database_says_nothing_stops_by_itself_in_the_time_that_systemd_gives() {
+    stops_in_time(Mode::BlackHole).await;
+}
+
+#[tokio::test]
+async fn what_operators_have_begun_is_left_behind_when_it_does_not_end_in_the_time_that_systemd_gives() {
+    let log = stops_in_time(Mode::MuteFrom(b"INSERT 0 1")).await;
+    assert!(log.contains("what operators have begun does not come to its end"), "{log}");
+}
+
+/// Sees that a daemon stops whose database behaves like this all of a sudden; answers with what it has logged.
+async fn stops_in_time(mode: Mode) -> String {
     const DRAIN_MS: u64 = 1_000;
     let postgres = Postgres::start(Sync::Off).await;
     postgres.database("keepwell").await;
@@ -85,7 +96,7 @@ async fn a_daemon_whose_database_says_nothing_stops_by_itself_in_the_time_that_s
         .with("KEEPWELL_POOL__DRAIN_TIMEOUT_MS", DRAIN_MS.to_string());
     let mut daemon = manager.start_ready().await;
     let (operator, door) = (manager.operator(), Door::of(manager.public()));
-    network.set(Mode::BlackHole);
+    network.set(mode);
     let pressed =
         signal("crisis.signal", "cus_pressed", json!({ "source": "button", "severity": "critical" }));
     // Both are under way for longer than anybody who has to stop can wait.
@@ -99,4 +110,5 @@ async fn a_daemon_whose_database_says_nothing_stops_by_itself_in_the_time_that_s
     let (_, _, (ended, took)) = tokio::join!(door.app("msg_pressed", &pressed), pausing, stopping);
     assert_eq!(ended.code(), Some(0), "{}", daemon.log());
     assert!(took < Duration::from_millis(DRAIN_MS + STOPPING_MAX_MS), "{took:?}\n{}", daemon.log());
+    daemon.log()
 }

@@ -88,6 +88,9 @@ fn the_units_promise_what_the_daemon_does() {
     has("Restart", "always");
     has("StartLimitIntervalSec", "0");
     has("OOMPolicy", "continue");
+    // The alert about memory goes by it too: the sandbox hides how much the machine has.
+    has("MemoryMax", "75%");
+    assert_eq!(values(&service, "MemoryHigh").count(), 0, "a crisis would be slowed down with the rest");
     has("Requires", "keepwell.socket");
     assert_eq!(values(&socket, "ListenStream").collect::<Vec<_>>(), ["127.0.0.1:3000"]);
     // What the drain may take, and what comes after it, fits into the time that systemd gives.

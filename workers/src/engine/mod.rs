@@ -40,7 +40,7 @@ use crate::{
 
 pub use crate::pruning::{Passing, Retention};
 pub use operations::{Step, StepError};
-pub use pauses::Paused;
+pub use pauses::Effective;
 
 /// How much of the drain time-out is kept for crisis jobs to end in: most of them may run for no longer. Until then the
 /// crisis pool goes on, so that a general job which takes its time keeps no crisis waiting.

@@ -1,10 +1,11 @@
 //! Lanes that operators hold up. Claims obey what Redis knows of it; that comes from the ledger, and is told again to
 //! a Redis that may have forgotten it.
 //!
-//! A row is written before Redis hears of it, and is gone before Redis hears that it is. So whoever tells Redis of a
-//! row looks at it once more afterwards, and takes back what was resumed in between.
+//! A row is written before Redis hears of it, and is gone before Redis hears that it is. So whatever Redis holds up
+//! without a row has been resumed; and whoever tells Redis of a row looks at it once more afterwards, and takes back
+//! what was resumed in between.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use redis::AsyncCommands as _;
 use tokio::time::timeout;
@@ -19,9 +20,17 @@ use crate::{
 const LEDGER_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Lanes {
-    /// Holds up what `ledger` says.
-    pub(crate) async fn hold_up(&self, ledger: &Ledger) -> Result<(), LaneError> {
-        self.follow_pauses(ledger, Vec::new()).await
+    /// Has held up what `ledger` says, and nothing else: a Redis that was away may have forgotten what was paused, or
+    /// remember what was resumed meanwhile.
+    pub(crate) async fn compare_pauses(&self, ledger: &Ledger) -> Result<(), LaneError> {
+        // First Redis, then the ledger: the other way round, a pause that comes in between would be taken back.
+        let held: HashMap<usize, String> = self.redis.clone().hgetall(self.keys.paused()).await?;
+        let held = held.into_iter();
+        let mut told: Vec<LanePause> = held
+            .filter_map(|(digit, reason)| Some(LanePause { lane: Lane::from_index(digit)?, reason }))
+            .collect();
+        told.sort_by_key(|pause| pause.lane.name());
+        self.follow_pauses(ledger, told).await
     }
 
     /// Redis has been told of `told`: does after it what `ledger` says by now.
@@ -46,7 +55,7 @@ impl Lanes {
     }
 
     /// Has jobs of a lane claimed again.
-    pub(crate) async fn let_go(&self, lane: Lane) -> Result<(), LaneError> {
+    async fn let_go(&self, lane: Lane) -> Result<(), LaneError> {
         let mut redis = self.redis.clone();
         let () = redis.hdel(self.keys.paused(), lane.index()).await?;
         let () = redis.publish(self.keys.wake(), "0").await?;

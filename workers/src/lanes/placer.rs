@@ -6,9 +6,12 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{
-    Notify,
-    mpsc::{self, error::TrySendError},
+use tokio::{
+    sync::{
+        Notify,
+        mpsc::{self, error::TrySendError},
+    },
+    time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -29,9 +32,9 @@ pub(crate) struct PlacementQueue {
 }
 
 impl PlacementQueue {
-    /// Something may have been recorded that was never placed.
-    pub(crate) fn mark_behind(&self) {
-        self.behind.mark();
+    /// Something may have been recorded, or be yet, that is never placed.
+    pub(crate) fn doubt(&self) {
+        self.behind.doubt(Instant::now());
     }
 
     /// Has `placements` put into their lanes soon.

@@ -56,8 +56,8 @@ pub struct Rebuilt {
 }
 
 impl Lanes {
-    /// Holds up the lanes that operators hold up, then places every job that was owed when this was called and that no
-    /// lane holds. Jobs recorded since then are placed by whoever recorded them.
+    /// Holds up the lanes that operators hold up and no others, then places every job that was owed when this was
+    /// called and that no lane holds. Jobs recorded since then are placed by whoever recorded them.
     pub async fn rebuild(&self, ledger: &Ledger, node: NodeId) -> Result<Rebuilt, LaneError> {
         let _turn = self.progress.turn.lock().await;
         let lock = Lock { key: self.keys.rebuilding(), holder: node.to_string() };
@@ -105,7 +105,7 @@ impl Lanes {
         lock: &Lock,
         underway: &Underway,
     ) -> Result<Rebuilt, LaneError> {
-        self.hold_up(ledger).await?;
+        self.compare_pauses(ledger).await?;
         let now_ms = self.clock.now_ms();
         let (newest, fresh) = (JobId::earliest_at(now_ms), JobId::earliest_at(now_ms - FRESH_MS as i64));
         let mut rebuilt = Rebuilt::default();

@@ -48,7 +48,7 @@ impl Ledger {
                 return Err(error);
             }
             // What the server may still do, for as long as it lets a statement take, whoever records them again finds;
-            // if nobody does, the caretaker's look for what neither runs nor waits does.
+            // if nobody does, the comparisons that follow from a doubt do.
             Ok(Err(_)) | Err(_) => return Ok(None),
         };
         if written == jobs.len() as u64 {

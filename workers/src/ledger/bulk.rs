@@ -116,7 +116,7 @@ impl Ledger {
             note.write(&mut transaction, rows.len() as u64).await?;
         }
         let doubtful = placements.clone();
-        transaction.when_in_doubt(move || doubtful.mark_behind());
+        transaction.when_in_doubt(move || doubtful.doubt());
         transaction.commit().await?;
         let mut revived: Vec<Placement> = rows
             .into_iter()

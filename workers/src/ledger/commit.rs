@@ -210,7 +210,7 @@ impl GroupWriter {
 
     async fn try_write(&self, jobs: &[&SealedJob]) -> Result<(Vec<Recorded>, Committed), sqlx::Error> {
         let placements = self.placements.clone();
-        let when_in_doubt = Box::new(move || placements.mark_behind());
+        let when_in_doubt = Box::new(move || placements.doubt());
         if let Some(done) = self.ledger.record_at_once(self.urgency, jobs, when_in_doubt).await? {
             return Ok(done);
         }
@@ -219,7 +219,7 @@ impl GroupWriter {
             self.ledger.database.begin(self.urgency, Durability::InTwoSteps, now_ms).await?;
         let recorded = record(&mut transaction, jobs).await?;
         let placements = self.placements.clone();
-        transaction.when_in_doubt(move || placements.mark_behind());
+        transaction.when_in_doubt(move || placements.doubt());
         Ok((recorded, transaction.commit_step().await?))
     }
 

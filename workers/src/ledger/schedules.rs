@@ -283,7 +283,7 @@ async fn commit(
     let fresh: Vec<Placement> = fresh.map(|(job, _)| job.placement()).collect();
     if !fresh.is_empty() {
         let placements = placements.clone();
-        transaction.when_in_doubt(move || placements.mark_behind());
+        transaction.when_in_doubt(move || placements.doubt());
     }
     transaction.commit().await?;
     placements.push(fresh);

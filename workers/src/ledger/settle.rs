@@ -267,7 +267,7 @@ impl Ledger {
         let follow_ups: Vec<Placement> = fresh.map(|(job, _)| job.placement()).collect();
         if !follow_ups.is_empty() {
             let placements = placements.clone();
-            transaction.when_in_doubt(move || placements.mark_behind());
+            transaction.when_in_doubt(move || placements.doubt());
         }
         transaction.commit().await?;
         placements.push(follow_ups);

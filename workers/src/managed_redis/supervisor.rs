@@ -10,12 +10,28 @@ use super::{
     server::{self, Server},
 };
 
-/// Waits before a server that ended is started again; each is shortened by chance by up to a half.
+/// Waits before a server that ended is started again.
 const DELAY_MIN: Duration = Duration::from_millis(100);
 const DELAY_MAX: Duration = Duration::from_secs(5);
 
 /// A server that lived for this long was well.
 const WELL_AFTER: Duration = Duration::from_secs(60);
+
+/// How long the next start is put off; each time twice as long, up to [`DELAY_MAX`].
+struct Delays(Duration);
+
+impl Delays {
+    fn new() -> Self {
+        Self(DELAY_MIN)
+    }
+
+    /// By chance up to a half less, so that several daemons of one machine do not all start theirs at once.
+    fn next(&mut self) -> Duration {
+        let delay = self.0;
+        self.0 = (delay * 2).min(DELAY_MAX);
+        delay.mul_f64(0.5 + rand::random::<f64>() / 2.0)
+    }
+}
 
 /// What it takes to keep a server.
 pub(super) struct Supervisor {
@@ -29,7 +45,7 @@ impl Supervisor {
     /// Keeps one server after the other, `server` first if there is one.
     pub(super) async fn run(self, mut server: Option<Server>) {
         let folder = &self.options.folder;
-        let (mut delay, mut said) = (DELAY_MIN, String::new());
+        let (mut delays, mut said) = (Delays::new(), String::new());
         loop {
             if let Some(mut server) = server.take() {
                 let lived_from = Instant::now();
@@ -38,7 +54,7 @@ impl Supervisor {
                     ended = server.watch(folder, &self.url, self.silence_max) => ended,
                 };
                 if lived_from.elapsed() > WELL_AFTER {
-                    (delay, said) = (DELAY_MIN, String::new());
+                    (delays, said) = (Delays::new(), String::new());
                 }
                 say(
                     &mut said,
@@ -49,9 +65,8 @@ impl Supervisor {
             let next = loop {
                 tokio::select! {
                     () = self.stop.cancelled() => return,
-                    () = sleep(delay.mul_f64(0.5 + rand::random::<f64>() / 2.0)) => {}
+                    () = sleep(delays.next()) => {}
                 }
-                delay = (delay * 2).min(DELAY_MAX);
                 // Never a second one on the same socket.
                 if let Some(pid) = leftover::find(folder, &self.url).await {
                     break Server::Adopted(pid);
@@ -74,5 +89,20 @@ fn say(said: &mut String, because: &str, what: &'static str) {
     if *said != gist {
         tracing::error!(because, "{what}");
         *said = gist;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_ends_again_and_again_is_started_at_once_at_first_and_then_every_few_seconds() {
+        let mut delays = Delays::new();
+        let waited: Vec<Duration> = (0..1_000).map(|_| delays.next()).collect();
+        assert!(waited[0] <= DELAY_MIN && waited[0] >= DELAY_MIN / 2, "{waited:?}");
+        assert!(waited[..6].is_sorted_by(|one, next| *next <= *one * 4), "no leap");
+        assert!(waited[6..].iter().all(|wait| *wait >= DELAY_MAX / 2 && *wait <= DELAY_MAX), "{waited:?}");
+        assert_ne!(waited[998], waited[999], "two daemons of one machine part");
     }
 }

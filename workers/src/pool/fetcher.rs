@@ -222,6 +222,10 @@ impl Fetcher {
         if self.check_is_due() {
             self.check_claims(node).await?;
         }
+        // What was decided of a lane meanwhile holds from the first claim on. Crises wait for nothing.
+        if self.away && self.scope == ClaimScope::General {
+            self.lanes.compare_pauses(&self.ledger).await?;
+        }
         let now = self.moves.take(MOVES_AT_ONCE_MAX);
         let claim = match self.lanes.claim(node, self.scope, free, &now).await {
             Ok(claim) => claim,

@@ -35,6 +35,9 @@ if acks > 0 then
   end
 end
 
+-- What the others have to be told: '0' if it is of a crisis. What goes back to the front is there for anybody; what is
+-- set down for later is news if nobody can know of it, because all that they wait for comes after it.
+local news = returns > 0 and '1' or nil
 for _ = 1, retries do
   local id, run_at_ms = ARGV[next_arg], tonumber(ARGV[next_arg + 1])
   next_arg = next_arg + 2
@@ -45,6 +48,9 @@ for _ = 1, retries do
     redis.call('HDEL', CRASHES, id)
     end_turn(lane, element)
     put(lane, element, run_at_ms, now_ms)
+    if redis.call('ZRANGE', LATER[lane], 0, 0)[1] == element then
+      news = lane == '0' and lane or news or '1'
+    end
   end
 end
 
@@ -248,6 +254,10 @@ end
 
 if #records > 0 then
   redis.call('HSET', CLAIMS, unpack(records))
+end
+
+if news == '0' or (news and redis.call('SCARD', IDLE) > redis.call('SISMEMBER', IDLE, node)) then
+  redis.call('PUBLISH', WAKE, news)
 end
 
 local next_ms = 0

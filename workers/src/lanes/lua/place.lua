@@ -15,12 +15,13 @@ for i = 3, #ARGV, 3 do
     local list = pending[lane] or {}
     list[#list + 1] = ARGV[i + 2]
     pending[lane] = list
-    crisis = crisis or lane == '0'
   end
+  crisis = crisis or lane == '0'
 end
 for lane, elements in pairs(pending) do
   redis.call('RPUSH', WAITING[lane], unpack(elements))
 end
+-- Whoever is woken for what has its time later takes nothing, and knows then when to look again.
 if crisis or redis.call('SCARD', IDLE) > 0 then
   redis.call('PUBLISH', WAKE, crisis and '0' or '1')
 end
