@@ -9,6 +9,10 @@
 //! each under the dedupe key that a webhook's would have, before the job of the next page is recorded, with the end of
 //! this one. Whatever ends a run in between, the page is taken again, and what was taken already is known.
 //!
+//! What the metadata of such an event say of a crisis counts when the event was made. A crisis that Stripe could not
+//! deliver for two hours opens, with the time that it has left; one of three weeks ago that is over by now opens nothing,
+//! and is counted, audited and told of.
+//!
 //! An event is believed because Stripe's API showed it, to our key and over TLS; then it goes the way of every event:
 //! mode and account are checked, personal data dropped, the lane chosen, and a crisis watched.
 
@@ -60,6 +64,8 @@ pub(crate) const POLICY: Policy = Policy {
 pub enum Taken {
     /// Nobody had brought it; it is recorded now.
     Recorded,
+    /// The same, and its metadata tell of a crisis that is over by now: that opens nothing.
+    CrisisOver,
     /// It had been recorded before.
     Known,
     /// It is of another mode or account than the webhooks; it is recorded and changes nothing.
@@ -70,12 +76,14 @@ pub enum Taken {
 
 impl Taken {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Taken; 4] = [Taken::Recorded, Taken::Known, Taken::SetAside, Taken::Unreadable];
+    pub const ALL: [Taken; 5] =
+        [Taken::Recorded, Taken::CrisisOver, Taken::Known, Taken::SetAside, Taken::Unreadable];
 
     /// The word for metrics.
     pub const fn name(self) -> &'static str {
         match self {
             Taken::Recorded => "recorded",
+            Taken::CrisisOver => "crisis_over",
             Taken::Known => "known",
             Taken::SetAside => "set_aside",
             Taken::Unreadable => "unreadable",
@@ -116,6 +124,9 @@ struct SoFar {
     pages: u32,
     events: u64,
     recorded: u64,
+    /// Of those, how many tell of a crisis that is over.
+    #[serde(default)]
+    crises_over: u64,
 }
 
 impl Asked {
@@ -225,7 +236,8 @@ impl Handler for Backfill {
             let taken = if known { Taken::Known } else { door.take(event).await? };
             self.0.tallies.backfilled(taken);
             so_far.events += 1;
-            so_far.recorded += u64::from(taken == Taken::Recorded);
+            so_far.recorded += u64::from(matches!(taken, Taken::Recorded | Taken::CrisisOver));
+            so_far.crises_over += u64::from(taken == Taken::CrisisOver);
         }
         so_far.pages += 1;
         so_far.after = page.next;
@@ -249,8 +261,10 @@ impl Handler for Backfill {
         if so_far.recorded > 0 || asked.scheduled_for.is_none() {
             audit::append(transaction, &entry(asked, *bounds, so_far, transaction.now_ms())).await?;
         }
-        let SoFar { pages, events, recorded, .. } = *so_far;
-        transaction.after_commit(move || tracing::info!(pages, events, recorded, "events were back-filled"));
+        let SoFar { pages, events, recorded, crises_over, .. } = *so_far;
+        transaction.after_commit(move || {
+            tracing::info!(pages, events, recorded, crises_over, "events were back-filled");
+        });
         Ok(Outcome::Done)
     }
 }
@@ -266,10 +280,10 @@ fn next_page(asked: &Asked, bounds: (i64, i64), so_far: &SoFar, subject: Option<
 
 /// What a back-fill did, for the trail.
 fn entry(asked: &Asked, (since_s, until_s): (i64, i64), so_far: &SoFar, at_ms: UnixMs) -> AuditEntry {
-    let SoFar { first_job, pages, events, recorded, .. } = so_far;
+    let SoFar { first_job, pages, events, recorded, crises_over, .. } = so_far;
     let after = json!({
         "since_s": since_s, "until_s": until_s, "types": asked.types(), "undelivered": asked.undelivered,
-        "pages": pages, "events": events, "recorded": recorded,
+        "pages": pages, "events": events, "recorded": recorded, "crises_over": crises_over,
     });
     AuditEntry {
         at_ms,

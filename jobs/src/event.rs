@@ -2,15 +2,19 @@
 
 use std::borrow::Cow;
 
-use keepwell_workers::{clock::UnixMs, id::JobId, job::Job, outcome::Outcome};
+use keepwell_workers::{
+    clock::UnixMs, database::Transaction, handler::ApplyError, id::JobId, job::Job, outcome::Outcome,
+};
 
 use crate::{
+    Care,
     care::{
-        crisis::{Severity, Signal, Source, event_time_ms},
+        crisis::{Road, Signal},
         facts::Facts,
     },
     intake_error::IntakeError,
     json::Json,
+    store::{note_past_signal, taught},
     stripe::{
         envelope::Envelope,
         extract::{crisis_mode, customer_of},
@@ -30,6 +34,8 @@ pub(crate) struct Event<'a> {
     pub(crate) object: Json<'a>,
     /// When we learned of it. The job that says so may run long after that; what it begins begins then.
     pub(crate) learned_ms: UnixMs,
+    /// Whether a webhook brought it.
+    road: Road,
 }
 
 impl<'a> Event<'a> {
@@ -48,22 +54,39 @@ impl<'a> Event<'a> {
             livemode: envelope.livemode,
             object,
             learned_ms: job.created_ms,
+            road: envelope.road,
         }))
     }
 
-    /// Teaches the crisis that the object's metadata may tell of (`crisisMode`). It counts as high: Stripe's metadata
-    /// cannot say more.
-    pub(crate) fn teach_crisis_mode(&self, facts: &mut Facts) {
-        if crisis_mode(self.object) {
-            let signal = Signal {
-                source: Source::Payment,
-                severity: Severity::High,
-                at_ms: event_time_ms(self.created_s, self.learned_ms),
-                only_in_crisis: false,
-            };
-            // The event's own id may already be as long as an id can be.
-            facts.signalled(format!("{}:metadata", self.job), signal, self.learned_ms);
+    /// Has `teach` change what is known of whom it concerns, in `transaction`. First the crisis that the object's
+    /// metadata may tell of (`crisisMode`): what else happens in it is treated as such. If that is over, it opens
+    /// nothing, and stands in the trail.
+    pub(crate) async fn teaches(
+        &self,
+        transaction: &mut Transaction,
+        care: &Care,
+        teach: impl FnOnce(&mut Facts),
+    ) -> Result<(), ApplyError> {
+        let now_ms = transaction.now_ms();
+        // The event's own id may already be as long as an id can be.
+        let told = crisis_mode(self.object).then(|| {
+            let signal = Signal::of_metadata(self.road, self.created_s, self.learned_ms);
+            (format!("{}:metadata", self.job), signal)
+        });
+        let mut past = None;
+        taught(transaction, &self.customer, care, |facts| {
+            if let Some((id, signal)) = &told {
+                let is_past = facts.is_past(signal, now_ms);
+                facts.signalled(id.clone(), signal.clone(), self.learned_ms);
+                past = is_past.then(|| facts.crisis(now_ms).is_some());
+            }
+            teach(facts);
+        })
+        .await?;
+        if let (Some(active), Some((id, signal))) = (past, &told) {
+            note_past_signal(transaction, care, &self.customer, (id, signal), active)?;
         }
+        Ok(())
     }
 }
 

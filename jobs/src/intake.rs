@@ -12,9 +12,9 @@ use keepwell_workers::{job::NewJob, lane::Lane};
 
 pub use crate::intake_error::IntakeError;
 pub use app::read_app;
-pub use stripe::{HANDLED_TYPES, read_stripe};
+pub use stripe::{Fetched, HANDLED_TYPES, read_fetched, read_stripe};
 
-use crate::kinds;
+use crate::{kinds, stripe::envelope::FETCHED_FIELD};
 
 /// A verified event, read far enough to be recorded.
 #[derive(Debug, Clone)]
@@ -39,6 +39,16 @@ impl Intake {
     #[must_use]
     pub fn without(mut self, paths: &privacy::DropPaths) -> Self {
         self.job.payload = paths.apply(&self.job.payload);
+        self
+    }
+
+    /// The same event, recorded as one that was fetched: what it tells of a crisis counts when it was made.
+    #[must_use]
+    fn fetched(mut self) -> Self {
+        // It was read as an object with an id, so a brace is the first thing in it and something is behind that.
+        let body = &self.job.payload;
+        let begin = body.iter().position(|byte| *byte == b'{').map_or(0, |brace| brace + 1);
+        self.job.payload = [&body[..begin], FETCHED_FIELD.as_bytes(), &body[begin..]].concat().into();
         self
     }
 

@@ -16,7 +16,6 @@ use crate::{
     confirm_subscription::ToConfirm,
     event::Event,
     kinds,
-    store::taught,
     stripe::extract::InvoiceFields,
 };
 
@@ -94,13 +93,12 @@ async fn learn(
     let mut invoice = InvoiceFields::read(event.object);
     let id = invoice.id.take().map(Cow::into_owned);
     let mut to_confirm = Vec::new();
-    taught(transaction, &event.customer, care, |facts| {
-        event.teach_crisis_mode(facts);
+    let learn = |facts: &mut Facts| {
         if let Some(id) = id {
             to_confirm = teach(&event, invoice, id, facts);
         }
-    })
-    .await?;
+    };
+    event.teaches(transaction, care, learn).await?;
     let now_ms = transaction.now_ms();
     for subscription in to_confirm {
         transaction.enqueue(ToConfirm::of(&event, subscription).job(now_ms));

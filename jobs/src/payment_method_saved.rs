@@ -8,7 +8,7 @@ use keepwell_workers::{
     outcome::Outcome,
 };
 
-use crate::{Care, event::Event, kinds, store::taught};
+use crate::{Care, event::Event, kinds};
 
 /// Learns that a payment method was saved.
 pub(crate) struct PaymentMethodSaved(pub(crate) Care);
@@ -30,11 +30,7 @@ impl Handler for PaymentMethodSaved {
             Ok(None) => return Ok(Outcome::Done),
             Err(outcome) => return Ok(outcome),
         };
-        taught(transaction, &event.customer, &self.0, |facts| {
-            event.teach_crisis_mode(facts);
-            facts.payment_method_on_file = true;
-        })
-        .await?;
+        event.teaches(transaction, &self.0, |facts| facts.payment_method_on_file = true).await?;
         Ok(Outcome::Done)
     }
 }

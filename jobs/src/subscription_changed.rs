@@ -14,12 +14,12 @@ use crate::{
     Care,
     care::{
         confirmation::Told,
+        facts::Facts,
         subscription::{SubscriptionSnapshot, SubscriptionStatus},
     },
     confirm_subscription::ToConfirm,
     event::Event,
     kinds,
-    store::taught,
     stripe::extract::SubscriptionFields,
 };
 
@@ -86,17 +86,15 @@ impl Handler for SubscriptionChanged {
         let snapshot = self.snapshot(&event);
         let subscription = snapshot.as_ref().map(|snapshot| snapshot.id.clone());
         let mut told = Told::Settled;
-        taught(transaction, &event.customer, &self.care, |facts| {
-            // The crisis first: what ends during it is treated as such.
-            event.teach_crisis_mode(facts);
+        let learn = |facts: &mut Facts| {
             let Some(snapshot) = snapshot else { return };
             if self.care.stripe.is_some() {
                 told = facts.subscription_told(snapshot, &self.care.tiers, event.learned_ms);
             } else {
                 facts.subscription_changed(snapshot, event.learned_ms);
             }
-        })
-        .await?;
+        };
+        event.teaches(transaction, &self.care, learn).await?;
         if let (Told::ToConfirm, Some(subscription)) = (told, subscription) {
             let now_ms = transaction.now_ms();
             transaction.enqueue(ToConfirm::of(&event, subscription).job(now_ms));

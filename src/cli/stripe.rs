@@ -100,10 +100,15 @@ async fn wait(operators: &Operators, begun: &Value) -> Result<Value, Failure> {
 fn words(after: &Value) -> String {
     let events = after["events"].as_u64().unwrap_or(0);
     let shown = if events == 1 { "1 event".to_owned() } else { format!("{events} events") };
-    match after["recorded"].as_u64().unwrap_or(0) {
+    let recorded = match after["recorded"].as_u64().unwrap_or(0) {
         0 => format!("Stripe shows {shown}; none had been missed"),
         1 => format!("Stripe shows {shown}; 1 had been missed and is recorded now"),
         missed => format!("Stripe shows {shown}; {missed} had been missed and are recorded now"),
+    };
+    match after["crises_over"].as_u64().unwrap_or(0) {
+        0 => recorded,
+        1 => format!("{recorded}; 1 of these tells of a crisis that is over by now, and opens nothing"),
+        over => format!("{recorded}; {over} of these tell of crises that are over by now, and open nothing"),
     }
 }
 
@@ -117,5 +122,8 @@ mod tests {
         assert_eq!(said(0, 0), "Stripe shows 0 events; none had been missed");
         assert_eq!(said(1, 1), "Stripe shows 1 event; 1 had been missed and is recorded now");
         assert_eq!(said(250, 3), "Stripe shows 250 events; 3 had been missed and are recorded now");
+        let over = |over: u64| words(&json!({ "events": 9, "recorded": 4, "crises_over": over }));
+        assert!(over(1).ends_with("; 1 of these tells of a crisis that is over by now, and opens nothing"));
+        assert!(over(2).ends_with("; 2 of these tell of crises that are over by now, and open nothing"));
     }
 }

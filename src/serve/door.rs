@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use keepwell_jobs::{
     backfill::{EventDoor, Taken},
-    intake::{self, IntakeError, privacy::DropPaths},
+    intake::{self, Fetched, IntakeError, privacy::DropPaths},
     marks::Marks,
 };
 use keepwell_workers::{
@@ -64,15 +64,7 @@ impl Door for EngineDoor {
                     .map(|intake| intake.signal_without(&self.signal_drop_paths))
             }
         };
-        let intake = read.map_err(bad_event)?;
-        Ok(Intake {
-            job: intake.job,
-            event_type: intake.event_type,
-            event_id: intake.event_id,
-            handled: intake.handled,
-            livemode: intake.livemode,
-            account: intake.account,
-        })
+        read.map(at_the_door).map_err(bad_event)
     }
 
     fn set_aside(&self, intake: Intake) -> NewJob {
@@ -144,22 +136,41 @@ impl EventDoor for BackDoor {
 
     async fn take(&self, event: &Bytes) -> Result<Taken, Outcome> {
         let door = self.opened()?;
-        let intake = match door.read(self.source.kind, None, event) {
-            Ok(intake) => intake,
+        let now_ms = door.watchers.clock.now_ms();
+        let read = intake::read_fetched(event, &door.marks, &door.drop_paths, now_ms);
+        let Fetched { intake, tells_of_crisis_over } = match read {
+            Ok(fetched) => fetched,
             Err(error) => {
-                tracing::warn!(code = error.code, "what Stripe lists among its events is none");
+                tracing::warn!(code = error.code(), "what Stripe lists among its events is none");
                 return Ok(Taken::Unreadable);
             }
         };
+        let intake = at_the_door(intake);
         let expected = self.source.expects(&intake);
         let job = if expected { intake.job } else { door.set_aside(intake) };
         let recorded = door.record(job).await;
         let recorded = recorded.map_err(|error| Outcome::retry(error.to_string()))?;
         Ok(match (recorded.duplicate, expected) {
             (true, _) => Taken::Known,
+            (false, true) if tells_of_crisis_over => {
+                let job = recorded.id;
+                tracing::warn!(%job, "an event of Stripe's history tells of a crisis that is over: it opens nothing");
+                Taken::CrisisOver
+            }
             (false, true) => Taken::Recorded,
             (false, false) => Taken::SetAside,
         })
+    }
+}
+
+fn at_the_door(intake: intake::Intake) -> Intake {
+    Intake {
+        job: intake.job,
+        event_type: intake.event_type,
+        event_id: intake.event_id,
+        handled: intake.handled,
+        livemode: intake.livemode,
+        account: intake.account,
     }
 }
 

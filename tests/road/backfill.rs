@@ -211,6 +211,51 @@ async fn the_night_finds_what_stripe_takes_for_delivered_and_nobody_here_has_rec
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_night_opens_nobodys_crisis_of_three_weeks_ago_and_says_so_and_one_of_an_hour_ago_it_opens() {
+    let server = FakeStripe::start().await;
+    let daemon = daemon_asking(&server, &[]).await;
+    let saying = |person: &str, ago_s: i64| {
+        let said = made("invoice.payment_failed", person, ago_s);
+        said.with("/data/object/metadata", json!({ "crisisMode": "true" }))
+    };
+    let three_weeks_s = 21 * 24 * 3_600;
+    for event in [saying("over", three_weeks_s + 60), saying("recent", 3_600)] {
+        server.lists((*event).clone());
+    }
+    Said::of(&daemon.keepwell(&["schedule", "run", "stripe-backfill-all"])).done();
+    nothing_owed(&daemon).await;
+    for (customer, lane, active) in [("cus_over", "therapeutic", false), ("cus_recent", "crisis", true)] {
+        let jobs = jobs(&daemon, &format!("kind=stripe.invoice_payment_failed&subject={customer}")).await;
+        assert_eq!((&jobs[0]["lane"], jobs.len()), (&lane.into(), 1), "{customer}");
+        let document = access(&daemon, customer).await;
+        let said = (&document["crisis"]["active"], &document["emergency"]["active"]);
+        assert_eq!(said, (&active.into(), &active.into()), "{document:#}");
+        assert_eq!(document["grace"]["active"], true, "the payment failed all the same");
+        let path = format!("/api/v1/audit?action=crisis.signalled&subject={customer}");
+        let entries = daemon.operator().get(&path).await.json();
+        let entry = &entries["items"][0]["after"];
+        assert_eq!((&entries["total"], &entry["active"]), (&1.into(), &active.into()), "{entries:#}");
+    }
+    let filled = daemon.operator().get("/api/v1/audit?action=stripe.backfilled").await.json();
+    let after = &filled["items"][0]["after"];
+    assert_eq!((&after["recorded"], &after["crises_over"]), (&2.into(), &1.into()), "{filled:#}");
+    let metrics = daemon.public().get("/metrics").await.text();
+    let line = "stripe_backfilled_total{result=\"crisis_over\"} 1";
+    assert!(metrics.contains(line), "{line} is not in {metrics}");
+    let log = daemon.log();
+    assert!(log.contains("tells of a crisis that is over") && !log.contains("cus_over"), "{log}");
+
+    // A webhook that brings such an event is believed as of now, and a back-fill by hand is one of history as well.
+    stripe(&daemon, &saying("brought", three_weeks_s + 60)).await;
+    assert_eq!(access(&daemon, "cus_brought").await["crisis"]["active"], true);
+    server.lists((*saying("byhand", three_weeks_s + 60)).clone());
+    let said = says(&daemon, &["--since", "29d"]).done();
+    assert!(said.contains("1 of these tells of a crisis that is over by now"), "{said}");
+    nothing_owed(&daemon).await;
+    assert_eq!(access(&daemon, "cus_byhand").await["crisis"]["active"], false);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_a_key_nothing_is_asked_for_and_it_is_said() {
     let daemon = Daemon::start().await;
     says(&daemon, &["--since", "1h"]).refused(1, &["stripe.api_key"]);

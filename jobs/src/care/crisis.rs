@@ -12,8 +12,8 @@ use super::definitions::Definitions;
 
 pub use super::{
     crisis_signal::{
-        Bearing, CrisisKind, LATE_MS, Signal, Source, event_time_ms, past_event_time_ms, resolved_time_ms,
-        signal_time_ms,
+        Bearing, CrisisKind, LATE_MS, Road, Signal, Source, event_time_ms, past_event_time_ms,
+        resolved_time_ms, signal_time_ms,
     },
     severity::{EMERGENCY_FEATURES, EmergencyLevel, HIGH_LIMIT_MS, HOTLINE_LIMIT_MS, Severity},
 };

@@ -189,6 +189,29 @@ impl Signal {
     }
 }
 
+/// By which road an event of Stripe's came.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Road {
+    /// A webhook brought it.
+    #[default]
+    Brought,
+    /// Nobody had brought it, and Stripe was asked for what it keeps: it may be thirty days old.
+    Fetched,
+}
+
+impl Signal {
+    /// The sign of a crisis that the metadata of an event of Stripe's are, made in the second `created_s` and received
+    /// at `received_ms`. It counts as high: metadata cannot say more. Of an event that was fetched it counts when the
+    /// event was made, however long ago that is: nobody is in a crisis anew because of what stands in a history.
+    pub const fn of_metadata(road: Road, created_s: i64, received_ms: UnixMs) -> Self {
+        let at_ms = match road {
+            Road::Brought => event_time_ms(created_s, received_ms),
+            Road::Fetched => past_event_time_ms(created_s, received_ms),
+        };
+        Self { source: Source::Payment, severity: Severity::High, at_ms, only_in_crisis: false }
+    }
+}
+
 /// A signal that is at most this late counts at its own time, in milliseconds; see [`signal_time_ms`].
 pub const LATE_MS: i64 = 15 * 60 * 1_000;
 
@@ -246,6 +269,21 @@ mod tests {
         assert_eq!((event_time_ms(7, 7_001 + LATE_MS), event_time_ms(9, 7_001)), (7_001 + LATE_MS, 7_001));
         assert_eq!(event_time_ms(i64::MAX, i64::MAX), i64::MAX);
         assert_eq!((resolved_time_ms(Some(1), 9 * LATE_MS), resolved_time_ms(Some(9), 5)), (1, 5));
+    }
+
+    #[test]
+    fn what_metadata_say_counts_when_the_event_was_made_if_it_was_fetched_and_as_of_now_if_it_was_brought() {
+        let at_ms = |road, created_s, received_ms| Signal::of_metadata(road, created_s, received_ms).at_ms;
+        let weeks_ms = 21 * 24 * 60 * 60 * 1_000;
+        for (since_ms, brought_ms) in [(0, 7_999), (LATE_MS, 7_999), (LATE_MS + 1, 7_001 + LATE_MS)] {
+            assert_eq!(at_ms(Road::Brought, 7, 7_000 + since_ms), brought_ms);
+            assert_eq!(at_ms(Road::Fetched, 7, 7_000 + since_ms), 7_999);
+        }
+        assert_eq!(at_ms(Road::Brought, 7, 7_000 + weeks_ms), 7_000 + weeks_ms);
+        assert_eq!(at_ms(Road::Fetched, 7, 7_000 + weeks_ms), 7_999);
+        assert_eq!(at_ms(Road::Fetched, 9, 7_001), 7_001, "of a clock that is ahead");
+        let signal = Signal::of_metadata(Road::default(), 7, 7_001);
+        assert_eq!((signal.severity, signal.bearing()), (Severity::High, Bearing::ByItself));
     }
 
     #[test]

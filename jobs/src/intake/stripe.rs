@@ -1,10 +1,11 @@
 //! Stripe's events at the door.
 
 use bytes::Bytes;
-use keepwell_workers::lane::Lane;
+use keepwell_workers::{clock::UnixMs, lane::Lane};
 
-use super::{Intake, IntakeError, Route, job};
+use super::{Intake, IntakeError, Route, job, privacy::DropPaths};
 use crate::{
+    care::crisis::{Road, Signal, counts_until_ms},
     kinds,
     marks::Marks,
     stripe::{
@@ -29,10 +30,43 @@ pub const HANDLED_TYPES: [&str; 6] = [
 /// types, and an event never changes its type.
 pub fn read_stripe(body: &Bytes, marks: &Marks) -> Result<Intake, IntakeError> {
     let event = Envelope::parse(body)?;
+    let tells_of_crisis = event.object.is_some_and(crisis_mode);
+    Ok(read(event, body, marks, tells_of_crisis))
+}
+
+/// An event that no webhook has brought.
+#[derive(Debug, Clone)]
+pub struct Fetched {
+    /// What records it.
+    pub intake: Intake,
+    /// Its metadata tell of a crisis that is over by now, which nobody waits for any more.
+    pub tells_of_crisis_over: bool,
+}
+
+/// Reads an event that Stripe has shown at `now_ms`, and drops of it what `paths` do. It is the same as if a webhook had
+/// brought it, but for what its metadata say of a crisis ([`Signal::of_metadata`]); the job carries that with it.
+pub fn read_fetched(
+    body: &Bytes,
+    marks: &Marks,
+    paths: &DropPaths,
+    now_ms: UnixMs,
+) -> Result<Fetched, IntakeError> {
+    let event = Envelope::parse(body)?;
+    let is_over =
+        |created_s| counts_until_ms(&Signal::of_metadata(Road::Fetched, created_s, now_ms)) <= now_ms;
+    let tells_of_crisis = event.object.is_some_and(crisis_mode);
+    let tells_of_crisis_over = tells_of_crisis && event.created_s.is_some_and(is_over);
+    let intake = read(event, body, marks, tells_of_crisis && !tells_of_crisis_over);
+    let tells_of_crisis_over = tells_of_crisis_over && intake.handled;
+    Ok(Fetched { intake: intake.without(paths).fetched(), tells_of_crisis_over })
+}
+
+/// The intake of `event`, which is the one in `body`.
+fn read(event: Envelope<'_>, body: &Bytes, marks: &Marks, tells_of_crisis: bool) -> Intake {
     let customer = event.object.and_then(customer_of);
     let is_marked = customer.as_deref().is_some_and(|customer| marks.contains(customer));
     let is_at_risk = customer.as_deref().is_some_and(|customer| marks.is_at_risk(customer));
-    let in_crisis = is_marked || event.object.is_some_and(crisis_mode);
+    let in_crisis = is_marked || tells_of_crisis;
     // A thin event has no object; until the object can be fetched it is kept and changes nothing.
     let route = if event.shape == Shape::Thin { None } else { route(&event.event_type) };
     let handled = route.is_some();
@@ -44,14 +78,14 @@ pub fn read_stripe(body: &Bytes, marks: &Marks) -> Result<Intake, IntakeError> {
     }
     let account = event.account.as_deref();
     let dedupe_key = format!("stripe:{}:{}:{}", account.unwrap_or("-"), event.id, event.event_type);
-    Ok(Intake {
+    Intake {
         job: job(&route, body, dedupe_key, customer.as_deref()),
         handled,
         livemode: event.livemode,
         account: account.map(str::to_owned),
         event_type: event.event_type.into_owned(),
         event_id: event.id.into_owned(),
-    })
+    }
 }
 
 /// Which events change something, what handles them, and where they wait.
@@ -71,6 +105,8 @@ fn route(event_type: &str) -> Option<Route> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     fn read(event_type: &str, object: &str, marks: &Marks) -> Intake {
@@ -107,6 +143,43 @@ mod tests {
         assert_eq!(of(r#"{"customer":"cus_1","metadata":{"crisisMode":"true"}}"#), Lane::Crisis);
         assert_eq!(of(r#"{"customer":"cus_marked"}"#), Lane::Crisis);
         assert_eq!(of(r#"{"customer":"cus_1","metadata":{"crisisMode":"false"}}"#), Lane::Therapeutic);
+    }
+
+    #[test]
+    fn an_event_that_was_fetched_is_the_same_and_its_job_knows_by_which_road_it_came() {
+        let body = |created_s: i64, metadata: &str| {
+            Bytes::from(format!(
+                r#" {{"id":"evt_1","object":"event","type":"invoice.payment_failed","created":{created_s},"data":
+                {{"object":{{"id":"in_1","customer":"cus_1","card":{{"last4":"4242"}},"metadata":{metadata}}}}}}}"#
+            ))
+        };
+        let (marks, paths) = (Marks::default(), DropPaths::new(["card"]).unwrap());
+        let day_s = 24 * 60 * 60;
+        let (yes, created_s) = (r#"{"crisisMode":"true"}"#, 1_700_000_000);
+        for (metadata, ago_s, lane, is_over) in [
+            (yes, 21 * day_s - 1, Lane::Crisis, false),
+            (yes, 21 * day_s, Lane::Therapeutic, true),
+            (yes, -day_s, Lane::Crisis, false),
+            ("{}", 21 * day_s, Lane::Therapeutic, false),
+        ] {
+            let (body, now_ms) = (body(created_s, metadata), (created_s + ago_s) * 1_000);
+            let brought = read_stripe(&body, &marks).unwrap().without(&paths);
+            let fetched = read_fetched(&body, &marks, &paths, now_ms).unwrap();
+            let job = &fetched.intake.job;
+            assert_eq!((job.lane, fetched.tells_of_crisis_over), (lane, is_over), "{ago_s}");
+            assert_eq!(job.dedupe_key, brought.job.dedupe_key);
+            let roads = [&brought.job, job].map(|job| Envelope::parse(&job.payload).unwrap().road);
+            assert_eq!(roads, [Road::Brought, Road::Fetched]);
+            let [mut was, is] =
+                [&brought.job, job].map(|job| serde_json::from_slice::<Value>(&job.payload).unwrap());
+            was["keepwell_fetched"] = true.into();
+            assert_eq!(was, is, "everything else is as it was");
+        }
+        let marked = Marks::default();
+        marked.set("cus_1", 1, Some(UnixMs::MAX));
+        let long_after_ms = (created_s + 30 * day_s) * 1_000;
+        let fetched = read_fetched(&body(created_s, yes), &marked, &paths, long_after_ms).unwrap();
+        assert_eq!((fetched.intake.job.lane, fetched.tells_of_crisis_over), (Lane::Crisis, true));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::{
+    care::crisis::Road,
     intake_error::IntakeError,
     json::{Json, is_id},
 };
@@ -15,6 +16,10 @@ pub enum Shape {
     /// With a reference to it only (`object: "v2.core.event"`).
     Thin,
 }
+
+/// What is written in front of an event that was fetched, so that its job knows by which road it came. Everything
+/// behind it is as Stripe wrote it.
+pub(crate) const FETCHED_FIELD: &str = r#""keepwell_fetched":true,"#;
 
 /// What a thin event is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,26 +58,41 @@ pub struct Envelope<'a> {
     pub previous: Option<Json<'a>>,
     /// What a thin event is about.
     pub related: Option<Related<'a>>,
+    /// By which road it came, if it is what a job was recorded with.
+    pub road: Road,
 }
 
 impl<'a> Envelope<'a> {
     /// Reads the envelope in `body`.
     pub fn parse(body: &'a [u8]) -> Result<Self, IntakeError> {
         let json = Json::parse(body)?;
-        let [kind, id, event_type, account, context, version, created, livemode, request, data, related] =
-            json.fields([
-                "object",
-                "id",
-                "type",
-                "account",
-                "context",
-                "api_version",
-                "created",
-                "livemode",
-                "request",
-                "data",
-                "related_object",
-            ]);
+        let [
+            kind,
+            id,
+            event_type,
+            account,
+            context,
+            version,
+            created,
+            livemode,
+            request,
+            data,
+            related,
+            fetched,
+        ] = json.fields([
+            "object",
+            "id",
+            "type",
+            "account",
+            "context",
+            "api_version",
+            "created",
+            "livemode",
+            "request",
+            "data",
+            "related_object",
+            "keepwell_fetched",
+        ]);
         let shape = shape(json, kind)?;
         let id = required(id, IntakeError::MissingId, IntakeError::BadId)?;
         let event_type = required(event_type, IntakeError::MissingType, IntakeError::BadType)?;
@@ -90,6 +110,7 @@ impl<'a> Envelope<'a> {
             object: object.filter(|object| object.is_object()),
             previous,
             related: related.and_then(Related::read),
+            road: if fetched.is_some_and(Json::says_yes) { Road::Fetched } else { Road::Brought },
         })
     }
 }

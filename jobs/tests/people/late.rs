@@ -3,10 +3,12 @@
 use bytes::Bytes;
 use keepwell_jobs::{
     grace_watch::GraceWatch,
-    intake::{read_app, read_stripe},
+    intake::{privacy::DropPaths, read_app, read_fetched, read_stripe},
     kinds,
+    store::audit::{AuditFilter, list},
 };
 use keepwell_workers::{clock::UnixMs, database::turn::Urgency, job::NewJob, outcome::Outcome};
+use serde_json::Value;
 
 use crate::{
     contacts::{PATIENT_MS, agree},
@@ -136,3 +138,57 @@ async fn an_elevated_score_that_is_told_late_leads_to_a_look_whom_to_tell() {
 
 /// The failure led to no look by itself; if it had, this would be another one.
 const LOOK: &str = "contacts:cus_1:late:moderate:evt_1";
+
+/// The job of an event of Stripe's that was fetched at `now_ms`.
+fn fetched(room: &Room, body: &str, now_ms: UnixMs) -> NewJob {
+    let (body, paths) = (Bytes::from(body.to_owned()), DropPaths::default());
+    read_fetched(&body, &room.care.marks, &paths, now_ms).expect("an event").intake.job
+}
+
+/// What the trail says of signs of a crisis of `customer`, the newest first.
+async fn signalled(room: &Room, customer: &str) -> Vec<Value> {
+    let filter = AuditFilter {
+        action: Some("crisis.signalled".to_owned()),
+        subject: Some(customer.to_owned()),
+        ..AuditFilter::default()
+    };
+    let page = list(&room.database, &room.care.keys, &filter, None, 10).await.unwrap();
+    page.items.into_iter().map(|entry| entry.after.unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_crisis_of_stripes_history_counts_when_it_was_and_one_that_is_over_opens_nothing() {
+    const DAY_S: i64 = DAY_MS / 1_000;
+    on_each_database(async |room| {
+        let saying = |customer: &str, ago_s: i64| {
+            let object = invoice(customer).replacen('{', r#"{"metadata":{"crisisMode":"true"},"#, 1);
+            event(&format!("evt_{customer}"), "invoice.payment_failed", ago_s, &object)
+        };
+        // The limit of a crisis of this severity is 21 days.
+        for (customer, ago_s, active) in
+            [("recent", 3_600, true), ("nearly", 21 * DAY_S - 60, true), ("over", 21 * DAY_S, false)]
+        {
+            let body = saying(customer, ago_s);
+            assert_eq!(room.run(fetched(room, &body, NOW_MS), NOW_MS).await, Outcome::Done);
+            let document = room.access(customer, NOW_MS).await;
+            assert_eq!(document.crisis.active, active, "{customer}");
+            assert_eq!(document.emergency.active, active, "{customer}");
+            assert_eq!(room.care.marks.contains(customer), active, "{customer}");
+            let told = signalled(room, customer).await;
+            assert_eq!((told.len(), &told[0]["active"]), (1, &active.into()), "{customer}: {told:?}");
+            // What is left of it is what is left of its 21 days.
+            let ends_ms = NOW_MS + (21 * DAY_S - ago_s) * 1_000;
+            assert_eq!(room.access(customer, ends_ms - 1).await.crisis.active, active, "{customer}");
+            assert!(!room.access(customer, ends_ms).await.crisis.active, "{customer}");
+        }
+        // By the webhooks' road it counts as of now, as before.
+        assert_eq!(room.stripe(&saying("brought", 21 * DAY_S)).await, Outcome::Done);
+        assert!(room.access("brought", NOW_MS + 21 * DAY_MS - 1_000).await.crisis.active);
+        // Somebody has said since that it is over.
+        room.app(&signal("crisis.resolved", "resolved", 3_600, "")).await;
+        room.run(fetched(room, &saying("resolved", 7_200), NOW_MS), NOW_MS).await;
+        assert!(!room.access("resolved", NOW_MS).await.crisis.active);
+        assert_eq!(signalled(room, "resolved").await[0]["active"], false);
+    })
+    .await;
+}
