@@ -140,7 +140,7 @@ impl AlertKeeper {
         }
         if now_ms - *self.late_since_ms.get_or_insert(now_ms) >= patience_ms {
             let (open, silences) = (&self.open[..], &self.silences[..]);
-            let view = View { seen: &seen, open, silences, may_resolve: false, now_ms };
+            let view = View { seen: &seen, open, silences, may_resolve: false, is_settled: false, now_ms };
             self.direct.tell_without_database(&view, &self.options.habits).await;
         }
     }
@@ -154,10 +154,11 @@ impl AlertKeeper {
         let habits = &self.options.habits;
         let well_since_ms = *self.well_since_ms.get_or_insert(now_ms);
         let may_resolve = now_ms - well_since_ms >= habits.quiet_ms;
+        let is_settled = now_ms > well_since_ms;
         let (opens, mut jobs) = self.direct.unrecorded();
         let known = [&self.open[..], &opens[..]].concat();
-        let planned =
-            plan(&View { seen, open: &known, silences: &self.silences, may_resolve, now_ms }, habits);
+        let silences = &self.silences;
+        let planned = plan(&View { seen, open: &known, silences, may_resolve, is_settled, now_ms }, habits);
         let opens = opens.into_iter().map(|alert| Move::Open(Box::new(alert)));
         let moves: Vec<Move> = opens.chain(planned.moves).collect();
         jobs.extend(planned.jobs);

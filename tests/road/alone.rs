@@ -109,6 +109,27 @@ async fn what_was_told_without_the_database_is_the_same_incident_in_the_next_lif
 }
 
 #[tokio::test]
+async fn what_was_told_in_an_outage_and_is_over_when_the_next_life_finds_it_is_ended_and_not_escalated() {
+    const HOUR_MS: i64 = 3_600_000;
+    let on_call = OnCall::start().await;
+    let mut watchman = Watchman::of(&on_call, &PAUSED, &[], BEGIN_MS).await;
+    watchman.looks_and_tells(&[]).await;
+    let stranger = watchman.stranger().await;
+    stranger.does(AWAY, watchman.now_ms).await;
+    watchman.looks_alone(&PAUSED).await;
+    watchman.kill();
+    // Much later than it would be escalated, and told again.
+    stranger.does(BACK, watchman.now_ms).await;
+    watchman.begin_again(5 * HOUR_MS).await;
+    for _ in 0..3 {
+        watchman.looks(60_000, &figures(&PAUSED, false, 1.0), &[]).await;
+    }
+    watchman.has_told_all().await;
+    let told = ["triggered", "escalated", "resolved"].map(|it| on_call.posted(&format!("alert.{it}")).len());
+    assert_eq!(told, [1, 0, 1]);
+}
+
+#[tokio::test]
 async fn what_was_open_or_silenced_when_the_database_went_is_not_told_again_without_it() {
     const SILENCED: &str = "INSERT INTO alert_silences (rule, until_ms, reason, made_by) \
          VALUES ('CrisisWaiting', 9000000000000, 'a drill', 'kim')";

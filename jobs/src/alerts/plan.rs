@@ -152,6 +152,9 @@ pub struct View<'v> {
     pub silences: &'v [Silence],
     /// Whether what nobody has seen may be taken for over: not before this node has looked for long enough itself.
     pub may_resolve: bool,
+    /// Whether the look before this one has found the database too. What the first one after an outage sees may be what
+    /// was wrong in it.
+    pub is_settled: bool,
     /// When.
     pub now_ms: UnixMs,
 }
@@ -166,9 +169,13 @@ impl View<'_> {
 /// What follows from `view`.
 pub fn plan(view: &View<'_>, habits: &Habits) -> Plan {
     let mut plan = Plan::default();
-    // Nobody is told that something is wrong in the moment in which it is over.
-    let (over, wrong): (Vec<&OpenAlert>, _) =
-        view.open.iter().partition(|alert| is_over(alert, view, habits));
+    // Nobody is told that something is wrong in the moment in which it is over, and nobody again, or beside those who
+    // know, of what no node has seen for so long: what was told in an outage may have been over for hours. Whether it
+    // is over is found out before that.
+    let (unseen, wrong): (Vec<&OpenAlert>, _) =
+        view.open.iter().partition(|alert| is_unseen(alert, view, habits));
+    let over = if view.may_resolve { unseen } else { Vec::new() };
+    let wrong = if view.is_settled { wrong } else { Vec::new() };
     let mut telling = open_and_refresh(view, habits, &mut plan);
     tell_due(&wrong, view, habits, &mut plan, &mut telling);
     tell(&mut plan, habits, Action::Triggered, &telling, view.now_ms);
@@ -291,14 +298,14 @@ fn told_since_ms(alert: &OpenAlert, habits: &Habits) -> UnixMs {
     told_ms.map_or(alert.told.opened_ms, |told_ms| told_ms.max(alert.told.opened_ms))
 }
 
-/// Whether nobody has seen it for long enough.
-fn is_over(alert: &OpenAlert, view: &View<'_>, habits: &Habits) -> bool {
+/// Whether nobody has seen it for long enough to take it for over.
+fn is_unseen(alert: &OpenAlert, view: &View<'_>, habits: &Habits) -> bool {
     let quiet_ms = match rule(&alert.told.rule).map(|rule| &rule.when) {
         Some(When::Told { quiet_ms }) => *quiet_ms,
         _ => habits.quiet_ms,
     };
     let is_seen = view.seen.iter().any(|seen| seen.is_of(&alert.told));
-    view.may_resolve && !is_seen && view.now_ms - alert.seen_ms >= quiet_ms
+    !is_seen && view.now_ms - alert.seen_ms >= quiet_ms
 }
 
 fn resolve(over: &[&OpenAlert], habits: &Habits, plan: &mut Plan, at_ms: UnixMs) {

@@ -39,7 +39,14 @@ impl House {
             |rule: &&'static Rule| Seen { rule, cause: String::new(), value: Some(1.0), is_ripe: true };
         let seen: Vec<Seen> = rules.iter().map(seen).collect();
         let (open, silences) = (self.open.clone(), self.silences.clone());
-        let view = View { seen: &seen, open: &open, silences: &silences, may_resolve: true, now_ms };
+        let view = View {
+            seen: &seen,
+            open: &open,
+            silences: &silences,
+            may_resolve: true,
+            is_settled: true,
+            now_ms,
+        };
         let plan = plan(&view, &self.habits);
         self.carry_out(plan)
     }
@@ -259,16 +266,60 @@ fn what_a_young_process_does_not_see_is_not_over_yet() {
     let mut house = House::new(&[Receiver::Slack]);
     house.look(0, &[&rules::CRISIS_LANE_PAUSED]);
     let open = house.open.clone();
-    let view = View { seen: &[], open: &open, silences: &[], may_resolve: false, now_ms: 100 * MINUTE_MS };
+    let view = View {
+        seen: &[],
+        open: &open,
+        silences: &[],
+        may_resolve: false,
+        is_settled: true,
+        now_ms: 100 * MINUTE_MS,
+    };
     let resolves = plan(&view, &house.habits).moves;
     assert!(!resolves.iter().any(|step| matches!(step, Move::Resolved { .. })), "{resolves:?}");
+}
+
+#[test]
+fn what_nobody_sees_any_more_is_neither_escalated_nor_told_again_before_it_is_known_whether_it_is_over() {
+    let mut house = House::new(&ALL);
+    let paused = [&rules::CRISIS_LANE_PAUSED];
+    house.look(0, &paused);
+    let open = house.open.clone();
+    let seen = [Seen { rule: paused[0], cause: String::new(), value: None, is_ripe: false }];
+    let planned = |seen, minutes| {
+        let now_ms = minutes * MINUTE_MS;
+        let view = View { seen, open: &open, silences: &[], may_resolve: false, is_settled: true, now_ms };
+        plan(&view, &house.habits)
+    };
+    // A process that has only begun, or whose database is only just back, has not looked for long enough.
+    for minutes in [1, 16, 241] {
+        let Plan { moves, jobs } = planned(&[], minutes);
+        assert!(moves.is_empty() && jobs.is_empty(), "{minutes}: {moves:?}");
+    }
+    // What it sees is wrong still.
+    let first =
+        View { seen: &seen, open: &open, silences: &[], may_resolve: false, is_settled: false, now_ms: 0 };
+    for minutes in [16, 241] {
+        let Plan { moves, jobs } = plan(&View { now_ms: minutes * MINUTE_MS, ..first }, &house.habits);
+        let refreshes = matches!(moves[..], [Move::Seen { .. }]);
+        assert!(refreshes && jobs.is_empty(), "the database is back just now: {moves:?}");
+    }
+    let escalates = |moves: &[Move]| moves.iter().any(|step| matches!(step, Move::Escalated { .. }));
+    assert!(escalates(&planned(&seen, 16).moves));
+    assert!(planned(&seen, 241).moves.iter().any(|step| matches!(step, Move::Told { .. })));
 }
 
 #[test]
 fn what_is_wrong_for_too_short_a_time_opens_nothing_and_keeps_open_what_is() {
     let mut house = House::new(&[Receiver::Slack]);
     let unripe = [Seen { rule: &rules::NO_WORKERS, cause: String::new(), value: None, is_ripe: false }];
-    let view = |open, now_ms| View { seen: &unripe, open, silences: &[], may_resolve: true, now_ms };
+    let view = |open, now_ms| View {
+        seen: &unripe,
+        open,
+        silences: &[],
+        may_resolve: true,
+        is_settled: true,
+        now_ms,
+    };
     assert!(plan(&view(&[], 0), &house.habits).moves.is_empty());
     house.look(0, &[&rules::NO_WORKERS]);
     let moves = plan(&view(&house.open, 10 * MINUTE_MS), &house.habits).moves;
@@ -284,7 +335,7 @@ fn one_plan_never_asks_for_more_jobs_than_a_transaction_takes() {
             (0..64).map(move |cause| Seen { rule, cause: cause.to_string(), value: None, is_ripe: true })
         })
         .collect();
-    let view = View { seen: &seen, open: &[], silences: &[], may_resolve: true, now_ms: 0 };
+    let view = View { seen: &seen, open: &[], silences: &[], may_resolve: true, is_settled: true, now_ms: 0 };
     let plan = plan(&view, &house.habits);
     assert!(plan.jobs.len() <= 256 && plan.moves.len() == 32, "{} {}", plan.jobs.len(), plan.moves.len());
 }

@@ -49,7 +49,7 @@ async fn decided(room: &Room, seen: &[Seen], now_ms: i64) -> AlertChanges {
 async fn moves(room: &Room, seen: &[Seen], now_ms: i64) -> Vec<Move> {
     let open = alerts(&room.database, &Which::Open).await.unwrap();
     let silences = silences(&room.database, now_ms).await.unwrap();
-    let view = View { seen, open: &open, silences: &silences, may_resolve: true, now_ms };
+    let view = View { seen, open: &open, silences: &silences, may_resolve: true, is_settled: true, now_ms };
     plan(&view, &habits()).moves
 }
 
