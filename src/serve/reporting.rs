@@ -34,30 +34,54 @@ use crate::{
     trail::Trail,
 };
 
-/// The report on crisis safety that is made of every period that `config` names, soon after it is over. Not at the full
-/// hour, when everybody asks for something; what the last crisis came to is noted by then. Hours are those of UTC
-/// wherever one is: where clocks are set by half an hour, or stand at half past, each is reported on once all the same.
+/// The schedules of a report: of which period, under which name, at which ticks, and how long what nobody was there to
+/// make is made up for.
+type Schedules = [(ReportPeriod, &'static str, &'static str, &'static str); 3];
+
+/// Those of the report on crisis safety.
+const OF_CRISES: Schedules = [
+    (ReportPeriod::Hour, "report-hourly", "0 4 * * * *", "2d"),
+    (ReportPeriod::Day, "report-daily", "0 14 0 * * *", "31d"),
+    (ReportPeriod::Month, "report-monthly", "0 34 0 1 * *", "31d"),
+];
+
+/// Those of the operations report, after the others.
+const OF_OPERATIONS: Schedules = [
+    (ReportPeriod::Hour, "operations-hourly", "0 7 * * * *", "2d"),
+    (ReportPeriod::Day, "operations-daily", "0 24 0 * * *", "31d"),
+    (ReportPeriod::Month, "operations-monthly", "0 44 0 1 * *", "31d"),
+];
+
+/// The reports that are made of every period that `config` names for them, soon after it is over. Not at the full hour,
+/// when everybody asks for something; what the last crisis came to is noted by then. Hours are those of UTC wherever one
+/// is: where clocks are set by half an hour, or stand at half past, each is reported on once all the same.
 pub(super) fn built_in(config: &Config) -> Vec<ScheduleEntry> {
-    const SCHEDULES: [(ReportPeriod, &str, &str, &str); 3] = [
-        (ReportPeriod::Hour, "report-hourly", "0 4 * * * *", "2d"),
-        (ReportPeriod::Day, "report-daily", "0 14 0 * * *", "31d"),
-        (ReportPeriod::Month, "report-monthly", "0 34 0 1 * *", "31d"),
-    ];
-    let wanted = SCHEDULES.into_iter().filter(|(period, ..)| config.reports.periods.contains(period));
-    let entry = |(period, name, cron, window): (ReportPeriod, &str, &str, &str)| {
-        let time_zone = if period == ReportPeriod::Hour { "UTC" } else { &config.reports.time_zone };
-        let payload =
-            [("report", ReportKind::Crisis.name()), ("period", period.name()), ("time_zone", time_zone)];
-        ScheduleEntry {
-            cron: Some(cron.to_owned()),
-            time_zone: Some(time_zone.to_owned()),
-            payload: payload.map(|(name, value)| (name.to_owned(), value.into())).into_iter().collect(),
-            missed: MissedTicks::All,
-            window: window.to_owned(),
-            ..ScheduleEntry::new(name, kinds::REPORT_DUE)
-        }
+    let of = |kind: ReportKind, schedules: Schedules, wanted: &[ReportPeriod]| {
+        let wanted = schedules.into_iter().filter(|(period, ..)| wanted.contains(period));
+        wanted.map(|schedule| entry(kind, schedule, &config.reports.time_zone)).collect::<Vec<_>>()
     };
-    wanted.map(entry).collect()
+    [
+        of(ReportKind::Crisis, OF_CRISES, &config.reports.periods),
+        of(ReportKind::Operations, OF_OPERATIONS, &config.reports.operations_periods),
+    ]
+    .concat()
+}
+
+fn entry(
+    kind: ReportKind,
+    (period, name, cron, window): (ReportPeriod, &str, &str, &str),
+    time_zone: &str,
+) -> ScheduleEntry {
+    let time_zone = if period == ReportPeriod::Hour { "UTC" } else { time_zone };
+    let payload = [("report", kind.name()), ("period", period.name()), ("time_zone", time_zone)];
+    ScheduleEntry {
+        cron: Some(cron.to_owned()),
+        time_zone: Some(time_zone.to_owned()),
+        payload: payload.map(|(name, value)| (name.to_owned(), value.into())).into_iter().collect(),
+        missed: MissedTicks::All,
+        window: window.to_owned(),
+        ..ScheduleEntry::new(name, kinds::REPORT_DUE)
+    }
 }
 
 /// What a report has to know of how the daemon is set up.
@@ -217,22 +241,27 @@ mod tests {
     }
 
     #[test]
-    fn compliance_reports_of_every_hour_day_and_month_are_made_by_themselves() {
+    fn reports_on_crises_and_operations_of_every_hour_day_and_month_are_made_by_themselves() {
         let all = appears(&[]);
-        let names: Vec<&String> = all.keys().collect();
-        assert_eq!(names, ["report-daily", "report-hourly", "report-monthly"]);
+        assert_eq!(all.len(), 6, "{all:?}");
         for (name, period) in [("daily", "day"), ("hourly", "hour"), ("monthly", "month")] {
-            let [kind, payload, _] = &all[&format!("report-{name}")][..] else { panic!("{all:?}") };
-            let expected = json!({ "report": "crisis", "period": period, "time_zone": "UTC" });
-            assert_eq!((kind.as_str(), payload), ("report.due", &expected.to_string()));
+            for (prefix, report) in [("report", "crisis"), ("operations", "operations")] {
+                let [kind, payload, _] = &all[&format!("{prefix}-{name}")][..] else { panic!("{all:?}") };
+                let expected = json!({ "report": report, "period": period, "time_zone": "UTC" });
+                assert_eq!((kind.as_str(), payload), ("report.due", &expected.to_string()));
+            }
         }
     }
 
     #[test]
     fn which_of_them_on_which_calendar_can_be_chosen_and_what_one_has_written_oneself_counts() {
-        assert!(appears(&[("KEEPWELL_REPORTS__PERIODS", "[]")]).is_empty());
+        let [periods, of_operations] = ["KEEPWELL_REPORTS__PERIODS", "KEEPWELL_REPORTS__OPERATIONS_PERIODS"];
+        assert!(appears(&[(periods, "[]"), (of_operations, "[]")]).is_empty());
+        let only = appears(&[(periods, "[]"), (of_operations, r#"["day"]"#)]);
+        assert_eq!(only.keys().collect::<Vec<_>>(), ["operations-daily"]);
         let berlin = [
-            ("KEEPWELL_REPORTS__PERIODS", r#"["month", "day", "day"]"#),
+            (of_operations, "[]"),
+            (periods, r#"["month", "day", "day"]"#),
             ("KEEPWELL_REPORTS__TIME_ZONE", "Europe/Berlin"),
         ];
         let chosen = appears(&berlin);
@@ -249,10 +278,7 @@ mod tests {
         let zones =
             ["Australia/Lord_Howe", "Asia/Beirut", "Antarctica/Troll", "Asia/Kathmandu", "Europe/Dublin"];
         for zone in zones {
-            let settings = [
-                ("KEEPWELL_REPORTS__PERIODS".to_owned(), r#"["hour", "day", "month"]"#.to_owned()),
-                ("KEEPWELL_REPORTS__TIME_ZONE".to_owned(), zone.to_owned()),
-            ];
+            let settings = [("KEEPWELL_REPORTS__TIME_ZONE".to_owned(), zone.to_owned())];
             let config = Config::load(&Sources::new(settings, Purpose::Client)).unwrap().config;
             let found = schedules(&config, NOW_MS).unwrap();
             for (entry, schedule) in schedule_entries(&config).iter().zip(found.iter()) {

@@ -1,7 +1,8 @@
 //! Compliance reports, as a compliance officer meets them.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use sqlx::{Connection, SqliteConnection};
 use tempfile::TempDir;
@@ -237,6 +238,8 @@ async fn compliance_reports_are_made_by_themselves_and_others_are_delivered_when
     .await;
     let kept = kept["items"].as_array().unwrap();
     assert!(kept.iter().all(|report| report["kind"] == "crisis"), "{kept:?}");
+    let listed = says(&daemon, &["schedule", "list"]).done();
+    assert!(!listed.contains("operations-"), "{listed}");
     let id = kept[0]["id"].as_str().unwrap();
     says(&daemon, &["report", "deliver", id]).refused(1, &["`reports.directory`", "`reports.url`"]);
 
@@ -275,4 +278,47 @@ async fn a_folder_that_cannot_be_written_keeps_no_report_from_its_address() {
         page["items"][0]["last_error"].as_str()?.contains("`reports.directory`").then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn operations_reports_are_made_by_themselves_kept_signed_and_brought_where_reports_go() {
+    let (receiver, folder) = (Gateway::start().await, TempDir::with_prefix("keepwell-reports-").unwrap());
+    let daemon = Daemon::start_with(&[
+        ("KEEPWELL_REPORTS__OPERATIONS_PERIODS", r#"["hour", "day", "month"]"#),
+        ("KEEPWELL_REPORTS__DIRECTORY", folder.path().to_str().unwrap()),
+        ("KEEPWELL_REPORTS__URL", &receiver.url()),
+        ("KEEPWELL_REPORTS__TOKEN", GATEWAY_TOKEN),
+    ])
+    .await;
+    let listed = says(&daemon, &["schedule", "list"]).done();
+    assert!(!listed.contains("report-"), "those on crises are another setting: {listed}");
+    for name in ["operations-hourly", "operations-daily", "operations-monthly"] {
+        assert!(listed.contains(name), "{listed}");
+        says(&daemon, &["schedule", "run", name]).done();
+    }
+    let delivered = "/api/v1/jobs?kind=report.delivered&state=done";
+    let kept = eventually("all three are delivered", async || {
+        let delivered = daemon.operator().get(delivered).await.json()["total"].as_u64()?;
+        let kept = says(&daemon, &["report", "list", "--json"]).json();
+        // One more if the clock has just passed its time.
+        (delivered >= 3 && kept["total"] == delivered).then_some(kept)
+    })
+    .await;
+    let kept = kept["items"].as_array().unwrap();
+    let at = |report: &Value, end: &str| report[end].as_str().unwrap().parse::<DateTime<Utc>>().unwrap();
+    let hours = |report: &Value| (at(report, "to") - at(report, "from")).num_hours();
+    let spans: BTreeSet<i64> = kept.iter().map(hours).collect();
+    assert!(spans.contains(&1) && spans.contains(&24) && spans.last() >= Some(&(28 * 24)), "{kept:?}");
+    for report in kept {
+        assert_eq!(report["kind"], "operations", "{report:#}");
+        let name = format!("operations-{}", report["id"].as_str().unwrap());
+        for format in ["json", "csv", "html"] {
+            let path = folder.path().join(format!("{name}.{format}"));
+            let verified = says(&daemon, &["report", "verify", path.to_str().unwrap()]).done();
+            assert!(verified.starts_with("genuine"), "{verified}");
+        }
+    }
+    let posted = receiver.taken();
+    assert!(posted.len() >= 3, "{posted:?}");
+    assert!(posted.iter().all(|posted| posted.document["kind"] == "operations"), "{posted:?}");
 }

@@ -64,6 +64,7 @@ impl Daemon {
             // Jobs that come by themselves would be counted with those that a test is about.
             ("KEEPWELL_MONITORS__CANARY_EVERY_MS".to_owned(), "0".to_owned()),
             ("KEEPWELL_REPORTS__PERIODS".to_owned(), "[]".to_owned()),
+            ("KEEPWELL_REPORTS__OPERATIONS_PERIODS".to_owned(), "[]".to_owned()),
         ];
         environment.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let process = launch(&environment, state.path());

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use crate::values::{HttpUrl, ReportPeriod, Secret};
 
 settings! {
-    /// Compliance reports that are made on schedule, and where they go. They are kept in the database whether they go
-    /// anywhere or not: the last thousand of each kind and length. Reports made by hand go there too with
+    /// Reports that are made on schedule, and where they go. They are kept in the database whether they go anywhere or
+    /// not: the last thousand of each kind and length. Reports made by hand go there too with
     /// `keepwell report crisis --deliver`. Others are schedules of your own, of the kind `report.due` and with the
     /// payload `{ report = "operations", period = "day", time_zone = "Europe/Berlin" }`.
     pub struct Reports in "reports" {
@@ -14,10 +14,13 @@ settings! {
         /// them is a schedule, `report-hourly`, `report-daily` and `report-monthly`; one of your own that is called so
         /// takes its place. What nobody was there to make is made up for, within two days (hours) or a month.
         periods: Vec<ReportPeriod>,
+        /// The same for the operations report: what was done, what failed, what is dead, what was slow, and whether
+        /// schedules fire. The schedules are `operations-hourly`, `operations-daily` and `operations-monthly`.
+        operations_periods: Vec<ReportPeriod>,
         /// The time zone on whose calendar days and months begin and end.
         time_zone: String,
         /// A directory: each report is written there as JSON, CSV and a page, with a signature beside each. Nothing is
-        /// deleted there; reports of every hour are 144 files a day.
+        /// deleted there; each report of every hour is 144 files a day.
         directory: Option<PathBuf> => "/var/lib/keepwell/reports",
         /// An address: each report is posted there as JSON, with its signature.
         url: Option<HttpUrl> => "https://compliance.internal/v1/reports",

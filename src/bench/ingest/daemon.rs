@@ -49,6 +49,7 @@ impl ChildDaemon {
             .env("KEEPWELL_LOG__LEVEL", "warn")
             .env("KEEPWELL_MONITORS__CANARY_EVERY_MS", "0")
             .env("KEEPWELL_REPORTS__PERIODS", "[]")
+            .env("KEEPWELL_REPORTS__OPERATIONS_PERIODS", "[]")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .kill_on_drop(true)
