@@ -19,7 +19,10 @@ use keepwell_jobs::{
     reporting::{ReportDesk, ReportError, ReportKind},
     store::{
         audit::AuditFilter,
-        reports::{FoundReport, ReportContent, ReportSettings, read_facts, read_operations, report, reports},
+        reports::{
+            FoundReport, ReportContent, ReportSettings, ReportedSchedule, read_facts, read_operations,
+            report, reports,
+        },
     },
 };
 use keepwell_workers::{
@@ -165,6 +168,10 @@ async fn a_schedule_that_leaves_out_its_ticks_while_its_job_is_owed_is_held_back
         assert_eq!(health().await, "on_time", "the next tick is yet to come");
         execute(room, &format!("UPDATE schedules SET through_ms = {}", NOW_MS - HOUR_MS)).await.unwrap();
         assert_eq!(health().await, "held_back");
+        let schedules = vec![ReportedSchedule { name: "nightly".to_owned(), leaves_out: false }];
+        let queues = ReportSettings { schedules, ..settings(room) };
+        let facts = read_operations(&room.database, &queues, DAY, NOW_MS).await.unwrap();
+        assert!(!facts.schedules[0].held_back, "it has every tick's job wait for its turn");
         execute(room, "UPDATE jobs SET state = 'done', finished_at_ms = created_at_ms").await.unwrap();
         assert_eq!(health().await, "on_time", "the next tick fires");
     })

@@ -291,5 +291,11 @@ mod tests {
                 assert!(sections.iter().all(|(name, section)| of.get(name) == Some(section)));
             }
         }
+        let (was, now) = difference(&before, before.clone(), true);
+        assert_eq!(
+            (was.len(), now.len()),
+            (2, 2),
+            "a crisis that opens is told though it looks like the one before"
+        );
     }
 }
