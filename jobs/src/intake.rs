@@ -1,7 +1,7 @@
 //! From verified bytes to the job that records them. Pure: what is marked comes in as a set, and nothing is asked.
 //!
-//! Only what routing needs is read here; the body is recorded as it came, save for what [`privacy`] drops of it, and
-//! the handler reads the rest.
+//! Only what routing needs is read here; the body is recorded as it came, save for what [`privacy`] drops of it and for
+//! a word in front of what was fetched, and the handler reads the rest.
 
 mod app;
 pub mod privacy;

@@ -295,7 +295,7 @@ fn what_nobody_sees_any_more_is_neither_escalated_nor_told_again_before_it_is_kn
         let Plan { moves, jobs } = planned(&[], minutes);
         assert!(moves.is_empty() && jobs.is_empty(), "{minutes}: {moves:?}");
     }
-    // What it sees is wrong still.
+    // What the first look sees may be the outage itself.
     let first =
         View { seen: &seen, open: &open, silences: &[], may_resolve: false, is_settled: false, now_ms: 0 };
     for minutes in [16, 241] {
@@ -303,6 +303,7 @@ fn what_nobody_sees_any_more_is_neither_escalated_nor_told_again_before_it_is_kn
         let refreshes = matches!(moves[..], [Move::Seen { .. }]);
         assert!(refreshes && jobs.is_empty(), "the database is back just now: {moves:?}");
     }
+    // What it sees then is wrong still.
     let escalates = |moves: &[Move]| moves.iter().any(|step| matches!(step, Move::Escalated { .. }));
     assert!(escalates(&planned(&seen, 16).moves));
     assert!(planned(&seen, 241).moves.iter().any(|step| matches!(step, Move::Told { .. })));
