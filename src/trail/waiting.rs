@@ -1,5 +1,5 @@
-//! Whether entries wait for a block for longer than they should. Those that wait for a key, which is brought to one node
-//! after another, may wait longer than those that nobody seals.
+//! Whether entries wait for a block for longer than they should. Those that wait for a key, which is brought to one
+//! node after another, may wait longer than those that nobody seals.
 
 use std::{
     sync::{Mutex, PoisonError},

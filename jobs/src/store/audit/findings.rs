@@ -22,7 +22,7 @@ pub struct Findings {
 }
 
 impl Findings {
-    /// Adds `finding`, unless it is there already: what concerns the whole trail is found with each piece of it, and one
+    /// Adds `finding`, unless it is there already: what concerns the whole trail is found with each piece of it, and a
     /// key that is not there with everything that it has sealed.
     pub fn add(&mut self, finding: Finding) {
         if self.named().any(|known| is_the_same(known, &finding)) {
