@@ -8,7 +8,7 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-use keepwell_jobs::store::audit::{Finding, Problem, verify_file};
+use keepwell_jobs::store::audit::{Findings, Problem, verify_file};
 use serde_json::{Value, json};
 
 use super::{
@@ -24,7 +24,7 @@ use crate::{api::instant::rfc3339, serve::key_ring};
 /// The audit trail.
 #[derive(Debug, Subcommand)]
 pub(super) enum AuditCommand {
-    /// Says whether the trail is as keepwell wrote it; exit code 1 and the first thing that is wrong if not
+    /// Says whether the trail is as keepwell wrote it; exit code 1 and everything that is wrong if not
     Verify {
         /// An exported file instead of the running daemon's database. With `encryption.keys` configured as for the
         /// daemon it is also certain who made it
@@ -120,23 +120,36 @@ async fn list(context: &Context, args: &ListArgs) -> Result<(), Failure> {
 async fn verify(context: &Context) -> Result<(), Failure> {
     let operators = Operators::of(&context.client_config()?.config);
     let (mut blocks, mut entries) = (0, 0);
-    let mut from = None;
+    let (mut findings, mut from) = (Findings::default(), None);
     loop {
         let query = from.map_or(String::new(), |from: i64| format!("?from={from}"));
         let report = operators.get(&format!("/api/v1/audit/verify{query}")).await?;
         blocks += report["blocks"].as_u64().unwrap_or(0);
         entries += report["entries"].as_u64().unwrap_or(0);
+        // What is wrong in one piece hides nothing in the next one.
+        let found = serde_json::from_value(report.clone());
+        findings.join(found.map_err(|error| Failure::because("the daemon's answer cannot be read", error))?);
         from = report["next"].as_i64();
-        if from.is_some() && report["finding"].is_null() {
+        if from.is_some() {
             continue;
         }
         let unsealed = report["unsealed"].as_u64().unwrap_or(0);
         let unsealed_since = report["unsealed_since_ms"].as_i64().map(rfc3339);
-        let result = json!({
-            "whole": report["finding"].is_null(), "finding": report["finding"], "blocks": blocks,
-            "entries": entries, "unsealed": unsealed, "unsealed_since": unsealed_since, "end": report["end"],
+        let mut result = json!({
+            "whole": findings.first.is_none(), "blocks": blocks, "entries": entries, "unsealed": unsealed,
+            "unsealed_since": unsealed_since, "awaited_key": report["awaited_key"], "end": report["end"],
         });
+        add_findings(&mut result, &findings);
         return told(context, &result);
+    }
+}
+
+/// Adds what is wrong, as the daemon says it.
+fn add_findings(result: &mut Value, findings: &Findings) {
+    if let (Some(result), Ok(Value::Object(findings))) =
+        (result.as_object_mut(), serde_json::to_value(findings))
+    {
+        result.extend(findings);
     }
 }
 
@@ -147,17 +160,17 @@ fn verify_exported(context: &Context, file: &Path, public_key: Option<&str>) -> 
     let configured = || context.client_config().ok().and_then(|loaded| key_ring(&loaded.config).ok());
     let keys = if public_key.is_none() { configured() } else { None };
     let report = verify_file(&lines, keys.as_ref(), public_key);
-    if report.finding.is_none() && !report.authenticated {
+    if report.findings.first.is_none() && !report.authenticated {
         say("hint: configure `encryption.keys` as for the daemon, or nobody can say who made this file");
     }
-    if report.finding.as_ref().is_some_and(|finding| finding.problem == Problem::KeyUnknown) {
+    if report.findings.named().any(|finding| finding.problem == Problem::KeyUnknown) {
         say("hint: with the public key that was filed when it was made: --public-key DIGITS");
     }
-    let result = json!({
-        "whole": report.finding.is_none(), "finding": report.finding, "blocks": report.blocks,
-        "entries": report.entries, "unsealed": 0, "end": report.end, "authenticated": report.authenticated,
-        "filter": report.filter,
+    let mut result = json!({
+        "whole": report.findings.first.is_none(), "blocks": report.blocks, "entries": report.entries, "unsealed": 0,
+        "end": report.end, "authenticated": report.authenticated, "filter": report.filter,
     });
+    add_findings(&mut result, &report.findings);
     told(context, &result)
 }
 
@@ -168,29 +181,40 @@ fn told(context: &Context, result: &Value) -> Result<(), Failure> {
 }
 
 fn render_verified(result: &Value) -> String {
-    if let Ok(finding) = serde_json::from_value::<Finding>(result["finding"].clone()) {
-        let mut place = Vec::new();
-        for (word, value) in [("block", finding.block), ("position", finding.position)] {
-            place.extend(value.map(|value| format!("{word} {value}")));
-        }
-        place.extend(finding.entry.map(|id| format!("entry {id}")));
-        let problem = result["finding"]["problem"].as_str().unwrap_or_default();
+    let findings: Findings = serde_json::from_value(result.clone()).unwrap_or_default();
+    let mut text = String::new();
+    for finding in findings.named() {
+        let place = [("block", finding.block), ("position", finding.position)];
+        let mut place: Vec<String> =
+            place.iter().filter_map(|(word, value)| value.map(|value| format!("{word} {value}"))).collect();
+        place.extend(finding.entry.as_ref().map(|id| format!("entry {id}")));
+        let place = if place.is_empty() { String::new() } else { format!(", {}", place.join(", ")) };
+        let problem = serde_json::to_value(finding.problem).unwrap_or_default();
+        let problem = problem.as_str().unwrap_or_default();
         let what = match finding.problem {
             Problem::KeyUnknown => "the trail cannot be verified here",
             _ => "the trail is not whole",
         };
-        return format!("{what}: {problem}, {}: {}\n", place.join(", "), finding.detail);
+        text.push_str(&format!("{what}: {problem}{place}: {}\n", finding.detail));
+    }
+    if findings.more > 0 {
+        text.push_str(&format!("and {} more\n", findings.more));
     }
     let since = result["unsealed_since"].as_str().map(|since| format!(" (the oldest since {since})"));
-    format!(
-        "{} entries in {} blocks are whole, {} of them wait for a block{}; the chain ends with block {} ({})\n",
+    let key = result["awaited_key"]
+        .as_str()
+        .map(|key| format!("; some of these wait for whoever seals to be given the key {key}"));
+    text.push_str(&format!(
+        "{} entries in {} blocks are whole, {} of them wait for a block{}{}; the chain ends with block {} ({})\n",
         result["entries"],
         result["blocks"],
         result["unsealed"],
         since.unwrap_or_default(),
+        key.unwrap_or_default(),
         result["end"]["block"],
         result["end"]["hash"].as_str().unwrap_or_default()
-    )
+    ));
+    text
 }
 
 async fn export(context: &Context, filter: &FilterArgs, output: Option<&PathBuf>) -> Result<(), Failure> {
@@ -249,23 +273,37 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said_with_its_place() {
-        let finding = json!({
-            "problem": "entry_removed", "block": 3, "position": 17, "entry": null,
-            "detail": "the entry at this position is gone",
+        let mut result = json!({
+            "whole": true, "finding": null, "further_findings": [], "more_findings": 0, "blocks": 2, "entries": 9,
+            "unsealed": 1, "unsealed_since": "2027-01-31T12:00:00.000Z", "awaited_key": null,
+            "end": { "block": 2, "hash": "ab" },
         });
         assert_eq!(
-            render_verified(&json!({ "whole": false, "finding": finding })),
-            "the trail is not whole: entry_removed, block 3, position 17: the entry at this position is gone\n"
-        );
-        let whole = json!({
-            "whole": true, "finding": null, "blocks": 2, "entries": 9, "unsealed": 1,
-            "unsealed_since": "2027-01-31T12:00:00.000Z", "end": { "block": 2, "hash": "ab" },
-        });
-        assert_eq!(
-            render_verified(&whole),
+            render_verified(&result),
             "9 entries in 2 blocks are whole, 1 of them wait for a block (the oldest since 2027-01-31T12:00:00.000Z); \
              the chain ends with block 2 (ab)\n"
         );
+        result["awaited_key"] = "new".into();
+        let waits = "; some of these wait for whoever seals to be given the key new; the chain ends";
+        assert!(render_verified(&result).contains(waits), "{}", render_verified(&result));
+        result["finding"] = json!({
+            "problem": "entry_removed", "block": 3, "position": 17, "entry": null,
+            "detail": "the entry at this position is gone",
+        });
+        result["further_findings"] = json!([
+            { "problem": "head_altered", "block": null, "position": null, "entry": null, "detail": "the head" },
+            { "problem": "key_unknown", "block": 4, "position": null, "entry": null, "detail": "the key" },
+        ]);
+        result["more_findings"] = 7.into();
+        let told = render_verified(&result);
+        let lines: Vec<&str> = told.lines().collect();
+        let wrong = [
+            "the trail is not whole: entry_removed, block 3, position 17: the entry at this position is gone",
+            "the trail is not whole: head_altered: the head",
+            "the trail cannot be verified here: key_unknown, block 4: the key",
+            "and 7 more",
+        ];
+        assert_eq!((&lines[..4], lines.len()), (&wrong[..], 5), "{told}");
     }
 
     #[test]

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use keepwell_jobs::store::audit::Problem;
+use keepwell_jobs::store::audit::{Findings, Problem, Report};
 use tokio::time::Instant;
 
-use super::Trail;
+use super::{Trail, waiting::KEY_UNKNOWN_MAX};
 
 /// Between two pieces.
 const EVERY: Duration = Duration::from_secs(5);
@@ -14,22 +14,28 @@ const EVERY: Duration = Duration::from_secs(5);
 /// Blocks in a piece: 276 000 a day, three times as many as there are if something is sealed every second.
 const BLOCKS: i64 = 16;
 
-/// How far the present pass has come, and what the last one found.
+/// How far the present pass has come, and what it and the last one found. A pass goes on behind what it finds, or who
+/// did one thing would hide all others with it.
 #[derive(Debug)]
 pub(super) struct Inspection {
     due: Instant,
     next: Option<i64>,
-    whole: bool,
+    found: Findings,
+    last: Findings,
+    /// Since when pass after pass has met something that is sealed with a key that is not in the ring.
+    locked_since: Option<Instant>,
+    is_locked: bool,
 }
 
 impl Inspection {
     pub(super) fn new() -> Self {
-        Self { due: Instant::now(), next: None, whole: true }
+        let (found, last) = (Findings::default(), Findings::default());
+        Self { due: Instant::now(), next: None, found, last, locked_since: None, is_locked: false }
     }
 
     /// Whether nothing was found that no later pass has found mended.
     pub(super) fn is_whole(&self) -> bool {
-        self.whole
+        self.found.first.is_none() && self.last.first.is_none()
     }
 
     /// Looks through the next piece if it is time for it.
@@ -39,31 +45,93 @@ impl Inspection {
             return;
         }
         self.due = now + EVERY;
-        let report = match trail.verify(self.next, BLOCKS).await {
-            Ok(report) => report,
-            Err(error) => {
-                return tracing::debug!(
-                    error = &*error as &(dyn std::error::Error + 'static),
-                    "the audit trail cannot be looked through now"
+        match trail.verify(self.next, BLOCKS).await {
+            Ok(report) => self.saw(report, now),
+            Err(error) => tracing::debug!(
+                error = &*error as &(dyn std::error::Error + 'static),
+                "the audit trail cannot be looked through now"
+            ),
+        }
+    }
+
+    fn saw(&mut self, report: Report, now: Instant) {
+        let Report { findings: Findings { first, further, more }, next, .. } = report;
+        for finding in first.into_iter().chain(further) {
+            if finding.problem == Problem::KeyUnknown {
+                // Whoever has that key looks, but not for ever: who can write the database can name any key.
+                self.is_locked = true;
+                if now.duration_since(*self.locked_since.get_or_insert(now)) < KEY_UNKNOWN_MAX {
+                    continue;
+                }
+            }
+            let named = self.found.named().count();
+            let is_known = self.last.named().any(|known| *known == finding);
+            self.found.add(finding);
+            // What is beyond the bound is counted, or a log could be filled with it.
+            if let Some(news) = self.found.named().nth(named).filter(|_| !is_known) {
+                tracing::error!(
+                    problem = ?news.problem, block = news.block, position = news.position,
+                    "the audit trail is not whole; `keepwell audit verify` says more"
                 );
             }
-        };
-        match report.finding {
-            // Whoever has that key looks.
-            Some(finding) if finding.problem == Problem::KeyUnknown => self.next = None,
-            Some(finding) => {
-                if self.whole {
-                    tracing::error!(
-                        problem = ?finding.problem, block = finding.block, position = finding.position,
-                        "the audit trail is not whole; `keepwell audit verify` says more"
-                    );
-                }
-                (self.next, self.whole) = (None, false);
-            }
-            None => {
-                self.next = report.next;
-                self.whole |= report.next.is_none();
+        }
+        self.found.more += more;
+        self.next = next;
+        if next.is_none() {
+            self.last = std::mem::take(&mut self.found);
+            if !std::mem::take(&mut self.is_locked) {
+                self.locked_since = None;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keepwell_jobs::store::audit::{ChainEnd, Finding};
+
+    use super::*;
+
+    fn report(findings: impl IntoIterator<Item = (Problem, i64)>, next: Option<i64>) -> Report {
+        let mut all = Findings::default();
+        for (problem, block) in findings {
+            let (block, detail) = (Some(block), format!("{block}"));
+            all.add(Finding { problem, block, position: None, entry: None, detail });
+        }
+        let end = ChainEnd { block: 99, hash: String::new() };
+        Report { findings: all, blocks: 0, entries: 0, unsealed: 0, unsealed_since_ms: None, next, end }
+    }
+
+    #[test]
+    fn a_pass_goes_on_behind_what_it_finds_and_the_trail_is_broken_as_long_as_a_pass_finds_something() {
+        let (mut inspection, now) = (Inspection::new(), Instant::now());
+        inspection.saw(report([], Some(17)), now);
+        assert!(inspection.is_whole());
+        inspection.saw(report([(Problem::EntryRemoved, 17)], Some(33)), now);
+        assert_eq!((inspection.next, inspection.is_whole()), (Some(33), false));
+        inspection.saw(report([(Problem::BlockAltered, 34)], None), now);
+        assert_eq!((inspection.next, inspection.is_whole()), (None, false));
+        assert_eq!(inspection.last.count(), 2);
+        inspection.saw(report([], Some(17)), now);
+        assert!(!inspection.is_whole(), "it has not come there yet");
+        inspection.saw(report([], None), now);
+        assert!(inspection.is_whole());
+    }
+
+    #[test]
+    fn a_key_that_nobody_brings_is_no_place_to_hide_behind() {
+        let (mut inspection, begin) = (Inspection::new(), Instant::now());
+        let locked = || report([(Problem::KeyUnknown, 3)], None);
+        inspection.saw(locked(), begin);
+        inspection.saw(locked(), begin + KEY_UNKNOWN_MAX - EVERY);
+        assert!(inspection.is_whole(), "a new key is brought to one node after another");
+        inspection.saw(locked(), begin + KEY_UNKNOWN_MAX);
+        assert!(!inspection.is_whole());
+        inspection.saw(report([], None), begin + KEY_UNKNOWN_MAX);
+        inspection.saw(locked(), begin + 2 * KEY_UNKNOWN_MAX);
+        assert!(inspection.is_whole(), "it is another time");
+        let both = report([(Problem::KeyUnknown, 3), (Problem::EntryAltered, 4)], None);
+        inspection.saw(both, begin + 2 * KEY_UNKNOWN_MAX);
+        assert!(!inspection.is_whole());
     }
 }

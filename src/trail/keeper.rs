@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::{Trail, inspection::Inspection};
+use super::{Trail, inspection::Inspection, waiting::KEY_UNKNOWN_MAX};
 use crate::{
     api::instant::rfc3339,
     receiver::{incidents::Incident, stats::ReceiverStats},
@@ -31,10 +31,6 @@ const PRUNE_EVERY: Duration = Duration::from_secs(3_600);
 /// Transactions in which something is let go between two rounds of sealing. Each takes eight blocks, so that as many
 /// can leave as a round of sealing makes at most.
 const PRUNE_BATCHES_MAX: usize = 8;
-
-/// For how long a process may be without a key that others have, before that is called a fault: while a new key is
-/// brought to one node after another.
-const KEY_UNKNOWN_MAX: Duration = Duration::from_secs(3_600);
 
 /// Between two looks whether a rotation of keys was asked for, perhaps of another process.
 const ROTATION_EVERY: Duration = Duration::from_secs(1);
@@ -198,11 +194,11 @@ impl Keeper {
             ),
         }
         let late = self.trail.waits_too_long();
-        if late {
-            let unsealed = std::io::Error::other("an entry has been in no block for more than a minute");
+        if let Some(late) = &late {
+            let unsealed = std::io::Error::other(late.detail.clone());
             self.complain(&unsealed, "the audit trail is not sealed; `keepwell audit verify` says more");
         }
-        !*missed && !late
+        !*missed && late.is_none()
     }
 
     /// Said once, not every second.

@@ -34,7 +34,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use readers::Readers;
-use waiting::{UNSEALED_MAX, Waiting};
+use waiting::Waiting;
 use witness::Witness;
 
 /// Why the trail could not be asked or written.
@@ -128,33 +128,32 @@ impl Trail {
         if let Err(error) = witness {
             let detail = format!("the end of the chain that was noted in the state directory: {error}");
             let (problem, block, position, entry) = (Problem::NoteUnreadable, None, None, None);
-            report.finding.get_or_insert(Finding { problem, block, position, entry, detail });
+            report.findings.add(Finding { problem, block, position, entry, detail });
         }
-        if let Some((id, waits)) = self.waiting.too_long(Instant::now()).filter(|_| report.next.is_none()) {
-            let detail = format!(
-                "the entry is in no block after {} s; {} s are the most, so nobody seals the trail",
-                waits.as_secs(),
-                UNSEALED_MAX.as_secs()
-            );
-            let (problem, block, position, entry) = (Problem::Unsealed, None, None, Some(id.to_string()));
-            report.finding.get_or_insert(Finding { problem, block, position, entry, detail });
+        if report.next.is_none() {
+            self.waiting.too_long(Instant::now()).into_iter().for_each(|late| report.findings.add(late));
         }
         Ok(report)
     }
 
-    /// Looks whether what this process wrote is still there, and which entry waits in front of all others for its
+    /// Looks whether what this process wrote is still there, and which entries wait in front of all others for their
     /// block; says how many entries somebody has removed that were in none. An entry tells of each of these.
     pub(crate) async fn look_after(&self) -> Result<usize, TrailError> {
-        let first = audit::waits_first(&self.database).await;
+        let waits = audit::waits_first(&self.database, &self.keys).await;
         // While the database is away nothing can be said to wait.
-        self.waiting.saw(first.as_ref().ok().copied().flatten(), Instant::now());
-        first?;
+        self.waiting.saw(waits.as_ref().ok().cloned().unwrap_or_default(), Instant::now());
+        waits?;
         Ok(audit::tell_of_missing(&self.database, self.clock.now_ms()).await?)
     }
 
-    /// Whether an entry has been in no block for longer than it should.
-    fn waits_too_long(&self) -> bool {
-        self.waiting.too_long(Instant::now()).is_some()
+    /// What is wrong with how long entries have been in no block.
+    fn waits_too_long(&self) -> Option<Finding> {
+        self.waiting.too_long(Instant::now())
+    }
+
+    /// The key that entries wait for, so that whoever seals can seal them too.
+    pub fn awaited_key(&self) -> Option<String> {
+        self.waiting.key()
     }
 
     /// A piece of an export, behind `cursor`.

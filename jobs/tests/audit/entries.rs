@@ -189,7 +189,7 @@ async fn a_crisis_does_not_wait_for_somebody_elses_entry() {
         slow.commit().await.unwrap();
         assert_eq!(seal(room).await.block, 2);
         let report = report(room, None).await;
-        assert_eq!((report.finding, report.entries, report.unsealed), (None, 2, 0));
+        assert_eq!((report.findings.first, report.entries, report.unsealed), (None, 2, 0));
     })
     .await;
 }
@@ -237,7 +237,7 @@ async fn two_sealers_do_not_get_in_each_others_way() {
         while one.round().await.unwrap().entries > 0 {}
         assert_eq!(other.round().await.unwrap().entries, 0);
         let report = report(room, None).await;
-        assert_eq!((report.finding, report.entries, report.unsealed), (None, 40, 0));
+        assert_eq!((report.findings.first, report.entries, report.unsealed), (None, 40, 0));
     })
     .await;
 }
@@ -255,7 +255,7 @@ async fn a_trail_that_grows_while_it_is_verified_is_whole() {
         let watching = async {
             loop {
                 let report = report(room, None).await;
-                assert_eq!(report.finding, None);
+                assert_eq!(report.findings.first, None);
                 if report.entries == 200 && report.unsealed == 0 {
                     return;
                 }
@@ -283,7 +283,7 @@ async fn what_is_written_late_is_sealed_next_however_much_waits_behind_it() {
             let of_it = AuditFilter { subject: Some(subject), ..AuditFilter::default() };
             assert!(all(room, &of_it).await[0].position.is_some(), "it was passed over");
         }
-        assert_eq!(report(room, None).await.finding, None);
+        assert_eq!(report(room, None).await.findings.first, None);
     })
     .await;
 }

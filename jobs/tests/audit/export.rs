@@ -67,7 +67,7 @@ fn own(lines: &[&str]) -> Vec<String> {
 }
 
 fn problem(file: &str, keys: Option<&KeyRing>) -> Option<Problem> {
-    verify_file(file, keys, None).finding.map(|finding| finding.problem)
+    verify_file(file, keys, None).findings.first.map(|finding| finding.problem)
 }
 
 fn stranger() -> KeyRing {
@@ -81,15 +81,20 @@ async fn an_export_is_whole_until_somebody_touches_it() {
         seal(room).await;
         let keys = &room.care.keys;
         let whole = file(room, &AuditFilter::default()).await;
-        let FileReport { finding, blocks, entries, authenticated, .. } =
+        let FileReport { findings, blocks, entries, authenticated, .. } =
             verify_file(&whole, Some(keys), None);
-        assert_eq!((finding, blocks, entries, authenticated), (None, 24, 70, true));
+        assert_eq!((findings.first, blocks, entries, authenticated), (None, 24, 70, true));
         assert!(!verify_file(&whole, None, None).authenticated);
         assert_eq!(problem(&whole, None), None);
 
         let altered = whole.replacen("because of lane_7\"", "because of lane_8\"", 1);
         assert_ne!(altered, whole);
         assert_eq!(problem(&altered, None), Some(Problem::EntryAltered));
+        let twice = altered.replacen("because of lane_33\"", "because of lane_3\"", 1);
+        let findings = verify_file(&twice, None, None).findings;
+        let named: Vec<_> = findings.named().map(|finding| (finding.problem, finding.position)).collect();
+        let entries = [8, 34].map(|position| (Problem::EntryAltered, Some(position)));
+        assert_eq!(named, [&entries[..], &[(Problem::ManifestAltered, None)]].concat());
         let removed = |at: usize| {
             forged(&whole, None, |mut lines| {
                 lines.remove(at);
@@ -126,7 +131,7 @@ async fn an_export_that_was_cut_in_front_or_at_its_end_is_found_out_by_its_signa
         ] {
             // Every block and the chain fit, and so does the manifest: only who signed it tells.
             assert_eq!(problem(&cut, Some(keys)), Some(Problem::ManifestAltered), "{place}");
-            let found = verify_file(&cut, None, Some(&filed)).finding.map(|finding| finding.problem);
+            let found = verify_file(&cut, None, Some(&filed)).findings.first.map(|finding| finding.problem);
             assert_eq!(found, Some(Problem::ManifestAltered), "{place}");
             assert_eq!(
                 problem(&cut, None),
@@ -144,7 +149,7 @@ async fn an_export_that_was_cut_in_front_or_at_its_end_is_found_out_by_its_signa
         assert_eq!(problem(&foreign, None), None);
         assert!(!verify_file(&foreign, None, None).authenticated);
         assert_eq!(problem(&foreign, Some(keys)), Some(Problem::ManifestAltered));
-        let found = verify_file(&foreign, None, Some(&filed)).finding.map(|finding| finding.problem);
+        let found = verify_file(&foreign, None, Some(&filed)).findings.first.map(|finding| finding.problem);
         assert_eq!(found, Some(Problem::ManifestAltered));
         assert!(verify_file(&whole, None, Some(&filed)).authenticated);
         let unsigned = whole.replace("\"signature\":{", "\"nothing\":{");
@@ -164,7 +169,7 @@ async fn an_export_of_some_entries_is_checked_against_their_blocks() {
         let keys = &room.care.keys;
         let report = verify_file(&some, Some(keys), None);
         // lane_6, lane_60 to lane_69.
-        assert_eq!((report.finding, report.blocks, report.entries), (None, 5, 11));
+        assert_eq!((report.findings.first, report.blocks, report.entries), (None, 5, 11));
         assert_eq!(report.filter, BTreeMap::from([("q".to_owned(), "lane_6".to_owned())]));
         let altered = forged(&some, None, |lines| {
             lines.iter().map(|line| line.replace("lane.paused", "lane.resumed")).collect()

@@ -61,7 +61,7 @@ async fn what_is_older_than_seven_years_may_leave_and_the_rest_stays_whole() {
         assert_eq!(prune(&room.database, keys, 0, now_ms).await.unwrap(), 0);
         let left = all(room, &AuditFilter::default()).await;
         assert_eq!(left.len(), 3);
-        assert_eq!(report(room, None).await.finding, None);
+        assert_eq!(report(room, None).await.findings.first, None);
         // Without telling the head it is no retention.
         for trigger in ["audit_blocks_kept", "audit_entries_kept"] {
             let table = trigger.trim_end_matches("_kept");
@@ -74,7 +74,7 @@ async fn what_is_older_than_seven_years_may_leave_and_the_rest_stays_whole() {
         }
         execute(room, "DELETE FROM audit_entries WHERE position <= 6").await.unwrap();
         execute(room, "DELETE FROM audit_blocks WHERE number = 3").await.unwrap();
-        let found = report(room, None).await.finding.expect("the block is missed");
+        let found = report(room, None).await.findings.first.expect("the block is missed");
         assert_eq!(found.block, Some(3));
     })
     .await;

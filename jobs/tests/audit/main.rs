@@ -13,7 +13,9 @@ mod month;
 mod operations;
 mod reports;
 mod rotation;
+mod several;
 #[path = "../support/mod.rs"]
 mod support;
 mod tampering;
 mod trail;
+mod waits;

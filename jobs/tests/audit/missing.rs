@@ -1,7 +1,8 @@
 //! Entries that are taken away before they are in a block: whoever wrote them misses them.
 
-use keepwell_jobs::store::audit::{AuditFilter, Problem, tell_of_missing, waits_first};
-use keepwell_workers::database::Database;
+use keepwell_jobs::store::audit::{AuditFilter, Problem, Waits, tell_of_missing, waits_first};
+use keepwell_workers::database::{Database, DatabaseOptions};
+use sqlx::{Connection as _, PgConnection};
 
 use crate::{
     support::{NOW_MS, Room, on_each_database},
@@ -10,12 +11,12 @@ use crate::{
 };
 
 /// How many entries the process of `database` misses.
-async fn missed(database: &Database) -> usize {
+pub async fn missed(database: &Database) -> usize {
     tell_of_missing(database, NOW_MS).await.expect("a database")
 }
 
 /// Takes the entry about `lane` away.
-async fn remove(room: &Room, lane: &str) {
+pub async fn remove(room: &Room, lane: &str) {
     let removed = execute(room, &format!("DELETE FROM audit_entries WHERE subject = '{lane}'")).await;
     assert_eq!(removed, Ok(1));
 }
@@ -68,15 +69,96 @@ async fn what_is_in_a_block_or_waits_for_one_or_was_never_committed_is_not_misse
 #[tokio::test]
 async fn what_waits_for_a_block_is_counted_and_since_when_it_waits() {
     on_each_database(async |room| {
-        assert_eq!(waits_first(&room.database).await.expect("a database"), None);
+        let waits = async || waits_first(&room.database, &room.care.keys).await.expect("a database");
+        assert_eq!(waits().await, Waits::default());
         write(room, 3).await;
-        let first = waits_first(&room.database).await.expect("a database");
-        assert_eq!(first.map(|id| id.created_ms()), Some(NOW_MS));
+        let first = waits().await;
+        assert_eq!((first.ready.map(|id| id.created_ms()), first.for_key), (Some(NOW_MS), None));
         let report = report(room, None).await;
-        assert_eq!((report.finding, report.unsealed), (None, 3));
+        assert_eq!((report.findings.first, report.unsealed), (None, 3));
         assert_eq!(report.unsealed_since_ms, Some(NOW_MS));
         seal(room).await;
-        assert_eq!(waits_first(&room.database).await.expect("a database"), None);
+        assert_eq!(waits().await, Waits::default());
     })
     .await;
+}
+
+/// The same, once the database answers again.
+async fn missed_again(room: &Room) -> usize {
+    for _ in 0..1_000 {
+        if let Ok(missed) = tell_of_missing(&room.database, NOW_MS).await {
+            return missed;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("the database does not answer again")
+}
+
+/// Kills one of the server's processes, and waits until it has ended all others.
+async fn crash(room: &Room) {
+    let mut connections = Vec::new();
+    for _ in 0..2 {
+        connections.push(PgConnection::connect(room.url()).await.expect("a server that answers"));
+    }
+    let kill = "COPY (SELECT 1) TO PROGRAM 'kill -9 $PPID'";
+    assert!(sqlx::query(kill).execute(&mut connections[0]).await.is_err(), "nobody is left to answer");
+    while sqlx::query("SELECT 1").execute(&mut connections[1]).await.is_ok() {}
+}
+
+/// What the trail tells of entries that are gone, the oldest first.
+async fn told(room: &Room) -> Vec<(String, Option<String>)> {
+    let filter = AuditFilter { action: Some("audit".to_owned()), ..AuditFilter::default() };
+    all(room, &filter).await.into_iter().map(|entry| (entry.action, entry.subject)).collect()
+}
+
+#[tokio::test]
+async fn a_connection_that_is_ended_explains_no_missing_entry_and_a_server_that_died_does() {
+    let Some(room) = Room::on_a_server_of_its_own().await else {
+        return eprintln!("PostgreSQL is not installed: nothing was tested");
+    };
+    let removed = |lane: &str| ("audit.entry_removed".to_owned(), Some(lane.to_owned()));
+    assert_eq!(missed(&room.database).await, 0);
+    write(&room, 3).await;
+    lay_open(&room).await;
+    remove(&room, "lane_1").await;
+    // Whoever removes it ends every connection of the process that would miss it.
+    let mut other = PgConnection::connect(room.url()).await.expect("a server that answers");
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+               WHERE pid <> pg_backend_pid() AND usesysid IS NOT NULL";
+    let ended = sqlx::query(end).execute(&mut other).await.expect("a superuser").rows_affected();
+    assert!(ended > 0);
+    assert_eq!(missed_again(&room).await, 1);
+    assert_eq!(told(&room).await, [removed("lane_1")]);
+
+    // Where one of its processes is killed the server begins anew, from what is on disk.
+    let remove = "DELETE FROM audit_entries WHERE subject = 'lane_2'";
+    assert_eq!(sqlx::query(remove).execute(&mut other).await.expect("a superuser").rows_affected(), 1);
+    crash(&room).await;
+    assert_eq!(missed_again(&room).await, 0);
+    let lost = told(&room).await.into_iter().filter(|told| *told != removed("lane_1"));
+    assert!(lost.map(|(action, _)| action).all(|action| action == "audit.entry_lost"));
+    assert!(told(&room).await.contains(&("audit.entry_lost".to_owned(), Some("lane_2".to_owned()))));
+    room.database.close().await;
+}
+
+#[tokio::test]
+async fn a_user_who_may_see_nothing_of_others_can_tell_one_life_of_the_server_from_another() {
+    let Some(room) = Room::on_a_server_of_its_own().await else {
+        return eprintln!("PostgreSQL is not installed: nothing was tested");
+    };
+    execute(&room, "CREATE ROLE nobody_special LOGIN").await.expect("a superuser");
+    let url = room.url().replace("user=keepwell", "user=nobody_special");
+    assert_ne!(url, room.url());
+    let database = Database::connect(&url, &DatabaseOptions::default()).await.expect("a database");
+    let life = database.server_life().await.expect("an answer");
+    assert!(!format!("{life:?}").contains("helpers: {}"), "{life:?}");
+    assert!(life.is_same_as(&database.server_life().await.expect("an answer")));
+    crash(&room).await;
+    let mut next = None;
+    while next.is_none() {
+        next = database.server_life().await.ok();
+    }
+    assert!(next.is_some_and(|next| !next.is_same_as(&life)));
+    database.close().await;
+    room.database.close().await;
 }

@@ -113,14 +113,14 @@ async fn after_a_rotation_the_old_key_opens_nothing_that_is_kept() {
         // The old key is gone, and everything still opens; the trail is the same.
         let alone = KeyRing::new(SealingKey::new("new", &Zeroizing::new([9; 32])), []);
         let verifier = Verifier::new(room.database.clone(), alone.clone());
-        assert_eq!(verifier.page(None, 200, None, NOW_MS).await.unwrap().finding, None);
+        assert_eq!(verifier.page(None, 200, None, NOW_MS).await.unwrap().findings.first, None);
         let entries = list(&room.database, &alone, &AuditFilter::default(), None, 500).await.unwrap().items;
         assert!(entries.iter().all(|entry| entry.readable));
         let actions: Vec<&str> = entries.iter().map(|entry| entry.action.as_str()).collect();
         assert!(actions.contains(&"key.rotation_started") && actions.contains(&"key.rotation_finished"));
         let mut sealer = Sealer::new(room.database.clone(), alone.clone(), ManualClock::at(NOW_MS));
         assert!(sealer.round().await.unwrap().entries > 0);
-        assert_eq!(verifier.page(None, 200, None, NOW_MS).await.unwrap().finding, None);
+        assert_eq!(verifier.page(None, 200, None, NOW_MS).await.unwrap().findings.first, None);
         assert_eq!(rotation.step().await.unwrap(), Step::Idle);
     })
     .await;
@@ -234,7 +234,7 @@ async fn a_process_that_was_not_restarted_yet_leaves_the_rotation_alone() {
 }
 
 /// The rings of two nodes while a key is brought to one after the other.
-fn rings() -> [KeyRing; 3] {
+pub fn rings() -> [KeyRing; 3] {
     let key = |id: &str, byte| SealingKey::new(id, &Zeroizing::new([byte; 32]));
     let prepared = KeyRing::new(key("test", 7), [key("new", 9)]);
     [KeyRing::new(key("test", 7), []), prepared, new_ring()]
@@ -256,7 +256,13 @@ async fn a_node_that_has_no_new_key_yet_says_so_and_nothing_of_tampering() {
         assert!(matches!(&error, AuditError::KeyUnknown(key) if key == "new"), "{error:?}");
         let verify = async |ring: &KeyRing| {
             let verifier = Verifier::new(room.database.clone(), ring.clone());
-            verifier.page(None, 200, None, NOW_MS).await.unwrap().finding.map(|finding| finding.problem)
+            verifier
+                .page(None, 200, None, NOW_MS)
+                .await
+                .unwrap()
+                .findings
+                .first
+                .map(|finding| finding.problem)
         };
         assert_eq!(verify(&old).await, Some(Problem::KeyUnknown));
         assert_eq!(verify(&new).await, None);
@@ -285,7 +291,7 @@ async fn nodes_that_seal_in_turns_while_a_key_is_brought_to_them_make_one_whole_
         assert_eq!(finding(room).await.map(|finding| finding.problem), Some(Problem::KeyUnknown));
         let verifier = Verifier::new(room.database.clone(), prepared);
         let report = verifier.page(None, 200, None, NOW_MS).await.unwrap();
-        assert_eq!((report.finding, report.blocks), (None, 7));
+        assert_eq!((report.findings.first, report.blocks), (None, 7));
         let mut reader = begin(room).await;
         let (keys,): (i64,) = on_connection!(reader, |connection| {
             sqlx::query_as("SELECT COUNT(*) FROM audit_keys").fetch_one(connection).await

@@ -17,14 +17,14 @@ use crate::{
 const ENTRIES: i64 = 20;
 
 /// Blocks of it.
-const BLOCKS: i64 = 7;
+pub const BLOCKS: i64 = 7;
 
 /// Tamperings that are tried on each database.
 const TRIES: usize = 120;
 
 /// Something that is done to the trail.
 #[derive(Debug, Clone)]
-enum Tampering {
+pub enum Tampering {
     Alter { position: i64, column: &'static str, value: &'static str },
     Remove { position: i64 },
     Swap { one: i64, other: i64 },
@@ -57,7 +57,7 @@ const BLOCK_VALUES: [(&str, &str); 6] = [
 const HEAD_VALUES: [(&str, &str); 4] =
     [("last_block", "last_block - 1"), ("last_position", "0"), ("hash", "code"), ("first_block", "2")];
 
-fn tampering() -> impl Strategy<Value = Tampering> {
+pub fn tampering() -> impl Strategy<Value = Tampering> {
     let position = || 1..=ENTRIES;
     prop_oneof![
         4 => (position(), prop::sample::select(ENTRY_VALUES.to_vec()))
@@ -79,13 +79,13 @@ fn tampering() -> impl Strategy<Value = Tampering> {
 }
 
 /// The block that the entry at `position` is in.
-fn block_of(position: i64) -> i64 {
+pub fn block_of(position: i64) -> i64 {
     (position - 1) / 3 + 1
 }
 
 impl Tampering {
     /// The statements of somebody who does it, the triggers gone.
-    fn statements(&self) -> Vec<String> {
+    pub fn statements(&self) -> Vec<String> {
         match self {
             Tampering::Alter { position, column, value } => {
                 vec![format!("UPDATE audit_entries SET {column} = {value} WHERE position = {position}")]
@@ -138,7 +138,7 @@ impl Tampering {
     }
 
     /// Whether the finding names what was done and where.
-    fn is_named_by(&self, problem: Problem, block: Option<i64>, position: Option<i64>) -> bool {
+    pub fn is_named_by(&self, problem: Problem, block: Option<i64>, position: Option<i64>) -> bool {
         match self {
             Tampering::Alter { position: at, column, .. } => {
                 // What names a key that is not there may be somebody else's too.
@@ -194,7 +194,7 @@ pub async fn lay_open(room: &Room) {
     }
 }
 
-async fn restore(room: &Room) {
+pub async fn restore(room: &Room) {
     for table in TABLES {
         execute(room, &format!("DELETE FROM {table}")).await.unwrap();
         execute(room, &format!("INSERT INTO {table} SELECT * FROM copy_of_{table}")).await.unwrap();
@@ -236,11 +236,11 @@ async fn an_older_state_of_the_trail_does_not_pass_for_the_present_one() {
         lay_open(room).await;
         write(room, 3).await;
         let late = seal(room).await;
-        assert_eq!(report(room, Some(&late)).await.finding, None);
-        assert_eq!(report(room, Some(&early)).await.finding, None);
+        assert_eq!(report(room, Some(&late)).await.findings.first, None);
+        assert_eq!(report(room, Some(&early)).await.findings.first, None);
         restore(room).await;
         // Inside the database everything fits together: only what was noted outside tells.
-        let found = report(room, Some(&late)).await.finding.unwrap();
+        let found = report(room, Some(&late)).await.findings.first.unwrap();
         assert_eq!((found.problem, found.block), (Problem::Truncated, Some(3)));
         write(room, 3).await;
         // Whoever knows better adds nothing to it, neither while it is shorter nor once it is as long.
@@ -250,10 +250,10 @@ async fn an_older_state_of_the_trail_does_not_pass_for_the_present_one() {
         write(room, 3).await;
         assert!(unwilling().await.contains("nothing more is sealed"));
         assert!(sealer(room, 3).round_behind(&early).await.unwrap().entries > 0);
-        let found = report(room, Some(&late)).await.finding.unwrap();
+        let found = report(room, Some(&late)).await.findings.first.unwrap();
         assert_eq!((found.problem, found.block), (Problem::BlockAltered, Some(3)));
         let forged = ChainEnd { block: 1, hash: "00".repeat(32) };
-        assert!(report(room, Some(&forged)).await.finding.is_some());
+        assert!(report(room, Some(&forged)).await.findings.first.is_some());
     })
     .await;
 }

@@ -55,7 +55,7 @@ pub async fn report(room: &Room, witness: Option<&ChainEnd>) -> Report {
 }
 
 pub async fn finding(room: &Room) -> Option<Finding> {
-    report(room, None).await.finding
+    report(room, None).await.findings.first
 }
 
 /// Every entry that matches, the oldest first.

@@ -80,6 +80,20 @@ pub async fn on_each_database(test: impl AsyncFn(&Room)) {
 }
 
 impl Room {
+    /// An empty room on a PostgreSQL server that nobody else uses; `None` where that is not installed.
+    #[allow(dead_code)] // Only one of the suites asks for it.
+    pub async fn on_a_server_of_its_own() -> Option<Self> {
+        let directory = Arc::new(TempDir::with_prefix("keepwell-jobs-").expect("a temporary directory"));
+        let postgres = Postgres::alone()?;
+        Some(Self::open(&postgres.database().await, &directory, Some(postgres)).await)
+    }
+
+    /// The address of its database.
+    #[allow(dead_code)] // Only one of the suites asks for it.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     async fn open(url: &str, directory: &Arc<TempDir>, postgres: Option<Arc<Postgres>>) -> Self {
         let database = Database::connect(url, &DatabaseOptions::default()).await.expect("a database");
         let tables = [ledger::MIGRATIONS, &migrations()].concat();

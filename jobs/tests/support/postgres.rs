@@ -40,6 +40,11 @@ impl Postgres {
         Some(postgres)
     }
 
+    /// A server that nobody else uses and that may be made to die.
+    pub fn alone() -> Option<Arc<Self>> {
+        Some(Arc::new(Self::start(newest_bin()?)))
+    }
+
     fn start(bin: PathBuf) -> Self {
         let directory = TempDir::with_prefix("keepwell-postgres-").expect("a temporary directory");
         if is_root(directory.path()) {

@@ -136,16 +136,28 @@ pub(super) async fn list(
     }))
 }
 
+/// What a piece of the trail looks like, as clients see it.
+#[derive(Debug, Serialize)]
+pub(super) struct VerifyBody {
+    #[serde(flatten)]
+    report: Report,
+    /// The key that entries wait for, so that whoever seals can seal them too.
+    awaited_key: Option<String>,
+}
+
 pub(super) async fn verify(
     State(state): State<Arc<ApiState>>,
     pairs: Pairs,
-) -> Result<Json<Report>, Problem> {
+) -> Result<Json<VerifyBody>, Problem> {
     let query = AuditQuery::read(pairs, state.clock.now_ms())?;
     let report = state.trail.verify(query.from, VERIFY_BLOCKS).await.map_err(|error| ledger_away(&*error))?;
-    if let Some(finding) = &report.finding {
-        tracing::error!(problem = ?finding.problem, block = finding.block, "the audit trail is not whole");
+    if let Some(finding) = &report.findings.first {
+        let findings = report.findings.count();
+        tracing::error!(
+            problem = ?finding.problem, block = finding.block, findings, "the audit trail is not whole"
+        );
     }
-    Ok(Json(report))
+    Ok(Json(VerifyBody { report, awaited_key: state.trail.awaited_key() }))
 }
 
 pub(super) async fn export(

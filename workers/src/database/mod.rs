@@ -31,6 +31,7 @@ pub(crate) use bound::within;
 pub use bound::{STATEMENT_TIMEOUT_MS, bounded};
 pub use connect::{ConnectError, DatabaseOptions};
 pub use copy::{CopyError, SqliteCopy, copy_sqlite, sqlite_file, sqlite_is_alone};
+pub use life::ServerLife;
 pub use migrate::{Dialect, MigrateError, MigrationFile};
 pub use opening::Unopened;
 pub use pieces::pieces;

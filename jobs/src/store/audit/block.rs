@@ -65,6 +65,11 @@ impl Block {
         Sha256::digest(&bytes).into()
     }
 
+    /// How many entries it binds.
+    pub(super) fn entries(&self) -> u64 {
+        (self.digests.len() / 32) as u64
+    }
+
     /// The digest of the entry at `position`.
     pub(super) fn digest_at(&self, position: i64) -> Option<&[u8]> {
         let index = usize::try_from(position.checked_sub(self.first_position)?).ok()?;

@@ -18,6 +18,7 @@ use super::{
     block::{Block, ChainEnd},
     entry::{EntryRow, SALT_BYTES},
     finding::{Before, Details, Finding, Problem, Seen, check_block, check_entries},
+    findings::Findings,
     keys::{CodeKeys, KeyRow},
     manifest::{Lines, Manifest, SealedKey, SignedManifest},
     promised::REMOVED,
@@ -140,8 +141,9 @@ impl EntryLine {
 /// What an exported file looks like.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FileReport {
-    /// The first thing that is wrong; `None` if nothing is.
-    pub finding: Option<Finding>,
+    /// What is wrong.
+    #[serde(flatten)]
+    pub findings: Findings,
     /// Blocks that are whole.
     pub blocks: u64,
     /// Entries that are whole.
@@ -159,106 +161,107 @@ pub struct FileReport {
 /// holder of `public_key` if that is known, or else of one of `keys`.
 pub fn verify_file(content: &str, keys: Option<&KeyRing>, public_key: Option<&str>) -> FileReport {
     let mut report = FileReport {
-        finding: None,
+        findings: Findings::default(),
         blocks: 0,
         entries: 0,
         authenticated: false,
         filter: BTreeMap::new(),
         end: None,
     };
-    report.finding = look(content, keys, public_key, &mut report).err();
+    look(content, keys, public_key, &mut report);
     report
 }
 
-fn look(
-    content: &str,
-    keys: Option<&KeyRing>,
-    public_key: Option<&str>,
-    report: &mut FileReport,
-) -> Result<(), Finding> {
+fn look(content: &str, keys: Option<&KeyRing>, public_key: Option<&str>, report: &mut FileReport) {
     let end = content.trim_end();
     let start = end.rfind('\n').map_or(0, |at| at + 1);
     let (body, last) = (&content[..start], &end[start..]);
     let signed: Option<SignedManifest> = serde_json::from_str(last).ok();
     let Some((signed, manifest)) = signed.and_then(|signed| signed.read().map(|manifest| (signed, manifest)))
     else {
-        return Err(Finding::anywhere(Problem::Truncated, "the file does not end with its manifest"));
+        let detail = "the file does not end with its manifest";
+        return report.findings.add(Finding::anywhere(Problem::Truncated, detail));
     };
-    look_at_blocks(body, keys, &manifest, report)?;
+    look_at_blocks(body, keys, &manifest, report);
     // Last, because what is said above names the place.
     if Lines::default().with(body.lines()) != manifest.lines {
         let detail = "the file is not the one its manifest was made for";
-        return Err(Finding::anywhere(Problem::ManifestAltered, detail));
+        return report.findings.add(Finding::anywhere(Problem::ManifestAltered, detail));
     }
-    signed.check(keys, public_key)?;
-    report.authenticated = keys.is_some() || public_key.is_some();
+    match signed.check(keys, public_key) {
+        Ok(()) => report.authenticated = keys.is_some() || public_key.is_some(),
+        Err(finding) => return report.findings.add(finding),
+    }
     (report.filter, report.end) = (manifest.filter, Some(manifest.end));
-    Ok(())
 }
 
-fn look_at_blocks(
-    body: &str,
-    keys: Option<&KeyRing>,
-    manifest: &Manifest,
-    report: &mut FileReport,
-) -> Result<(), Finding> {
+fn look_at_blocks(body: &str, keys: Option<&KeyRing>, manifest: &Manifest, report: &mut FileReport) {
     let sealed: Vec<KeyRow> = manifest.keys.iter().filter_map(SealedKey::row).collect();
     let opened = keys.map(|keys| CodeKeys::open(&sealed, keys));
     let complete = manifest.filter.is_empty();
     // What the next block stands behind.
     let (mut number, mut before) = (manifest.begin.block, Before::default());
     before.hash = hex::decode(&manifest.begin.hash).ok();
-    let (mut block, mut open): (Option<Block>, Vec<Seen>) = (None, Vec::new());
+    let mut open = Open { block: None, entries: Vec::new(), is_whole: true };
     for line in body.lines() {
-        let unreadable = || Finding::anywhere(Problem::BlockAltered, "a line of the file cannot be read");
-        match serde_json::from_str(line).map_err(|_| unreadable())? {
-            Line::Block(line) => {
-                let next = line.block().ok_or_else(unreadable)?;
-                finish(block.as_ref(), &open, complete, report)?;
+        let read = match serde_json::from_str(line) {
+            Ok(Line::Block(line)) => line.block().map(Err),
+            Ok(Line::Entry(line)) => line.seen().map(Ok),
+            Err(_) => None,
+        };
+        match read {
+            Some(Ok(entry)) => open.entries.push(entry),
+            Some(Err(next)) => {
+                open.finish(complete, report);
                 let follows = number.checked_add(1) == Some(next.number);
                 if !follows && (complete || next.number <= number) {
                     let gone = number.saturating_add(1);
-                    return Err(Finding::at_block(
-                        Problem::BlockRemoved,
-                        gone,
-                        "the block is not in the file",
-                    ));
+                    let detail = "the block is not in the file";
+                    report.findings.add(Finding::at_block(Problem::BlockRemoved, gone, detail));
                 }
                 if !follows {
                     before.hash = None;
                 }
-                check_block(&next, &before, opened.as_ref())?;
-                (number, before) =
-                    (next.number, Before { hash: Some(next.hash.clone()), audit_key: next.audit_key });
-                (block, open) = (Some(next), Vec::new());
+                let checked = check_block(&next, &before, opened.as_ref());
+                let is_whole = checked.is_ok();
+                checked.unwrap_or_else(|finding| report.findings.add(finding));
+                (number, before) = (next.number, Before::behind(&next, &before, opened.as_ref()));
+                open = Open { block: Some(next), entries: Vec::new(), is_whole };
             }
-            Line::Entry(line) => open.push(line.seen().ok_or_else(unreadable)?),
+            None => {
+                let detail = "a line of the file cannot be read";
+                report.findings.add(Finding::anywhere(Problem::BlockAltered, detail));
+            }
         }
     }
-    finish(block.as_ref(), &open, complete, report)?;
-    let end = ChainEnd { block: number, hash: hex::encode(before.hash.unwrap_or_default()) };
-    if complete && end != manifest.end {
+    open.finish(complete, report);
+    let ends = before.hash.is_none_or(|hash| hex::encode(hash) == manifest.end.hash);
+    if complete && !(ends && number == manifest.end.block) {
         let detail = "the file ends before the chain did";
-        return Err(Finding::at_block(Problem::Truncated, number.saturating_add(1), detail));
+        report.findings.add(Finding::at_block(Problem::Truncated, number.saturating_add(1), detail));
     }
-    Ok(())
 }
 
-/// The entries behind a block.
-fn finish(
-    block: Option<&Block>,
-    entries: &[Seen],
-    complete: bool,
-    report: &mut FileReport,
-) -> Result<(), Finding> {
-    let Some(block) = block else {
-        let stray = entries.first().map(|entry| (Some(entry.position), Some(entry.id)));
-        return stray.map_or(Ok(()), |at| {
-            Err(Finding::at_entry(Problem::EntryInserted, None, at, "the entry stands in front of any block"))
-        });
-    };
-    check_entries(block, entries, complete)?;
-    report.blocks += 1;
-    report.entries += entries.len() as u64;
-    Ok(())
+/// A block and the entries that have been read behind it.
+struct Open {
+    block: Option<Block>,
+    entries: Vec<Seen>,
+    is_whole: bool,
+}
+
+impl Open {
+    fn finish(self, complete: bool, report: &mut FileReport) {
+        let Some(block) = &self.block else {
+            for entry in &self.entries {
+                let at = (Some(entry.position), Some(entry.id));
+                let detail = "the entry stands in front of any block";
+                report.findings.add(Finding::at_entry(Problem::EntryInserted, None, at, detail));
+            }
+            return;
+        };
+        let whole = check_entries(block, &self.entries, complete, &mut report.findings);
+        let expected = if complete { block.entries() } else { self.entries.len() as u64 };
+        report.entries += whole;
+        report.blocks += u64::from(self.is_whole && whole == expected);
+    }
 }

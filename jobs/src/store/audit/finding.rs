@@ -3,7 +3,7 @@
 use keepwell_workers::id::JobId;
 use serde::{Deserialize, Serialize};
 
-use super::{block::Block, keys::CodeKeys};
+use super::{block::Block, findings::Findings, keys::CodeKeys};
 
 /// What somebody did to the trail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,7 +37,7 @@ pub enum Problem {
     NoteUnreadable,
 }
 
-/// The first thing that is wrong.
+/// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// What it is.
@@ -123,63 +123,100 @@ pub(super) struct Before {
 
 /// Checks that `block` follows `before` and was made by keepwell; by its hash alone if `keys` are unknown.
 pub(super) fn check_block(block: &Block, before: &Before, keys: Option<&CodeKeys>) -> Result<(), Finding> {
-    let altered = |detail: &str| Finding::at_block(Problem::BlockAltered, block.number, detail);
     if before.hash.as_ref().is_some_and(|hash| *hash != block.previous) {
-        return Err(altered("it does not follow the block before it"));
+        return Err(altered(block, "it does not follow the block before it"));
     }
     if block.audit_key < before.audit_key {
-        return Err(altered("its code was made with an older key than that of a block before it"));
+        return Err(altered(block, "its code was made with an older key than that of a block before it"));
     }
+    check_itself(block, keys)
+}
+
+/// The same of the block alone, whatever it stands behind.
+fn check_itself(block: &Block, keys: Option<&CodeKeys>) -> Result<(), Finding> {
     if block.hash != block.expected_hash() {
-        return Err(altered("its hash is not that of what it holds"));
+        return Err(altered(block, "its hash is not that of what it holds"));
     }
     if let Some(keys) = keys {
         let missing = |(problem, detail)| Finding::at_block(problem, block.number, detail);
         if !block.is_signed_by(keys.get(block.audit_key).map_err(missing)?) {
-            return Err(altered("its authentication code was not made by keepwell"));
+            return Err(altered(block, "its authentication code was not made by keepwell"));
         }
     }
     Ok(())
 }
 
-/// Checks the entries of a block, in the order of their positions. All of them have to be there if `complete`.
-pub(super) fn check_entries(block: &Block, entries: &[Seen], complete: bool) -> Result<(), Finding> {
+fn altered(block: &Block, detail: &str) -> Finding {
+    Finding::at_block(Problem::BlockAltered, block.number, detail)
+}
+
+impl Before {
+    /// What the block behind `block`, whole or not, is held against. One that is not what was sealed says nothing of
+    /// the next one, which has a hash and a code of its own: there the chain is taken up again.
+    pub(super) fn behind(block: &Block, before: &Self, keys: Option<&CodeKeys>) -> Self {
+        match check_itself(block, keys) {
+            Ok(()) => {
+                Self { hash: Some(block.hash.clone()), audit_key: before.audit_key.max(block.audit_key) }
+            }
+            Err(finding) if finding.problem == Problem::BlockAltered => {
+                Self { hash: None, audit_key: before.audit_key }
+            }
+            // Without the key nobody knows whether it is the one that made the code.
+            Err(_) => Self { hash: Some(block.hash.clone()), audit_key: before.audit_key },
+        }
+    }
+}
+
+/// Checks the entries of a block, in the order of their positions, and says how many are whole. All of them have to be
+/// there if `complete`.
+pub(super) fn check_entries(block: &Block, entries: &[Seen], complete: bool, findings: &mut Findings) -> u64 {
     let at = |problem, position, id, detail: &str| {
-        Err(Finding::at_entry(problem, Some(block.number), (Some(position), id), detail))
+        Finding::at_entry(problem, Some(block.number), (Some(position), id), detail)
     };
-    let mut next = block.first_position;
+    let gone = |from: i64, to: i64| {
+        let detail = match to {
+            _ if from == to => "the entry at this position is gone".to_owned(),
+            _ => format!("the entries from this position to {to} are gone"),
+        };
+        at(Problem::EntryRemoved, from, None, &detail)
+    };
+    let (mut next, mut whole) = (block.first_position, 0);
     for entry in entries {
         let (position, id) = (entry.position, Some(entry.id));
         if position < next || position > block.last_position {
-            return at(Problem::EntryInserted, position, id, "a second entry claims this position");
+            findings.add(at(Problem::EntryInserted, position, id, "a second entry claims this position"));
+            continue;
         }
         if complete && position > next {
-            return at(Problem::EntryRemoved, next, None, "the entry at this position is gone");
+            findings.add(gone(next, position - 1));
         }
         next = position.saturating_add(1);
-        if block.digest_at(position) != Some(&entry.digest) {
-            let elsewhere = block.digests.chunks_exact(32).any(|digest| digest == entry.digest);
-            return if elsewhere || entry.authentic {
-                at(Problem::EntryMoved, position, id, "another entry was sealed at this position")
-            } else {
-                at(Problem::EntryAltered, position, id, "the entry is not the one that was sealed")
-            };
+        if let Err((problem, detail)) = check_entry(block, entry) {
+            findings.add(at(problem, position, id, &detail));
+            continue;
         }
-        if let Err((problem, detail)) = entry.details.check() {
-            return at(problem, position, id, &detail);
+        whole += 1;
+        if entry.tells_of_removal {
+            let detail = "this entry tells of another one that somebody removed before it was in a block";
+            findings.add(at(Problem::EntryRemoved, position, id, detail));
         }
     }
     if complete && next <= block.last_position {
-        return at(Problem::EntryRemoved, next, None, "the entry at this position is gone");
+        findings.add(gone(next, block.last_position));
     }
-    // Last, because what is said above is about this very place.
-    match entries.iter().find(|entry| entry.tells_of_removal) {
-        Some(told) => {
-            let detail = "this entry tells of another one that somebody removed before it was in a block";
-            at(Problem::EntryRemoved, told.position, Some(told.id), detail)
-        }
-        None => Ok(()),
+    whole
+}
+
+fn check_entry(block: &Block, entry: &Seen) -> Result<(), (Problem, String)> {
+    if block.digest_at(entry.position) == Some(&entry.digest) {
+        return entry.details.check();
     }
+    let elsewhere = block.digests.chunks_exact(32).any(|digest| digest == entry.digest);
+    Err(if elsewhere || entry.authentic {
+        (Problem::EntryMoved, "another entry was sealed at this position".to_owned())
+    } else {
+        (Problem::EntryAltered, "the entry is not the one that was sealed".to_owned())
+    })
 }
 
 #[cfg(test)]

@@ -103,6 +103,19 @@ impl Head {
         (self.first_block, self.last_block, self.last_position) == (1, 0, 0) && self.hash == BEGINNING
     }
 
+    /// Where the blocks that are there begin and end, whatever this one says: one that nobody can believe is not to
+    /// hide what else is wrong.
+    pub(super) async fn as_found(self, connected: &mut impl Connected) -> Result<Self, sqlx::Error> {
+        const LAST: &str = "SELECT number, last_position, hash, (SELECT MIN(number) FROM audit_blocks) \
+             FROM audit_blocks ORDER BY number DESC LIMIT 1";
+        let last: Option<(i64, i64, Vec<u8>, i64)> = on_connection!(connected, |connection| {
+            sqlx::query_as(LAST).fetch_optional(connection).await
+        })?;
+        let (last_block, last_position, hash, first) = last.unwrap_or((0, 0, BEGINNING.to_vec(), 1));
+        let first_block = self.first_block.clamp(1, first.max(1));
+        Ok(Self { first_block, last_block, last_position, hash, ..self })
+    }
+
     pub(super) fn end(&self) -> ChainEnd {
         ChainEnd { block: self.last_block, hash: hex::encode(&self.hash) }
     }

@@ -13,7 +13,7 @@ use std::{
 
 use keepwell_workers::{
     clock::UnixMs,
-    database::{Database, Durability, turn::Urgency},
+    database::{Database, Durability, ServerLife, turn::Urgency},
     id::JobId,
     on_connection,
 };
@@ -28,7 +28,7 @@ use super::{
 /// What an entry says that tells of one that is gone: `verify` finds it.
 pub(super) const REMOVED: &str = "audit.entry_removed";
 
-/// The same where the database itself may have lost it: its server was restarted, or connections broke.
+/// The same where the database itself may have lost it: its server was restarted, or one of its processes died.
 const LOST: &str = "audit.entry_lost";
 
 /// Entries that are remembered at most: a minute's at a thousand a second. Of more, nothing is promised.
@@ -63,7 +63,7 @@ struct Promises {
     /// Behind which the next look goes on: what stays without a block hides nothing.
     after: Uuid,
     /// The life of the database at the last look.
-    life: Option<String>,
+    life: Option<ServerLife>,
 }
 
 impl Promised {
@@ -96,12 +96,12 @@ impl Promised {
     }
 
     /// The database lives its life `life` now. If it was another one before, it may have lost whatever waits by now.
-    fn lives(&self, life: String) {
+    fn lives(&self, life: ServerLife) {
         let mut promises = self.lock();
-        if promises.life.as_ref() != Some(&life) {
+        if !promises.life.as_ref().is_some_and(|known| known.is_same_as(&life)) {
             promises.doubtful = promises.waiting.keys().copied().collect();
-            promises.life = Some(life);
         }
+        promises.life = Some(life);
     }
 
     /// Whether the database itself may have lost the entry `id`.
@@ -122,7 +122,7 @@ pub async fn tell_of_missing(database: &Database, now_ms: UnixMs) -> Result<usiz
     let asked = promised.next();
     let found = look_for(database, &asked).await?;
     // Afterwards, so that a server that died before the look is known to have done so.
-    promised.lives(database.life().await?);
+    promised.lives(database.server_life().await?);
     promised.settle(found.iter().filter(|(_, in_block)| **in_block).map(|(id, _)| *id));
     let missing = asked.into_iter().filter(|(id, _)| !found.contains_key(id)).take(TOLD_MAX);
     let missing: Vec<_> = missing.map(|(id, promise)| (id, promise, promised.is_doubtful(id))).collect();
@@ -172,7 +172,10 @@ async fn look_for(
 
 fn entry(id: Uuid, promise: &Promise, is_lost: bool, now_ms: UnixMs) -> AuditEntry {
     let (action, reason) = if is_lost {
-        (LOST, "the database was restarted, or connections broke, and it has lost an entry of the trail")
+        (
+            LOST,
+            "the database's server began anew, and has lost an entry of the trail that was in no block yet",
+        )
     } else {
         (REMOVED, "somebody removed an entry of the trail before it was in a block")
     };
@@ -220,17 +223,19 @@ mod tests {
         let doubtful = |ids: std::ops::Range<u128>| {
             ids.map(|id| promised.is_doubtful(Uuid::from_u128(id))).collect::<Vec<_>>()
         };
+        let life = |started: &str, helpers: [i32; 2]| ServerLife::new(started, helpers, 0);
         promised.add(promises(1..2));
-        promised.lives("one 0".to_owned());
+        promised.lives(life("one", [1, 2]));
         assert_eq!(doubtful(1..2), [true], "nobody has looked before");
         promised.settle([Uuid::from_u128(1)]);
         promised.add(promises(1..3));
-        promised.lives("one 0".to_owned());
-        assert_eq!(doubtful(1..3), [false, false]);
-        promised.lives("one 1".to_owned());
+        promised.lives(life("one", [2, 3]));
+        promised.lives(life("one", [3, 4]));
+        assert_eq!(doubtful(1..3), [false, false], "its helpers come and go");
+        promised.lives(life("one", [5, 6]));
         promised.add(promises(3..4));
         // However many looks it takes until they are looked for.
-        promised.lives("one 1".to_owned());
+        promised.lives(life("one", [5, 6]));
         assert_eq!(doubtful(1..4), [true, true, false]);
         let promise = Promise { at_ms: 7, action: "lane.paused", subject: Some("crisis".to_owned()) };
         for (is_lost, action) in [(true, LOST), (false, REMOVED)] {

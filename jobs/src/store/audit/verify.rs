@@ -8,7 +8,6 @@ use keepwell_workers::{
     seal::KeyRing,
 };
 use serde::Serialize;
-use sqlx::types::Uuid;
 
 use super::{
     super::connected::Connected,
@@ -16,6 +15,7 @@ use super::{
     block::{BEGINNING, BLOCK_COLUMNS, Block, ChainEnd},
     entry::{COLUMNS, EntryRow},
     finding::{Before, Details, Finding, Problem, Seen, check_block, check_entries},
+    findings::Findings,
     head::Head,
     keys::{self, CodeKeys},
     promised::REMOVED,
@@ -31,8 +31,9 @@ const UNSEALED_MAX: i64 = 5_000;
 /// What a piece of the trail looks like.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// The first thing that is wrong; `None` if nothing is.
-    pub finding: Option<Finding>,
+    /// What is wrong.
+    #[serde(flatten)]
+    pub findings: Findings,
     /// Blocks that were looked at and are whole.
     pub blocks: u64,
     /// Entries that were looked at and are whole, those without a block included.
@@ -73,11 +74,22 @@ impl Verifier {
         // What is sealed or let go meanwhile would look as if somebody had done it.
         let mut reader = self.database.reader(Urgency::General).await?;
         let mut reader = reader.snapshot().await?;
-        let head = Head::read(&mut reader).await?;
+        let mut head = Head::read(&mut reader).await?;
         let rows = keys::all(&mut reader).await?;
         let code_keys = CodeKeys::open(&rows, &self.keys);
+        let mut findings = Findings::default();
+        if let Err(error) = head.prove(&rows, &self.keys) {
+            let detail = "where the chain begins and ends was not written by keepwell";
+            let newest = rows.last().map_or(Ok(()), |newest| code_keys.get(newest.id).map(|_| ()));
+            findings.add(match (error, newest) {
+                (AuditError::Database(error), _) => return Err(error),
+                (_, Err((problem, detail))) => Finding::anywhere(problem, detail),
+                (_, Ok(())) => Finding::anywhere(Problem::HeadAltered, detail),
+            });
+            head = head.as_found(&mut reader).await?;
+        }
         let mut report = Report {
-            finding: None,
+            findings,
             blocks: 0,
             entries: 0,
             unsealed: 0,
@@ -85,20 +97,10 @@ impl Verifier {
             next: None,
             end: head.end(),
         };
-        if let Err(error) = head.prove(&rows, &self.keys) {
-            let detail = "where the chain begins and ends was not written by keepwell";
-            let newest = rows.last().map_or(Ok(()), |newest| code_keys.get(newest.id).map(|_| ()));
-            report.finding = Some(match (error, newest) {
-                (AuditError::Database(error), _) => return Err(error),
-                (_, Err((problem, detail))) => Finding::anywhere(problem, detail),
-                (_, Ok(())) => Finding::anywhere(Problem::HeadAltered, detail),
-            });
-            return Ok(report);
-        }
         let page = Page { keys: &self.keys, code_keys: &code_keys, head: &head, witness, now_ms };
         // Retention may have taken what the page before promised.
         let from = from.map_or(head.first_block, |from| from.max(head.first_block));
-        report.finding = page.look(&mut reader, from, blocks_max, &mut report).await?.err();
+        page.look(&mut reader, from, blocks_max, &mut report).await?;
         Ok(report)
     }
 }
@@ -112,74 +114,68 @@ struct Page<'p> {
 }
 
 impl Page<'_> {
+    /// Goes on behind whatever is wrong: what is found first hides nothing that is found later.
     async fn look(
         &self,
         reader: &mut Snapshot<'_>,
         from: i64,
         blocks_max: i64,
         report: &mut Report,
-    ) -> Result<Result<(), Finding>, sqlx::Error> {
+    ) -> Result<(), sqlx::Error> {
         let mut before = self.before(reader, from).await?;
         let mut number = from;
         let last =
             self.head.last_block.min(from.saturating_add(blocks_max.clamp(1, BLOCKS_PER_PAGE_MAX)) - 1);
         let mut last_position = None;
         let found = blocks(reader, from, last).await?;
-        if let Some(first) = found.first().filter(|first| first.number == self.head.first_block)
-            && let Some(row) =
-                entries(reader, i64::MIN, first.first_position.saturating_sub(1)).await?.first()
-        {
-            let at = (row.position, Some(JobId(row.id)));
-            let detail = "its position lies before the beginning of the chain";
-            return Ok(Err(Finding::at_entry(Problem::EntryInserted, None, at, detail)));
+        if let Some(first) = found.first().filter(|first| first.number == self.head.first_block) {
+            for row in entries(reader, i64::MIN, first.first_position.saturating_sub(1)).await? {
+                let at = (row.position, Some(JobId(row.id)));
+                let detail = "its position lies before the beginning of the chain";
+                report.findings.add(Finding::at_entry(Problem::EntryInserted, None, at, detail));
+            }
         }
         for block in found {
             if block.number != number {
-                return Ok(Err(Self::gone(number)));
+                report.findings.add(Self::gone(number, block.number - 1));
+                (before.hash, last_position) = (None, None);
             }
-            if let Err(finding) = self.check(reader, &block, &before, last_position).await? {
-                return Ok(Err(finding));
-            }
-            report.blocks += 1;
-            report.entries += (block.last_position - block.first_position + 1) as u64;
-            last_position = Some(block.last_position);
-            before = Before { hash: Some(block.hash), audit_key: block.audit_key };
-            number += 1;
+            let checked = self.check(&block, &before, last_position);
+            let is_whole = checked.is_ok();
+            checked.unwrap_or_else(|finding| report.findings.add(finding));
+            before = Before::behind(&block, &before, Some(self.code_keys));
+            // What is not known to be a block of the chain says nothing of where the next one begins.
+            last_position = before.hash.is_some().then_some(block.last_position);
+            let rows = entries(reader, block.first_position, block.last_position).await?;
+            let seen: Vec<Seen> = rows.iter().filter_map(|row| self.seen(row)).collect();
+            let whole = check_entries(&block, &seen, true, &mut report.findings);
+            report.entries += whole;
+            report.blocks += u64::from(is_whole && whole == block.entries());
+            number = block.number + 1;
         }
         if number <= last {
-            return Ok(Err(Self::gone(number)));
+            report.findings.add(Self::gone(number, last));
+            before.hash = None;
         }
         if last < self.head.last_block {
             report.next = Some(last + 1);
-            return Ok(Ok(()));
+            return Ok(());
         }
         self.look_at_the_end(reader, before.hash.as_deref(), report).await
     }
 
-    async fn check(
-        &self,
-        reader: &mut Snapshot<'_>,
-        block: &Block,
-        before: &Before,
-        last_position: Option<i64>,
-    ) -> Result<Result<(), Finding>, sqlx::Error> {
-        let checked = check_block(block, before, Some(self.code_keys));
-        if checked.is_err() {
-            return Ok(checked);
+    fn check(&self, block: &Block, before: &Before, last_position: Option<i64>) -> Result<(), Finding> {
+        let altered = |detail| Err(Finding::at_block(Problem::BlockAltered, block.number, detail));
+        check_block(block, before, Some(self.code_keys))?;
+        if last_position.is_some_and(|last| last.checked_add(1) != Some(block.first_position)) {
+            return altered("its entries do not follow those of the block before it");
         }
-        if last_position.is_some_and(|last| block.first_position != last + 1) {
-            let detail = "its entries do not follow those of the block before it";
-            return Ok(Err(Finding::at_block(Problem::BlockAltered, block.number, detail)));
+        match self.witness.filter(|witness| witness.block == block.number) {
+            Some(witness) if *witness != block.end() => {
+                altered("it is another block than the one that was noted outside the database")
+            }
+            _ => Ok(()),
         }
-        if let Some(witness) = self.witness.filter(|witness| witness.block == block.number)
-            && *witness != block.end()
-        {
-            let detail = "it is another block than the one that was noted outside the database";
-            return Ok(Err(Finding::at_block(Problem::BlockAltered, block.number, detail)));
-        }
-        let rows = entries(reader, block.first_position, block.last_position).await?;
-        let seen: Vec<Seen> = rows.iter().filter_map(|row| self.seen(row)).collect();
-        Ok(check_entries(block, &seen, true))
     }
 
     fn seen(&self, row: &EntryRow) -> Option<Seen> {
@@ -194,20 +190,22 @@ impl Page<'_> {
         })
     }
 
-    /// What the block `number` has to follow; nothing is known of it if retention took that.
+    /// What the block `number` has to follow; nothing is known of it if retention took that, or somebody changed it.
     async fn before(&self, reader: &mut Snapshot<'_>, number: i64) -> Result<Before, sqlx::Error> {
         if number <= 1 {
             return Ok(Before { hash: Some(BEGINNING.to_vec()), audit_key: 0 });
         }
         let found = blocks(reader, number - 1, number - 1).await?.pop();
-        Ok(found.map_or_else(Before::default, |block| Before {
-            hash: Some(block.hash),
-            audit_key: block.audit_key,
-        }))
+        let unknown = Before::default();
+        Ok(found.map_or(unknown.clone(), |block| Before::behind(&block, &unknown, Some(self.code_keys))))
     }
 
-    fn gone(number: i64) -> Finding {
-        Finding::at_block(Problem::BlockRemoved, number, "the block is gone")
+    fn gone(from: i64, to: i64) -> Finding {
+        let detail = match to {
+            _ if from == to => "the block is gone".to_owned(),
+            _ => format!("the blocks from here to {to} are gone"),
+        };
+        Finding::at_block(Problem::BlockRemoved, from, detail)
     }
 
     /// The head, what was noted outside, and entries beside the chain.
@@ -216,40 +214,39 @@ impl Page<'_> {
         reader: &mut Snapshot<'_>,
         last_hash: Option<&[u8]>,
         report: &mut Report,
-    ) -> Result<Result<(), Finding>, sqlx::Error> {
-        let head = self.head;
+    ) -> Result<(), sqlx::Error> {
+        let (head, findings) = (self.head, &mut report.findings);
         if last_hash.is_some_and(|hash| hash != head.hash) {
             let detail = "the last block is not the one that the head of the chain names";
-            return Ok(Err(Finding::at_block(Problem::BlockAltered, head.last_block, detail)));
+            findings.add(Finding::at_block(Problem::BlockAltered, head.last_block, detail));
         }
         if let Some(witness) = self.witness.filter(|witness| witness.block > head.last_block) {
             let detail = format!(
                 "the chain ends with block {}, but block {} was noted outside the database",
                 head.last_block, witness.block
             );
-            return Ok(Err(Finding::at_block(Problem::Truncated, head.last_block + 1, detail)));
+            findings.add(Finding::at_block(Problem::Truncated, head.last_block + 1, detail));
         }
-        let beside = entries(reader, head.last_position + 1, i64::MAX).await?;
-        if let Some(row) = beside.first() {
+        for row in entries(reader, head.last_position.saturating_add(1), i64::MAX).await? {
             let at = (row.position, Some(JobId(row.id)));
             let detail = "its position lies behind the end of the chain";
-            return Ok(Err(Finding::at_entry(Problem::EntryInserted, None, at, detail)));
+            findings.add(Finding::at_entry(Problem::EntryInserted, None, at, detail));
         }
         for row in unsealed(reader).await? {
             let at = (None, Some(JobId(row.id)));
-            if let Err((problem, detail)) = row.details(self.keys).check() {
-                return Ok(Err(Finding::at_entry(problem, None, at, detail)));
-            }
-            if row.at_ms < self.now_ms - AUDIT_RETENTION_MS {
-                let detail = "an entry of the distant past is in no block";
-                return Ok(Err(Finding::at_entry(Problem::EntryInserted, None, at, detail)));
-            }
             report.unsealed += 1;
-            report.entries += 1;
             let since_ms = report.unsealed_since_ms.unwrap_or(row.at_ms);
             report.unsealed_since_ms = Some(since_ms.min(row.at_ms));
+            if let Err((problem, detail)) = row.details(self.keys).check() {
+                findings.add(Finding::at_entry(problem, None, at, detail));
+            } else if row.at_ms < self.now_ms - AUDIT_RETENTION_MS {
+                let detail = "an entry of the distant past is in no block";
+                findings.add(Finding::at_entry(Problem::EntryInserted, None, at, detail));
+            } else {
+                report.entries += 1;
+            }
         }
-        Ok(Ok(()))
+        Ok(())
     }
 }
 
@@ -285,15 +282,6 @@ pub(super) async fn entries(
     on_connection!(reader, |connection| {
         sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(from).bind(to).fetch_all(connection).await
     })
-}
-
-/// Which of the entries without a block has the smallest id; `None` if all are in blocks.
-pub async fn waits_first(database: &Database) -> Result<Option<JobId>, sqlx::Error> {
-    const SQL: &str = "SELECT id FROM audit_entries WHERE position IS NULL ORDER BY id LIMIT 1";
-    let mut reader = database.reader(Urgency::General).await?;
-    let first: Option<(Uuid,)> =
-        on_connection!(reader, |connection| sqlx::query_as(SQL).fetch_optional(connection).await)?;
-    Ok(first.map(|(id,)| JobId(id)))
 }
 
 async fn unsealed(reader: &mut Snapshot<'_>) -> Result<Vec<EntryRow>, sqlx::Error> {

@@ -9,7 +9,7 @@ use keepwell_workers::{
 };
 
 use super::{
-    super::audit::{ChainEnd, Finding, Verifier, stretch},
+    super::audit::{ChainEnd, Findings, Verifier, stretch},
     responses::STRETCH_MS,
 };
 use crate::care::report::{
@@ -21,7 +21,7 @@ use crate::care::report::{
 const CHANGES_MAX: u64 = 200_000;
 
 /// Blocks that are verified for one report; each has up to 64 entries.
-const BLOCKS_MAX: u64 = 4_000;
+const BLOCKS_MAX: i64 = 4_000;
 
 /// Blocks that are verified at once.
 const BLOCKS_PER_PAGE: i64 = 100;
@@ -75,15 +75,14 @@ pub(super) async fn verify(
     let reader = async || database.reader(Urgency::General).await;
     let mut from = Some(stretch::block_at(&mut reader().await?, period.from_ms).await?);
     let verifier = Verifier::new(database.clone(), keys.clone());
-    let mut facts = ChainFacts::default();
+    let (mut facts, mut findings, mut looked_at) = (ChainFacts::default(), Findings::default(), 0);
     while let Some(first) = from {
         let report = verifier.page(Some(first), BLOCKS_PER_PAGE, witness, now_ms).await?;
         facts.blocks += report.blocks;
         facts.entries += report.entries;
-        facts.finding = report.finding.as_ref().map(place);
-        if facts.finding.is_some() {
-            return Ok(facts);
-        }
+        findings.join(report.findings);
+        facts.finding = told(&findings);
+        looked_at += BLOCKS_PER_PAGE;
         from = report.next;
         let last_ms = match report.next {
             Some(next) => stretch::newest_in(&mut reader().await?, next - 1).await?,
@@ -92,7 +91,7 @@ pub(super) async fn verify(
         if last_ms.is_some_and(|last_ms| last_ms >= period.to_ms) {
             break;
         }
-        if facts.blocks >= BLOCKS_MAX && from.is_some() {
+        if looked_at >= BLOCKS_MAX && from.is_some() {
             return Ok(facts);
         }
     }
@@ -100,7 +99,13 @@ pub(super) async fn verify(
     Ok(facts)
 }
 
-fn place(finding: &Finding) -> String {
-    let block = finding.block.map(|block| format!("block {block}: ")).unwrap_or_default();
-    format!("{block}{}", finding.detail)
+/// The first thing that is wrong, and how many others are.
+fn told(findings: &Findings) -> Option<String> {
+    let first = findings.first.as_ref()?;
+    let block = first.block.map(|block| format!("block {block}: ")).unwrap_or_default();
+    let others = match findings.count() - 1 {
+        0 => String::new(),
+        others => format!("; and {others} more, which `keepwell audit verify` names"),
+    };
+    Some(format!("{block}{}{others}", first.detail))
 }

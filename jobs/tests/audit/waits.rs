@@ -1,0 +1,59 @@
+//! What waits for a key is told from what nobody seals.
+
+use keepwell_jobs::store::audit::{Sealer, append, waits_first};
+use keepwell_workers::{
+    clock::ManualClock,
+    database::{Durability, turn::Urgency},
+    seal::KeyRing,
+};
+
+use crate::{
+    rotation::rings,
+    support::{NOW_MS, Room, on_each_database},
+    trail::entry,
+};
+
+/// Writes an entry as a process does that has these `keys`.
+async fn write_one(room: &Room, keys: &KeyRing) {
+    let database = room.database.clone().sealing_with(keys.clone());
+    let mut transaction = database.begin(Urgency::General, Durability::Relaxed, NOW_MS).await.unwrap();
+    append(&mut transaction, &entry("lane.paused", "lane_1", NOW_MS)).await.unwrap();
+    transaction.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_waits_for_a_key_that_is_brought_round_is_told_from_what_nobody_seals() {
+    on_each_database(async |room| {
+        let [old, prepared, new] = rings();
+        let sealer =
+            |ring: &KeyRing| Sealer::new(room.database.clone(), ring.clone(), ManualClock::at(NOW_MS));
+        let waits = async |ring: &KeyRing| {
+            let waits = waits_first(&room.database, ring).await.unwrap();
+            (waits.ready.is_some(), waits.for_key.map(|(_, key)| key))
+        };
+        let for_new = Some("new".to_owned());
+        write_one(room, &old).await;
+        assert_eq!(waits(&old).await, (true, None), "on its first day the trail has no key of its own yet");
+        sealer(&old).round().await.unwrap();
+        // One node has the new key and does not seal; those who seal do not have it yet.
+        write_one(room, &new).await;
+        assert_eq!(waits(&old).await, (false, for_new.clone()));
+        assert_eq!(waits(&new).await, (false, for_new.clone()), "nor does who has it see a fault");
+        assert!(sealer(&old).round().await.unwrap().key_unknown.is_some());
+        write_one(room, &old).await;
+        assert_eq!(waits(&old).await, (true, for_new.clone()), "what they could seal waits for nothing else");
+        assert_eq!(waits(&new).await, (true, for_new.clone()));
+        assert_eq!(sealer(&prepared).round().await.unwrap().entries, 2);
+        assert_eq!(waits(&old).await, (false, None));
+        // Somebody seals with it, and then nobody does: only who does not have it waits for it.
+        write_one(room, &new).await;
+        let mut first = sealer(&new);
+        assert!(first.round().await.unwrap().entries + first.round().await.unwrap().entries > 0);
+        for (ring, key) in [(&new, "new"), (&old, "test")] {
+            write_one(room, ring).await;
+            assert_eq!(waits(&new).await, (true, None), "{key}");
+            assert_eq!(waits(&old).await, (false, for_new.clone()), "{key}: the chain goes on under it");
+        }
+    })
+    .await;
+}
