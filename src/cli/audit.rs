@@ -182,7 +182,7 @@ fn told(context: &Context, result: &Value) -> Result<(), Failure> {
 
 fn render_verified(result: &Value) -> String {
     let findings: Findings = serde_json::from_value(result.clone()).unwrap_or_default();
-    let mut text = String::new();
+    let mut lines = Vec::new();
     for finding in findings.named() {
         let place = [("block", finding.block), ("position", finding.position)];
         let mut place: Vec<String> =
@@ -195,16 +195,16 @@ fn render_verified(result: &Value) -> String {
             Problem::KeyUnknown => "the trail cannot be verified here",
             _ => "the trail is not whole",
         };
-        text.push_str(&format!("{what}: {problem}{place}: {}\n", finding.detail));
+        lines.push(format!("{what}: {problem}{place}: {}\n", finding.detail));
     }
     if findings.more > 0 {
-        text.push_str(&format!("and {} more\n", findings.more));
+        lines.push(format!("and {} more\n", findings.more));
     }
     let since = result["unsealed_since"].as_str().map(|since| format!(" (the oldest since {since})"));
     let key = result["awaited_key"]
         .as_str()
         .map(|key| format!("; some of these wait for whoever seals to be given the key {key}"));
-    text.push_str(&format!(
+    lines.push(format!(
         "{} entries in {} blocks are whole, {} of them wait for a block{}{}; the chain ends with block {} ({})\n",
         result["entries"],
         result["blocks"],
@@ -214,7 +214,7 @@ fn render_verified(result: &Value) -> String {
         result["end"]["block"],
         result["end"]["hash"].as_str().unwrap_or_default()
     ));
-    text
+    lines.concat()
 }
 
 async fn export(context: &Context, filter: &FilterArgs, output: Option<&PathBuf>) -> Result<(), Failure> {

@@ -117,13 +117,12 @@ impl LaneMetrics {
             timeout(READ_TIMEOUT, engine.ledger().totals()),
             timeout(READ_TIMEOUT, engine.paused())
         );
-        match stats {
-            Ok(Ok((lanes, nodes))) => self.set_lanes(&lanes, &nodes),
-            Ok(Err(_)) | Err(_) => {
-                self.forget_lanes();
-                if let Ok(Ok(paused)) = paused {
-                    self.set_paused(&paused);
-                }
+        if let Ok(Ok((lanes, nodes))) = stats {
+            self.set_lanes(&lanes, &nodes);
+        } else {
+            self.forget_lanes();
+            if let Ok(Ok(paused)) = paused {
+                self.set_paused(&paused);
             }
         }
         if let Ok(Ok(totals)) = totals {

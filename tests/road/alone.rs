@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use keepwell_jobs::alerts::{rule::Rule, rules};
 
 use super::{figures::figures, on_call::OnCall, watchman::Watchman};
+use crate::support::gateway::Manner;
 
 /// A Monday morning, 2027-03-01T09:00:00Z.
 const BEGIN_MS: i64 = 1_803_891_600_000;
@@ -109,6 +110,20 @@ async fn what_was_told_without_the_database_is_the_same_incident_in_the_next_lif
 }
 
 #[tokio::test]
+async fn a_webhook_that_has_not_said_that_it_took_it_is_told_again_as_the_same_without_the_database_too() {
+    let on_call = OnCall::start().await;
+    let mut watchman = Watchman::of(&on_call, &PAUSED, &[], BEGIN_MS).await;
+    watchman.looks_and_tells(&[]).await;
+    watchman.stranger().await.does(AWAY, watchman.now_ms).await;
+    on_call.signed.next([Manner::TakesAndHangsUp]);
+    for _ in 0..2 {
+        watchman.looks_alone(&PAUSED).await;
+    }
+    let asked = on_call.signed.asked();
+    assert!(asked.len() == 2 && asked[0] == asked[1], "{asked:?}");
+}
+
+#[tokio::test]
 async fn what_was_told_in_an_outage_and_is_over_when_the_next_life_finds_it_is_ended_and_not_escalated() {
     const HOUR_MS: i64 = 3_600_000;
     let on_call = OnCall::start().await;
@@ -121,8 +136,9 @@ async fn what_was_told_in_an_outage_and_is_over_when_the_next_life_finds_it_is_e
     // Much later than it would be escalated, and told again.
     stranger.does(BACK, watchman.now_ms).await;
     watchman.begin_again(5 * HOUR_MS).await;
-    for _ in 0..3 {
-        watchman.looks(60_000, &figures(&PAUSED, false, 1.0), &[]).await;
+    // For a minute it cannot know whether that is over.
+    for later_ms in [1_000, 5_000, 5_000, 60_000] {
+        watchman.looks(later_ms, &figures(&PAUSED, false, 1.0), &[]).await;
     }
     watchman.has_told_all().await;
     let told = ["triggered", "escalated", "resolved"].map(|it| on_call.posted(&format!("alert.{it}")).len());

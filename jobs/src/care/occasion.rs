@@ -129,7 +129,8 @@ fn ended(before: &Facts, after: &Facts) -> Option<Occasion> {
 }
 
 /// What has made somebody's crisis known, and how severe it is now, if that is a reason to look whom to tell: a new
-/// sign of a crisis, or one that makes it more severe. An elevated score that is told late makes a crisis of what was
+/// sign of a crisis, or one that makes it more severe. Of a sign that is older than [`TOLD_AGAIN_MS`] nobody is told:
+/// what stands in Stripe's history may be days old, and frightens people with what they have lived through. An elevated score that is told late makes a crisis of what was
 /// known before; then it is the newest of those signs, by another name, for they may have led to a look already.
 pub fn call_for_contacts(before: &Facts, after: &Facts, now_ms: UnixMs) -> Option<(String, Severity)> {
     let crisis = after.crisis(now_ms)?;
@@ -137,8 +138,9 @@ pub fn call_for_contacts(before: &Facts, after: &Facts, now_ms: UnixMs) -> Optio
     let part = || after.signals.iter().filter(|(_, signal)| signal.at_ms >= crisis.since_ms);
     let news = part().filter(|(id, _)| !before.signals.contains_key(*id));
     let news = news.filter(|(_, signal)| raised || !signal.only_in_crisis);
-    if let Some((id, _)) = news.max_by_key(|(_, signal)| signal.at_ms) {
-        return Some((id.clone(), crisis.severity));
+    if let Some((id, signal)) = news.max_by_key(|(_, signal)| signal.at_ms) {
+        let is_fresh = signal.at_ms >= now_ms.saturating_sub(TOLD_AGAIN_MS);
+        return is_fresh.then(|| (id.clone(), crisis.severity));
     }
     let standing =
         part().filter(|(_, signal)| signal.bearing() != Bearing::Risk && counts_until_ms(signal) > now_ms);
@@ -358,6 +360,19 @@ mod tests {
         assert_eq!(call(&mut facts, |facts| in_crisis(facts, Severity::Moderate, NOW_MS + 4)), None);
         assert_eq!(call(&mut facts, |facts| facts.crisis_resolved(NOW_MS + 9, NOW_MS + 9)), None);
         assert_eq!(call(&mut facts, |facts| in_crisis(facts, Severity::Critical, NOW_MS + 8)), None);
+    }
+
+    #[test]
+    fn contacts_are_not_thought_of_for_a_sign_that_is_half_a_day_old_when_it_is_learned() {
+        let call = |at_ms| {
+            let mut facts = Facts::about("cus_1");
+            let before = facts.clone();
+            in_crisis(&mut facts, Severity::High, at_ms);
+            assert!(facts.crisis(NOW_MS).is_some());
+            call_for_contacts(&before, &facts, NOW_MS).is_some()
+        };
+        assert!(call(NOW_MS) && call(NOW_MS - TOLD_AGAIN_MS));
+        assert!(!call(NOW_MS - TOLD_AGAIN_MS - 1));
     }
 
     #[test]

@@ -105,7 +105,7 @@ impl Head {
 
     /// Where the blocks that are there begin and end, whatever this one says: one that nobody can believe is not to
     /// hide what else is wrong.
-    pub(super) async fn as_found(self, connected: &mut impl Connected) -> Result<Self, sqlx::Error> {
+    pub(super) async fn or_found(self, connected: &mut impl Connected) -> Result<Self, sqlx::Error> {
         const LAST: &str = "SELECT number, last_position, hash, (SELECT MIN(number) FROM audit_blocks) \
              FROM audit_blocks ORDER BY number DESC LIMIT 1";
         let last: Option<(i64, i64, Vec<u8>, i64)> = on_connection!(connected, |connection| {

@@ -86,7 +86,7 @@ impl Verifier {
                 (_, Err((problem, detail))) => Finding::anywhere(problem, detail),
                 (_, Ok(())) => Finding::anywhere(Problem::HeadAltered, detail),
             });
-            head = head.as_found(&mut reader).await?;
+            head = head.or_found(&mut reader).await?;
         }
         let mut report = Report {
             findings,
