@@ -10,8 +10,8 @@
 //! this one. Whatever ends a run in between, the page is taken again, and what was taken already is known.
 //!
 //! What the metadata of such an event say of a crisis counts when the event was made. A crisis that Stripe could not
-//! deliver for two hours opens, with the time that it has left; one of three weeks ago that is over by now opens nothing,
-//! and is counted, audited and told of.
+//! deliver for two hours opens, with the time that it has left; one of three weeks ago that is over by now opens
+//! nothing, and is counted, audited and told of.
 //!
 //! An event is believed because Stripe's API showed it, to our key and over TLS; then it goes the way of every event:
 //! mode and account are checked, personal data dropped, the lane chosen, and a crisis watched.

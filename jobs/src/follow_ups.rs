@@ -6,17 +6,24 @@ use keepwell_workers::{clock::UnixMs, job::NewJob};
 use crate::{
     Care,
     care::{
+        contact_call::call_for_contacts,
         facts::Facts,
-        occasion::{Occasion, call_for_contacts, occasion},
+        occasion::{Occasion, occasion},
     },
     contact_look::About,
     message_sent::ToSay,
 };
 
-/// The jobs that follow when what is known became `after`.
-pub(crate) fn follow_ups(care: &Care, before: &Facts, after: &Facts, now_ms: UnixMs) -> Vec<NewJob> {
+/// The jobs that follow when what is known became `after`, by what was learned at `learned_ms`.
+pub(crate) fn follow_ups(
+    care: &Care,
+    before: &Facts,
+    after: &Facts,
+    learned_ms: UnixMs,
+    now_ms: UnixMs,
+) -> Vec<NewJob> {
     let customer = || after.customer.clone();
-    let contacts = call_for_contacts(before, after, now_ms)
+    let contacts = call_for_contacts(before, after, learned_ms, now_ms)
         .map(|(cause, _)| About { customer: customer(), cause, contact: None }.look());
     let told = occasion(before, after, now_ms).and_then(|occasion| message(care, after, occasion, now_ms));
     contacts.into_iter().chain(told).collect()

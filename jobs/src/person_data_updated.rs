@@ -12,7 +12,7 @@ use keepwell_workers::{
 
 use crate::{
     Care,
-    care::occasion::calls_for_another_look,
+    care::contact_call::calls_for_another_look,
     contact_look::About,
     event::unreadable,
     kinds,

@@ -58,6 +58,8 @@ pub struct AlertKeeper {
     digested: Option<String>,
     /// Since when the database has not taken what is wrong.
     late_since_ms: Option<UnixMs>,
+    /// A look has found the database after an outage, and was not followed by another one that did.
+    looked_since_outage: bool,
     direct: Direct,
     /// What was open when the database was last read or written.
     open: Vec<OpenAlert>,
@@ -81,6 +83,7 @@ impl AlertKeeper {
             well_since_ms: None,
             digested: None,
             late_since_ms: None,
+            looked_since_outage: false,
             open: Vec::new(),
             silences: Vec::new(),
         }
@@ -138,7 +141,11 @@ impl AlertKeeper {
             // Said once, not every few seconds.
             tracing::error!(error = %failed, "alerts cannot be recorded; it is tried again");
         }
-        if now_ms - *self.late_since_ms.get_or_insert(now_ms) >= patience_ms {
+        let late_since_ms = *self.late_since_ms.get_or_insert(now_ms);
+        if now_ms - late_since_ms >= self.options.habits.quiet_ms {
+            self.looked_since_outage = false;
+        }
+        if now_ms - late_since_ms >= patience_ms {
             let (open, silences) = (&self.open[..], &self.silences[..]);
             let view = View { seen: &seen, open, silences, may_resolve: false, is_settled: false, now_ms };
             self.direct.tell_without_database(&view, &self.options.habits).await;
@@ -154,7 +161,9 @@ impl AlertKeeper {
         let habits = &self.options.habits;
         let well_since_ms = *self.well_since_ms.get_or_insert(now_ms);
         let may_resolve = now_ms - well_since_ms >= habits.quiet_ms;
-        let is_settled = now_ms > well_since_ms;
+        // Where every second look fails, each of the others would be the first one after an outage.
+        let is_settled = now_ms > well_since_ms || self.looked_since_outage;
+        self.looked_since_outage = now_ms == well_since_ms && !is_settled;
         let (opens, mut jobs) = self.direct.unrecorded();
         let known = [&self.open[..], &opens[..]].concat();
         let silences = &self.silences;

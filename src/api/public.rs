@@ -101,7 +101,7 @@ mod tests {
         api.clock.advance_ms(2 * 3_600_000);
         assert_eq!(
             api.public(get("/health")).await.json()["schedules"],
-            json!({ "late": ["hourly", "report-hourly"] })
+            json!({ "late": ["hourly", "report-hourly", "operations-hourly"] })
         );
     }
 

@@ -53,8 +53,8 @@ const OF_OPERATIONS: Schedules = [
 ];
 
 /// The reports that are made of every period that `config` names for them, soon after it is over. Not at the full hour,
-/// when everybody asks for something; what the last crisis came to is noted by then. Hours are those of UTC wherever one
-/// is: where clocks are set by half an hour, or stand at half past, each is reported on once all the same.
+/// when everybody asks for something; what the last crisis came to is noted by then. Hours are those of UTC wherever
+/// one is: where clocks are set by half an hour, or stand at half past, each is reported on once all the same.
 pub(super) fn built_in(config: &Config) -> Vec<ScheduleEntry> {
     let of = |kind: ReportKind, schedules: Schedules, wanted: &[ReportPeriod]| {
         let wanted = schedules.into_iter().filter(|(period, ..)| wanted.contains(period));

@@ -112,16 +112,15 @@ impl LaneMetrics {
     pub(crate) async fn read(&self, engine: &Engine) {
         let Ok(_reading) = self.reading.try_lock() else { return };
         self.set_rebuild(engine.lanes().rebuild_progress());
-        let (stats, totals, paused) = tokio::join!(
+        let (stats, totals) = tokio::join!(
             timeout(READ_TIMEOUT, engine.standing()),
-            timeout(READ_TIMEOUT, engine.ledger().totals()),
-            timeout(READ_TIMEOUT, engine.paused())
+            timeout(READ_TIMEOUT, engine.ledger().totals())
         );
         if let Ok(Ok((lanes, nodes))) = stats {
             self.set_lanes(&lanes, &nodes);
         } else {
             self.forget_lanes();
-            if let Ok(Ok(paused)) = paused {
+            if let Ok(Ok(paused)) = timeout(READ_TIMEOUT, engine.paused()).await {
                 self.set_paused(&paused);
             }
         }

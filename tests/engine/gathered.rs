@@ -123,10 +123,18 @@ impl Together for Share {
     }
 }
 
-/// The first of them has the database open until all others have ended.
+/// The first of them has the database open until all others have ended; one that is stuck has it for as long as it may.
 struct Crowd {
     shares: Shares,
     ended: Semaphore,
+    test_ends: Semaphore,
+}
+
+impl Crowd {
+    fn new() -> Arc<Self> {
+        let [ended, test_ends] = [Semaphore::new(0), Semaphore::new(0)];
+        Arc::new(Self { shares: Shares::default(), ended, test_ends })
+    }
 }
 
 const OTHERS: u32 = 11;
@@ -146,6 +154,9 @@ impl Handler for Crowd {
         if &job.payload[..] == b"first" {
             self.ended.acquire_many(OTHERS).await.unwrap().forget();
         }
+        if &job.payload[..] == b"stuck" {
+            let _ = self.test_ends.acquire().await;
+        }
         let share = open.together::<Share>();
         share.1 = Arc::clone(&self.shares);
         share.0 += 1;
@@ -156,7 +167,7 @@ impl Handler for Crowd {
 #[tokio::test]
 async fn crises_that_have_ended_share_a_transaction_eight_at_most_where_writers_take_turns() {
     let bench = Bench::new(Dialect::Sqlite).await;
-    let crowd = Arc::new(Crowd { shares: Shares::default(), ended: Semaphore::new(0) });
+    let crowd = Crowd::new();
     let engine = bench.engine_of([crowd.clone() as Arc<dyn Handler>], |options| {
         (options.slots, options.crisis_slots) = (1, OTHERS as usize + 1);
     });
@@ -169,5 +180,31 @@ async fn crises_that_have_ended_share_a_transaction_eight_at_most_where_writers_
     assert_eq!(shares.iter().sum::<usize>(), OTHERS as usize + 1, "{shares:?}");
     assert!(shares.iter().all(|share| *share <= 8), "{shares:?}");
     assert!(shares.iter().any(|share| *share > 2), "each by itself: {shares:?}");
+    engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_crisis_that_is_slow_beside_others_waits_until_these_are_settled() {
+    let bench = Bench::new(Dialect::Sqlite).await;
+    let crowd = Crowd::new();
+    let engine = bench.engine_of([crowd.clone() as Arc<dyn Handler>], |options| {
+        (options.slots, options.crisis_slots) = (1, OTHERS as usize + 1);
+    });
+    let payloads = ["first", "stuck"].into_iter().chain([""; OTHERS as usize - 1]);
+    let jobs = payloads.map(|payload| NewJob::new("crowd", Lane::Crisis, payload)).collect();
+    let jobs = engine.enqueue_all(jobs).await.unwrap();
+    eventually("all others are done", async || {
+        for job in jobs.iter().enumerate().filter(|(place, _)| *place != 1).map(|(_, job)| job) {
+            let (job, _) = engine.ledger().show(job.id).await.ok()??;
+            (job.state == State::Done).then_some(())?;
+        }
+        Some(())
+    })
+    .await;
+    // Whoever is settled before the others has had its two seconds by now, and an attempt that failed.
+    let (stuck, history) = engine.ledger().show(jobs[1].id).await.unwrap().unwrap();
+    assert_eq!((stuck.state, history.len()), (State::Owed, 0), "{history:?}");
+    crowd.test_ends.close();
+    nothing_owed(&engine).await;
     engine.shutdown().await;
 }

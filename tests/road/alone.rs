@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use keepwell_jobs::alerts::{rule::Rule, rules};
 
 use super::{figures::figures, on_call::OnCall, watchman::Watchman};
-use crate::support::gateway::Manner;
 
 /// A Monday morning, 2027-03-01T09:00:00Z.
 const BEGIN_MS: i64 = 1_803_891_600_000;
@@ -107,20 +106,6 @@ async fn what_was_told_without_the_database_is_the_same_incident_in_the_next_lif
     assert_eq!(incidents(&on_call), incident(&["trigger", "resolve"]));
     let ended: Vec<String> = on_call.posted("alert.resolved").iter().map(id).collect();
     assert_eq!((ended, on_call.said("resolved")), (vec![told.clone()], 1));
-}
-
-#[tokio::test]
-async fn a_webhook_that_has_not_said_that_it_took_it_is_told_again_as_the_same_without_the_database_too() {
-    let on_call = OnCall::start().await;
-    let mut watchman = Watchman::of(&on_call, &PAUSED, &[], BEGIN_MS).await;
-    watchman.looks_and_tells(&[]).await;
-    watchman.stranger().await.does(AWAY, watchman.now_ms).await;
-    on_call.signed.next([Manner::TakesAndHangsUp]);
-    for _ in 0..2 {
-        watchman.looks_alone(&PAUSED).await;
-    }
-    let asked = on_call.signed.asked();
-    assert!(asked.len() == 2 && asked[0] == asked[1], "{asked:?}");
 }
 
 #[tokio::test]

@@ -3,10 +3,11 @@
 use keepwell_workers::clock::UnixMs;
 
 use super::{
+    contact_call::call_for_contacts,
     crisis::{CrisisKind, Severity, Signal, Source},
     facts::{Facts, PaymentFailure},
     grace::{Grace, GraceKey, GraceReason},
-    occasion::{Occasion, call_for_contacts, occasion},
+    occasion::{Occasion, occasion},
     running::running_grace,
     subscription::{SubscriptionSnapshot, SubscriptionStatus},
 };
@@ -247,7 +248,7 @@ fn contacts_are_thought_of_when_what_is_told_late_makes_a_crisis_of_what_was_kno
     let call = |facts: &mut Facts, change: fn(&mut Facts)| {
         let before = facts.clone();
         change(facts);
-        call_for_contacts(&before, facts, NOW_MS)
+        call_for_contacts(&before, facts, NOW_MS, NOW_MS)
     };
     let elevated = |facts: &mut Facts| {
         let (source, severity, at_ms) = (Source::HighRisk, Severity::Moderate, NOW_MS - 2 * DAY_MS);

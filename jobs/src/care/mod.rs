@@ -11,6 +11,7 @@ pub mod assessment;
 pub mod confirmation;
 #[cfg(test)]
 mod confirmation_cases;
+pub mod contact_call;
 mod contact_list;
 pub mod contacts;
 pub mod crisis;

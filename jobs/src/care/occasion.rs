@@ -8,8 +8,6 @@ use keepwell_workers::clock::UnixMs;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    contacts::TOLD_AGAIN_MS,
-    crisis::{Bearing, Severity, counts_until_ms},
     facts::Facts,
     grace::{DAY_MS, GraceReason},
     running::{running_grace, written_end_ms},
@@ -128,41 +126,11 @@ fn ended(before: &Facts, after: &Facts) -> Option<Occasion> {
     (!after.has_running_subscription()).then_some(Occasion::GraceEnded(reason))
 }
 
-/// What has made somebody's crisis known, and how severe it is now, if that is a reason to look whom to tell: a new
-/// sign of a crisis, or one that makes it more severe. Of a sign that is older than [`TOLD_AGAIN_MS`] nobody is told:
-/// what stands in Stripe's history may be days old, and frightens people with what they have lived through. An elevated score that is told late makes a crisis of what was
-/// known before; then it is the newest of those signs, by another name, for they may have led to a look already.
-pub fn call_for_contacts(before: &Facts, after: &Facts, now_ms: UnixMs) -> Option<(String, Severity)> {
-    let crisis = after.crisis(now_ms)?;
-    let raised = before.crisis(now_ms).is_none_or(|known| known.severity < crisis.severity);
-    let part = || after.signals.iter().filter(|(_, signal)| signal.at_ms >= crisis.since_ms);
-    let news = part().filter(|(id, _)| !before.signals.contains_key(*id));
-    let news = news.filter(|(_, signal)| raised || !signal.only_in_crisis);
-    if let Some((id, signal)) = news.max_by_key(|(_, signal)| signal.at_ms) {
-        let is_fresh = signal.at_ms >= now_ms.saturating_sub(TOLD_AGAIN_MS);
-        return is_fresh.then(|| (id.clone(), crisis.severity));
-    }
-    let standing =
-        part().filter(|(_, signal)| signal.bearing() != Bearing::Risk && counts_until_ms(signal) > now_ms);
-    let (id, _) = standing.filter(|_| raised).max_by_key(|(_, signal)| signal.at_ms)?;
-    Some((format!("late:{}:{id}", crisis.severity.name()), crisis.severity))
-}
-
-/// Whether what a person says of their contacts is a reason to look again whom to tell: a crisis is open, and the last
-/// sign of it is so young that somebody could be told of it for the first time.
-pub fn calls_for_another_look(facts: &Facts, now_ms: UnixMs) -> bool {
-    let fresh_ms = now_ms.saturating_sub(TOLD_AGAIN_MS);
-    facts.crisis(now_ms).is_some_and(|crisis| {
-        let signs = facts.signals.values().filter(|signal| signal.bearing() != Bearing::Risk);
-        signs.map(|signal| signal.at_ms).any(|at_ms| at_ms >= crisis.since_ms.max(fresh_ms))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::{
         super::{
-            crisis::{Signal, Source},
+            crisis::{Severity, Signal, Source},
             facts::PaymentFailure,
             subscription::{SubscriptionSnapshot, SubscriptionStatus},
         },
@@ -338,58 +306,5 @@ mod tests {
         in_crisis(&mut facts, Severity::Moderate, now_ms);
         let end_ms = running_grace(&facts, now_ms).unwrap().ends_ms;
         assert_eq!(ending_soon(&facts, end_ms, now_ms), None);
-    }
-
-    #[test]
-    fn contacts_are_thought_of_for_a_new_sign_and_for_what_makes_it_worse() {
-        let call = |facts: &mut Facts, change: fn(&mut Facts)| {
-            let before = facts.clone();
-            change(facts);
-            call_for_contacts(&before, facts, NOW_MS)
-        };
-        let mut facts = Facts::about("cus_1");
-        assert_eq!(call(&mut facts, |facts| facts.threatened("threat".into(), NOW_MS, NOW_MS)), None);
-        let begun = call(&mut facts, |facts| in_crisis(facts, Severity::Moderate, NOW_MS + 1));
-        assert_eq!(begun, Some((format!("sig_{}", NOW_MS + 1), Severity::Moderate)));
-        // What adds to it and makes it worse counts; what only adds does not.
-        let worse = call(&mut facts, |facts| facts.threatened("worse".into(), NOW_MS + 2, NOW_MS));
-        assert_eq!(worse, Some(("worse".into(), Severity::High)));
-        assert_eq!(call(&mut facts, |facts| facts.threatened("again".into(), NOW_MS + 3, NOW_MS)), None);
-        let again = call(&mut facts, |facts| in_crisis(facts, Severity::Moderate, NOW_MS + 4));
-        assert_eq!(again, Some((format!("sig_{}", NOW_MS + 4), Severity::High)));
-        assert_eq!(call(&mut facts, |facts| in_crisis(facts, Severity::Moderate, NOW_MS + 4)), None);
-        assert_eq!(call(&mut facts, |facts| facts.crisis_resolved(NOW_MS + 9, NOW_MS + 9)), None);
-        assert_eq!(call(&mut facts, |facts| in_crisis(facts, Severity::Critical, NOW_MS + 8)), None);
-    }
-
-    #[test]
-    fn contacts_are_not_thought_of_for_a_sign_that_is_half_a_day_old_when_it_is_learned() {
-        let call = |at_ms| {
-            let mut facts = Facts::about("cus_1");
-            let before = facts.clone();
-            in_crisis(&mut facts, Severity::High, at_ms);
-            assert!(facts.crisis(NOW_MS).is_some());
-            call_for_contacts(&before, &facts, NOW_MS).is_some()
-        };
-        assert!(call(NOW_MS) && call(NOW_MS - TOLD_AGAIN_MS));
-        assert!(!call(NOW_MS - TOLD_AGAIN_MS - 1));
-    }
-
-    #[test]
-    fn contacts_named_in_a_crisis_are_thought_of_while_its_last_sign_is_news() {
-        let news_ms = NOW_MS + TOLD_AGAIN_MS;
-        let looks = |facts: &Facts, now_ms| calls_for_another_look(facts, now_ms);
-        let mut facts = Facts::about("cus_1");
-        assert!(!looks(&facts, NOW_MS), "no crisis");
-        in_crisis(&mut facts, Severity::High, NOW_MS);
-        assert!(looks(&facts, NOW_MS) && looks(&facts, news_ms) && !looks(&facts, news_ms + 1));
-        // An elevated score is no sign of a crisis.
-        let (source, severity, at_ms) = (Source::HighRisk, Severity::Moderate, news_ms);
-        facts.signalled("risk".into(), Signal { source, severity, at_ms, only_in_crisis: true }, news_ms);
-        assert!(!looks(&facts, news_ms + 1));
-        in_crisis(&mut facts, Severity::Moderate, news_ms);
-        assert!(looks(&facts, news_ms + 1));
-        facts.crisis_resolved(news_ms + 1, news_ms + 1);
-        assert!(!looks(&facts, news_ms + 1), "it is over");
     }
 }

@@ -43,8 +43,8 @@ pub struct Fetched {
     pub tells_of_crisis_over: bool,
 }
 
-/// Reads an event that Stripe has shown at `now_ms`, and drops of it what `paths` do. It is the same as if a webhook had
-/// brought it, but for what its metadata say of a crisis ([`Signal::of_metadata`]); the job carries that with it.
+/// Reads an event that Stripe has shown at `now_ms`, and drops of it what `paths` do. It is the same as if a webhook
+/// had brought it, but for what its metadata say of a crisis ([`Signal::of_metadata`]); the job carries that with it.
 pub fn read_fetched(
     body: &Bytes,
     marks: &Marks,

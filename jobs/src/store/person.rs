@@ -187,7 +187,8 @@ pub async fn taught(
     let change = PersonChange { before: &before, before_ms: row.touched_ms, after: &after };
     let opens = change.opens_crisis(now_ms);
     append_change(transaction, care, &change)?;
-    for job in follow_ups(care, &before, &after, now_ms) {
+    let learned_ms = transaction.job().map_or(now_ms, |job| job.created_ms);
+    for job in follow_ups(care, &before, &after, learned_ms, now_ms) {
         // Without a gateway there is something to record only about those who have named somebody.
         if care.outreach.is_some()
             || is_stated(transaction, &after.customer, PersonDataKind::Contacts).await?

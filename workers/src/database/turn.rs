@@ -29,6 +29,10 @@ const GENERAL_WAIT_MAX: Duration = Duration::from_millis(100);
 pub enum Urgency {
     /// Goes before everybody else who waits, but for one of them every 100 ms.
     Crisis,
+    /// What a dead worker held. Where writers take turns it has its turn in the order of arrival with crises, which
+    /// wait for one such transaction at most; elsewhere it is as all others. Until it is settled it counts as running, and
+    /// with it the next death: where crises never ended, ten deaths in a minute had innocent jobs quarantined.
+    Recovered,
     /// In the order of arrival.
     General,
 }
@@ -56,7 +60,7 @@ impl Queue {
     fn wait(&mut self, urgency: Urgency, now: Instant) -> oneshot::Receiver<WriteTurn> {
         let (sender, receiver) = oneshot::channel();
         match urgency {
-            Urgency::Crisis => self.crisis.push_back((now, sender)),
+            Urgency::Crisis | Urgency::Recovered => self.crisis.push_back((now, sender)),
             Urgency::General => {
                 self.general.push_back(sender);
                 self.general_since.get_or_insert(now);
@@ -87,7 +91,7 @@ impl Queue {
 #[derive(Debug, Default)]
 struct Shared {
     queue: Mutex<Queue>,
-    /// Rung when a crisis writer begins to wait.
+    /// Rung when a writer begins to wait that goes before general ones.
     crisis_came: Notify,
 }
 
@@ -114,7 +118,7 @@ impl WriteTurns {
                 return WriteTurn(Some(self.clone()));
             }
             let waiting = queue.wait(urgency, Instant::now());
-            if urgency == Urgency::Crisis {
+            if urgency != Urgency::General {
                 self.0.crisis_came.notify_waiters();
             }
             waiting
@@ -247,6 +251,25 @@ mod tests {
             }
         }
         assert_eq!(turns_ms, [100, 200, 300]);
+    }
+
+    #[tokio::test]
+    async fn what_a_dead_worker_held_has_its_turn_with_crises() {
+        let turns = WriteTurns::default();
+        let first = turns.take(Urgency::General).await;
+        let mut waiting = Vec::new();
+        for urgency in [Urgency::General, Urgency::Crisis, Urgency::Recovered, Urgency::Crisis] {
+            let mut turn = Box::pin(turns.take(urgency));
+            assert!(futures_util::poll!(&mut turn).is_pending());
+            waiting.push(turn);
+        }
+        drop(first);
+        for next in [1, 2, 3, 0] {
+            let std::task::Poll::Ready(turn) = futures_util::poll!(&mut waiting[next]) else {
+                panic!("{next}")
+            };
+            drop(turn);
+        }
     }
 
     #[tokio::test]

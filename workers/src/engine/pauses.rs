@@ -8,7 +8,11 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
 
 use super::Engine;
-use crate::{database::Note, lane::Lane, lanes::LaneError};
+use crate::{
+    database::{Note, turn::Urgency},
+    lane::Lane,
+    lanes::LaneError,
+};
 
 /// How long Redis is waited for before it is left to the caretaker to tell it.
 const REDIS_TIMEOUT: Duration = Duration::from_secs(2);
@@ -80,7 +84,7 @@ impl Engine {
 
     /// The lanes that are held up, and why, as the ledger says: also while Redis is away, or has not been told yet.
     pub async fn paused(&self) -> Result<Vec<(Lane, String)>, sqlx::Error> {
-        let pauses = self.0.ledger.lane_pauses().await?;
+        let pauses = self.0.ledger.lane_pauses(Urgency::General).await?;
         Ok(pauses.into_iter().map(|pause| (pause.lane, pause.reason)).collect())
     }
 

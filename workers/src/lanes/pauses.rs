@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::{LaneError, Lanes};
 use crate::{
+    database::turn::Urgency,
     lane::Lane,
     ledger::{LanePause, Ledger},
 };
@@ -40,12 +41,12 @@ impl Lanes {
         mut told: Vec<LanePause>,
     ) -> Result<(), LaneError> {
         loop {
-            let pauses = pauses_of(ledger).await?;
+            let pauses = pauses_of(ledger, Urgency::General).await?;
             if pauses == told {
                 return Ok(());
             }
             for over in told.iter().filter(|told| !pauses.iter().any(|pause| pause.lane == told.lane)) {
-                self.let_go(over.lane).await?;
+                self.let_go(over).await?;
             }
             for pause in &pauses {
                 self.set_paused(pause).await?;
@@ -53,18 +54,10 @@ impl Lanes {
             told = pauses;
         }
     }
-
-    /// Has jobs of a lane claimed again.
-    async fn let_go(&self, lane: Lane) -> Result<(), LaneError> {
-        let mut redis = self.redis.clone();
-        let () = redis.hdel(self.keys.paused(), lane.index()).await?;
-        let () = redis.publish(self.keys.wake(), "0").await?;
-        Ok(())
-    }
 }
 
 /// What `ledger` says is held up.
-pub(crate) async fn pauses_of(ledger: &Ledger) -> Result<Vec<LanePause>, LaneError> {
-    let pauses = timeout(LEDGER_TIMEOUT, ledger.lane_pauses()).await;
+pub(crate) async fn pauses_of(ledger: &Ledger, urgency: Urgency) -> Result<Vec<LanePause>, LaneError> {
+    let pauses = timeout(LEDGER_TIMEOUT, ledger.lane_pauses(urgency)).await;
     Ok(pauses.unwrap_or(Err(sqlx::Error::PoolTimedOut))?)
 }

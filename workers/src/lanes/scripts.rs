@@ -43,6 +43,7 @@ pub(crate) struct Scripts {
     place: Script,
     reap: Script,
     register: Script,
+    resume: Script,
     suspect: Script,
     pub(super) unlock: Script,
 }
@@ -58,6 +59,7 @@ impl Scripts {
             place: script!("place"),
             reap: script!("reap"),
             register: script!("register"),
+            resume: script!("resume"),
             suspect: script!("suspect"),
             unlock: Script::new(include_str!("lua/unlock.lua")),
         }
@@ -220,6 +222,14 @@ impl Lanes {
         .await
     }
 
+    /// Has jobs of a lane claimed again, unless it is held up for another reason than `over` by now.
+    pub(super) async fn let_go(&self, over: &LanePause) -> Result<(), LaneError> {
+        self.invoke(&self.scripts.resume, NodeId(0), |script| {
+            script.arg(over.lane.index()).arg(&over.reason);
+        })
+        .await
+    }
+
     /// Tells the lanes what became of `moves` and claims up to `slots` jobs.
     pub(crate) async fn claim(
         &self,
@@ -338,11 +348,12 @@ mod tests {
             scripts.place.get_hash(),
             scripts.reap.get_hash(),
             scripts.register.get_hash(),
+            scripts.resume.get_hash(),
             scripts.suspect.get_hash(),
             scripts.unlock.get_hash(),
         ];
         let distinct: std::collections::HashSet<_> = hashes.into_iter().collect();
-        assert_eq!(distinct.len(), 10);
+        assert_eq!(distinct.len(), 11);
     }
 
     #[test]

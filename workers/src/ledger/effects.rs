@@ -27,6 +27,10 @@ use crate::{
 /// How long effects may take at most: a thousand times what a few statements need.
 const EFFECTS_TIME_MAX: Duration = Duration::from_secs(2);
 
+/// How long the effects of one of several crises may take that share a transaction, before each is settled by itself:
+/// the others have limits of 100 to 300 ms, and had ended.
+const SHARED_CRISIS_TIME_MAX: Duration = Duration::from_millis(25);
+
 /// How long a crisis writer waits for effects that could be rolled back. Longer than shared transactions take (see the
 /// settler), so that only slow ones give way.
 const CRISIS_PATIENCE: Duration = Duration::from_millis(25);
@@ -34,6 +38,15 @@ const CRISIS_PATIENCE: Duration = Duration::from_millis(25);
 /// How long a rollback is waited for, so that the next writer finds the database free. No longer: a statement that
 /// hangs would be waited for too.
 const ROLLBACK_TIME_MAX: Duration = Duration::from_millis(50);
+
+/// With whom effects share their transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Company {
+    /// With nobody.
+    Alone,
+    /// With those of other jobs.
+    Others,
+}
 
 /// How effects went.
 pub(super) enum Applied {
@@ -49,9 +62,13 @@ pub(super) async fn apply(
     run: &Verdict,
     prepared: &Prepared,
     transaction: &mut Transaction,
-    urgency: Urgency,
+    (urgency, company): (Urgency, Company),
 ) -> Result<Applied, sqlx::Error> {
-    let limit = Duration::from_millis(run.policy.timeout_ms).min(EFFECTS_TIME_MAX);
+    let longest = match (urgency, company) {
+        (Urgency::Crisis, Company::Others) => SHARED_CRISIS_TIME_MAX,
+        _ => EFFECTS_TIME_MAX,
+    };
+    let limit = Duration::from_millis(run.policy.timeout_ms).min(longest);
     let crisis_waits = crisis_waits(transaction, urgency);
     transaction.begin_run();
     transaction.work_for(Arc::clone(&run.job));
@@ -94,7 +111,7 @@ pub(super) async fn write(transaction: &mut Transaction, urgency: Urgency) -> Re
 
 /// Ends once a crisis writer has waited long enough for general effects.
 fn crisis_waits(transaction: &Transaction, urgency: Urgency) -> impl Future<Output = ()> + use<> {
-    let turns = transaction.write_turns().filter(|_| urgency == Urgency::General);
+    let turns = transaction.write_turns().filter(|_| urgency != Urgency::Crisis);
     async move {
         match &turns {
             Some(turns) => turns.crisis_has_waited(CRISIS_PATIENCE).await,

@@ -16,10 +16,10 @@ pub(crate) struct LanePause {
 }
 
 impl Ledger {
-    /// The lanes that are held up. Asked by whoever enters the lanes, so it waits behind nothing but crises.
-    pub(crate) async fn lane_pauses(&self) -> Result<Vec<LanePause>, sqlx::Error> {
+    /// The lanes that are held up.
+    pub(crate) async fn lane_pauses(&self, urgency: Urgency) -> Result<Vec<LanePause>, sqlx::Error> {
         const SQL: &str = "SELECT lane, reason FROM lane_pauses ORDER BY lane";
-        let mut reader = self.database.reader(Urgency::Crisis).await?;
+        let mut reader = self.database.reader(urgency).await?;
         let rows: Vec<(String, String)> =
             on_connection!(reader, |connection| sqlx::query_as(SQL).fetch_all(connection).await)?;
         // The column's CHECK allows no other names.

@@ -3,16 +3,17 @@
 //! Jobs share a transaction as long as all of them end well. If one does not, nothing of that transaction is kept and
 //! each is settled in a transaction of its own, so a neighbour's failure costs time and never an effect.
 
-use std::{slice, sync::Arc};
+use std::{slice, sync::Arc, time::Duration};
 
 use sqlx::QueryBuilder;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{
     IS_OWED, Ledger,
     attempts::{fit, note_attempt},
     bulk::padded,
-    effects::{Applied, apply, give_up, write},
+    effects::{Applied, Company, apply, give_up, write},
     record::record,
 };
 use crate::{
@@ -57,11 +58,20 @@ pub enum Settled {
 /// What became of a shared transaction.
 enum Shared {
     Committed(Vec<Settled>),
-    Alone,
+    /// Each is to be settled by itself; the one in this place, if it is known, last.
+    Alone(Option<usize>),
+}
+
+/// What became of several runs, and how long the database was theirs for it: without the wait for a turn to write, of
+/// which no share is to blame.
+pub(crate) struct AllSettled {
+    /// In their order.
+    pub(crate) settled: Vec<Settled>,
+    pub(crate) took: Duration,
 }
 
 impl Ledger {
-    /// Settles `runs`; answers in their order. Follow-up jobs go to `placements`.
+    /// Settles `runs`. Follow-up jobs go to `placements`.
     ///
     /// A run whose commit was not answered is [`Settled::Unsettled`]: the lanes keep its job until a later delivery
     /// finds out whether it is still owed.
@@ -71,27 +81,29 @@ impl Ledger {
         urgency: Urgency,
         node: NodeId,
         placements: &PlacementQueue,
-    ) -> Vec<Settled> {
+    ) -> AllSettled {
+        let mut took = Duration::ZERO;
+        let mut last = None;
         if runs.len() > 1 && runs.iter().all(|run| run.prepared.is_ok()) {
-            match self.settle_together(runs, urgency, placements).await {
-                Ok(Shared::Committed(settled)) => return settled,
-                Ok(Shared::Alone) => {}
+            match self.settle_together(runs, urgency, placements, &mut took).await {
+                Ok(Shared::Committed(settled)) => return AllSettled { settled, took },
+                Ok(Shared::Alone(offender)) => last = offender,
                 Err(error) if is_outage(&error) => {
                     tracing::warn!(error = %error, jobs = runs.len(), "the database is in trouble; the jobs stay owed");
-                    return vec![Settled::Unsettled; runs.len()];
+                    return AllSettled { settled: vec![Settled::Unsettled; runs.len()], took };
                 }
                 Err(error) => {
                     tracing::warn!(error = %error, jobs = runs.len(), "a shared transaction failed; settling one by one");
                 }
             }
         }
-        let mut settled = Vec::with_capacity(runs.len());
-        for run in runs {
-            match self.settle_alone(run, urgency, node, placements).await {
-                Ok(one) => settled.push(one),
+        let mut settled = vec![Settled::Unsettled; runs.len()];
+        for place in (0..runs.len()).filter(|place| Some(*place) != last).chain(last) {
+            let run = &runs[place];
+            match self.settle_alone(run, urgency, node, placements, &mut took).await {
+                Ok(one) => settled[place] = one,
                 Err(error) => {
                     tracing::warn!(error = %error, job.id = %run.job.id, "the database is in trouble; the job stays owed");
-                    settled.push(Settled::Unsettled);
                     // Each of the others would wait in vain for as long as this one did.
                     if is_outage(&error) {
                         break;
@@ -99,8 +111,7 @@ impl Ledger {
                 }
             }
         }
-        settled.resize(runs.len(), Settled::Unsettled);
-        settled
+        AllSettled { settled, took }
     }
 
     async fn settle_together(
@@ -108,30 +119,33 @@ impl Ledger {
         runs: &[Verdict],
         urgency: Urgency,
         placements: &PlacementQueue,
+        took: &mut Duration,
     ) -> Result<Shared, sqlx::Error> {
         let now_ms = self.clock.now_ms();
         let mut transaction = self.database.begin(urgency, Durability::Relaxed, now_ms).await?;
+        let _taking = Taking::new(took);
         let owed = self.finish(&mut transaction, runs).await?;
         let mut settled = Vec::with_capacity(runs.len());
-        for run in runs {
+        for (place, run) in runs.iter().enumerate() {
             if !owed.contains(&run.job.id.0) {
                 settled.push(Settled::NothingOwed);
                 continue;
             }
-            let Ok((handler, prepared)) = &run.prepared else { return Ok(Shared::Alone) };
-            match apply(handler.as_ref(), run, prepared, &mut transaction, urgency).await? {
+            let Ok((handler, prepared)) = &run.prepared else { return Ok(Shared::Alone(None)) };
+            let company = (urgency, Company::Others);
+            match apply(handler.as_ref(), run, prepared, &mut transaction, company).await? {
                 Applied::Ended(Outcome::Done) if transaction.follow_ups() <= FOLLOW_UPS_MAX => {
                     settled.push(Settled::Done);
                 }
                 Applied::Ended(_) | Applied::GaveWay => {
                     give_up(transaction).await;
-                    return Ok(Shared::Alone);
+                    return Ok(Shared::Alone(Some(place)));
                 }
             }
         }
         let Applied::Ended(Outcome::Done) = write(&mut transaction, urgency).await? else {
             give_up(transaction).await;
-            return Ok(Shared::Alone);
+            return Ok(Shared::Alone(None));
         };
         self.commit_effects(transaction, placements).await?;
         Ok(Shared::Committed(settled))
@@ -144,10 +158,11 @@ impl Ledger {
         urgency: Urgency,
         node: NodeId,
         placements: &PlacementQueue,
+        took: &mut Duration,
     ) -> Result<Settled, sqlx::Error> {
         let outcome = match &run.prepared {
             Ok((handler, prepared)) => {
-                match self.apply_alone(run, handler.as_ref(), prepared, urgency, placements).await {
+                match self.apply_alone(run, (handler.as_ref(), prepared), urgency, placements, took).await {
                     Ok(Ok(settled)) => return Ok(settled),
                     Ok(Err(outcome)) => outcome,
                     Err(error) if Trouble::of(&error).is_some() => return Err(error),
@@ -163,17 +178,18 @@ impl Ledger {
     async fn apply_alone(
         &self,
         run: &Verdict,
-        handler: &dyn Handler,
-        prepared: &Prepared,
+        (handler, prepared): (&dyn Handler, &Prepared),
         urgency: Urgency,
         placements: &PlacementQueue,
+        took: &mut Duration,
     ) -> Result<Result<Settled, Outcome>, sqlx::Error> {
         let now_ms = self.clock.now_ms();
         let mut transaction = self.database.begin(urgency, Durability::Relaxed, now_ms).await?;
+        let _taking = Taking::new(took);
         if self.finish(&mut transaction, slice::from_ref(run)).await?.is_empty() {
             return Ok(Ok(Settled::NothingOwed));
         }
-        let mut applied = apply(handler, run, prepared, &mut transaction, urgency).await?;
+        let mut applied = apply(handler, run, prepared, &mut transaction, (urgency, Company::Alone)).await?;
         if let Applied::Ended(Outcome::Done) = applied {
             applied = write(&mut transaction, urgency).await?;
         }
@@ -307,6 +323,21 @@ impl Ledger {
             statement.build_query_as().fetch_all(connection).await
         })?;
         Ok(rows.into_iter().map(|(id,)| id).collect())
+    }
+}
+
+/// Adds the time until it is dropped.
+struct Taking<'t>(&'t mut Duration, Instant);
+
+impl<'t> Taking<'t> {
+    fn new(took: &'t mut Duration) -> Self {
+        Self(took, Instant::now())
+    }
+}
+
+impl Drop for Taking<'_> {
+    fn drop(&mut self) {
+        *self.0 += self.1.elapsed();
     }
 }
 

@@ -65,7 +65,7 @@ impl Request {
     /// come again, and may not be able to.
     pub(super) fn is_over(&self, urgency: Urgency) -> bool {
         match urgency {
-            Urgency::General => self.answer.is_closed(),
+            Urgency::General | Urgency::Recovered => self.answer.is_closed(),
             Urgency::Crisis => self.asked_at.elapsed() >= Duration::from_millis(CRISIS_RECORDING_KEPT_MS),
         }
     }

@@ -365,10 +365,11 @@ impl Fetcher {
             claimed_ms: self.ledger.clock.now_ms(),
             claimed_at: Instant::now(),
             verdict: Verdict { job, policy, prepared: Err(outcome) },
+            is_suspect: false,
             settled: None,
         };
         let sent = match &self.verdicts {
-            Some(verdicts) => self.turns.during(WAIT_MAX, verdicts.bring(ended, false)).await,
+            Some(verdicts) => self.turns.during(WAIT_MAX, verdicts.bring(ended)).await,
             None => false,
         };
         if !sent {

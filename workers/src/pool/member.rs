@@ -12,6 +12,7 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    database::turn::Urgency,
     id::NodeId,
     lanes::{Behind, LaneError, Lanes, NodeInfo, Reap, pauses_of},
     ledger::Ledger,
@@ -66,7 +67,8 @@ impl Member {
         // Before the first claim, so that it finds what goes before everything but crises.
         self.adopt().await;
         let fresh = NodeId::random();
-        let pauses = pauses_of(&self.ledger).await?;
+        // Behind nothing but crises: until then it takes none either.
+        let pauses = pauses_of(&self.ledger, Urgency::Crisis).await?;
         self.lanes.register(fresh, &self.info.to_text(), &pauses).await?;
         self.node.store(fresh.0, Ordering::Release);
         // The lease ran out, or the lanes were emptied: either way something may be missing from them.

@@ -111,7 +111,7 @@ impl Pool {
             ClaimScope::Crisis => Verdicts { suspects: crisis.clone(), general: crisis.clone(), crisis },
             ClaimScope::General => Verdicts {
                 crisis,
-                suspects: settled_by(Urgency::General, 1),
+                suspects: settled_by(Urgency::Recovered, 1),
                 general: settled_by(Urgency::General, writers(Urgency::General)),
             },
         };

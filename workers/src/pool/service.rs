@@ -187,9 +187,10 @@ where
                 verdict,
                 claimed_ms: run.claimed_ms,
                 claimed_at: run.claimed_at,
+                is_suspect: run.suspicion.is_some(),
                 settled: Some(settled_in),
             };
-            if verdicts.bring(ended, run.suspicion.is_some()).await {
+            if verdicts.bring(ended).await {
                 // The slot stays taken until the ledger has spoken; a settler that is gone has nothing more to say.
                 let _ = settled.await;
             }

@@ -48,6 +48,8 @@ pub(crate) struct Ended {
     pub(crate) verdict: Verdict,
     pub(crate) claimed_ms: UnixMs,
     pub(crate) claimed_at: Instant,
+    /// It has seen a worker die.
+    pub(crate) is_suspect: bool,
     /// Told when the ledger has spoken.
     pub(crate) settled: Option<oneshot::Sender<()>>,
 }
@@ -67,10 +69,10 @@ pub(crate) struct Verdicts {
 
 impl Verdicts {
     /// Brings `ended` before a settler; `false` if there is none any more.
-    pub(crate) async fn bring(&self, ended: Ended, is_suspect: bool) -> bool {
+    pub(crate) async fn bring(&self, ended: Ended) -> bool {
         let settlers = match ended.verdict.job.lane {
             Lane::Crisis => &self.crisis,
-            _ if is_suspect => &self.suspects,
+            _ if ended.is_suspect => &self.suspects,
             _ => &self.general,
         };
         settlers.send(ended).await.is_ok()
@@ -108,7 +110,8 @@ impl Settler {
             }
             let node = self.member.node();
             let taken = self.taken_away(&ended, node).await;
-            for Ended { verdict, claimed_ms, claimed_at, settled } in ended {
+            let ends_with_suspect = ended.last().is_some_and(|last| self.goes_alone(last));
+            for Ended { verdict, claimed_ms, claimed_at, settled, .. } in ended {
                 if taken.contains(&verdict.job.id) {
                     self.tell(&verdict, &Settled::Unsettled, claimed_ms, claimed_at);
                     say(settled);
@@ -120,10 +123,17 @@ impl Settler {
             if verdicts.is_empty() {
                 continue;
             }
-            let began = Instant::now();
-            let settled = self.ledger.settle(&verdicts, self.urgency, node, &self.placements).await;
-            if self.urgency == Urgency::General {
-                at_once = next_share(at_once, began.elapsed() / verdicts.len() as u32, target);
+            // Should its effects be what kills, those before it have theirs.
+            let (together, suspect) = verdicts.split_at(verdicts.len() - usize::from(ends_with_suspect));
+            let mut settled = Vec::with_capacity(verdicts.len());
+            let mut took = Duration::ZERO;
+            for runs in [together, suspect].into_iter().filter(|runs| !runs.is_empty()) {
+                let all = self.ledger.settle(runs, self.urgency, node, &self.placements).await;
+                settled.extend(all.settled);
+                took += all.took;
+            }
+            if self.urgency != Urgency::Crisis {
+                at_once = next_share(at_once, took / verdicts.len() as u32, target);
             }
             for ((verdict, settled), (claimed_ms, claimed_at, told)) in
                 verdicts.drain(..).zip(settled).zip(ends.drain(..))
@@ -150,11 +160,17 @@ impl Settler {
         })
     }
 
-    /// Whatever has ended, at most `at_once`; waits for the first. Nothing once nobody can end a run any more.
+    /// Whether it is settled by itself, whatever else has ended: a crisis that may be what kills.
+    fn goes_alone(&self, ended: &Ended) -> bool {
+        self.urgency == Urgency::Crisis && ended.is_suspect
+    }
+
+    /// Whatever has ended, at most `at_once`, and at most one that is settled by itself, as the last; waits for the
+    /// first. Nothing once nobody can end a run any more.
     async fn next(&self, at_once: usize) -> Vec<Ended> {
         let mut verdicts = self.verdicts.lock().await;
         let mut ended: Vec<Ended> = verdicts.recv().await.into_iter().collect();
-        while !ended.is_empty() && ended.len() < at_once {
+        while ended.last().is_some_and(|last| !self.goes_alone(last)) && ended.len() < at_once {
             let Ok(another) = verdicts.try_recv() else { break };
             ended.push(another);
         }

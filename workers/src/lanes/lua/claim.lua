@@ -37,7 +37,7 @@ end
 
 -- What the others have to be told: '0' if it is of a crisis. What goes back to the front is there for anybody; what is
 -- set down for later is news if nobody can know of it, because all that they wait for comes after it.
-local news = returns > 0 and '1' or nil
+local news = nil
 for _ = 1, retries do
   local id, run_at_ms = ARGV[next_arg], tonumber(ARGV[next_arg + 1])
   next_arg = next_arg + 2
@@ -59,8 +59,10 @@ for _ = 1, returns do
   next_arg = next_arg + 1
   local claim = redis.call('HGET', CLAIMS, id)
   if claim then
+    local lane = string.sub(claim, 1, 1)
     redis.call('HDEL', CLAIMS, id)
-    give_back(string.sub(claim, 1, 1), string.sub(claim, 2))
+    give_back(lane, string.sub(claim, 2))
+    news = lane == '0' and lane or news or '1'
   end
 end
 
