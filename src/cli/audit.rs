@@ -17,7 +17,7 @@ use super::{
     failure::Failure,
     filters::encoded,
     say,
-    table::{Align, Table, items},
+    table::{Align, Table, items, one_line},
 };
 use crate::{api::instant::rfc3339, serve::key_ring};
 
@@ -195,17 +195,21 @@ fn render_verified(result: &Value) -> String {
             Problem::KeyUnknown => "the trail cannot be verified here",
             _ => "the trail is not whole",
         };
-        lines.push(format!("{what}: {problem}{place}: {}\n", finding.detail));
+        lines.push(format!("{what}: {problem}{place}: {}", finding.detail));
     }
     if findings.more > 0 {
-        lines.push(format!("and {} more\n", findings.more));
+        lines.push(format!("and {} more", findings.more));
+    }
+    if findings.more_unknown_keys > 0 {
+        let more = findings.more_unknown_keys;
+        lines.push(format!("and {more} more that are sealed with keys that are not in the ring"));
     }
     let since = result["unsealed_since"].as_str().map(|since| format!(" (the oldest since {since})"));
     let key = result["awaited_key"]
         .as_str()
         .map(|key| format!("; some of these wait for whoever seals to be given the key {key}"));
     lines.push(format!(
-        "{} entries in {} blocks are whole, {} of them wait for a block{}{}; the chain ends with block {} ({})\n",
+        "{} entries in {} blocks are whole, {} of them wait for a block{}{}; the chain ends with block {} ({})",
         result["entries"],
         result["blocks"],
         result["unsealed"],
@@ -214,7 +218,8 @@ fn render_verified(result: &Value) -> String {
         result["end"]["block"],
         result["end"]["hash"].as_str().unwrap_or_default()
     ));
-    lines.concat()
+    // Somebody who wrote it into the database or the file may have written it for this terminal.
+    lines.iter().map(|line| one_line(line) + "\n").collect()
 }
 
 async fn export(context: &Context, filter: &FilterArgs, output: Option<&PathBuf>) -> Result<(), Failure> {
@@ -304,6 +309,23 @@ mod tests {
             "and 7 more",
         ];
         assert_eq!((&lines[..4], lines.len()), (&wrong[..], 5), "{told}");
+        result["more_unknown_keys"] = 3.into();
+        let told = render_verified(&result);
+        assert!(told.contains("and 3 more that are sealed with keys that are not in the ring\n"), "{told}");
+    }
+
+    #[test]
+    fn what_somebody_wrote_into_the_trail_does_nothing_to_the_terminal() {
+        let told = render_verified(&json!({
+            "whole": false, "blocks": 2, "entries": 9, "unsealed": 1, "awaited_key": "\u{1b}[2Jnew",
+            "finding": {
+                "problem": "key_unknown", "block": 1, "position": 3, "entry": "\r",
+                "detail": "the key `\u{1b}]0;all is well\u{7}\n`",
+            },
+            "end": { "block": 2, "hash": "\u{9b}2J" },
+        }));
+        assert!(told.lines().count() == 2 && told.ends_with('\n'), "{told:?}");
+        assert!(!told.contains(|c: char| c.is_control() && c != '\n'), "{told:?}");
     }
 
     #[test]

@@ -35,7 +35,7 @@ impl Inspection {
 
     /// Whether nothing was found that no later pass has found mended.
     pub(super) fn is_whole(&self) -> bool {
-        self.found.first.is_none() && self.last.first.is_none()
+        self.found.count() == 0 && self.last.count() == 0
     }
 
     /// Looks through the next piece if it is time for it.
@@ -55,14 +55,14 @@ impl Inspection {
     }
 
     fn saw(&mut self, report: Report, now: Instant) {
-        let Report { findings: Findings { first, further, more }, next, .. } = report;
+        let Report { findings: Findings { first, further, more, more_unknown_keys }, next, .. } = report;
         for finding in first.into_iter().chain(further) {
-            if finding.problem == Problem::KeyUnknown {
+            match finding.problem {
+                // They say what is now, which the keeper asks every second, and a pass may take weeks.
+                Problem::Unsealed | Problem::NoteUnreadable => continue,
                 // Whoever has that key looks, but not for ever: who can write the database can name any key.
-                self.is_locked = true;
-                if now.duration_since(*self.locked_since.get_or_insert(now)) < KEY_UNKNOWN_MAX {
-                    continue;
-                }
+                Problem::KeyUnknown if self.may_be_locked(now) => continue,
+                _ => {}
             }
             let named = self.found.named().count();
             let is_known = self.last.named().any(|known| *known == finding);
@@ -76,6 +76,9 @@ impl Inspection {
             }
         }
         self.found.more += more;
+        if more_unknown_keys > 0 && !self.may_be_locked(now) {
+            self.found.more_unknown_keys += more_unknown_keys;
+        }
         self.next = next;
         if next.is_none() {
             self.last = std::mem::take(&mut self.found);
@@ -83,6 +86,12 @@ impl Inspection {
                 self.locked_since = None;
             }
         }
+    }
+
+    /// Notes that something is sealed with a key that is not in the ring; says whether that is still in order.
+    fn may_be_locked(&mut self, now: Instant) -> bool {
+        self.is_locked = true;
+        now.duration_since(*self.locked_since.get_or_insert(now)) < KEY_UNKNOWN_MAX
     }
 }
 
@@ -133,5 +142,27 @@ mod tests {
         let both = report([(Problem::KeyUnknown, 3), (Problem::EntryAltered, 4)], None);
         inspection.saw(both, begin + 2 * KEY_UNKNOWN_MAX);
         assert!(!inspection.is_whole());
+    }
+
+    #[test]
+    fn made_up_keys_hide_nothing_else_that_was_done() {
+        let (mut inspection, now) = (Inspection::new(), Instant::now());
+        let keys = || (1..=40).map(|block| (Problem::KeyUnknown, block));
+        inspection.saw(report(keys(), None), now);
+        assert!(inspection.is_whole());
+        let both = report(keys().chain([(Problem::EntryAltered, 41)]), None);
+        inspection.saw(both, now);
+        let named: Vec<_> = inspection.last.named().map(|finding| finding.block).collect();
+        assert_eq!((inspection.is_whole(), named), (false, vec![Some(41)]));
+        inspection.saw(report(keys(), None), now + KEY_UNKNOWN_MAX);
+        assert_eq!((inspection.is_whole(), inspection.last.count()), (false, 40));
+    }
+
+    #[test]
+    fn what_was_only_for_a_moment_is_no_finding_of_a_pass() {
+        let (mut inspection, now) = (Inspection::new(), Instant::now());
+        let moment = [(Problem::Unsealed, 1), (Problem::NoteUnreadable, 1)];
+        inspection.saw(report(moment, Some(17)), now);
+        assert!(inspection.is_whole());
     }
 }

@@ -35,6 +35,29 @@ const PRUNE_BATCHES_MAX: usize = 8;
 /// Between two looks whether a rotation of keys was asked for, perhaps of another process.
 const ROTATION_EVERY: Duration = Duration::from_secs(1);
 
+/// For how long nobody may be able to say whether all of the trail is there before that is worth a warning. Our
+/// number.
+const UNSEEN_MAX: Duration = Duration::from_secs(60);
+
+/// What is known of what this process has written.
+#[derive(Debug, Default)]
+struct Own {
+    /// Some of it was removed: the trail says so for good.
+    missed: bool,
+    /// Since when nobody can look, and whether that was told.
+    unseen: Option<(Instant, bool)>,
+}
+
+impl Own {
+    /// Nobody can look at `now`; says whether that is to be told, which is once.
+    fn is_worth_a_warning(&mut self, now: Instant) -> bool {
+        let (since, told) = self.unseen.get_or_insert((now, false));
+        let is_news = !*told && now.duration_since(*since) >= UNSEEN_MAX;
+        *told |= is_news;
+        is_news
+    }
+}
+
 /// Keeps the trail until `stop`.
 #[derive(Debug)]
 pub struct Keeper {
@@ -58,8 +81,10 @@ impl Keeper {
         let mut rounds = interval(SEAL_EVERY);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut noted, mut prune_at) = (Instant::now(), Instant::now());
-        let (mut stopping, mut told, mut missed) = (false, false, false);
+        let (mut stopping, mut told, mut own) = (false, false, Own::default());
         let (mut inspection, mut key_unknown_since) = (Inspection::new(), None);
+        // What is written before the first look may be gone with a life of the server's that nobody has seen.
+        self.look_after(&mut own).await;
         while !stopping {
             tokio::select! {
                 _ = rounds.tick() => {}
@@ -71,7 +96,7 @@ impl Keeper {
             }
             if !self.works {
                 // Whoever seals says whether the trail is whole; here is only known what of one's own is missing.
-                if self.look_after(&mut missed).await {
+                if self.look_after(&mut own).await {
                     self.metrics.audit_works();
                 }
                 continue;
@@ -87,7 +112,7 @@ impl Keeper {
                 }
             }
             let works = self.seal(&mut sealer, &mut key_unknown_since).await;
-            let kept = self.look_after(&mut missed).await;
+            let kept = self.look_after(&mut own).await;
             if stopping {
                 if !kept {
                     // What tells of it is to be in a block as well.
@@ -174,13 +199,16 @@ impl Keeper {
         is_waiting_for(&key, key_unknown_since)
     }
 
-    /// Looks whether what was written is still there and is in a block in time; says whether it is. What was `missed`
-    /// once stays missed: the trail says so for good.
-    async fn look_after(&self, missed: &mut bool) -> bool {
-        match self.trail.look_after().await {
+    /// Looks whether what was written is still there and is in a block in time; says whether it is.
+    async fn look_after(&self, own: &mut Own) -> bool {
+        let looked = self.trail.look_after(self.works).await;
+        if looked.is_ok() {
+            own.unseen = None;
+        }
+        match looked {
             Ok(0) => {}
             Ok(entries) => {
-                *missed = true;
+                own.missed = true;
                 self.metrics.audit_failed();
                 tracing::error!(
                     entries,
@@ -188,17 +216,24 @@ impl Keeper {
                      `keepwell audit list --action audit` says which"
                 );
             }
-            Err(error) => tracing::debug!(
-                error = &*error as &(dyn std::error::Error + 'static),
-                "nobody can say now whether all of the audit trail is there"
-            ),
+            Err(error) => {
+                let error = &*error as &(dyn std::error::Error + 'static);
+                if own.is_worth_a_warning(Instant::now()) {
+                    tracing::warn!(
+                        error,
+                        "for a minute nobody could say whether all of the audit trail is there"
+                    );
+                } else {
+                    tracing::debug!(error, "nobody can say now whether all of the audit trail is there");
+                }
+            }
         }
         let late = self.trail.waits_too_long();
         if let Some(late) = &late {
             let unsealed = std::io::Error::other(late.detail.clone());
             self.complain(&unsealed, "the audit trail is not sealed; `keepwell audit verify` says more");
         }
-        !*missed && late.is_none()
+        !own.missed && late.is_none()
     }
 
     /// Said once, not every second.
@@ -282,5 +317,19 @@ fn entry(source: &str, incident: &Incident, now_ms: i64) -> AuditEntry {
             "since": rfc3339(incident.since_ms), "until": rfc3339(incident.until_ms), "refused": refused,
             "addresses": addresses, "from_other_addresses": incident.others,
         })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn that_nobody_can_look_is_told_after_a_minute_and_once() {
+        let (mut own, begin) = (Own::default(), Instant::now());
+        let mut told = |seconds| own.is_worth_a_warning(begin + Duration::from_secs(seconds));
+        assert_eq!([0, 59, 60, 61, 999].map(&mut told), [false, false, true, false, false]);
+        own.unseen = None;
+        assert!(!own.is_worth_a_warning(begin + Duration::from_secs(1_000)), "it could meanwhile");
     }
 }

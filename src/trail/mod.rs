@@ -137,9 +137,10 @@ impl Trail {
     }
 
     /// Looks whether what this process wrote is still there, and which entries wait in front of all others for their
-    /// block; says how many entries somebody has removed that were in none. An entry tells of each of these.
-    pub(crate) async fn look_after(&self) -> Result<usize, TrailError> {
-        let waits = audit::waits_first(&self.database, &self.keys).await;
+    /// block; says how many entries somebody has removed that were in none. An entry tells of each of these. Who
+    /// `seals` waits for none of the keys of its own ring.
+    pub(crate) async fn look_after(&self, seals: bool) -> Result<usize, TrailError> {
+        let waits = audit::waits_first(&self.database, &self.keys, seals).await;
         // While the database is away nothing can be said to wait.
         self.waiting.saw(waits.as_ref().ok().cloned().unwrap_or_default(), Instant::now());
         waits?;

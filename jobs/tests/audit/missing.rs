@@ -1,7 +1,7 @@
 //! Entries that are taken away before they are in a block: whoever wrote them misses them.
 
-use keepwell_jobs::store::audit::{AuditFilter, Problem, Waits, tell_of_missing, waits_first};
-use keepwell_workers::database::{Database, DatabaseOptions};
+use keepwell_jobs::store::audit::{AuditFilter, Problem, Waits, append, tell_of_missing, waits_first};
+use keepwell_workers::database::{Database, DatabaseOptions, Dialect, Durability, turn::Urgency};
 use sqlx::{Connection as _, PgConnection};
 
 use crate::{
@@ -55,7 +55,7 @@ async fn what_is_in_a_block_or_waits_for_one_or_was_never_committed_is_not_misse
         seal(room).await;
         let mut undone = begin(room).await;
         let never = entry("lane.paused", "lane_7", NOW_MS);
-        keepwell_jobs::store::audit::append(&mut undone, &never).await.expect("a database");
+        append(&mut undone, &never).await.expect("a database");
         undone.rollback().await.expect("a rollback");
         lay_open(room).await;
         // What is in a block the chain misses, and it names the place.
@@ -69,7 +69,7 @@ async fn what_is_in_a_block_or_waits_for_one_or_was_never_committed_is_not_misse
 #[tokio::test]
 async fn what_waits_for_a_block_is_counted_and_since_when_it_waits() {
     on_each_database(async |room| {
-        let waits = async || waits_first(&room.database, &room.care.keys).await.expect("a database");
+        let waits = async || waits_first(&room.database, &room.care.keys, true).await.expect("a database");
         assert_eq!(waits().await, Waits::default());
         write(room, 3).await;
         let first = waits().await;
@@ -130,14 +130,25 @@ async fn a_connection_that_is_ended_explains_no_missing_entry_and_a_server_that_
     assert_eq!(missed_again(&room).await, 1);
     assert_eq!(told(&room).await, [removed("lane_1")]);
 
+    let mut kept =
+        room.database.begin(Urgency::General, Durability::Durable, NOW_MS).await.expect("a database");
+    append(&mut kept, &entry("lane.paused", "lane_9", NOW_MS)).await.expect("an entry");
+    kept.commit().await.expect("a commit");
     // Where one of its processes is killed the server begins anew, from what is on disk.
     let remove = "DELETE FROM audit_entries WHERE subject = 'lane_2'";
     assert_eq!(sqlx::query(remove).execute(&mut other).await.expect("a superuser").rows_affected(), 1);
     crash(&room).await;
     assert_eq!(missed_again(&room).await, 0);
+    assert_eq!(missed(&room.database).await, 0);
     let lost = told(&room).await.into_iter().filter(|told| *told != removed("lane_1"));
     assert!(lost.map(|(action, _)| action).all(|action| action == "audit.entry_lost"));
     assert!(told(&room).await.contains(&("audit.entry_lost".to_owned(), Some("lane_2".to_owned()))));
+
+    // What it has had since it began anew it cannot have lost with its former life.
+    let remove = "DELETE FROM audit_entries WHERE subject = 'lane_9'";
+    assert_eq!(execute(&room, remove).await, Ok(1));
+    assert_eq!(missed(&room.database).await, 1);
+    assert!(told(&room).await.contains(&removed("lane_9")));
     room.database.close().await;
 }
 
@@ -159,6 +170,49 @@ async fn a_user_who_may_see_nothing_of_others_can_tell_one_life_of_the_server_fr
         next = database.server_life().await.ok();
     }
     assert!(next.is_some_and(|next| !next.is_same_as(&life)));
+    database.close().await;
+    room.database.close().await;
+}
+
+#[tokio::test]
+async fn an_entry_that_is_removed_before_the_first_look_is_missed_where_no_server_can_have_lost_it() {
+    on_each_database(async |room| {
+        write(room, 2).await;
+        lay_open(room).await;
+        remove(room, "lane_1").await;
+        let sqlite = room.database.dialect() == Dialect::Sqlite;
+        assert_eq!(missed(&room.database).await, usize::from(sqlite));
+        let action = if sqlite { "audit.entry_removed" } else { "audit.entry_lost" };
+        assert_eq!(told(room).await, [(action.to_owned(), Some("lane_1".to_owned()))]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_server_itself_says_in_which_life_it_is_and_one_that_hides_its_helpers_says_when_it_began() {
+    let Some(room) = Room::on_a_server_of_its_own().await else {
+        return eprintln!("PostgreSQL is not installed: nothing was tested");
+    };
+    for sql in [
+        "CREATE ROLE nobody_special LOGIN",
+        "CREATE SCHEMA theirs",
+        "CREATE VIEW theirs.pg_stat_activity AS \
+         SELECT CAST(NULL AS oid) AS datid, CAST(NULL AS oid) AS usesysid, 1 AS pid",
+        "CREATE FUNCTION theirs.pg_postmaster_start_time() RETURNS timestamptz LANGUAGE sql AS 'SELECT now()'",
+        "GRANT USAGE ON SCHEMA theirs TO nobody_special",
+        "GRANT SELECT ON theirs.pg_stat_activity TO nobody_special",
+        "ALTER ROLE nobody_special SET search_path = theirs, pg_catalog",
+    ] {
+        execute(&room, sql).await.expect("a superuser");
+    }
+    let url = room.url().replace("user=keepwell", "user=nobody_special");
+    let database = Database::connect(&url, &DatabaseOptions::default()).await.expect("a database");
+    let life = async |database: &Database| database.server_life().await.expect("an answer");
+    assert!(life(&database).await.is_same_as(&life(&room.database).await));
+    execute(&room, "REVOKE SELECT ON pg_catalog.pg_stat_activity FROM PUBLIC").await.expect("a superuser");
+    let hidden = life(&database).await;
+    assert!(format!("{hidden:?}").contains("helpers: {}"), "{hidden:?}");
+    assert!(hidden.is_same_as(&life(&database).await));
     database.close().await;
     room.database.close().await;
 }

@@ -133,3 +133,47 @@ async fn of_very_many_findings_the_first_are_named_and_the_others_counted() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_number_that_somebody_made_up_does_not_keep_the_verifier_busy_for_ever() {
+    on_each_database(async |room| {
+        write(room, ENTRIES).await;
+        seal(room).await;
+        lay_open(room).await;
+        execute(room, "UPDATE audit_head SET last_position = 0").await.unwrap();
+        execute(room, "DELETE FROM audit_blocks WHERE number BETWEEN 3 AND 5").await.unwrap();
+        let columns =
+            "previous, first_position, last_position, sealed_at_ms, newest_ms, digests, hash, audit_key, code";
+        for number in ["9000000000000000000", "9223372036854775807"] {
+            let insert = format!(
+                "INSERT INTO audit_blocks (number, {columns}) SELECT {number}, {columns} FROM audit_blocks \
+                 WHERE number = 7"
+            );
+            execute(room, &insert).await.unwrap();
+        }
+        let verifier = Verifier::new(room.database.clone(), room.care.keys.clone());
+        let (mut found, mut from, mut pages) = (Findings::default(), None, 0);
+        loop {
+            let page = verifier.page(from, 1, None, NOW_MS).await.unwrap();
+            found.join(page.findings);
+            pages += 1;
+            assert!(page.next.is_none() || page.next > from, "{from:?}: {:?}", page.next);
+            from = page.next;
+            if from.is_none() {
+                break;
+            }
+            assert!(pages < 20, "{from:?}");
+        }
+        let gone: Vec<_> = found.named().filter(|it| it.problem == Problem::BlockRemoved).collect();
+        let gone: Vec<_> = gone.iter().map(|it| (it.block, &*it.detail)).collect();
+        assert_eq!(gone[0], (Some(3), "the blocks from here to 5 are gone"));
+        assert_eq!(gone[1].0, Some(8), "{found:#?}");
+        assert_eq!((gone.len(), pages), (3, 9), "{found:#?}");
+        assert_eq!(found.count(), 6, "{found:#?}");
+        for from in [i64::MAX, i64::MAX - 1, 5_000] {
+            let page = verifier.page(Some(from), 200, None, NOW_MS).await.unwrap();
+            assert!(page.next.is_none_or(|next| next > from), "{from}: {:?}", page.next);
+        }
+    })
+    .await;
+}

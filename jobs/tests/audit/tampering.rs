@@ -46,13 +46,17 @@ const ENTRY_VALUES: [(&str, &str); 8] = [
     ("key_id", "'other'"),
     ("sealed", "details_digest"),
 ];
-const BLOCK_VALUES: [(&str, &str); 6] = [
+const BLOCK_VALUES: [(&str, &str); 9] = [
     ("previous", "code"),
     ("sealed_at_ms", "sealed_at_ms + 1"),
     ("newest_ms", "0"),
     ("hash", "code"),
     ("audit_key", "audit_key + 1"),
     ("code", "hash"),
+    // The table refuses a block whose positions and digests are not as many.
+    ("first_position", "first_position + 1, last_position = last_position + 1"),
+    ("last_position", "last_position - 1, digests = substr(digests, 1, length(digests) - 32)"),
+    ("digests", "substr(digests, 33), first_position = first_position + 1"),
 ];
 const HEAD_VALUES: [(&str, &str); 4] =
     [("last_block", "last_block - 1"), ("last_position", "0"), ("hash", "code"), ("first_block", "2")];
@@ -223,6 +227,29 @@ async fn whatever_is_altered_removed_reordered_inserted_or_cut_off_is_found_and_
                 "{tampering:?} was found as {found:?}"
             );
             restore(room).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_altered_block_is_one_finding() {
+    on_each_database(async |room| {
+        write(room, ENTRIES as usize).await;
+        seal(room).await;
+        lay_open(room).await;
+        for (column, value) in BLOCK_VALUES {
+            for number in [1, 4, BLOCKS] {
+                let tampering = Tampering::AlterBlock { number, column, value };
+                execute(room, &tampering.statements()[0]).await.unwrap();
+                let found = report(room, None).await.findings;
+                let first = found.first.as_ref().unwrap();
+                assert!(
+                    tampering.is_named_by(first.problem, first.block, None) && found.count() == 1,
+                    "{tampering:?}: {found:#?}"
+                );
+                restore(room).await;
+            }
         }
     })
     .await;

@@ -27,10 +27,11 @@ async fn what_waits_for_a_key_that_is_brought_round_is_told_from_what_nobody_sea
         let [old, prepared, new] = rings();
         let sealer =
             |ring: &KeyRing| Sealer::new(room.database.clone(), ring.clone(), ManualClock::at(NOW_MS));
-        let waits = async |ring: &KeyRing| {
-            let waits = waits_first(&room.database, ring).await.unwrap();
+        let asked = async |ring: &KeyRing, seals| {
+            let waits = waits_first(&room.database, ring, seals).await.unwrap();
             (waits.ready.is_some(), waits.for_key.map(|(_, key)| key))
         };
+        let waits = async |ring: &KeyRing| asked(ring, false).await;
         let for_new = Some("new".to_owned());
         write_one(room, &old).await;
         assert_eq!(waits(&old).await, (true, None), "on its first day the trail has no key of its own yet");
@@ -39,6 +40,9 @@ async fn what_waits_for_a_key_that_is_brought_round_is_told_from_what_nobody_sea
         write_one(room, &new).await;
         assert_eq!(waits(&old).await, (false, for_new.clone()));
         assert_eq!(waits(&new).await, (false, for_new.clone()), "nor does who has it see a fault");
+        assert_eq!(asked(&old, true).await, (false, for_new.clone()));
+        assert_eq!(asked(&new, true).await, (true, None), "whoever seals with it waits for nothing");
+        assert_eq!(asked(&prepared, true).await, (true, None));
         assert!(sealer(&old).round().await.unwrap().key_unknown.is_some());
         write_one(room, &old).await;
         assert_eq!(waits(&old).await, (true, for_new.clone()), "what they could seal waits for nothing else");
@@ -54,6 +58,28 @@ async fn what_waits_for_a_key_that_is_brought_round_is_told_from_what_nobody_sea
             assert_eq!(waits(&new).await, (true, None), "{key}");
             assert_eq!(waits(&old).await, (false, for_new.clone()), "{key}: the chain goes on under it");
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_nobody_seals_is_seen_behind_very_many_that_wait_for_a_key() {
+    on_each_database(async |room| {
+        let [old, _, new] = rings();
+        write_one(room, &old).await;
+        Sealer::new(room.database.clone(), old.clone(), ManualClock::at(NOW_MS)).round().await.unwrap();
+        let database = room.database.clone().sealing_with(new);
+        for _ in 0..6 {
+            let mut transaction =
+                database.begin(Urgency::General, Durability::Relaxed, NOW_MS).await.unwrap();
+            for number in 0..1_000 {
+                append(&mut transaction, &entry("lane.paused", "lane_1", NOW_MS + number)).await.unwrap();
+            }
+            transaction.commit().await.unwrap();
+        }
+        write_one(room, &old).await;
+        let waits = waits_first(&room.database, &old, true).await.unwrap();
+        assert_eq!((waits.ready.is_some(), waits.for_key.is_some()), (true, true));
     })
     .await;
 }

@@ -5,6 +5,13 @@ use std::collections::BTreeSet;
 use super::{Connection, Database, Dialect, bounded, turn::Urgency};
 use crate::on_connection;
 
+/// When PostgreSQL's server was started. Where a name is not said to be the server's own, a session's search path
+/// decides whose it is.
+const STARTED: &str = "SELECT CAST(pg_catalog.pg_postmaster_start_time() AS pg_catalog.text)";
+
+/// What PostgreSQL answers to who may not do something.
+const FORBIDDEN: &str = "42501";
+
 /// One life of a database's server: what it committed in it and said so it has not lost while that lasts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerLife {
@@ -37,26 +44,30 @@ impl ServerLife {
 impl Database {
     /// The present life of its server. SQLite lives and dies with this process.
     pub async fn server_life(&self) -> Result<ServerLife, sqlx::Error> {
-        // Whoever serves nobody has neither a database nor a user, and everybody may see that.
-        const POSTGRES: &str = "SELECT CAST(pg_postmaster_start_time() AS TEXT), \
-             ARRAY(SELECT pid FROM pg_stat_activity WHERE datid IS NULL AND usesysid IS NULL)";
+        // Whoever serves nobody has neither a database nor a user, and everybody may see that who was not forbidden to.
+        const HELPERS: &str = "SELECT pid FROM pg_catalog.pg_stat_activity \
+             WHERE datid IS NULL AND usesysid IS NULL AND pid IS NOT NULL";
         let mut reader = self.reader(Urgency::General).await?;
         let Connection::Postgres(connection) = reader.connection() else {
             return Ok(ServerLife::new("", [], 0));
         };
-        let (started, helpers): (String, Vec<i32>) =
-            bounded(Box::pin(sqlx::query_as(POSTGRES).fetch_one(connection))).await?;
-        Ok(ServerLife::new(started, helpers, self.breaks()))
+        let (started,): (String,) =
+            bounded(Box::pin(sqlx::query_as(STARTED).fetch_one(&mut *connection))).await?;
+        let helpers: Vec<(i32,)> =
+            match bounded(Box::pin(sqlx::query_as(HELPERS).fetch_all(connection))).await {
+                Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(FORBIDDEN) => Vec::new(),
+                helpers => helpers?,
+            };
+        Ok(ServerLife::new(started, helpers.into_iter().map(|(pid,)| pid), self.breaks()))
     }
 
     /// What tells the database's present life from every other one. A server that died may have lost its last relaxed
     /// commits. SQLite lives and dies with this process.
     pub async fn life(&self) -> Result<String, sqlx::Error> {
         const SQLITE: &str = "SELECT ''";
-        const POSTGRES: &str = "SELECT CAST(pg_postmaster_start_time() AS TEXT)";
         let sql = match self.dialect() {
             Dialect::Sqlite => SQLITE,
-            Dialect::Postgres => POSTGRES,
+            Dialect::Postgres => STARTED,
         };
         let mut reader = self.reader(Urgency::General).await?;
         let (server,): (String,) =

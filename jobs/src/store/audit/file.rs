@@ -17,7 +17,9 @@ use sha2::{Digest as _, Sha256};
 use super::{
     block::{Block, ChainEnd},
     entry::{EntryRow, SALT_BYTES},
-    finding::{Before, Details, Finding, Problem, Seen, check_block, check_entries},
+    finding::{
+        Before, Details, Finding, Problem, Seen, check_alone, check_block, check_entries, is_believed,
+    },
     findings::Findings,
     keys::{CodeKeys, KeyRow},
     manifest::{Lines, Manifest, SealedKey, SignedManifest},
@@ -202,7 +204,7 @@ fn look_at_blocks(body: &str, keys: Option<&KeyRing>, manifest: &Manifest, repor
     // What the next block stands behind.
     let (mut number, mut before) = (manifest.begin.block, Before::default());
     before.hash = hex::decode(&manifest.begin.hash).ok();
-    let mut open = Open { block: None, entries: Vec::new(), is_whole: true };
+    let mut open = Open { block: None, entries: Vec::new(), is_whole: true, is_believed: true };
     for line in body.lines() {
         let read = match serde_json::from_str(line) {
             Ok(Line::Block(line)) => line.block().map(Err),
@@ -226,7 +228,8 @@ fn look_at_blocks(body: &str, keys: Option<&KeyRing>, manifest: &Manifest, repor
                 let is_whole = checked.is_ok();
                 checked.unwrap_or_else(|finding| report.findings.add(finding));
                 (number, before) = (next.number, Before::behind(&next, &before, opened.as_ref()));
-                open = Open { block: Some(next), entries: Vec::new(), is_whole };
+                let is_believed = is_believed(&next, opened.as_ref());
+                open = Open { block: Some(next), entries: Vec::new(), is_whole, is_believed };
             }
             None => {
                 let detail = "a line of the file cannot be read";
@@ -247,6 +250,7 @@ struct Open {
     block: Option<Block>,
     entries: Vec<Seen>,
     is_whole: bool,
+    is_believed: bool,
 }
 
 impl Open {
@@ -259,7 +263,10 @@ impl Open {
             }
             return;
         };
-        let whole = check_entries(block, &self.entries, complete, &mut report.findings);
+        let whole = match self.is_believed {
+            true => check_entries(block, &self.entries, complete, &mut report.findings),
+            false => check_alone(block, &self.entries, &mut report.findings),
+        };
         let expected = if complete { block.entries() } else { self.entries.len() as u64 };
         report.entries += whole;
         report.blocks += u64::from(self.is_whole && whole == expected);

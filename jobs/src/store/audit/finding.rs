@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{block::Block, findings::Findings, keys::CodeKeys};
 
+/// Of the id of a key more is not told. Our number.
+const KEY_CHARACTERS_MAX: usize = 100;
+
 /// What somebody did to the trail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -106,10 +109,15 @@ impl Details {
             }
             Details::KeyUnknown(key) => Err((
                 Problem::KeyUnknown,
-                format!("the entry is sealed with the key `{key}`, which is not in the ring"),
+                format!("the entry is sealed with the key `{}`, which is not in the ring", shown_key(key)),
             )),
         }
     }
+}
+
+/// As much of the id of a key as is told: it comes from the database, where anybody may have written it.
+pub(super) fn shown_key(id: &str) -> String {
+    id.chars().take(KEY_CHARACTERS_MAX).collect()
 }
 
 /// What a block stands behind.
@@ -146,6 +154,11 @@ fn check_itself(block: &Block, keys: Option<&CodeKeys>) -> Result<(), Finding> {
     Ok(())
 }
 
+/// Whether what `block` says of its entries may be what was sealed: nobody can tell that it was altered.
+pub(super) fn is_believed(block: &Block, keys: Option<&CodeKeys>) -> bool {
+    check_itself(block, keys).map_or_else(|finding| finding.problem != Problem::BlockAltered, |()| true)
+}
+
 fn altered(block: &Block, detail: &str) -> Finding {
     Finding::at_block(Problem::BlockAltered, block.number, detail)
 }
@@ -165,6 +178,22 @@ impl Before {
             Err(_) => Self { hash: Some(block.hash.clone()), audit_key: before.audit_key },
         }
     }
+}
+
+/// Checks entries that lie where a block says that its entries are which somebody altered: each by itself, or one block
+/// would make findings of all that it held. Says how many are whole.
+pub(super) fn check_alone(block: &Block, entries: &[Seen], findings: &mut Findings) -> u64 {
+    let mut whole = 0;
+    for entry in entries {
+        match entry.details.check() {
+            Ok(()) => whole += 1,
+            Err((problem, detail)) => {
+                let at = (Some(entry.position), Some(entry.id));
+                findings.add(Finding::at_entry(problem, Some(block.number), at, detail));
+            }
+        }
+    }
+    whole
 }
 
 /// Checks the entries of a block, in the order of their positions, and says how many are whole. All of them have to be

@@ -7,18 +7,25 @@ use super::finding::{Finding, Problem};
 /// Findings that are named at most; of more it is said how many they are. Our number.
 pub const FINDINGS_MAX: usize = 20;
 
+/// Keys that are in no ring and are named at most, beside those findings: who can write the database can name as many
+/// keys as they like, and would use up the names with them. Our number.
+pub const UNKNOWN_KEYS_MAX: usize = 5;
+
 /// What is wrong, in the order in which it was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Findings {
     /// The first thing that is wrong; `None` if nothing is.
     #[serde(rename = "finding")]
     pub first: Option<Finding>,
-    /// What else is, up to [`FINDINGS_MAX`] in all.
-    #[serde(rename = "further_findings")]
+    /// What else is, up to [`FINDINGS_MAX`] in all and [`UNKNOWN_KEYS_MAX`] keys.
+    #[serde(rename = "further_findings", default)]
     pub further: Vec<Finding>,
-    /// How many more there are.
-    #[serde(rename = "more_findings")]
+    /// How many more there are, keys that are not there not counted.
+    #[serde(rename = "more_findings", default)]
     pub more: u64,
+    /// How many more there are of what is sealed with a key that is not there.
+    #[serde(rename = "more_unknown_keys", default)]
+    pub more_unknown_keys: u64,
 }
 
 impl Findings {
@@ -28,18 +35,25 @@ impl Findings {
         if self.named().any(|known| is_the_same(known, &finding)) {
             return;
         }
-        if self.first.is_none() {
+        let is_key = |finding: &Finding| finding.problem == Problem::KeyUnknown;
+        let (bound, more) = match is_key(&finding) {
+            true => (UNKNOWN_KEYS_MAX, &mut self.more_unknown_keys),
+            false => (FINDINGS_MAX, &mut self.more),
+        };
+        let named = self.first.iter().chain(&self.further);
+        if named.filter(|known| is_key(known) == is_key(&finding)).count() >= bound {
+            *more += 1;
+        } else if self.first.is_none() {
             self.first = Some(finding);
-        } else if self.further.len() + 1 < FINDINGS_MAX {
-            self.further.push(finding);
         } else {
-            self.more += 1;
+            self.further.push(finding);
         }
     }
 
     /// Adds what was found in another piece.
     pub fn join(&mut self, others: Self) {
         self.more += others.more;
+        self.more_unknown_keys += others.more_unknown_keys;
         for finding in others.first.into_iter().chain(others.further) {
             self.add(finding);
         }
@@ -52,7 +66,7 @@ impl Findings {
 
     /// How many there are.
     pub fn count(&self) -> u64 {
-        self.named().count() as u64 + self.more
+        self.named().count() as u64 + self.more + self.more_unknown_keys
     }
 }
 
@@ -78,11 +92,31 @@ mod tests {
         let named: Vec<_> = findings.named().map(|finding| (finding.problem, finding.block)).collect();
         let head = (Problem::HeadAltered, None);
         assert_eq!(named[..3], [head, (Problem::BlockAltered, Some(0)), (Problem::KeyUnknown, Some(0))]);
-        assert_eq!((named.len(), findings.more, findings.count()), (FINDINGS_MAX, 5, 25));
+        assert_eq!((named.len(), findings.more, findings.count()), (FINDINGS_MAX + 1, 4, 25));
         let mut joined = Findings::default();
         joined.add(Finding::anywhere(Problem::HeadAltered, "the head"));
         joined.join(findings);
-        assert_eq!((joined.named().count(), joined.count()), (FINDINGS_MAX, 25));
+        assert_eq!((joined.named().count(), joined.count()), (FINDINGS_MAX + 1, 25));
         assert_eq!(Findings::default().count(), 0);
+    }
+
+    #[test]
+    fn made_up_keys_use_up_no_names_of_other_findings() {
+        let mut findings = Findings::default();
+        for block in 0..30 {
+            findings.add(Finding::at_block(Problem::KeyUnknown, block, format!("key `{block}`")));
+        }
+        findings.add(Finding::at_block(Problem::BlockAltered, 30, "altered"));
+        assert_eq!((findings.more, findings.more_unknown_keys), (0, 30 - UNKNOWN_KEYS_MAX as u64));
+        assert_eq!((findings.named().count(), findings.count()), (UNKNOWN_KEYS_MAX + 1, 31));
+        let mut joined = Findings::default();
+        joined.join(findings.clone());
+        assert_eq!(joined, findings);
+    }
+
+    #[test]
+    fn what_an_older_daemon_answers_is_read() {
+        let read: Findings = serde_json::from_str(r#"{"finding":null,"blocks":3}"#).unwrap();
+        assert_eq!(read, Findings::default());
     }
 }

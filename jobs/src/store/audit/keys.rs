@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::{
     super::{connected::Connected, person_data::encode},
-    finding::Problem,
+    finding::{Problem, shown_key},
     head::Head,
     sealer::AuditError,
 };
@@ -82,6 +82,7 @@ impl CodeKeys {
     /// The key `id`; what is wrong with it if it is not there.
     pub(super) fn get(&self, id: i64) -> Result<&CodeKey, (Problem, String)> {
         if let Some((_, sealed_with)) = self.unknown.iter().find(|(unknown, _)| *unknown == id) {
+            let sealed_with = shown_key(sealed_with);
             let detail =
                 format!("audit key {id} is sealed with the key `{sealed_with}`, which is not in the ring");
             return Err((Problem::KeyUnknown, detail));

@@ -47,7 +47,7 @@ pub use entry::{Actor, AuditEntry, EntryView};
 pub use export::{ExportError, ExportPage, export};
 pub use file::{FileReport, verify_file};
 pub use finding::{Finding, Problem};
-pub use findings::{FINDINGS_MAX, Findings};
+pub use findings::{FINDINGS_MAX, Findings, UNKNOWN_KEYS_MAX};
 pub use promised::tell_of_missing;
 pub use prune::prune;
 pub use query::{AuditFilter, AuditPage, list};

@@ -13,7 +13,7 @@ use std::{
 
 use keepwell_workers::{
     clock::UnixMs,
-    database::{Database, Durability, ServerLife, turn::Urgency},
+    database::{Database, Dialect, Durability, ServerLife, turn::Urgency},
     id::JobId,
     on_connection,
 };
@@ -58,7 +58,8 @@ pub(super) struct Promised(Mutex<Promises>);
 #[derive(Debug, Default)]
 struct Promises {
     waiting: BTreeMap<Uuid, Promise>,
-    /// Those of them that were there when the database began another life: it may have lost them itself.
+    /// Those of them that were there when the database began another life, and that nobody has found in that one yet:
+    /// it may have lost them itself.
     doubtful: BTreeSet<Uuid>,
     /// Behind which the next look goes on: what stays without a block hides nothing.
     after: Uuid,
@@ -95,10 +96,15 @@ impl Promised {
         next
     }
 
-    /// The database lives its life `life` now. If it was another one before, it may have lost whatever waits by now.
-    fn lives(&self, life: ServerLife) {
+    /// The database lives its life `life` now, and `found` was there since the look before. If it was another life
+    /// before, or nobody knows of any, it may have lost whatever waits by now; if not, it has `found` in this one.
+    fn lives<'i>(&self, life: ServerLife, found: impl IntoIterator<Item = &'i Uuid>) {
         let mut promises = self.lock();
-        if !promises.life.as_ref().is_some_and(|known| known.is_same_as(&life)) {
+        if promises.life.as_ref().is_some_and(|known| known.is_same_as(&life)) {
+            for id in found {
+                promises.doubtful.remove(id);
+            }
+        } else {
             promises.doubtful = promises.waiting.keys().copied().collect();
         }
         promises.life = Some(life);
@@ -121,8 +127,11 @@ pub async fn tell_of_missing(database: &Database, now_ms: UnixMs) -> Result<usiz
     let promised = database.beside::<Promised>();
     let asked = promised.next();
     let found = look_for(database, &asked).await?;
-    // Afterwards, so that a server that died before the look is known to have done so.
-    promised.lives(database.server_life().await?);
+    // SQLite loses nothing while this process lives.
+    if database.dialect() == Dialect::Postgres {
+        // Afterwards, so that a server that died before the look is known to have done so.
+        promised.lives(database.server_life().await?, found.keys());
+    }
     promised.settle(found.iter().filter(|(_, in_block)| **in_block).map(|(id, _)| *id));
     let missing = asked.into_iter().filter(|(id, _)| !found.contains_key(id)).take(TOLD_MAX);
     let missing: Vec<_> = missing.map(|(id, promise)| (id, promise, promised.is_doubtful(id))).collect();
@@ -225,18 +234,21 @@ mod tests {
         };
         let life = |started: &str, helpers: [i32; 2]| ServerLife::new(started, helpers, 0);
         promised.add(promises(1..2));
-        promised.lives(life("one", [1, 2]));
+        promised.lives(life("one", [1, 2]), []);
         assert_eq!(doubtful(1..2), [true], "nobody has looked before");
         promised.settle([Uuid::from_u128(1)]);
         promised.add(promises(1..3));
-        promised.lives(life("one", [2, 3]));
-        promised.lives(life("one", [3, 4]));
+        promised.lives(life("one", [2, 3]), []);
+        promised.lives(life("one", [3, 4]), []);
         assert_eq!(doubtful(1..3), [false, false], "its helpers come and go");
-        promised.lives(life("one", [5, 6]));
+        // What was found may have been found before the server died.
+        promised.lives(life("one", [5, 6]), &[Uuid::from_u128(1)]);
         promised.add(promises(3..4));
         // However many looks it takes until they are looked for.
-        promised.lives(life("one", [5, 6]));
+        promised.lives(life("one", [5, 6]), []);
         assert_eq!(doubtful(1..4), [true, true, false]);
+        promised.lives(life("one", [5, 6]), &[Uuid::from_u128(1)]);
+        assert_eq!(doubtful(1..4), [false, true, false], "what it had afterwards it has not lost");
         let promise = Promise { at_ms: 7, action: "lane.paused", subject: Some("crisis".to_owned()) };
         for (is_lost, action) in [(true, LOST), (false, REMOVED)] {
             let told = entry(Uuid::nil(), &promise, is_lost, 9);

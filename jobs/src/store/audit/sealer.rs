@@ -13,7 +13,7 @@ use sqlx::{QueryBuilder, types::Uuid};
 use super::{
     block::{Block, ChainEnd},
     entry::{COLUMNS, EntryRow},
-    finding::Details,
+    finding::{Details, shown_key},
     head::Head,
     keys::{self, CodeKey},
     promised::Promised,
@@ -47,7 +47,7 @@ pub enum AuditError {
 impl From<SealError> for AuditError {
     fn from(error: SealError) -> Self {
         match error {
-            SealError::UnknownKey(key) => Self::KeyUnknown(key),
+            SealError::UnknownKey(key) => Self::KeyUnknown(shown_key(&key)),
             SealError::Altered(_) | SealError::TooLong => Self::Tampered,
         }
     }
@@ -128,7 +128,7 @@ impl Sealer {
                 false
             }
             Details::KeyUnknown(key) => {
-                round.key_unknown = Some(key);
+                round.key_unknown = Some(shown_key(&key));
                 false
             }
         });

@@ -108,7 +108,8 @@ pub(in crate::store) async fn check_access(
 /// none.
 pub(in crate::store) async fn block_at(reader: &mut Reader, from_ms: UnixMs) -> Result<i64, sqlx::Error> {
     let head = Head::read(reader).await?;
-    let (mut low, mut high) = (head.first_block, head.last_block + 1);
+    // Nobody has proved it: whatever it says, this ends.
+    let (mut low, mut high) = (head.first_block.max(1), head.last_block.saturating_add(1));
     while low < high {
         let middle = low + (high - low) / 2;
         match newest_in(reader, middle).await? {

@@ -14,7 +14,9 @@ use super::{
     AUDIT_RETENTION_MS,
     block::{BEGINNING, BLOCK_COLUMNS, Block, ChainEnd},
     entry::{COLUMNS, EntryRow},
-    finding::{Before, Details, Finding, Problem, Seen, check_block, check_entries},
+    finding::{
+        Before, Details, Finding, Problem, Seen, check_alone, check_block, check_entries, is_believed,
+    },
     findings::Findings,
     head::Head,
     keys::{self, CodeKeys},
@@ -78,7 +80,9 @@ impl Verifier {
         let rows = keys::all(&mut reader).await?;
         let code_keys = CodeKeys::open(&rows, &self.keys);
         let mut findings = Findings::default();
-        if let Err(error) = head.prove(&rows, &self.keys) {
+        let proved = head.prove(&rows, &self.keys);
+        let head_is_proved = proved.is_ok();
+        if let Err(error) = proved {
             let detail = "where the chain begins and ends was not written by keepwell";
             let newest = rows.last().map_or(Ok(()), |newest| code_keys.get(newest.id).map(|_| ()));
             findings.add(match (error, newest) {
@@ -97,7 +101,8 @@ impl Verifier {
             next: None,
             end: head.end(),
         };
-        let page = Page { keys: &self.keys, code_keys: &code_keys, head: &head, witness, now_ms };
+        let page =
+            Page { keys: &self.keys, code_keys: &code_keys, head: &head, head_is_proved, witness, now_ms };
         // Retention may have taken what the page before promised.
         let from = from.map_or(head.first_block, |from| from.max(head.first_block));
         page.look(&mut reader, from, blocks_max, &mut report).await?;
@@ -109,6 +114,7 @@ struct Page<'p> {
     keys: &'p KeyRing,
     code_keys: &'p CodeKeys,
     head: &'p Head,
+    head_is_proved: bool,
     witness: Option<&'p ChainEnd>,
     now_ms: UnixMs,
 }
@@ -123,45 +129,70 @@ impl Page<'_> {
         report: &mut Report,
     ) -> Result<(), sqlx::Error> {
         let mut before = self.before(reader, from).await?;
-        let mut number = from;
         let last =
-            self.head.last_block.min(from.saturating_add(blocks_max.clamp(1, BLOCKS_PER_PAGE_MAX)) - 1);
-        let mut last_position = None;
-        let found = blocks(reader, from, last).await?;
-        if let Some(first) = found.first().filter(|first| first.number == self.head.first_block) {
-            for row in entries(reader, i64::MIN, first.first_position.saturating_sub(1)).await? {
-                let at = (row.position, Some(JobId(row.id)));
-                let detail = "its position lies before the beginning of the chain";
-                report.findings.add(Finding::at_entry(Problem::EntryInserted, None, at, detail));
-            }
-        }
-        for block in found {
-            if block.number != number {
-                report.findings.add(Self::gone(number, block.number - 1));
+            from.saturating_add(blocks_max.clamp(1, BLOCKS_PER_PAGE_MAX) - 1).min(self.head.last_block);
+        let (mut seen_to, mut last_position) = (from - 1, None);
+        for block in blocks(reader, from, last).await? {
+            if block.number - 1 > seen_to {
+                report.findings.add(Self::gone(seen_to + 1, block.number - 1));
                 (before.hash, last_position) = (None, None);
             }
             let checked = self.check(&block, &before, last_position);
             let is_whole = checked.is_ok();
+            if is_whole && block.number == self.head.first_block {
+                self.look_before(reader, &block, report).await?;
+            }
             checked.unwrap_or_else(|finding| report.findings.add(finding));
             before = Before::behind(&block, &before, Some(self.code_keys));
             // What is not known to be a block of the chain says nothing of where the next one begins.
             last_position = before.hash.is_some().then_some(block.last_position);
             let rows = entries(reader, block.first_position, block.last_position).await?;
             let seen: Vec<Seen> = rows.iter().filter_map(|row| self.seen(row)).collect();
-            let whole = check_entries(&block, &seen, true, &mut report.findings);
+            let whole = match is_believed(&block, Some(self.code_keys)) {
+                true => check_entries(&block, &seen, true, &mut report.findings),
+                false => check_alone(&block, &seen, &mut report.findings),
+            };
             report.entries += whole;
             report.blocks += u64::from(is_whole && whole == block.entries());
-            number = block.number + 1;
+            seen_to = block.number;
         }
-        if number <= last {
-            report.findings.add(Self::gone(number, last));
+        if seen_to < last {
+            // Somebody may have taken very many, or made up a number: over what is not there nobody goes step by step.
+            report.next = self.first_behind(reader, last).await?;
+            let to = report.next.map_or(self.head.last_block, |next| next - 1);
+            report.findings.add(Self::gone(seen_to + 1, to));
             before.hash = None;
-        }
-        if last < self.head.last_block {
+        } else if last < self.head.last_block {
             report.next = Some(last + 1);
+        }
+        if report.next.is_some() {
             return Ok(());
         }
         self.look_at_the_end(reader, before.hash.as_deref(), report).await
+    }
+
+    /// The number of the first block behind the number `last`, if the chain goes on there.
+    async fn first_behind(&self, reader: &mut Snapshot<'_>, last: i64) -> Result<Option<i64>, sqlx::Error> {
+        const SQL: &str = "SELECT MIN(number) FROM audit_blocks WHERE number > $1";
+        let (next,): (Option<i64>,) = on_connection!(reader, |connection| {
+            sqlx::query_as(SQL).bind(last).fetch_one(connection).await
+        })?;
+        Ok(next.filter(|next| *next <= self.head.last_block))
+    }
+
+    /// The entries in front of the `first` block, which is whole.
+    async fn look_before(
+        &self,
+        reader: &mut Snapshot<'_>,
+        first: &Block,
+        report: &mut Report,
+    ) -> Result<(), sqlx::Error> {
+        for row in entries(reader, i64::MIN, first.first_position.saturating_sub(1)).await? {
+            let at = (row.position, Some(JobId(row.id)));
+            let detail = "its position lies before the beginning of the chain";
+            report.findings.add(Finding::at_entry(Problem::EntryInserted, None, at, detail));
+        }
+        Ok(())
     }
 
     fn check(&self, block: &Block, before: &Before, last_position: Option<i64>) -> Result<(), Finding> {
@@ -227,7 +258,12 @@ impl Page<'_> {
             );
             findings.add(Finding::at_block(Problem::Truncated, head.last_block + 1, detail));
         }
-        for row in entries(reader, head.last_position.saturating_add(1), i64::MAX).await? {
+        // Where neither the head nor the last block can be believed, nobody knows where that is.
+        let behind = match self.head_is_proved || last_hash.is_some() {
+            true => entries(reader, head.last_position.saturating_add(1), i64::MAX).await?,
+            false => Vec::new(),
+        };
+        for row in behind {
             let at = (row.position, Some(JobId(row.id)));
             let detail = "its position lies behind the end of the chain";
             findings.add(Finding::at_entry(Problem::EntryInserted, None, at, detail));

@@ -6,9 +6,9 @@ use keepwell_workers::{
     on_connection,
     seal::KeyRing,
 };
-use sqlx::{QueryBuilder, types::Uuid};
+use sqlx::{Database as Sql, Encode, QueryBuilder, Type, types::Uuid};
 
-use super::keys;
+use super::{finding::shown_key, keys};
 
 /// Entries without a block that are looked at for the first of a kind. There are more only while nobody seals.
 const LOOKED_AT_MAX: i64 = 5_000;
@@ -23,12 +23,13 @@ pub struct Waits {
 }
 
 /// Which entries of `database` have waited longest. A key is still being brought round if it is not in `ring`, or if it
-/// has sealed entries but nobody has made a block under it yet: whoever seals with it first does.
-pub async fn waits_first(database: &Database, ring: &KeyRing) -> Result<Waits, sqlx::Error> {
+/// has sealed entries but nobody has made a block under it yet: whoever seals with it first does. Who `seals` with
+/// `ring` could have done so with each of its keys, and waits for none of them.
+pub async fn waits_first(database: &Database, ring: &KeyRing, seals: bool) -> Result<Waits, sqlx::Error> {
     let mut reader = database.reader(Urgency::General).await?;
     let keys = keys::all(&mut reader).await?;
     let is_locked = keys.last().filter(|newest| ring.ids().all(|id| id != newest.key_id));
-    let is_known = |id: &&str| keys.is_empty() || keys.iter().any(|key| key.made_under == **id);
+    let is_known = |id: &&str| seals || keys.is_empty() || keys.iter().any(|key| key.made_under == **id);
     let brought: Vec<&str> = match is_locked {
         Some(_) => Vec::new(),
         None => ring.ids().filter(is_known).collect(),
@@ -40,26 +41,37 @@ pub async fn waits_first(database: &Database, ring: &KeyRing) -> Result<Waits, s
         }
         let row: Option<(Uuid, String)> = on_connection!(reader, |connection| {
             let mut statement = QueryBuilder::new(
-                "SELECT id, key_id FROM (SELECT id, key_id FROM audit_entries WHERE position IS NULL \
-                 ORDER BY id LIMIT ",
+                "SELECT id, key_id FROM (SELECT id, key_id FROM audit_entries WHERE position IS NULL",
             );
-            statement.push_bind(LOOKED_AT_MAX).push(") AS waiting");
-            if !brought.is_empty() {
-                statement.push(if is_brought { " WHERE key_id IN (" } else { " WHERE key_id NOT IN (" });
-                let mut ids = statement.separated(", ");
-                for id in &brought {
-                    ids.push_bind(*id);
-                }
-                statement.push(")");
+            // However many others wait in front of what nobody seals, they do not hide it.
+            if is_brought {
+                push_keys(&mut statement, " AND key_id IN (", &brought);
+            }
+            statement.push(" ORDER BY id LIMIT ").push_bind(LOOKED_AT_MAX).push(") AS waiting");
+            if !is_brought && !brought.is_empty() {
+                push_keys(&mut statement, " WHERE key_id NOT IN (", &brought);
             }
             statement.push(" ORDER BY id LIMIT 1").build_query_as().fetch_optional(connection).await
         })?;
         *found = row;
     }
     let [ready, for_key] = first;
-    let key = |key: String| is_locked.map_or(key, |newest| newest.key_id.clone());
+    let key = |key: String| shown_key(is_locked.map_or(&key, |newest| &newest.key_id));
     Ok(Waits {
         ready: ready.map(|(id, _)| JobId(id)),
         for_key: for_key.map(|(id, key_id)| (JobId(id), key(key_id))),
     })
+}
+
+fn push_keys<'k, D>(statement: &mut QueryBuilder<D>, condition: &str, keys: &[&'k str])
+where
+    D: Sql,
+    &'k str: Encode<'k, D> + Type<D>,
+{
+    statement.push(condition);
+    let mut ids = statement.separated(", ");
+    for key in keys {
+        ids.push_bind(*key);
+    }
+    statement.push(")");
 }
