@@ -263,9 +263,10 @@ impl Open {
             }
             return;
         };
-        let whole = match self.is_believed {
-            true => check_entries(block, &self.entries, complete, &mut report.findings),
-            false => check_alone(block, &self.entries, &mut report.findings),
+        let whole = if self.is_believed {
+            check_entries(block, &self.entries, complete, &mut report.findings)
+        } else {
+            check_alone(block, &self.entries, &mut report.findings)
         };
         let expected = if complete { block.entries() } else { self.entries.len() as u64 };
         report.entries += whole;

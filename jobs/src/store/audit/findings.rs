@@ -36,9 +36,10 @@ impl Findings {
             return;
         }
         let is_key = |finding: &Finding| finding.problem == Problem::KeyUnknown;
-        let (bound, more) = match is_key(&finding) {
-            true => (UNKNOWN_KEYS_MAX, &mut self.more_unknown_keys),
-            false => (FINDINGS_MAX, &mut self.more),
+        let (bound, more) = if is_key(&finding) {
+            (UNKNOWN_KEYS_MAX, &mut self.more_unknown_keys)
+        } else {
+            (FINDINGS_MAX, &mut self.more)
         };
         let named = self.first.iter().chain(&self.further);
         if named.filter(|known| is_key(known) == is_key(&finding)).count() >= bound {

@@ -148,9 +148,10 @@ impl Page<'_> {
             last_position = before.hash.is_some().then_some(block.last_position);
             let rows = entries(reader, block.first_position, block.last_position).await?;
             let seen: Vec<Seen> = rows.iter().filter_map(|row| self.seen(row)).collect();
-            let whole = match is_believed(&block, Some(self.code_keys)) {
-                true => check_entries(&block, &seen, true, &mut report.findings),
-                false => check_alone(&block, &seen, &mut report.findings),
+            let whole = if is_believed(&block, Some(self.code_keys)) {
+                check_entries(&block, &seen, true, &mut report.findings)
+            } else {
+                check_alone(&block, &seen, &mut report.findings)
             };
             report.entries += whole;
             report.blocks += u64::from(is_whole && whole == block.entries());
@@ -259,9 +260,10 @@ impl Page<'_> {
             findings.add(Finding::at_block(Problem::Truncated, head.last_block + 1, detail));
         }
         // Where neither the head nor the last block can be believed, nobody knows where that is.
-        let behind = match self.head_is_proved || last_hash.is_some() {
-            true => entries(reader, head.last_position.saturating_add(1), i64::MAX).await?,
-            false => Vec::new(),
+        let behind = if self.head_is_proved || last_hash.is_some() {
+            entries(reader, head.last_position.saturating_add(1), i64::MAX).await?
+        } else {
+            Vec::new()
         };
         for row in behind {
             let at = (row.position, Some(JobId(row.id)));
