@@ -30,8 +30,8 @@ pub enum Urgency {
     /// Goes before everybody else who waits, but for one of them every 100 ms.
     Crisis,
     /// What a dead worker held. Where writers take turns it has its turn in the order of arrival with crises, which
-    /// wait for one such transaction at most; elsewhere it is as all others. Until it is settled it counts as running, and
-    /// with it the next death: where crises never ended, ten deaths in a minute had innocent jobs quarantined.
+    /// wait for one such transaction at most; elsewhere it is as all others. Until it is settled it counts as running,
+    /// and with it the next death: where crises never ended, ten deaths in a minute had innocent jobs quarantined.
     Recovered,
     /// In the order of arrival.
     General,
