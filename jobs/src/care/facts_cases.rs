@@ -4,7 +4,7 @@ use keepwell_workers::clock::UnixMs;
 
 use super::{
     contact_call::call_for_contacts,
-    crisis::{CrisisKind, Severity, Signal, Source},
+    crisis::{CrisisKind, LATE_MS, Severity, Signal, Source},
     facts::{Facts, PaymentFailure},
     grace::{Grace, GraceKey, GraceReason},
     occasion::{Occasion, occasion},
@@ -269,4 +269,85 @@ fn contacts_are_thought_of_when_what_is_told_late_makes_a_crisis_of_what_was_kno
     failed(&mut facts, failed_s, NOW_MS);
     let graver = call(&mut facts, elevated);
     assert_eq!(graver, Some((format!("late:high:sig_{NOW_MS}"), Severity::High)));
+}
+
+#[test]
+fn a_sign_is_past_once_it_has_counted_for_its_days_or_what_could_be_told_late_was_resolved_as_well() {
+    let pressed = |at_ms| (Source::Button, at_ms);
+    let days_ms = 14 * DAY_MS;
+    for (resolved_ms, (source, at_ms), now_ms, past) in [
+        (None, pressed(NOW_MS), NOW_MS, false),
+        (None, pressed(NOW_MS), NOW_MS + days_ms - 1, false),
+        (None, pressed(NOW_MS), NOW_MS + days_ms, true),
+        // What comes at the same time, or later, still counts.
+        (Some(NOW_MS), pressed(NOW_MS - 1), NOW_MS + LATE_MS, true),
+        (Some(NOW_MS), pressed(NOW_MS), NOW_MS + LATE_MS, false),
+        (Some(NOW_MS), pressed(NOW_MS + 1), NOW_MS + LATE_MS, false),
+        (Some(NOW_MS), pressed(NOW_MS + 1), NOW_MS + 1 + days_ms, true),
+        // Something older may still be told.
+        (Some(NOW_MS), pressed(NOW_MS - 1), NOW_MS + LATE_MS - 1, false),
+        // A risk goes on, whatever was resolved.
+        (Some(NOW_MS), (Source::HighRisk, NOW_MS - 1), NOW_MS + LATE_MS, false),
+    ] {
+        let (severity, only_in_crisis) = (Severity::Moderate, source == Source::HighRisk);
+        let signal = Signal { source, severity, at_ms, only_in_crisis };
+        let mut facts = Facts { resolved_ms, ..Facts::about("cus_1") };
+        assert_eq!(facts.is_past(&signal, now_ms), past, "{resolved_ms:?} {signal:?} {now_ms}");
+        facts.signals.insert("sign".into(), signal);
+        facts.forget_old(now_ms);
+        assert_eq!(facts.signals.is_empty(), past, "{resolved_ms:?} {now_ms}");
+    }
+}
+
+#[test]
+fn grace_that_ended_while_the_subscription_still_opened_something_begins_anew_when_it_no_longer_does() {
+    let later_ms = NOW_MS + 8 * DAY_MS;
+    for (known, restarts) in [("active", true), ("past_due", false)] {
+        let mut facts = Facts::about("cus_1");
+        subscribed(&mut facts, "sub_1", known, 10);
+        failed(&mut facts, 20, NOW_MS);
+        facts.close_ended_graces(later_ms);
+        assert!(facts.graces[&of_payment()].closed, "{known}");
+        let snapshot = SubscriptionSnapshot {
+            status: SubscriptionStatus::PastDue,
+            latest_invoice: Some("in_1".into()),
+            event_created_s: 21,
+            event_id: "evt_late".into(),
+            ..facts.subscriptions["sub_1"].clone()
+        };
+        facts.subscription_changed(snapshot, later_ms);
+        let grace = &facts.graces[&of_payment()];
+        assert_eq!((grace.closed, grace.started_ms == later_ms), (!restarts, restarts), "{known}");
+        assert_eq!(running_grace(&facts, later_ms + 6 * DAY_MS).is_some(), restarts, "{known}");
+    }
+}
+
+#[test]
+fn of_what_was_known_contacts_are_told_of_the_newest_sign_that_still_counts_and_of_no_score() {
+    let told = |id: &str, source, severity, at_ms| {
+        (id.to_owned(), Signal { source, severity, at_ms, only_in_crisis: true })
+    };
+    let repeated = |at_ms| told("repeated", Source::RepeatedFailure, Severity::High, at_ms);
+    let first = |at_ms| told("first", Source::PaymentFailure, Severity::Moderate, at_ms);
+    let risk = |id, at_ms| told(id, Source::HighRisk, Severity::Moderate, at_ms);
+    let old_ms = NOW_MS - 14 * DAY_MS;
+    for (newest, named) in [
+        (first(old_ms), "repeated"),
+        (first(old_ms + 1_000), "first"),
+        (risk("risk", old_ms + 1_000), "repeated"),
+    ] {
+        let mut facts = Facts::about("cus_1");
+        for (id, signal) in [repeated(old_ms - DAY_MS), newest] {
+            facts.signalled(id, signal, NOW_MS);
+        }
+        assert_eq!(facts.crisis(NOW_MS), None);
+        let before = facts.clone();
+        let (id, signal) = risk("late", old_ms - 2 * DAY_MS);
+        facts.signalled(id, signal, NOW_MS);
+        // Learned while these signs were news, and applied long after that.
+        let learned_ms = old_ms - DAY_MS;
+        let call = call_for_contacts(&before, &facts, learned_ms, NOW_MS);
+        assert_eq!(call_for_contacts(&before, &facts, NOW_MS, NOW_MS), None, "no news any more");
+        assert_eq!(call, Some((format!("late:high:{named}"), Severity::High)));
+    }
 }

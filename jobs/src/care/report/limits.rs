@@ -83,3 +83,23 @@ fn what_comes_close_to_its_limit_or_is_kept_too_briefly_is_said() {
     let checks = report.safeguards.iter().find(|safeguard| safeguard.name == "integrityChecks").unwrap();
     assert!(checks.evidence.contains("7 entries tell of refused ones"), "{}", checks.evidence);
 }
+
+#[test]
+fn the_evidence_of_the_watch_says_how_many_nobody_noticed() {
+    let late = |number| crisis(number, Severity::High, given(900_000));
+    let dead = |number| crisis(number, Severity::High, Answer::Failed);
+    for (crises, violations, expected) in [
+        (vec![late(0), dead(1)], vec![violation(0), violation(1)], "2 violations were recorded"),
+        (vec![late(0), late(1)], vec![violation(0)], "1 violations were recorded; 1 late ones have none"),
+        (
+            vec![late(0), dead(1), dead(2)],
+            vec![violation(2)],
+            "1 violations were recorded; 1 late ones have none, nor have 1 that were given up on",
+        ),
+    ] {
+        let expected = format!("{} crises were late or unanswered, {expected}", crises.len());
+        let report = CrisisReport::of(&ReportFacts { crises, violations, ..quiet() });
+        let watch = report.safeguards.iter().find(|it| it.name == "realTimeMonitoring").unwrap();
+        assert_eq!(watch.evidence, expected);
+    }
+}
