@@ -65,8 +65,8 @@ async fn what_is_enqueued_is_recorded_by_a_server_in_one_round_trip() {
         engine.enqueue(job(format!("one {round}"))).await.unwrap();
     })
     .await;
-    // One more shows, afterwards, that the connection is well.
-    assert!(one <= 2, "{one}");
+    // Two more show, afterwards, that the connection is well; they may be counted with the next one.
+    assert!(one <= 3, "{one}");
     let many = asked_for(&network, async |round| {
         let jobs = (0..77).map(|number| job(format!("{number} of {round}"))).collect();
         engine.enqueue_all(jobs).await.unwrap();
