@@ -153,17 +153,26 @@ async fn a_connection_that_is_ended_explains_no_missing_entry_and_a_server_that_
 }
 
 #[tokio::test]
-async fn a_user_who_may_see_nothing_of_others_sees_in_which_life_the_server_is() {
+async fn a_user_who_may_see_nothing_of_others_can_tell_one_life_of_the_server_from_another() {
     let Some(room) = Room::on_a_server_of_its_own().await else {
         return eprintln!("PostgreSQL is not installed: nothing was tested");
     };
-    execute(&room, "CREATE ROLE nobody_special LOGIN").await.expect("a superuser");
+    // The crash must not take the user along.
+    for sql in ["CREATE ROLE nobody_special LOGIN", "CHECKPOINT"] {
+        execute(&room, sql).await.expect("a superuser");
+    }
     let url = room.url().replace("user=keepwell", "user=nobody_special");
     assert_ne!(url, room.url());
     let database = Database::connect(&url, &DatabaseOptions::default()).await.expect("a database");
     let life = database.server_life().await.expect("an answer");
     assert!(!format!("{life:?}").contains("helpers: {}"), "{life:?}");
     assert!(life.is_same_as(&database.server_life().await.expect("an answer")));
+    crash(&room).await;
+    let mut next = None;
+    while next.is_none() {
+        next = database.server_life().await.ok();
+    }
+    assert!(next.is_some_and(|next| !next.is_same_as(&life)));
     database.close().await;
     room.database.close().await;
 }
