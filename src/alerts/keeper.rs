@@ -163,7 +163,7 @@ impl AlertKeeper {
         let may_resolve = now_ms - well_since_ms >= habits.quiet_ms;
         // Where every second look fails, each of the others would be the first one after an outage.
         let is_settled = now_ms > well_since_ms || self.looked_since_outage;
-        self.looked_since_outage = now_ms == well_since_ms && !is_settled;
+        self.looked_since_outage = !is_settled;
         let (opens, mut jobs) = self.direct.unrecorded();
         let known = [&self.open[..], &opens[..]].concat();
         let silences = &self.silences;

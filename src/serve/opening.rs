@@ -4,7 +4,10 @@
 use std::{error::Error, pin::Pin, sync::Arc, time::Duration};
 
 use keepwell_jobs::{Care, store};
-use keepwell_workers::database::{Database, Unopened, turn::Urgency};
+use keepwell_workers::{
+    backoff::shortened,
+    database::{Database, Unopened, turn::Urgency},
+};
 use tokio::time::{sleep, timeout};
 
 use super::{build::migrations, error::ServeError};
@@ -117,7 +120,7 @@ impl Opening {
             let attempt = if let Some(attempt) = under_way.take() {
                 attempt
             } else {
-                sleep(delay.mul_f64(0.5 + rand::random::<f64>() / 2.0)).await;
+                sleep(shortened(delay)).await;
                 Arc::clone(&self).attempt()
             };
             let Err(error) = attempt.await else {

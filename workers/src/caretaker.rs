@@ -13,6 +13,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    backoff::shortened,
     clock::UnixMs,
     database::turn::Urgency,
     engine::Pulse,
@@ -63,7 +64,7 @@ impl Rebuilds {
     /// Puts the next one off; `true` if this is another failure than the last.
     fn failed(&mut self, trouble: Trouble) -> bool {
         self.delay = (self.delay * 2).clamp(REBUILD_DELAY_MIN, REBUILD_DELAY_MAX);
-        self.next = Some(Instant::now() + self.delay.mul_f64(0.5 + rand::random::<f64>() / 2.0));
+        self.next = Some(Instant::now() + shortened(self.delay));
         self.failed.replace(trouble) != Some(trouble)
     }
 }

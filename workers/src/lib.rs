@@ -95,6 +95,7 @@
 //! # tokio::runtime::Runtime::new().unwrap().block_on(bakery()).unwrap();
 //! ```
 
+pub mod backoff;
 mod caretaker;
 pub mod clock;
 mod clocks;

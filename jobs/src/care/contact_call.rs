@@ -56,27 +56,14 @@ pub fn calls_for_another_look(facts: &Facts, now_ms: UnixMs) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{crisis::Source, facts::PaymentFailure},
+        super::{
+            crisis::Source,
+            happened::{failed, in_crisis},
+        },
         *,
     };
 
     const NOW_MS: UnixMs = 1_700_000_000_000;
-
-    fn failed(facts: &mut Facts, invoice: &str, at_ms: UnixMs) {
-        let failure = PaymentFailure {
-            invoice: invoice.into(),
-            subscription: None,
-            attempt_count: 1,
-            event_created_s: at_ms / 1_000,
-            event_id: format!("evt_{invoice}_{at_ms}"),
-        };
-        facts.payment_failed(failure, at_ms);
-    }
-
-    fn in_crisis(facts: &mut Facts, severity: Severity, at_ms: UnixMs) {
-        let signal = Signal { source: Source::Button, severity, at_ms, only_in_crisis: false };
-        facts.signalled(format!("sig_{at_ms}"), signal, at_ms);
-    }
 
     #[test]
     fn contacts_are_thought_of_for_a_new_sign_and_for_what_makes_it_worse() {

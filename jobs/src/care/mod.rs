@@ -27,6 +27,8 @@ mod facts_cases;
 pub mod grace;
 #[cfg(test)]
 mod grace_histories;
+#[cfg(test)]
+mod happened;
 pub mod held;
 #[cfg(test)]
 mod histories;

@@ -130,25 +130,14 @@ fn ended(before: &Facts, after: &Facts) -> Option<Occasion> {
 mod tests {
     use super::{
         super::{
-            crisis::{Severity, Signal, Source},
-            facts::PaymentFailure,
+            crisis::Severity,
+            happened::{failed, in_crisis},
             subscription::{SubscriptionSnapshot, SubscriptionStatus},
         },
         *,
     };
 
     const NOW_MS: UnixMs = 1_700_000_000_000;
-
-    fn failed(facts: &mut Facts, invoice: &str, at_ms: UnixMs) {
-        let failure = PaymentFailure {
-            invoice: invoice.into(),
-            subscription: None,
-            attempt_count: 1,
-            event_created_s: at_ms / 1_000,
-            event_id: format!("evt_{invoice}_{at_ms}"),
-        };
-        facts.payment_failed(failure, at_ms);
-    }
 
     fn subscribed(facts: &mut Facts, status: &str, at_ms: UnixMs) {
         let snapshot = SubscriptionSnapshot {
@@ -162,11 +151,6 @@ mod tests {
             event_id: format!("evt_{status}_{at_ms}"),
         };
         facts.subscription_changed(snapshot, at_ms);
-    }
-
-    fn in_crisis(facts: &mut Facts, severity: Severity, at_ms: UnixMs) {
-        let signal = Signal { source: Source::Button, severity, at_ms, only_in_crisis: false };
-        facts.signalled(format!("sig_{at_ms}"), signal, at_ms);
     }
 
     /// What is told when `change` is learned at `now_ms`.

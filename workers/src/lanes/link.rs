@@ -22,6 +22,7 @@ use redis::{
 use tokio::time::Instant;
 
 use super::trouble::Trouble;
+use crate::backoff::shortened;
 
 /// How long connecting may take at most.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -82,7 +83,7 @@ impl State {
             Duration::ZERO
         } else {
             let doubled = DELAY_MIN.saturating_mul(1 << self.failures.min(8)).min(DELAY_MAX);
-            doubled.mul_f64(0.5 + rand::random::<f64>() / 2.0)
+            shortened(doubled)
         };
         self.failures = self.failures.saturating_add(1);
         self.closed = Some((Instant::now() + wait, error));

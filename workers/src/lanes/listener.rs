@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{Bells, Lanes};
+use crate::backoff::Backoff;
 
 /// How long subscribing may take.
 const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -25,17 +26,16 @@ const WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Listens until `stop` is cancelled, and subscribes again whenever the subscription is lost.
 pub(crate) async fn listen(lanes: Lanes, bells: Arc<Bells>, stop: CancellationToken) {
-    let mut wait = WAIT_MIN;
+    let mut backoff = Backoff::new(WAIT_MIN, WAIT_MAX);
     loop {
         let listening = async {
             if let Ok(Ok(listener)) = timeout(SUBSCRIBE_TIMEOUT, subscribe(&lanes)).await {
-                wait = WAIT_MIN;
+                backoff.reset();
                 bells.ring_all();
                 hear(listener, &bells).await;
                 bells.ring_all();
             }
-            tokio::time::sleep(wait.mul_f64(0.5 + rand::random::<f64>() / 2.0)).await;
-            wait = (wait * 2).min(WAIT_MAX);
+            tokio::time::sleep(backoff.next()).await;
         };
         tokio::select! {
             () = stop.cancelled() => return,

@@ -25,6 +25,7 @@ use super::{
     waiting::{Committer, EnqueueError, Request},
 };
 use crate::{
+    backoff::Backoff,
     database::{Committed, Durability, Trouble, turn::Urgency, within},
     job::Recorded,
     lanes::{PlacementQueue, next},
@@ -175,7 +176,7 @@ impl GroupWriter {
 
     /// Writes `group`, again and again while the database is in trouble and somebody waits.
     async fn write(&self, mut group: Vec<Request>, close: &CancellationToken) -> Written {
-        let mut backoff = BACKOFF_MIN;
+        let mut backoff = Backoff::new(BACKOFF_MIN, BACKOFF_MAX);
         loop {
             self.let_go(&mut group);
             if group.is_empty() {
@@ -188,9 +189,8 @@ impl GroupWriter {
                     self.fails(&error);
                     tokio::select! {
                         () = close.cancelled() => {}
-                        () = sleep(backoff.mul_f64(0.5 + rand::random::<f64>() / 2.0)) => {}
+                        () = sleep(backoff.next()) => {}
                     }
-                    backoff = (backoff * 2).min(BACKOFF_MAX);
                 }
                 // One row that the database refuses must not take its neighbours with it.
                 Err(error) if Trouble::of(&error).is_none() && group.len() > 1 => {

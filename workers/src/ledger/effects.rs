@@ -62,7 +62,8 @@ pub(super) async fn apply(
     run: &Verdict,
     prepared: &Prepared,
     transaction: &mut Transaction,
-    (urgency, company): (Urgency, Company),
+    urgency: Urgency,
+    company: Company,
 ) -> Result<Applied, sqlx::Error> {
     let longest = match (urgency, company) {
         (Urgency::Crisis, Company::Others) => SHARED_CRISIS_TIME_MAX,

@@ -132,8 +132,8 @@ impl Ledger {
                 continue;
             }
             let Ok((handler, prepared)) = &run.prepared else { return Ok(Shared::Alone(None)) };
-            let company = (urgency, Company::Others);
-            match apply(handler.as_ref(), run, prepared, &mut transaction, company).await? {
+            let company = Company::Others;
+            match apply(handler.as_ref(), run, prepared, &mut transaction, urgency, company).await? {
                 Applied::Ended(Outcome::Done) if transaction.follow_ups() <= FOLLOW_UPS_MAX => {
                     settled.push(Settled::Done);
                 }
@@ -162,7 +162,7 @@ impl Ledger {
     ) -> Result<Settled, sqlx::Error> {
         let outcome = match &run.prepared {
             Ok((handler, prepared)) => {
-                match self.apply_alone(run, (handler.as_ref(), prepared), urgency, placements, took).await {
+                match self.apply_alone(run, handler.as_ref(), prepared, urgency, placements, took).await {
                     Ok(Ok(settled)) => return Ok(settled),
                     Ok(Err(outcome)) => outcome,
                     Err(error) if Trouble::of(&error).is_some() => return Err(error),
@@ -178,7 +178,8 @@ impl Ledger {
     async fn apply_alone(
         &self,
         run: &Verdict,
-        (handler, prepared): (&dyn Handler, &Prepared),
+        handler: &dyn Handler,
+        prepared: &Prepared,
         urgency: Urgency,
         placements: &PlacementQueue,
         took: &mut Duration,
@@ -189,7 +190,7 @@ impl Ledger {
         if self.finish(&mut transaction, slice::from_ref(run)).await?.is_empty() {
             return Ok(Ok(Settled::NothingOwed));
         }
-        let mut applied = apply(handler, run, prepared, &mut transaction, (urgency, Company::Alone)).await?;
+        let mut applied = apply(handler, run, prepared, &mut transaction, urgency, Company::Alone).await?;
         if let Applied::Ended(Outcome::Done) = applied {
             applied = write(&mut transaction, urgency).await?;
         }

@@ -9,29 +9,14 @@ use super::{
     ManagedRedisOptions, leftover,
     server::{self, Server},
 };
+use crate::backoff::Backoff;
 
-/// Waits before a server that ended is started again.
+/// Waits before a server that ended is started again; each is shortened by chance by up to a half.
 const DELAY_MIN: Duration = Duration::from_millis(100);
 const DELAY_MAX: Duration = Duration::from_secs(5);
 
 /// A server that lived for this long was well.
 const WELL_AFTER: Duration = Duration::from_secs(60);
-
-/// How long the next start is put off; each time twice as long, up to [`DELAY_MAX`].
-struct Delays(Duration);
-
-impl Delays {
-    fn new() -> Self {
-        Self(DELAY_MIN)
-    }
-
-    /// By chance up to a half less, so that several daemons of one machine do not all start theirs at once.
-    fn next(&mut self) -> Duration {
-        let delay = self.0;
-        self.0 = (delay * 2).min(DELAY_MAX);
-        delay.mul_f64(0.5 + rand::random::<f64>() / 2.0)
-    }
-}
 
 /// What it takes to keep a server.
 pub(super) struct Supervisor {
@@ -45,7 +30,7 @@ impl Supervisor {
     /// Keeps one server after the other, `server` first if there is one.
     pub(super) async fn run(self, mut server: Option<Server>) {
         let folder = &self.options.folder;
-        let (mut delays, mut said) = (Delays::new(), String::new());
+        let (mut backoff, mut said) = (Backoff::new(DELAY_MIN, DELAY_MAX), String::new());
         loop {
             if let Some(mut server) = server.take() {
                 let lived_from = Instant::now();
@@ -54,7 +39,8 @@ impl Supervisor {
                     ended = server.watch(folder, &self.url, self.silence_max) => ended,
                 };
                 if lived_from.elapsed() > WELL_AFTER {
-                    (delays, said) = (Delays::new(), String::new());
+                    backoff.reset();
+                    said.clear();
                 }
                 say(
                     &mut said,
@@ -65,7 +51,7 @@ impl Supervisor {
             let next = loop {
                 tokio::select! {
                     () = self.stop.cancelled() => return,
-                    () = sleep(delays.next()) => {}
+                    () = sleep(backoff.next()) => {}
                 }
                 // Never a second one on the same socket.
                 if let Some(pid) = leftover::find(folder, &self.url).await {
@@ -98,8 +84,8 @@ mod tests {
 
     #[test]
     fn a_server_that_ends_again_and_again_is_started_at_once_at_first_and_then_every_few_seconds() {
-        let mut delays = Delays::new();
-        let waited: Vec<Duration> = (0..1_000).map(|_| delays.next()).collect();
+        let mut backoff = Backoff::new(DELAY_MIN, DELAY_MAX);
+        let waited: Vec<Duration> = (0..1_000).map(|_| backoff.next()).collect();
         assert!(waited[0] <= DELAY_MIN && waited[0] >= DELAY_MIN / 2, "{waited:?}");
         assert!(waited[..6].is_sorted_by(|one, next| *next <= *one * 4), "no leap");
         assert!(waited[6..].iter().all(|wait| *wait >= DELAY_MAX / 2 && *wait <= DELAY_MAX), "{waited:?}");

@@ -18,6 +18,7 @@ use super::{
     settler::{Ended, Verdicts},
 };
 use crate::{
+    backoff::Backoff,
     database::{STATEMENT_TIMEOUT_MS, turn::Urgency},
     id::{JobId, NodeId},
     job::Job,
@@ -126,7 +127,7 @@ impl Fetcher {
     /// Runs until draining and every run has ended and been told.
     pub(crate) async fn run(mut self) {
         let mut hungry = true;
-        let mut backoff = BACKOFF_MIN;
+        let mut backoff = Backoff::new(BACKOFF_MIN, BACKOFF_MAX);
         loop {
             self.turns.count();
             while let Ok(ended) = self.ended.try_recv() {
@@ -149,7 +150,7 @@ impl Fetcher {
                 Ok(more) => {
                     // With no slot free nothing was looked at.
                     hungry = more || (free == 0 && hungry);
-                    backoff = BACKOFF_MIN;
+                    backoff.reset();
                     self.answered().await;
                 }
                 Err(error) => {
@@ -158,17 +159,16 @@ impl Fetcher {
                     let survived = self.survive(&error, node, free).await;
                     if survived == Survived::Entered {
                         // The bell of a crisis that lies there by now has rung.
-                        backoff = BACKOFF_MIN;
+                        backoff.reset();
                     }
                     if draining && self.drain_is_over() {
                         return;
                     }
                     tokio::select! {
-                        () = tokio::time::sleep(backoff.mul_f64(0.5 + rand::random::<f64>() / 2.0)) => {}
+                        () = tokio::time::sleep(backoff.next()) => {}
                         () = self.bell() => {}
                         _ = self.slots.acquire(), if survived == Survived::MoreDue && !draining => {}
                     }
-                    backoff = (backoff * 2).min(BACKOFF_MAX);
                 }
             }
             if self.drain.is_cancelled() {

@@ -17,9 +17,7 @@ use sha2::{Digest as _, Sha256};
 use super::{
     block::{Block, ChainEnd},
     entry::{EntryRow, SALT_BYTES},
-    finding::{
-        Before, Details, Finding, Problem, Seen, check_alone, check_block, check_entries, is_believed,
-    },
+    finding::{Before, Details, Finding, Looked, Problem, Seen},
     findings::Findings,
     keys::{CodeKeys, KeyRow},
     manifest::{Lines, Manifest, SealedKey, SignedManifest},
@@ -204,7 +202,7 @@ fn look_at_blocks(body: &str, keys: Option<&KeyRing>, manifest: &Manifest, repor
     // What the next block stands behind.
     let (mut number, mut before) = (manifest.begin.block, Before::default());
     before.hash = hex::decode(&manifest.begin.hash).ok();
-    let mut open = Open { block: None, entries: Vec::new(), is_whole: true, is_believed: true };
+    let mut open = Open { block: None, entries: Vec::new(), is_whole: true };
     for line in body.lines() {
         let read = match serde_json::from_str(line) {
             Ok(Line::Block(line)) => line.block().map(Err),
@@ -224,12 +222,12 @@ fn look_at_blocks(body: &str, keys: Option<&KeyRing>, manifest: &Manifest, repor
                 if !follows {
                     before.hash = None;
                 }
-                let checked = check_block(&next, &before, opened.as_ref());
+                let next = Looked::at(next, opened.as_ref());
+                let checked = next.check(&before);
                 let is_whole = checked.is_ok();
                 checked.unwrap_or_else(|finding| report.findings.add(finding));
-                (number, before) = (next.number, Before::behind(&next, &before, opened.as_ref()));
-                let is_believed = is_believed(&next, opened.as_ref());
-                open = Open { block: Some(next), entries: Vec::new(), is_whole, is_believed };
+                (number, before) = (next.block.number, next.behind(&before));
+                open = Open { block: Some(next), entries: Vec::new(), is_whole };
             }
             None => {
                 let detail = "a line of the file cannot be read";
@@ -247,10 +245,9 @@ fn look_at_blocks(body: &str, keys: Option<&KeyRing>, manifest: &Manifest, repor
 
 /// A block and the entries that have been read behind it.
 struct Open {
-    block: Option<Block>,
+    block: Option<Looked>,
     entries: Vec<Seen>,
     is_whole: bool,
-    is_believed: bool,
 }
 
 impl Open {
@@ -263,12 +260,8 @@ impl Open {
             }
             return;
         };
-        let whole = if self.is_believed {
-            check_entries(block, &self.entries, complete, &mut report.findings)
-        } else {
-            check_alone(block, &self.entries, &mut report.findings)
-        };
-        let expected = if complete { block.entries() } else { self.entries.len() as u64 };
+        let whole = block.check_entries(&self.entries, complete, &mut report.findings);
+        let expected = if complete { block.block.entries() } else { self.entries.len() as u64 };
         report.entries += whole;
         report.blocks += u64::from(self.is_whole && whole == expected);
     }

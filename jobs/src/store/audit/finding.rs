@@ -129,18 +129,58 @@ pub(super) struct Before {
     pub(super) audit_key: i64,
 }
 
-/// Checks that `block` follows `before` and was made by keepwell; by its hash alone if `keys` are unknown.
-pub(super) fn check_block(block: &Block, before: &Before, keys: Option<&CodeKeys>) -> Result<(), Finding> {
-    if before.hash.as_ref().is_some_and(|hash| *hash != block.previous) {
-        return Err(altered(block, "it does not follow the block before it"));
-    }
-    if block.audit_key < before.audit_key {
-        return Err(altered(block, "its code was made with an older key than that of a block before it"));
-    }
-    check_itself(block, keys)
+/// A block, and what is wrong with it whatever it stands behind. That is found out once: its hash and its code are made
+/// anew for it.
+#[derive(Debug)]
+pub(super) struct Looked {
+    pub(super) block: Block,
+    itself: Result<(), Finding>,
 }
 
-/// The same of the block alone, whatever it stands behind.
+impl Looked {
+    /// Looks at `block`; at its hash alone if `keys` are unknown.
+    pub(super) fn at(block: Block, keys: Option<&CodeKeys>) -> Self {
+        let itself = check_itself(&block, keys);
+        Self { block, itself }
+    }
+
+    /// Checks that it follows `before` and was made by keepwell.
+    pub(super) fn check(&self, before: &Before) -> Result<(), Finding> {
+        if before.hash.as_ref().is_some_and(|hash| *hash != self.block.previous) {
+            return Err(altered(&self.block, "it does not follow the block before it"));
+        }
+        if self.block.audit_key < before.audit_key {
+            let detail = "its code was made with an older key than that of a block before it";
+            return Err(altered(&self.block, detail));
+        }
+        self.itself.clone()
+    }
+
+    /// Whether what it says of its entries may be what was sealed: nobody can tell that it was altered.
+    fn is_believed(&self) -> bool {
+        !self.itself.as_ref().is_err_and(|finding| finding.problem == Problem::BlockAltered)
+    }
+
+    /// What the next block, whether this one is whole or not, is held against. One that is not what was sealed says
+    /// nothing of the next one, which has a hash and a code of its own: there the chain is taken up again.
+    pub(super) fn behind(&self, before: &Before) -> Before {
+        let hash = self.is_believed().then(|| self.block.hash.clone());
+        // Without the key nobody knows whether it is the one that made the code.
+        let audit_key = self.itself.as_ref().map_or(0, |()| self.block.audit_key);
+        Before { hash, audit_key: before.audit_key.max(audit_key) }
+    }
+
+    /// Checks its entries, in the order of their positions, and says how many are whole. All of them have to be there if
+    /// `complete`.
+    pub(super) fn check_entries(&self, entries: &[Seen], complete: bool, findings: &mut Findings) -> u64 {
+        if self.is_believed() {
+            check_entries(&self.block, entries, complete, findings)
+        } else {
+            check_alone(&self.block, entries, findings)
+        }
+    }
+}
+
 fn check_itself(block: &Block, keys: Option<&CodeKeys>) -> Result<(), Finding> {
     if block.hash != block.expected_hash() {
         return Err(altered(block, "its hash is not that of what it holds"));
@@ -154,35 +194,13 @@ fn check_itself(block: &Block, keys: Option<&CodeKeys>) -> Result<(), Finding> {
     Ok(())
 }
 
-/// Whether what `block` says of its entries may be what was sealed: nobody can tell that it was altered.
-pub(super) fn is_believed(block: &Block, keys: Option<&CodeKeys>) -> bool {
-    check_itself(block, keys).map_or_else(|finding| finding.problem != Problem::BlockAltered, |()| true)
-}
-
 fn altered(block: &Block, detail: &str) -> Finding {
     Finding::at_block(Problem::BlockAltered, block.number, detail)
 }
 
-impl Before {
-    /// What the block behind `block`, whole or not, is held against. One that is not what was sealed says nothing of
-    /// the next one, which has a hash and a code of its own: there the chain is taken up again.
-    pub(super) fn behind(block: &Block, before: &Self, keys: Option<&CodeKeys>) -> Self {
-        match check_itself(block, keys) {
-            Ok(()) => {
-                Self { hash: Some(block.hash.clone()), audit_key: before.audit_key.max(block.audit_key) }
-            }
-            Err(finding) if finding.problem == Problem::BlockAltered => {
-                Self { hash: None, audit_key: before.audit_key }
-            }
-            // Without the key nobody knows whether it is the one that made the code.
-            Err(_) => Self { hash: Some(block.hash.clone()), audit_key: before.audit_key },
-        }
-    }
-}
-
 /// Checks entries that lie where a block says that its entries are which somebody altered: each by itself, or one block
 /// would make findings of all that it held. Says how many are whole.
-pub(super) fn check_alone(block: &Block, entries: &[Seen], findings: &mut Findings) -> u64 {
+fn check_alone(block: &Block, entries: &[Seen], findings: &mut Findings) -> u64 {
     let mut whole = 0;
     for entry in entries {
         match entry.details.check() {
@@ -196,9 +214,7 @@ pub(super) fn check_alone(block: &Block, entries: &[Seen], findings: &mut Findin
     whole
 }
 
-/// Checks the entries of a block, in the order of their positions, and says how many are whole. All of them have to be
-/// there if `complete`.
-pub(super) fn check_entries(block: &Block, entries: &[Seen], complete: bool, findings: &mut Findings) -> u64 {
+fn check_entries(block: &Block, entries: &[Seen], complete: bool, findings: &mut Findings) -> u64 {
     let at = |problem, position, id, detail: &str| {
         Finding::at_entry(problem, Some(block.number), (Some(position), id), detail)
     };
@@ -279,10 +295,11 @@ mod tests {
         let keys = CodeKeys::of([old.clone(), new.clone()]);
         let first = block(1, &BEGINNING, &new);
         let before = Before { hash: Some(first.hash.clone()), audit_key: first.audit_key };
-        assert_eq!(check_block(&block(2, &first.hash, &new), &before, Some(&keys)), Ok(()));
+        let check = |block: &Block| Looked::at(block.clone(), Some(&keys)).check(&before);
+        assert_eq!(check(&block(2, &first.hash, &new)), Ok(()));
         let forged = block(2, &first.hash, &old);
         assert!(forged.is_signed_by(&old), "by itself it is all right");
-        let found = check_block(&forged, &before, Some(&keys)).unwrap_err();
+        let found = check(&forged).unwrap_err();
         assert_eq!((found.problem, found.block), (Problem::BlockAltered, Some(2)));
     }
 }

@@ -14,9 +14,7 @@ use super::{
     AUDIT_RETENTION_MS,
     block::{BEGINNING, BLOCK_COLUMNS, Block, ChainEnd},
     entry::{COLUMNS, EntryRow},
-    finding::{
-        Before, Details, Finding, Problem, Seen, check_alone, check_block, check_entries, is_believed,
-    },
+    finding::{Before, Details, Finding, Looked, Problem, Seen},
     findings::Findings,
     head::Head,
     keys::{self, CodeKeys},
@@ -137,22 +135,19 @@ impl Page<'_> {
                 report.findings.add(Self::gone(seen_to + 1, block.number - 1));
                 (before.hash, last_position) = (None, None);
             }
-            let checked = self.check(&block, &before, last_position);
-            let is_whole = checked.is_ok();
+            let looked = Looked::at(block, Some(self.code_keys));
+            let checked = self.check(&looked, &before, last_position);
+            let (block, is_whole) = (&looked.block, checked.is_ok());
             if is_whole && block.number == self.head.first_block {
-                self.look_before(reader, &block, report).await?;
+                self.look_before(reader, block, report).await?;
             }
             checked.unwrap_or_else(|finding| report.findings.add(finding));
-            before = Before::behind(&block, &before, Some(self.code_keys));
+            before = looked.behind(&before);
             // What is not known to be a block of the chain says nothing of where the next one begins.
             last_position = before.hash.is_some().then_some(block.last_position);
             let rows = entries(reader, block.first_position, block.last_position).await?;
             let seen: Vec<Seen> = rows.iter().filter_map(|row| self.seen(row)).collect();
-            let whole = if is_believed(&block, Some(self.code_keys)) {
-                check_entries(&block, &seen, true, &mut report.findings)
-            } else {
-                check_alone(&block, &seen, &mut report.findings)
-            };
+            let whole = looked.check_entries(&seen, true, &mut report.findings);
             report.entries += whole;
             report.blocks += u64::from(is_whole && whole == block.entries());
             seen_to = block.number;
@@ -196,9 +191,10 @@ impl Page<'_> {
         Ok(())
     }
 
-    fn check(&self, block: &Block, before: &Before, last_position: Option<i64>) -> Result<(), Finding> {
+    fn check(&self, looked: &Looked, before: &Before, last_position: Option<i64>) -> Result<(), Finding> {
+        let block = &looked.block;
         let altered = |detail| Err(Finding::at_block(Problem::BlockAltered, block.number, detail));
-        check_block(block, before, Some(self.code_keys))?;
+        looked.check(before)?;
         if last_position.is_some_and(|last| last.checked_add(1) != Some(block.first_position)) {
             return altered("its entries do not follow those of the block before it");
         }
@@ -229,7 +225,8 @@ impl Page<'_> {
         }
         let found = blocks(reader, number - 1, number - 1).await?.pop();
         let unknown = Before::default();
-        Ok(found.map_or(unknown.clone(), |block| Before::behind(&block, &unknown, Some(self.code_keys))))
+        let behind = |block| Looked::at(block, Some(self.code_keys)).behind(&unknown);
+        Ok(found.map_or_else(Before::default, behind))
     }
 
     fn gone(from: i64, to: i64) -> Finding {
