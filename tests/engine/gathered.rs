@@ -123,17 +123,33 @@ impl Together for Share {
     }
 }
 
-/// The first of them has the database open until all others have ended; one that is stuck has it for as long as it may.
+/// The first of them has the database open until all others have ended, who end after it: one that is stuck first,
+/// which has the database for as long as it may.
 struct Crowd {
     shares: Shares,
+    has_general_slot: Semaphore,
+    /// One for the one that is stuck; the others share one.
+    may_end: [Semaphore; 2],
     ended: Semaphore,
     test_ends: Semaphore,
 }
 
 impl Crowd {
     fn new() -> Arc<Self> {
-        let [ended, test_ends] = [Semaphore::new(0), Semaphore::new(0)];
-        Arc::new(Self { shares: Shares::default(), ended, test_ends })
+        let [has_general_slot, ended, test_ends] = [(); 3].map(|()| Semaphore::new(0));
+        let may_end = [Semaphore::new(0), Semaphore::new(0)];
+        Arc::new(Self { shares: Shares::default(), has_general_slot, may_end, ended, test_ends })
+    }
+
+    /// An engine that runs all of them at once in the slots of the crisis pool, whose settler is theirs alone: a job of
+    /// another lane has the general slot until the test ends.
+    async fn engine(self: &Arc<Self>, bench: &Bench) -> Engine {
+        let engine = bench.engine_of([Arc::clone(self) as Arc<dyn Handler>], |options| {
+            (options.slots, options.crisis_slots) = (1, OTHERS as usize + 1);
+        });
+        engine.enqueue(NewJob::new("crowd", Lane::Standard, "aside")).await.unwrap();
+        self.has_general_slot.acquire().await.unwrap().forget();
+        engine
     }
 }
 
@@ -146,12 +162,26 @@ impl Handler for Crowd {
     }
 
     async fn prepare(&self, job: &Job) -> Result<Prepared, Outcome> {
-        self.ended.add_permits(usize::from(&job.payload[..] != b"first"));
+        match &job.payload[..] {
+            b"first" | b"first beside a stuck one" => return Ok(Box::new(())),
+            b"aside" => {
+                self.has_general_slot.add_permits(1);
+                drop(self.test_ends.acquire().await);
+                return Err(Outcome::Cancel { reason: "the test ends".into() });
+            }
+            b"stuck" => {
+                drop(self.may_end[0].acquire().await);
+                self.may_end[1].add_permits(1);
+            }
+            _ => drop(self.may_end[1].acquire().await),
+        }
+        self.ended.add_permits(1);
         Ok(Box::new(()))
     }
 
     async fn apply(&self, job: &Job, _: &Prepared, open: &mut Transaction) -> Result<Outcome, sqlx::Error> {
-        if &job.payload[..] == b"first" {
+        if job.payload.starts_with(b"first") {
+            self.may_end[usize::from(&job.payload[..] == b"first")].add_permits(1);
             drop(self.ended.acquire_many(OTHERS).await);
         }
         if &job.payload[..] == b"stuck" {
@@ -168,43 +198,49 @@ impl Handler for Crowd {
 async fn crises_that_have_ended_share_a_transaction_eight_at_most_where_writers_take_turns() {
     let bench = Bench::new(Dialect::Sqlite).await;
     let crowd = Crowd::new();
-    let engine = bench.engine_of([crowd.clone() as Arc<dyn Handler>], |options| {
-        (options.slots, options.crisis_slots) = (1, OTHERS as usize + 1);
-    });
+    let engine = crowd.engine(&bench).await;
     let payloads = ["first"].into_iter().chain([""; OTHERS as usize]);
     let jobs = payloads.map(|payload| NewJob::new("crowd", Lane::Crisis, payload)).collect();
     // At once: while the first of them is settled nobody else writes.
-    engine.enqueue_all(jobs).await.unwrap();
-    nothing_owed(&engine).await;
-    let shares = crowd.shares.lock().unwrap().clone();
-    assert_eq!(shares.iter().sum::<usize>(), OTHERS as usize + 1, "{shares:?}");
-    assert!(shares.iter().all(|share| *share <= 8), "{shares:?}");
-    assert!(shares.iter().any(|share| *share > 2), "each by itself: {shares:?}");
-    engine.shutdown().await;
-}
-
-#[tokio::test]
-async fn a_crisis_that_is_slow_beside_others_waits_until_these_are_settled() {
-    let bench = Bench::new(Dialect::Sqlite).await;
-    let crowd = Crowd::new();
-    let engine = bench.engine_of([crowd.clone() as Arc<dyn Handler>], |options| {
-        (options.slots, options.crisis_slots) = (1, OTHERS as usize + 1);
-    });
-    let payloads = ["first", "stuck"].into_iter().chain([""; OTHERS as usize - 1]);
-    let jobs = payloads.map(|payload| NewJob::new("crowd", Lane::Crisis, payload)).collect();
     let jobs = engine.enqueue_all(jobs).await.unwrap();
-    eventually("all others are done", async || {
-        for job in jobs.iter().enumerate().filter(|(place, _)| *place != 1).map(|(_, job)| job) {
+    eventually("all are done", async || {
+        for job in &jobs {
             let (job, _) = engine.ledger().show(job.id).await.ok()??;
             (job.state == State::Done).then_some(())?;
         }
         Some(())
     })
     .await;
-    // Whoever is settled before the others has had its two seconds by now, and an attempt that failed.
-    let (stuck, history) = engine.ledger().show(jobs[1].id).await.unwrap().unwrap();
-    assert_eq!((stuck.state, history.len()), (State::Owed, 0), "{history:?}");
+    let shares = crowd.shares.lock().unwrap().clone();
+    assert_eq!(shares.iter().sum::<usize>(), OTHERS as usize + 1, "{shares:?}");
+    assert!(shares.iter().all(|share| *share <= 8), "{shares:?}");
+    assert!(shares.iter().any(|share| *share > 2), "each by itself: {shares:?}");
+    crowd.test_ends.close();
+    engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_crisis_that_is_slow_beside_others_is_settled_after_those_that_it_shared_with() {
+    let bench = Bench::new(Dialect::Sqlite).await;
+    let crowd = Crowd::new();
+    let engine = crowd.engine(&bench).await;
+    let payloads = ["first beside a stuck one", "stuck"].into_iter().chain([""; OTHERS as usize - 1]);
+    let jobs = payloads.map(|payload| NewJob::new("crowd", Lane::Crisis, payload)).collect();
+    let jobs = engine.enqueue_all(jobs).await.unwrap();
+    let given_up_ms = eventually("the one that is stuck is given up", async || {
+        let (_, history) = engine.ledger().show(jobs[1].id).await.ok()??;
+        Some(history.first()?.finished_at_ms)
+    })
+    .await;
     crowd.test_ends.close();
     nothing_owed(&engine).await;
+    let mut before = 0;
+    for job in &jobs[2..] {
+        let (job, history) = engine.ledger().show(job.id).await.unwrap().unwrap();
+        assert_eq!(history.len(), 0, "none is given up with it: {history:?}");
+        before += usize::from(job.finished_at_ms.unwrap() < given_up_ms);
+    }
+    // It ended before all of them, and has the two seconds of its effects now, alone.
+    assert!(before > 2, "{before} of those that could share with it were settled before it");
     engine.shutdown().await;
 }
