@@ -251,6 +251,42 @@ async fn who_has_seen_one_worker_die_does_not_wait_behind_who_has_seen_two() {
 }
 
 #[tokio::test]
+async fn who_may_see_one_death_more_waits_for_a_lease_after_whoever_died() {
+    let bench = Bench::new(Dialect::Sqlite).await;
+    let recorder = bench.engine_with(|options| options.runs_jobs = false);
+    let killing = ["pill", "innocent", "innocent"].map(|kind| NewJob::new(kind, Lane::Standard, "")).into();
+    let killing = recorder.enqueue_all(killing).await.unwrap();
+    let mut worker = Worker::start(&bench, "one");
+    eventually("it is dead", async || worker.ended()).await;
+    recorder.pause(Lane::Background, "until somebody is a suspect", false).await.unwrap();
+    let [twice, once] = [(); 2].map(|()| scripted("ok", Lane::Background));
+    let suspects = recorder.enqueue_all(vec![twice, once]).await.unwrap();
+    let mut redis = bench.redis.connection().await;
+    for (suspect, deaths) in suspects.iter().zip(["2", "1"]) {
+        let _: () = redis.hset("{keepwell:0}:crashes", &suspect.id.as_bytes()[..], deaths).await.unwrap();
+    }
+    for job in killing {
+        assert!(recorder.cancel(job.id).await.unwrap());
+    }
+
+    let engine = bench.engine_with(|options| (options.slots, options.crisis_slots) = (1, 1));
+    let until_ms = eventually("its death is noticed", async || {
+        let until: Option<i64> = redis.hget("{keepwell:0}:counters", "suspects_wait_until").await.ok()?;
+        until
+    })
+    .await;
+    recorder.resume(Lane::Background).await.unwrap();
+    nothing_owed(&engine).await;
+    let mut finished_ms = Vec::new();
+    for suspect in &suspects {
+        finished_ms.push(engine.ledger().show(suspect.id).await.unwrap().unwrap().0.finished_at_ms.unwrap());
+    }
+    assert!(finished_ms[0] >= until_ms && finished_ms[1] < until_ms, "{finished_ms:?} around {until_ms}");
+    engine.shutdown().await;
+    recorder.shutdown().await;
+}
+
+#[tokio::test]
 async fn suspects_that_have_to_run_alone_keep_no_slot_from_what_is_more_urgent() {
     let bench = Bench::new(Dialect::Sqlite).await;
     let recorder = bench.engine_with(|options| options.runs_jobs = false);

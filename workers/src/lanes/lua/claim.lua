@@ -16,6 +16,7 @@ end
 local next_arg = 9
 local crashes_known = redis.call('EXISTS', CRASHES) == 1
 local quarantine_known = redis.call('EXISTS', QUARANTINE) == 1
+local suspects_wait_until = tonumber(crashes_known and redis.call('HGET', COUNTERS, 'suspects_wait_until') or 0)
 
 if acks > 0 then
   local ids = {}
@@ -121,6 +122,12 @@ local function go_on(lane, turn)
   return nil
 end
 
+-- Whether a job that may see one death more has to wait because somebody has just died, of whatever.
+local function has_to_wait(lane, element)
+  return lane ~= '0' and now_ms < suspects_wait_until
+    and string.sub(redis.call('HGET', CRASHES, id_of(element)) or '0', 1, 1) > '1'
+end
+
 -- Takes up to `want` jobs from the front of a lane; jobs whose turn is held are parked on the way.
 -- It looks at most at `budget`, or at `want` + 256, so that a flood of one subject cannot hold the server. Answers how many
 -- it took, and whether it looked at all that it might have taken.
@@ -142,6 +149,10 @@ local function take(lane, want, budget)
         element = nil
       elseif #element > 24 then
         element = go_on(lane, turn)
+      elseif has_to_wait(lane, element) then
+        redis.call('ZADD', LATER[lane], suspects_wait_until, element)
+        pass_on(turn)
+        element = nil
       elseif turn ~= '' and not take_turn(lane, turn, id_of(element)) then
         park(lane, element)
         element = nil

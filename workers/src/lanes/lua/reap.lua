@@ -7,8 +7,10 @@
 -- jobs which merely waited beside a poison pill are never quarantined with it.
 -- After its first crash a job goes on at once, beside all others; after its second it runs alone among its like (see pool/run.rs).
 -- A suspect that was running waits a while: if it is a poison pill, others are done before it kills again; if it is innocent,
--- whatever keeps killing its workers within moments does not meet it again. A crisis job never waits; instead,
--- because it may be met again at once without any fault of its own, it is given up only after nine.
+-- whatever keeps killing its workers within moments does not meet it again. Whoever may see one death more waits so after
+-- everybody's death (see claim.lua): ten deaths within half a minute had an innocent one run into its third every second
+-- time. A crisis job never waits; instead, because it may be met again at once without any fault of its own, it is given
+-- up only after nine.
 -- Answers: jobs given back.
 even_when_full()
 local node, crashes_max, crisis_crashes_max = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[6])
@@ -17,6 +19,9 @@ if ARGV[3] == 'expired' then
   if not lease_end or tonumber(lease_end) >= server_ms() then
     return 0
   end
+end
+if ARGV[4] == 'crashed' then
+  redis.call('HSET', COUNTERS, 'suspects_wait_until', ARGV[5])
 end
 local claims = redis.call('HGETALL', CLAIMS)
 local held = {}
