@@ -35,7 +35,7 @@ pub(crate) struct Event<'a> {
     /// When we learned of it. The job that says so may run long after that; what it begins begins then.
     pub(crate) learned_ms: UnixMs,
     /// Whether a webhook brought it.
-    road: Road,
+    pub(crate) road: Road,
 }
 
 impl<'a> Event<'a> {

@@ -70,7 +70,7 @@ impl Handler for InvoicePaymentFailed {
                 event_created_s: event.created_s,
                 event_id: event.id.clone(),
             };
-            facts.payment_failed(failure, event.learned_ms);
+            facts.payment_failed_by(event.road, failure, event.learned_ms);
             Vec::new()
         })
         .await

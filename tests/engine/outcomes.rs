@@ -139,7 +139,9 @@ async fn a_dead_job_runs_again_when_an_operator_retries_it() {
     .await;
 }
 
-/// Notes of each run what its job was recorded with.
+const OTHER_TRACE: &str = "00-ffffffffffffffffffffffffffffffff-ffffffffffffffff-01";
+
+/// Notes of each run what its job was recorded with. One that asks has two follow-up jobs, one with a trace of its own.
 #[derive(Default)]
 struct Reader(Mutex<Vec<[Option<String>; 3]>>);
 
@@ -149,11 +151,39 @@ impl Handler for Reader {
         "read"
     }
 
-    async fn apply(&self, job: &Job, _: &Prepared, _: &mut Transaction) -> Result<Outcome, sqlx::Error> {
+    async fn apply(&self, job: &Job, _: &Prepared, open: &mut Transaction) -> Result<Outcome, sqlx::Error> {
         let payload = String::from_utf8(job.payload.to_vec()).ok();
+        if payload.as_deref() == Some("asks") {
+            let [own, other] = [None, Some(OTHER_TRACE.to_owned())];
+            for (payload, trace) in [("asked for", own), ("of another trace", other)] {
+                open.enqueue(NewJob { trace, ..NewJob::new("read", Lane::Standard, payload) });
+            }
+        }
         self.0.lock().unwrap().push([payload, job.subject.clone(), job.trace.clone()]);
         Ok(Outcome::Done)
     }
+}
+
+#[tokio::test]
+async fn a_follow_up_belongs_to_the_trace_of_the_job_that_asks_for_it() {
+    on_both(async |bench| {
+        let reader = Arc::new(Reader::default());
+        let engine = bench.engine_of([Arc::clone(&reader) as Arc<dyn Handler>], |_| {});
+        let trace = || Some(format!("00-{:0>32}-{:0>16}-01", 1, 1));
+        // Others share its transaction.
+        let asks = NewJob { trace: trace(), ..NewJob::new("read", Lane::Standard, "asks") };
+        let others = (0..3).map(|_| NewJob::new("read", Lane::Standard, "other"));
+        engine.enqueue_all(others.clone().chain([asks]).chain(others).collect()).await.unwrap();
+        nothing_owed(&engine).await;
+        let mut read = reader.0.lock().unwrap().clone();
+        read.retain(|[payload, ..]| payload.as_deref() != Some("other"));
+        read.sort();
+        let expected =
+            [("asked for", trace()), ("asks", trace()), ("of another trace", Some(OTHER_TRACE.into()))];
+        assert_eq!(read, expected.map(|(payload, trace)| [Some(payload.to_owned()), None, trace]));
+        engine.shutdown().await;
+    })
+    .await;
 }
 
 #[tokio::test]

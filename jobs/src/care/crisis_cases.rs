@@ -4,7 +4,7 @@ use keepwell_workers::clock::UnixMs;
 
 use super::{
     assessment::{Assessment, Instrument, assessed},
-    crisis::{CrisisKind, HIGH_LIMIT_MS, LATE_MS, Severity, Signal, Source},
+    crisis::{CrisisKind, HIGH_LIMIT_MS, LATE_MS, Road, Severity, Signal, Source},
     facts::{Facts, PaymentFailure},
     grace::{DAY_MS, Grace, GraceKey, GraceReason},
     scores::Scores,
@@ -59,15 +59,19 @@ impl Person {
     }
 
     fn failed(self, attempt_count: i64) -> Self {
+        self.failed_ago(0, attempt_count, Road::Brought)
+    }
+
+    fn failed_ago(self, ago_ms: i64, attempt_count: i64, road: Road) -> Self {
         self.tell(|facts, _, id, now_ms| {
             let failure = PaymentFailure {
                 invoice: format!("in_{id}"),
                 subscription: None,
                 attempt_count,
-                event_created_s: now_ms / 1_000,
+                event_created_s: (now_ms - ago_ms) / 1_000,
                 event_id: id,
             };
-            facts.payment_failed(failure, now_ms);
+            facts.payment_failed_by(road, failure, now_ms);
         })
     }
 
@@ -164,6 +168,22 @@ fn a_payment_that_fails_in_a_high_risk_period_is_a_crisis() {
     let person = high_risk().failed(1);
     assert_eq!(person.grace_days(GraceReason::CrisisDetected), Some(14));
     assert!(person.facts.vulnerable && person.facts.marked_until_ms(person.now_ms).is_some());
+}
+
+#[test]
+fn a_payment_that_failed_in_a_history_counts_when_it_failed() {
+    let [brought, fetched] = [Road::Brought, Road::Fetched]
+        .map(|road| move |person: Person, ago_ms| person.failed_ago(ago_ms, 2, road));
+    let high_risk = || Person::new().scored(Instrument::Phq9, 15.0).after(DAY_MS);
+    assert_eq!(brought(high_risk(), 2 * DAY_MS).crisis(), Some((Payment, High)));
+    assert_eq!(fetched(high_risk(), 2 * DAY_MS).crisis(), None, "before the period");
+    assert_eq!(fetched(high_risk(), HOUR_MS).crisis(), Some((Payment, High)));
+    let in_crisis = || Person::new().pressed(Moderate).after(DAY_MS);
+    assert_eq!(brought(in_crisis(), 2 * DAY_MS).crisis(), Some((Combined, High)));
+    assert_eq!(fetched(in_crisis(), 2 * DAY_MS).crisis(), Some((Clinical, Moderate)));
+    assert_eq!(fetched(in_crisis(), HOUR_MS).crisis(), Some((Combined, High)));
+    let person = fetched(Person::new(), 2 * DAY_MS);
+    assert!(person.grace_days(GraceReason::PaymentFailure) >= Some(7), "from the day on which it is learned");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use keepwell_workers::clock::UnixMs;
 
 use super::{
     confirmation::Confirmation,
-    crisis::{Severity, Signal, Source, event_time_ms, past_event_time_ms},
+    crisis::{Road, Severity, Signal, Source, event_time_ms, past_event_time_ms},
     definitions::Definitions,
     grace::{DAY_MS, Grace, GraceHandling, GraceKey, GraceReason, days},
     home::Home,
@@ -151,9 +151,15 @@ impl Facts {
     /// severe to have it fail again and again. Told late it counts as of now, unless the invoice was paid since then:
     /// it troubles nobody any more, and is a part of that time alone in which it failed.
     pub fn payment_failed(&mut self, failure: PaymentFailure, learned_ms: UnixMs) {
+        self.payment_failed_by(Road::Brought, failure, learned_ms);
+    }
+
+    /// The same of an event that came by `road`. One that was fetched counts when it was made, paid or not, however long
+    /// ago that is: nobody is in a crisis anew because of what stands in a history. Its grace begins now all the same.
+    pub(crate) fn payment_failed_by(&mut self, road: Road, failure: PaymentFailure, learned_ms: UnixMs) {
         let PaymentFailure { invoice, subscription, attempt_count, event_created_s, event_id } = failure;
-        let is_paid = self.is_paid_since(&invoice, Some(event_created_s));
-        let failed_ms = if is_paid { past_event_time_ms } else { event_time_ms };
+        let is_past = road == Road::Fetched || self.is_paid_since(&invoice, Some(event_created_s));
+        let failed_ms = if is_past { past_event_time_ms } else { event_time_ms };
         let signal = Signal {
             source: if attempt_count > 1 { Source::RepeatedFailure } else { Source::PaymentFailure },
             severity: if attempt_count > 1 { Severity::High } else { Severity::Moderate },

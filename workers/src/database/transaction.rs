@@ -159,11 +159,14 @@ impl Transaction {
     ///
     /// One run may ask for 256 jobs with 4 MiB of payload in all. A run that asks for more is given up (`dead`), and
     /// nothing of it is kept: whoever has more to ask for asks for a job that asks for the rest.
-    pub fn enqueue(&mut self, job: NewJob) {
+    ///
+    /// What says under which trace it was asked for keeps it; all else belongs to the trace of the job that asks.
+    pub fn enqueue(&mut self, mut job: NewJob) {
         self.allowance = self
             .allowance
             .and_then(|(jobs, bytes)| Some((jobs.checked_sub(1)?, bytes.checked_sub(job.payload.len())?)));
         if self.allowance.is_some() {
+            job.trace = job.trace.or_else(|| self.job.as_ref()?.trace.clone());
             self.follow_ups.push(job);
         }
     }
