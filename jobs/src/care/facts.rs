@@ -154,8 +154,9 @@ impl Facts {
         self.payment_failed_by(Road::Brought, failure, learned_ms);
     }
 
-    /// The same of an event that came by `road`. One that was fetched counts when it was made, paid or not, however long
-    /// ago that is: nobody is in a crisis anew because of what stands in a history. Its grace begins now all the same.
+    /// The same of an event that came by `road`. One that was fetched counts when it was made, paid or not, however
+    /// long ago that is: nobody is in a crisis anew because of what stands in a history. Its grace begins now all the
+    /// same.
     pub(crate) fn payment_failed_by(&mut self, road: Road, failure: PaymentFailure, learned_ms: UnixMs) {
         let PaymentFailure { invoice, subscription, attempt_count, event_created_s, event_id } = failure;
         let is_past = road == Road::Fetched || self.is_paid_since(&invoice, Some(event_created_s));

@@ -170,8 +170,8 @@ impl Looked {
         Before { hash, audit_key: before.audit_key.max(audit_key) }
     }
 
-    /// Checks its entries, in the order of their positions, and says how many are whole. All of them have to be there if
-    /// `complete`.
+    /// Checks its entries, in the order of their positions, and says how many are whole. All of them have to be there
+    /// if `complete`.
     pub(super) fn check_entries(&self, entries: &[Seen], complete: bool, findings: &mut Findings) -> u64 {
         if self.is_believed() {
             check_entries(&self.block, entries, complete, findings)
