@@ -287,6 +287,31 @@ async fn who_may_see_one_death_more_waits_for_a_lease_after_whoever_died() {
 }
 
 #[tokio::test]
+async fn who_waits_because_others_die_waits_for_a_minute_at_most() {
+    let bench = Bench::new(Dialect::Sqlite).await;
+    let recorder = bench.engine_with(|options| options.runs_jobs = false);
+    let suspect = recorder.enqueue(scripted("ok", Lane::Standard)).await.unwrap().id;
+    eventually("it is in its lane", async || (recorder.lanes().held().await.ok()? == 1).then_some(())).await;
+    let now_ms = SystemClock.now_ms();
+    let mut redis = bench.redis.connection().await;
+    let _: () = redis.hset("{keepwell:0}:crashes", &suspect.as_bytes()[..], "2").await.unwrap();
+    let dies_for_ever_ms = now_ms + 3_600_000;
+    let () = redis.hset("{keepwell:0}:counters", "suspects_wait_until", dies_for_ever_ms).await.unwrap();
+
+    let clock = ManualClock::at(now_ms);
+    let engine = bench.engine_on_clock(Arc::clone(&clock), |_| {});
+    let until_ms: i64 = eventually("it is set down for later", async || {
+        redis.zscore("{keepwell:0}:later:standard", &suspect.as_bytes()[..]).await.ok()?
+    })
+    .await;
+    assert_eq!(until_ms, now_ms + 60_000);
+    clock.advance_ms(60_000);
+    nothing_owed(&engine).await;
+    engine.shutdown().await;
+    recorder.shutdown().await;
+}
+
+#[tokio::test]
 async fn suspects_that_have_to_run_alone_keep_no_slot_from_what_is_more_urgent() {
     let bench = Bench::new(Dialect::Sqlite).await;
     let recorder = bench.engine_with(|options| options.runs_jobs = false);

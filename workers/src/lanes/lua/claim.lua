@@ -122,10 +122,24 @@ local function go_on(lane, turn)
   return nil
 end
 
--- Whether a job that may see one death more has to wait because somebody has just died, of whatever.
-local function has_to_wait(lane, element)
-  return lane ~= '0' and now_ms < suspects_wait_until
-    and string.sub(redis.call('HGET', CRASHES, id_of(element)) or '0', 1, 1) > '1'
+-- Until when a job that may see one death more has to wait because somebody has just died, of whatever; nil if it may run.
+-- A minute in all: where somebody dies for ever it runs beside that, rather than never.
+local SUSPECT_WAITS_MAX_MS = 60000
+local function waits_until(lane, id)
+  if lane == '0' or now_ms >= suspects_wait_until then
+    return nil
+  end
+  local crashes = redis.call('HGET', CRASHES, id)
+  if not crashes or string.sub(crashes, 1, 1) < '2' then
+    return nil
+  end
+  local waits_since = string.sub(crashes, 2, 2) == 'w' and tonumber(string.sub(crashes, 3)) or now_ms
+  local until_ms = math.min(suspects_wait_until, waits_since + SUSPECT_WAITS_MAX_MS)
+  if until_ms <= now_ms then
+    return nil
+  end
+  redis.call('HSET', CRASHES, id, string.sub(crashes, 1, 1) .. 'w' .. string.format('%.0f', waits_since))
+  return until_ms
 end
 
 -- Takes up to `want` jobs from the front of a lane; jobs whose turn is held are parked on the way.
@@ -142,6 +156,7 @@ local function take(lane, want, budget)
     budget = budget - #popped
     for _, element in ipairs(popped) do
       local turn = turn_of(element)
+      local until_ms = crashes_known and waits_until(lane, id_of(element))
       if quarantine_known and redis.call('LPOS', QUARANTINE, id_of(element)) then
         -- It lay in its lane twice, and is on its way to being buried; what was noted for the second one goes too.
         redis.call('HDEL', CRASHES, id_of(element))
@@ -149,8 +164,8 @@ local function take(lane, want, budget)
         element = nil
       elseif #element > 24 then
         element = go_on(lane, turn)
-      elseif has_to_wait(lane, element) then
-        redis.call('ZADD', LATER[lane], suspects_wait_until, element)
+      elseif until_ms then
+        redis.call('ZADD', LATER[lane], until_ms, element)
         pass_on(turn)
         element = nil
       elseif turn ~= '' and not take_turn(lane, turn, id_of(element)) then

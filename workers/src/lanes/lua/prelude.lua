@@ -8,7 +8,8 @@
 -- 14 turns      hash   turn -> job id that holds it, or the digit of the lane in which it rests
 -- 15 parked     zset   turn, lane digit, birth (6 bytes), sequence (10 hexadecimal digits), element: waiting for a turn,
 --                      the eldest first
--- 16 crashes    hash   job id -> workers it has seen die, with a trailing b while it runs as a suspect
+-- 16 crashes    hash   job id -> workers it has seen die, with a trailing b while it runs as a suspect, or w and since when
+--                      it waits because others die (in ms)
 -- 17 paused     hash   lane digit -> reason
 -- 18 counters   hash   small numbers: the weights' position, the parked sequence, the parked jobs of each lane, the
 --                      last extension of a lease in ms of this server's clock, and in which life of the server the
