@@ -154,13 +154,15 @@ impl Direct {
                 action: Action::Triggered,
                 alerts: vec![alert.told.clone()],
                 at_ms: now_ms,
+                // The same for every attempt, in whichever life, and for the job once the database takes it, so that a
+                // webhook takes none twice.
+                known_as: Some(alert.told.id.clone()),
             };
             let tellings = habits.told_of(Severity::Critical).into_iter().map(telling).collect();
             self.unrecorded.push((alert, tellings));
         }
         self.write_down().await;
         for (alert, tellings) in self.unrecorded.iter_mut().filter(|(_, tellings)| !tellings.is_empty()) {
-            // The same for every attempt, in whichever life, so that a webhook takes none twice.
             let id = alert.told.id.parse().unwrap_or_else(|_| JobId::new(now_ms));
             let told = tellings.iter().map(|telling| self.delivery.deliver_unrecorded(id, telling));
             let told = join_all(told).await;
@@ -189,7 +191,8 @@ impl Direct {
             let receivers = habits.told_of(Severity::Critical).into_iter().filter(|told| told.goes_by_id());
             receivers.map(move |receiver| {
                 let alerts = vec![told.clone()];
-                Telling { receiver, action: Action::Resolved, alerts, at_ms: now_ms }.job(0)
+                let action = Action::Resolved;
+                Telling { receiver, action, alerts, at_ms: now_ms, known_as: None }.job(0)
             })
         };
         self.unrecorded.iter().filter(is_double).flat_map(end).collect()

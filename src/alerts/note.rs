@@ -120,7 +120,8 @@ mod tests {
         let alert = opened(&seen, &habits, 1_000);
         let alerts = vec![alert.told.clone()];
         let (receiver, action) = (Receiver::Pagerduty, Action::Triggered);
-        let telling = Telling { receiver, action, alerts, at_ms: 1_000 };
+        let known_as = Some(alert.told.id.clone());
+        let telling = Telling { receiver, action, alerts, at_ms: 1_000, known_as };
         let unrecorded = vec![(alert.clone(), vec![telling]), (alert, Vec::new())];
         let mut first = note();
         first.write(&unrecorded).await;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use keepwell_jobs::alerts::{rule::Rule, rules};
 
 use super::{figures::figures, on_call::OnCall, watchman::Watchman};
+use crate::support::gateway::Manner;
 
 /// A Monday morning, 2027-03-01T09:00:00Z.
 const BEGIN_MS: i64 = 1_803_891_600_000;
@@ -106,6 +107,23 @@ async fn what_was_told_without_the_database_is_the_same_incident_in_the_next_lif
     assert_eq!(incidents(&on_call), incident(&["trigger", "resolve"]));
     let ended: Vec<String> = on_call.posted("alert.resolved").iter().map(id).collect();
     assert_eq!((ended, on_call.said("resolved")), (vec![told.clone()], 1));
+}
+
+#[tokio::test]
+async fn a_webhook_that_has_not_said_that_it_took_it_is_told_again_as_the_same_when_the_database_is_back() {
+    let on_call = OnCall::start().await;
+    let mut watchman = Watchman::of(&on_call, &PAUSED, &[], BEGIN_MS).await;
+    watchman.looks_and_tells(&[]).await;
+    let stranger = watchman.stranger().await;
+    stranger.does(AWAY, watchman.now_ms).await;
+    on_call.signed.next([Manner::TakesAndHangsUp, Manner::TakesAndHangsUp]);
+    watchman.looks_alone(&PAUSED).await;
+    let alone = on_call.signed.asked();
+    stranger.does(BACK, watchman.now_ms).await;
+    watchman.looks_and_tells(&PAUSED).await;
+    let asked = on_call.signed.asked();
+    assert!(!alone.is_empty() && asked.len() > alone.len(), "{alone:?}, then {asked:?}");
+    assert!(asked.iter().all(|id| *id == asked[0]), "{asked:?}");
 }
 
 #[tokio::test]

@@ -329,7 +329,7 @@ fn tell(plan: &mut Plan, habits: &Habits, action: Action, due: &[Due], at_ms: Un
             _ => habits.told_of(alert.severity).contains(&receiver),
         };
         let told: Vec<&Due> = due.iter().filter(listens).collect();
-        let telling = |alerts| Telling { receiver, action, alerts, at_ms };
+        let telling = |alerts| Telling { receiver, action, alerts, at_ms, known_as: None };
         if receiver.keeps_incidents() {
             let each = |(alert, _, time): &&Due| telling(vec![alert.clone()]).job(*time);
             plan.jobs.extend(told.iter().map(each));
@@ -344,7 +344,8 @@ fn tell(plan: &mut Plan, habits: &Habits, action: Action, due: &[Due], at_ms: Un
 pub fn digest(alerts: &[OpenAlert], day: &str, habits: &Habits, at_ms: UnixMs) -> Plan {
     let told: Vec<ToldAlert> = alerts.iter().map(|alert| alert.told.clone()).collect();
     let job = |receiver: Receiver| {
-        let telling = Telling { receiver, action: Action::Digest, alerts: told.clone(), at_ms };
+        let telling =
+            Telling { receiver, action: Action::Digest, alerts: told.clone(), at_ms, known_as: None };
         telling.job(0).dedupe_key(format!("alert:digest:{}:{day}", receiver.name()))
     };
     let over = told.iter().filter(|alert| alert.resolved_ms.is_some());

@@ -115,6 +115,9 @@ pub struct Telling {
     pub alerts: Vec<ToldAlert>,
     /// When it was decided to tell.
     pub at_ms: UnixMs,
+    /// Under which identity a signed webhook may have heard of it already, if that is not the job's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known_as: Option<String>,
 }
 
 impl Telling {

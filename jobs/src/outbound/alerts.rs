@@ -190,7 +190,8 @@ impl AlertDelivery {
             after: early.wait(u16::from_be_bytes([high, low])),
         };
         let _place = place.pace.enter().map_err(early)?;
-        let Some(request) = self.request(place, id, telling) else {
+        let known_as = telling.known_as.as_ref().and_then(|known_as| known_as.parse().ok());
+        let Some(request) = self.request(place, known_as.unwrap_or(id), telling) else {
             return Err(Outcome::dead(format!("`{name}` cannot be told that")));
         };
         let answered = match self.0.http.send(request).await {

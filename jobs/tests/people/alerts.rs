@@ -158,8 +158,13 @@ async fn each_receiver_is_told_in_its_own_words_and_its_moods_are_borne() {
             tokio::join!(Gateway::of(Sort::Pagerduty), Gateway::of(Sort::Channel), Gateway::of(Sort::Signed));
         decided(room, &seen(), NOW_MS).await.write_alone(&room.database, NOW_MS).await.unwrap();
         let alert = only_one(room).await.told;
-        let telling =
-            |receiver, action| Telling { receiver, action, alerts: vec![alert.clone()], at_ms: NOW_MS };
+        let telling = |receiver, action| Telling {
+            receiver,
+            action,
+            alerts: vec![alert.clone()],
+            at_ms: NOW_MS,
+            known_as: None,
+        };
         let triggered = telling(Receiver::Pagerduty, Action::Triggered);
         // A rest that a receiver asks for holds for everything after it, so each mood meets a new life.
         let tell = async |telling: &Telling, timeout_ms| {
@@ -247,7 +252,8 @@ async fn a_receiver_that_asks_for_a_rest_has_it_from_everybody() {
         let (pagerduty, channel, signed) =
             tokio::join!(Gateway::of(Sort::Pagerduty), Gateway::of(Sort::Channel), Gateway::of(Sort::Signed));
         let delivery = delivery(room, &pagerduty, &channel, &signed, 5_000);
-        let telling = |receiver| Telling { receiver, action: Action::Digest, alerts: vec![], at_ms: NOW_MS };
+        let (action, at_ms) = (Action::Digest, NOW_MS);
+        let telling = |receiver| Telling { receiver, action, alerts: vec![], at_ms, known_as: None };
         channel.next([Manner::Answers(429, vec![("retry-after", "60".to_owned())])]);
         let first = delivery.deliver(JobId::new(NOW_MS), &telling(Receiver::Slack)).await;
         assert!(matches!(first, Err(Outcome::Retry { .. })), "{first:?}");
