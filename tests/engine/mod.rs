@@ -30,6 +30,7 @@ mod schedules;
 mod settlers;
 mod standing;
 mod standstill;
+mod suspects;
 mod turns;
 mod waking;
 mod weights;
