@@ -123,8 +123,8 @@ local function go_on(lane, turn)
 end
 
 -- Until when a job that may see one death more has to wait because somebody has just died, of whatever; nil if it may run.
--- A minute in all: where somebody dies for ever it runs beside that, rather than never.
-local SUSPECT_WAITS_MAX_MS = 60000
+-- Ten minutes in all: where somebody dies for ever it runs beside that, rather than never.
+local SUSPECT_WAITS_MAX_MS = 600000
 local function waits_until(lane, id)
   if lane == '0' or now_ms >= suspects_wait_until then
     return nil

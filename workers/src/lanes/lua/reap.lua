@@ -8,9 +8,10 @@
 -- After its first crash a job goes on at once, beside all others; after its second it runs alone among its like (see pool/run.rs).
 -- A suspect that was running waits a while: if it is a poison pill, others are done before it kills again; if it is innocent,
 -- whatever keeps killing its workers within moments does not meet it again. Whoever may see one death more waits so after
--- everybody's death, a minute at most (see claim.lua): ten deaths within half a minute had an innocent one run into its
--- third every second time. A crisis job never waits; instead, because it may be met again at once without any fault of its own, it is given
--- up only after nine.
+-- everybody's death, ten minutes at most (see claim.lua): of ten deaths within half a minute an innocent one was seen to
+-- run into its third by chance, and one that ran after a minute of waiting, while workers still died every three seconds,
+-- too. A crisis job never waits; instead, because it may be met again at once without any fault of its own, it is given up
+-- only after nine.
 -- Answers: jobs given back.
 even_when_full()
 local node, crashes_max, crisis_crashes_max = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[6])
