@@ -7,7 +7,7 @@ use keepwell_workers::{
 };
 use redis::AsyncCommands as _;
 
-use super::bench::{Bench, nothing_owed, scripted};
+use super::bench::{Bench, nothing_owed, placed, scripted};
 use crate::support::{
     eventually,
     proxy::{Mode, Proxy},
@@ -20,7 +20,7 @@ async fn what_an_earlier_life_held_is_taken_back_although_redis_is_there_later()
     let bench = Bench::new(Dialect::Sqlite).await;
     let recorder = bench.engine_with(|options| options.runs_jobs = false);
     let held = recorder.enqueue(scripted("ok", Lane::Standard)).await.unwrap().id;
-    eventually("it is in its lane", async || (recorder.lanes().held().await.ok()? == 1).then_some(())).await;
+    placed(&recorder, 1).await;
     // A node of this installation that died a moment ago, with the job in its hands and most of its lease to come.
     let mut redis = bench.redis.connection().await;
     let node = "abcdef0123456789";

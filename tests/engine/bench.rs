@@ -330,6 +330,14 @@ pub async fn nothing_owed(engine: &Engine) {
     .await;
 }
 
+/// Waits until the lanes hold exactly so many `jobs`.
+pub async fn placed(engine: &Engine, jobs: u64) {
+    crate::support::eventually("the jobs are in their lanes", async || {
+        (engine.lanes().held().await.ok()? == jobs).then_some(())
+    })
+    .await;
+}
+
 /// Hears of every run.
 #[derive(Default)]
 pub struct Ear(Mutex<Vec<(JobId, &'static str)>>);

@@ -19,7 +19,7 @@ use keepwell_workers::{
 };
 use redis::AsyncCommands as _;
 
-use super::bench::{Bench, Scripted, nothing_owed, parts, scripted};
+use super::bench::{Bench, Scripted, nothing_owed, parts, placed, scripted};
 use crate::support::{
     eventually, pass,
     proxy::{Proxy, Upstream},
@@ -141,8 +141,7 @@ async fn what_was_recorded_by_a_clock_that_ran_ahead_is_found_after_redis_forgot
         engine.pause(lane, "so that it is still owed", true).await.unwrap();
         engine.enqueue(scripted("ok", lane)).await.unwrap();
     }
-    eventually("both are in their lanes", async || (engine.lanes().held().await.ok()? == 2).then_some(()))
-        .await;
+    placed(&engine, 2).await;
     // Somebody sets it right again, and Redis is emptied.
     clock.advance_ms(-DAY_MS);
     redis::cmd("FLUSHALL").exec_async(&mut bench.redis.connection().await).await.unwrap();
@@ -205,8 +204,7 @@ async fn what_waited_when_the_clock_was_set_back_is_done_at_once() {
         engine.pause(lane, "so that it waits", true).await.unwrap();
         engine.enqueue(scripted("ok", lane)).await.unwrap();
     }
-    eventually("both are in their lanes", async || (engine.lanes().held().await.ok()? == 2).then_some(()))
-        .await;
+    placed(&engine, 2).await;
     clock.advance_ms(-HOUR_MS);
     for lane in [Lane::Crisis, Lane::Standard] {
         engine.resume(lane).await.unwrap();

@@ -21,7 +21,7 @@ use redis::AsyncCommands as _;
 use sqlx::Executor as _;
 
 use super::{
-    bench::{Bench, Ear, Scripted, nothing_owed, parts, scripted},
+    bench::{Bench, Ear, Scripted, nothing_owed, parts, placed, scripted},
     database_locked::stranger,
     worker::{Worker, deaths},
 };
@@ -179,7 +179,7 @@ async fn a_pill_that_the_ledger_cannot_give_up_on_yet_is_not_run_meanwhile() {
     let bench = Bench::new(Dialect::Sqlite).await;
     let recorder = bench.engine_with(|options| options.runs_jobs = false);
     let pill = recorder.enqueue(scripted("ok", Lane::Standard)).await.unwrap().id;
-    eventually("it is in its lane", async || (recorder.lanes().held().await.ok()? == 1).then_some(())).await;
+    placed(&recorder, 1).await;
     let mut stranger = stranger(&bench.file()).await;
     let ear = Arc::new(Ear::default());
     let handler = Arc::new(Scripted(Arc::clone(&bench.script)));

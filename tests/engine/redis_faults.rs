@@ -15,7 +15,7 @@ use keepwell_workers::{
     outcome::Outcome,
 };
 
-use super::bench::{Bench, nothing_owed, scripted};
+use super::bench::{Bench, nothing_owed, placed, scripted};
 use crate::support::eventually;
 
 #[tokio::test]
@@ -50,8 +50,7 @@ async fn another_redis_at_the_same_address_is_noticed_by_a_process_that_only_rec
 
     bench.redis.kill();
     bench.redis.start_again().await;
-    eventually("it waits in its lane again", async || (engine.lanes().held().await.ok()? == 1).then_some(()))
-        .await;
+    placed(&engine, 1).await;
     engine.shutdown().await;
 }
 
@@ -103,7 +102,7 @@ async fn a_claim_that_the_server_carries_out_too_late_is_found_while_nothing_els
     .await;
     engine.pause(Lane::Standard, "a test", false).await.unwrap();
     engine.enqueue(scripted("ok", Lane::Standard)).await.unwrap();
-    eventually("it waits in its lane", async || (engine.lanes().held().await.ok()? == 1).then_some(())).await;
+    placed(&engine, 1).await;
 
     // What a claim does whose answer nobody waits for any more.
     let late = redis::Script::new(

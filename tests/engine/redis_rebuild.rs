@@ -7,7 +7,7 @@ use keepwell_workers::{database::Dialect, engine::Engine, lane::Lane, lanes::Reb
 use redis::AsyncCommands as _;
 use sqlx::{Connection as _, SqliteConnection};
 
-use super::bench::{Bench, scripted};
+use super::bench::{Bench, placed, scripted};
 use crate::support::{
     eventually,
     proxy::{Mode, Proxy},
@@ -117,7 +117,7 @@ async fn a_job_that_is_recorded_during_a_rebuild_is_placed_once() {
     .await;
     // Once without a delay, so that the server knows the script.
     recorder.enqueue(scripted("ok", Lane::Standard)).await.unwrap();
-    eventually("it is placed", async || (rebuilder.lanes().held().await.ok()? == 1).then_some(())).await;
+    placed(&rebuilder, 1).await;
     // What the recorder has to tell takes a while.
     proxy.delay(Duration::from_millis(20));
     for _ in 0..3 {

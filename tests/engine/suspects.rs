@@ -3,16 +3,22 @@
 use keepwell_workers::{
     clock::{Clock as _, ManualClock, SystemClock},
     database::Dialect,
+    id::JobId,
     job::NewJob,
     lane::Lane,
 };
-use redis::AsyncCommands as _;
+use redis::{AsyncCommands as _, aio::MultiplexedConnection};
 
 use super::{
-    bench::{Bench, nothing_owed, scripted},
+    bench::{Bench, nothing_owed, placed, scripted},
     worker::Worker,
 };
 use crate::support::eventually;
+
+/// Notes in the lanes that `job` has seen so many workers die.
+async fn has_seen(redis: &mut MultiplexedConnection, job: JobId, deaths: u32) {
+    let () = redis.hset("{keepwell:0}:crashes", &job.as_bytes()[..], deaths).await.unwrap();
+}
 
 #[tokio::test]
 async fn a_suspect_that_has_waited_goes_before_a_backlog() {
@@ -29,7 +35,7 @@ async fn a_suspect_that_has_waited_goes_before_a_backlog() {
         (waiting == 21).then_some(())
     })
     .await;
-    let _: () = redis.hset("{keepwell:0}:crashes", &suspect.as_bytes()[..], "2").await.unwrap();
+    has_seen(&mut redis, suspect, 2).await;
 
     let clock = ManualClock::at(hour_later_ms + 1);
     let engine = bench.engine_on_clock(clock, |options| (options.slots, options.crisis_slots) = (3, 2));
@@ -48,11 +54,10 @@ async fn who_has_seen_one_worker_die_does_not_wait_behind_who_has_seen_two() {
     let suspects = (0..3).map(|_| scripted("ok", Lane::Background)).collect();
     let suspects = recorder.enqueue_all(suspects).await.unwrap();
     recorder.enqueue_all((0..8).map(|_| scripted("ok", Lane::Therapeutic)).collect()).await.unwrap();
-    eventually("they are in their lanes", async || (recorder.lanes().held().await.ok()? == 11).then_some(()))
-        .await;
+    placed(&recorder, 11).await;
     let mut redis = bench.redis.connection().await;
-    for (suspect, deaths) in suspects.iter().zip(["2", "2", "1"]) {
-        let _: () = redis.hset("{keepwell:0}:crashes", &suspect.id.as_bytes()[..], deaths).await.unwrap();
+    for (suspect, deaths) in suspects.iter().zip([2, 2, 1]) {
+        has_seen(&mut redis, suspect.id, deaths).await;
     }
     let engine = bench.engine_with(|options| (options.slots, options.crisis_slots) = (1, 1));
     nothing_owed(&engine).await;
@@ -73,8 +78,8 @@ async fn who_may_see_one_death_more_waits_for_a_lease_after_whoever_died() {
     let [twice, once] = [(); 2].map(|()| scripted("ok", Lane::Background));
     let suspects = recorder.enqueue_all(vec![twice, once]).await.unwrap();
     let mut redis = bench.redis.connection().await;
-    for (suspect, deaths) in suspects.iter().zip(["2", "1"]) {
-        let _: () = redis.hset("{keepwell:0}:crashes", &suspect.id.as_bytes()[..], deaths).await.unwrap();
+    for (suspect, deaths) in suspects.iter().zip([2, 1]) {
+        has_seen(&mut redis, suspect.id, deaths).await;
     }
     for job in killing {
         assert!(recorder.cancel(job.id).await.unwrap());
@@ -102,10 +107,10 @@ async fn who_waits_because_others_die_waits_for_ten_minutes_at_most() {
     let bench = Bench::new(Dialect::Sqlite).await;
     let recorder = bench.engine_with(|options| options.runs_jobs = false);
     let suspect = recorder.enqueue(scripted("ok", Lane::Standard)).await.unwrap().id;
-    eventually("it is in its lane", async || (recorder.lanes().held().await.ok()? == 1).then_some(())).await;
+    placed(&recorder, 1).await;
     let now_ms = SystemClock.now_ms();
     let mut redis = bench.redis.connection().await;
-    let _: () = redis.hset("{keepwell:0}:crashes", &suspect.as_bytes()[..], "2").await.unwrap();
+    has_seen(&mut redis, suspect, 2).await;
     let dies_for_ever_ms = now_ms + 3_600_000;
     let () = redis.hset("{keepwell:0}:counters", "suspects_wait_until", dies_for_ever_ms).await.unwrap();
 
@@ -130,13 +135,10 @@ async fn suspects_that_have_to_run_alone_keep_no_slot_from_what_is_more_urgent()
     let suspects = recorder.enqueue_all(suspects.collect()).await.unwrap();
     let urgent = (0..3).map(|_| scripted("ok", Lane::Therapeutic));
     let urgent = recorder.enqueue_all(urgent.collect()).await.unwrap();
-    eventually("all of them are in their lanes", async || {
-        (recorder.lanes().held().await.ok()? == 7).then_some(())
-    })
-    .await;
+    placed(&recorder, 7).await;
     let mut redis = bench.redis.connection().await;
     for suspect in &suspects {
-        let _: () = redis.hset("{keepwell:0}:crashes", &suspect.id.as_bytes()[..], "2").await.unwrap();
+        has_seen(&mut redis, suspect.id, 2).await;
     }
 
     let engine = bench.engine_with(|options| (options.slots, options.crisis_slots) = (3, 1));
