@@ -325,6 +325,7 @@ mod tests {
         memory_used: u64,
     ) -> bool {
         let process = ProcessUsage {
+            resident_bytes: None,
             memory_used_bytes: Some(memory_used),
             memory_total_bytes: Some(100),
             cpu_seconds: None,

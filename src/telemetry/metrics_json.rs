@@ -192,8 +192,12 @@ mod tests {
     #[test]
     fn the_document_has_the_names_of_the_dashboards_and_admits_what_it_does_not_know() {
         let crises = CrisisSummary { compliance: 0.5, last: Some((0, 300.0)), sorted_ms: vec![10.0, 300.0] };
-        let process =
-            ProcessUsage { memory_used_bytes: Some(1), memory_total_bytes: Some(4), cpu_seconds: Some(5.0) };
+        let process = ProcessUsage {
+            resident_bytes: None,
+            memory_used_bytes: Some(1),
+            memory_total_bytes: Some(4),
+            cpu_seconds: Some(5.0),
+        };
         let metrics = JsonMetrics::from_parts(
             &ReceiverStats::new(),
             &crises,

@@ -1,7 +1,7 @@
 //! What this process takes of its machine, as Linux tells in `/proc`. What cannot be read is `None`: another
 //! system, or a sandbox that hides it.
 
-use std::fs;
+use std::{fs, path::Path};
 
 /// Ticks per second of the times in `/proc/self/stat`: `USER_HZ`, 100 on every architecture of Linux since
 /// 2.6.
@@ -11,6 +11,9 @@ const TICKS_PER_SECOND: f64 = 100.0;
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct ProcessUsage {
     /// Memory in use (resident set), in bytes.
+    pub resident_bytes: Option<u64>,
+    /// Memory in use of what it may use, in bytes: of everything in its control group where that has a limit, because
+    /// a private Redis counts towards it too; else its own.
     pub memory_used_bytes: Option<u64>,
     /// Memory it may use: the limit of its control group, else all of the machine's, in bytes.
     pub memory_total_bytes: Option<u64>,
@@ -23,12 +26,14 @@ impl ProcessUsage {
     pub fn read() -> Self {
         let text = |path: &str| fs::read_to_string(path).ok();
         let machine_bytes = text("/proc/meminfo").and_then(|meminfo| kilobytes(&meminfo, "MemTotal:"));
-        let group_bytes = text("/proc/self/cgroup")
-            .and_then(|groups| group_path(&groups).map(|path| format!("/sys/fs/cgroup{path}/memory.max")))
-            .and_then(|path| text(&path)?.trim().parse().ok());
+        let group = text("/proc/self/cgroup")
+            .and_then(|groups| GroupMemory::of(Path::new(&format!("/sys/fs/cgroup{}", group_path(&groups)?))))
+            .filter(|group| machine_bytes.is_none_or(|machine_bytes| group.limit_bytes < machine_bytes));
+        let resident_bytes = text("/proc/self/status").and_then(|status| kilobytes(&status, "VmRSS:"));
         Self {
-            memory_used_bytes: text("/proc/self/status").and_then(|status| kilobytes(&status, "VmRSS:")),
-            memory_total_bytes: machine_bytes.into_iter().chain(group_bytes).min(),
+            resident_bytes,
+            memory_used_bytes: group.map(|group| group.used_bytes).or(resident_bytes),
+            memory_total_bytes: group.map(|group| group.limit_bytes).or(machine_bytes),
             cpu_seconds: text("/proc/self/stat").and_then(|stat| cpu_seconds(&stat)),
         }
     }
@@ -37,6 +42,27 @@ impl ProcessUsage {
     pub fn memory_share(&self) -> Option<f64> {
         let total = self.memory_total_bytes.filter(|total| *total > 0)?;
         Some(self.memory_used_bytes? as f64 / total as f64)
+    }
+}
+
+/// The memory of a control group that has a limit.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct GroupMemory {
+    /// What everybody in it has, without the pages of files that the kernel would take back before it ends anybody.
+    used_bytes: u64,
+    limit_bytes: u64,
+}
+
+impl GroupMemory {
+    /// That of the group in `folder`; `None` if it has no limit, or does not say.
+    fn of(folder: &Path) -> Option<Self> {
+        let text = |name: &str| fs::read_to_string(folder.join(name)).ok();
+        let limit_bytes = text("memory.max")?.trim().parse().ok()?;
+        let all_bytes: u64 = text("memory.current")?.trim().parse().ok()?;
+        let stat = text("memory.stat")?;
+        let freed_first =
+            stat.lines().find_map(|line| line.strip_prefix("inactive_file "))?.trim().parse().ok()?;
+        Some(Self { used_bytes: all_bytes.saturating_sub(freed_first), limit_bytes })
     }
 }
 
@@ -70,6 +96,7 @@ mod tests {
         assert_eq!(kilobytes(meminfo, "MemTotal:"), Some(25_165_824_000));
         assert_eq!(kilobytes(meminfo, "SwapTotal:"), None);
         let usage = ProcessUsage {
+            resident_bytes: None,
             memory_used_bytes: Some(1_024),
             memory_total_bytes: Some(4_096),
             cpu_seconds: None,
@@ -88,6 +115,20 @@ mod tests {
     fn the_control_group_of_a_service_is_found() {
         assert_eq!(group_path("0::/system.slice/keepwell.service\n"), Some("/system.slice/keepwell.service"));
         assert_eq!(group_path("1:name=systemd:/x\n0::/\n"), Some(""));
+    }
+
+    #[test]
+    fn where_a_group_has_a_limit_everything_in_it_counts_but_what_is_freed_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+        assert_eq!(GroupMemory::of(folder.path()), None);
+        write("memory.current", "900000\n");
+        write("memory.stat", "anon 500000\nfile 400000\ninactive_anon 7\ninactive_file 300000\n");
+        write("memory.max", "max\n");
+        assert_eq!(GroupMemory::of(folder.path()), None);
+        write("memory.max", "1000000\n");
+        let group = GroupMemory { used_bytes: 600_000, limit_bytes: 1_000_000 };
+        assert_eq!(GroupMemory::of(folder.path()), Some(group));
     }
 
     #[test]

@@ -19,7 +19,12 @@ impl Collector for ProcessMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let usage = ProcessUsage::read();
         let memory = [
-            ("process_memory_used", "Memory in use (resident set)", usage.memory_used_bytes),
+            ("process_resident_memory", "Memory in use by this process", usage.resident_bytes),
+            (
+                "process_memory_used",
+                "Memory in use of what may be used: by its whole control group if that has a limit, else by itself",
+                usage.memory_used_bytes,
+            ),
             ("process_memory_total", "Memory that may be used", usage.memory_total_bytes),
         ];
         for (name, help, bytes) in memory {

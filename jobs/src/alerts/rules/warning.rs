@@ -126,7 +126,8 @@ pub static MEMORY_HIGH: Rule = Rule {
     for_s: 60,
     tell_within_s: HOUR_S,
     summary: "more than 80 % of the memory that this process may use is in use",
-    runbook: "give it more memory, or restart it: nothing is lost by that",
+    runbook: "`keepwell_process_resident_memory_bytes` tells its own from that of a private Redis, which shares a \
+              service's limit; give it more memory, or restart it: nothing is lost by that",
 };
 
 /// 004: `cpuUsage: 0.7`.
