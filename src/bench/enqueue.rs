@@ -61,7 +61,7 @@ async fn finish(
     jobs: usize,
     rig: Rig,
     engine: &Engine,
-    stopwatch: &super::rig::Stopwatch,
+    stopwatch: &super::stopwatch::Stopwatch,
 ) -> Result<BenchLine, Failure> {
     let mut line = BenchLine::new(workload, jobs).took(stopwatch.seconds());
     line.notes =

@@ -13,7 +13,7 @@ mod ingest;
 mod line;
 mod memory;
 mod rig;
-mod usage;
+mod stopwatch;
 
 use std::{error::Error, time::Duration};
 

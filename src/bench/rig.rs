@@ -21,12 +21,11 @@ use keepwell_workers::{
     observer::{Observer, RunEnded},
     seal::{KeyRing, SealingKey},
 };
-use tokio::{sync::mpsc, time::Instant};
+use tokio::sync::mpsc;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::{Failure, handlers::handlers, usage::processor_seconds};
-use crate::telemetry::ProcessUsage;
+use super::{Failure, handlers::handlers, stopwatch::Stopwatch};
 
 /// Bytes of every job's payload.
 pub(super) const PAYLOAD_BYTES: usize = 1_024;
@@ -182,13 +181,7 @@ impl Rig {
 
     /// A stopwatch that also watches processor time.
     pub(super) fn stopwatch(&self) -> Stopwatch {
-        Stopwatch {
-            started: Instant::now(),
-            own: processor_seconds(std::process::id()),
-            redis_pid: self.redis.as_ref().and_then(|_| self.redis_pid()),
-            redis: self.redis_pid().and_then(processor_seconds),
-            beside: None,
-        }
+        Stopwatch::start(self.redis_pid())
     }
 
     /// Where the run keeps what it keeps.
@@ -274,43 +267,5 @@ impl Observer for Done {
         if ended.outcome == "done" {
             self.0.fetch_add(1, Relaxed);
         }
-    }
-}
-
-/// Time and processor time since some instant.
-pub(super) struct Stopwatch {
-    started: Instant,
-    own: Option<f64>,
-    redis_pid: Option<u32>,
-    redis: Option<f64>,
-    beside: Option<(&'static str, u32, Option<f64>)>,
-}
-
-impl Stopwatch {
-    /// Also watches the process `pid`, called `name`.
-    pub(super) fn beside(mut self, name: &'static str, pid: Option<u32>) -> Self {
-        self.beside = pid.map(|pid| (name, pid, processor_seconds(pid)));
-        self
-    }
-
-    /// Seconds since.
-    pub(super) fn seconds(&self) -> f64 {
-        self.started.elapsed().as_secs_f64()
-    }
-
-    /// The shares of one processor that this process and Redis have had.
-    pub(super) fn shares(&self) -> String {
-        let seconds = self.seconds();
-        let share = |before: Option<f64>, now: Option<f64>| match (before, now) {
-            (Some(before), Some(now)) => format!("{:.2}", (now - before) / seconds),
-            _ => "?".to_owned(),
-        };
-        let own = share(self.own, processor_seconds(std::process::id()));
-        let redis = share(self.redis, self.redis_pid.and_then(processor_seconds));
-        let memory = ProcessUsage::read().memory_used_bytes.unwrap_or_default() >> 20;
-        let beside = self.beside.map_or_else(String::new, |(name, pid, before)| {
-            format!(" cpu_{name}={}", share(before, processor_seconds(pid)))
-        });
-        format!("cpu_keepwell={own} cpu_redis={redis}{beside} memory_keepwell_mib={memory}")
     }
 }
