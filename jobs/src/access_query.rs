@@ -42,8 +42,7 @@ pub async fn access(
 ) -> Result<AccessDocument, sqlx::Error> {
     // Before the facts: what is answered between the two is in both rather than in neither.
     let granted = care.watch.granted(customer, now_ms);
-    let switches = store::switches(reader, &care.switches).await?;
-    let facts = store::facts(reader, customer, &care.memory).await?;
+    let (switches, facts) = store::switches_and_facts(reader, customer, &care.switches, &care.memory).await?;
     Ok(document(care, facts, &Emergency { switches, granted }, now_ms))
 }
 

@@ -41,7 +41,7 @@ pub use devices::keep_device;
 pub use forgotten::forget;
 pub use graces::{DueGrace, graces_ending};
 pub use notice_audit::NoticeEntry;
-pub use person::{FactsMemory, facts, facts_afresh, take, taught};
+pub use person::{FactsMemory, facts, facts_afresh, switches_and_facts, take, taught};
 pub use person_data::{PersonDataKind, keep_person_data};
 pub use scores::{keep_scores, scores};
 pub use subscriptions::{KnownSubscription, known_subscriptions};

@@ -20,12 +20,13 @@ use super::{
     connected::Connected,
     person_data::{PersonDataKind, is_stated},
     person_rows::PersonRows,
-    rows::{self, CustomerRow, GraceRow, InvoiceRow, SignalRow, SubscriptionRow},
-    switches::switches_in,
+    rows::{self, CustomerRow, GraceRow, InvoiceRow, PersonAndSwitchRow, SignalRow, SubscriptionRow},
+    switch_memory::SwitchMemory,
+    switches::{seen, switches_in},
 };
 use crate::{
     Care,
-    care::{crisis::Signal, facts::Facts},
+    care::{crisis::Signal, emergency::Switches, facts::Facts},
     follow_ups::follow_ups,
 };
 
@@ -96,6 +97,44 @@ pub async fn facts(reader: &mut Reader, customer: &str, memory: &FactsMemory) ->
     // First, so that whatever is remembered is in the row that is read then.
     let remembered = memory.get(customer);
     let row = customer_row(reader, customer).await?;
+    facts_of(reader, customer, memory, remembered, row).await
+}
+
+/// What operators have switched on and what is known about `customer`: one question, for an app that waits for it.
+pub async fn switches_and_facts(
+    reader: &mut Reader,
+    customer: &str,
+    switches: &SwitchMemory,
+    memory: &FactsMemory,
+) -> Result<(Switches, Facts), sqlx::Error> {
+    const SQL: &str = "SELECT version, touched_ms, payment_method_on_file, vulnerable, resolved_ms, \
+         locale, locale_stated_ms, time_zone, time_zone_stated_ms, \
+         name, changes, is_on, reason, since_ms, until_ms, switched_ms \
+         FROM customers LEFT JOIN emergency_switches ON TRUE WHERE id = $1 ORDER BY name";
+    let look = switches.look();
+    let remembered = memory.get(customer);
+    let rows: Vec<PersonAndSwitchRow> = on_connection!(reader, |connection| {
+        sqlx::query_as(SQL).bind(customer).fetch_all(connection).await
+    })?;
+    let (people, rows): (Vec<_>, Vec<_>) = rows.into_iter().map(PersonAndSwitchRow::split).unzip();
+    let row = people.into_iter().next();
+    let stand = match row {
+        Some(_) => seen(switches, look, rows.into_iter().flatten()),
+        // Nobody is known by that name: there was nothing to join the switches to.
+        None => switches_in(reader, switches).await?,
+    };
+    Ok((stand, facts_of(reader, customer, memory, remembered, row).await?))
+}
+
+/// The facts that go with the `row` of `customer`: those that were `remembered` before it was read, if they are what it
+/// tells of.
+async fn facts_of(
+    reader: &mut Reader,
+    customer: &str,
+    memory: &FactsMemory,
+    remembered: Option<Remembered>,
+    row: Option<CustomerRow>,
+) -> Result<Facts, sqlx::Error> {
     if let Some(remembered) = memory.of(customer, remembered, row.as_ref()) {
         return Ok(remembered);
     }

@@ -37,6 +37,33 @@ impl CustomerRow {
     }
 }
 
+/// The row of a switch: its name, changes, whether it is on, the reason, since, until and when it was switched.
+pub(super) type SwitchRow = (String, i64, bool, String, i64, i64, i64);
+
+/// The row of a person beside that of a switch, if any was ever switched.
+#[derive(sqlx::FromRow)]
+pub(super) struct PersonAndSwitchRow {
+    #[sqlx(flatten)]
+    person: CustomerRow,
+    name: Option<String>,
+    changes: Option<i64>,
+    is_on: Option<bool>,
+    reason: Option<String>,
+    since_ms: Option<i64>,
+    until_ms: Option<i64>,
+    switched_ms: Option<i64>,
+}
+
+impl PersonAndSwitchRow {
+    pub(super) fn split(self) -> (CustomerRow, Option<SwitchRow>) {
+        let switch = || {
+            let (name, changes, is_on) = (self.name?, self.changes?, self.is_on?);
+            Some((name, changes, is_on, self.reason?, self.since_ms?, self.until_ms?, self.switched_ms?))
+        };
+        (self.person, switch())
+    }
+}
+
 #[derive(sqlx::FromRow)]
 pub(super) struct SubscriptionRow {
     id: String,

@@ -12,11 +12,10 @@ use serde_json::{Value, json};
 use super::{
     audited::{Audited, Who, audited},
     connected::Connected,
-    switch_memory::SwitchMemory,
+    rows::SwitchRow,
+    switch_memory::{Look, SwitchMemory},
 };
 use crate::care::emergency::{Switch, SwitchName, Switches, Switching};
-
-type Row = (String, i64, bool, String, i64, i64, i64);
 
 const READ: &str = "SELECT name, changes, is_on, reason, since_ms, until_ms, switched_ms \
      FROM emergency_switches ORDER BY name";
@@ -32,11 +31,16 @@ pub(crate) async fn switches_in(
     memory: &SwitchMemory,
 ) -> Result<Switches, sqlx::Error> {
     let look = memory.look();
-    let rows: Vec<Row> =
+    let rows: Vec<SwitchRow> =
         on_connection!(connected, |connection| sqlx::query_as(READ).fetch_all(connection).await)?;
+    Ok(seen(memory, look, rows))
+}
+
+/// How the switches stand, by the `rows` that were there at that `look`.
+pub(super) fn seen(memory: &SwitchMemory, look: Look, rows: impl IntoIterator<Item = SwitchRow>) -> Switches {
     memory.remember(look, &read(rows));
     // A database that is read may take nothing: a full disk, a lock.
-    Ok(memory.last())
+    memory.last()
 }
 
 /// Switches `name` and audits it, on disk before this returns; answers with how it stands then, `None` if it was off
@@ -155,7 +159,7 @@ async fn said(
 async fn locked(database: &Database, now_ms: UnixMs) -> Result<(Transaction, Switches), sqlx::Error> {
     let mut transaction = database.begin(Urgency::Crisis, Durability::Durable, now_ms).await?;
     lock(&mut transaction).await?;
-    let rows: Vec<Row> =
+    let rows: Vec<SwitchRow> =
         on_connection!(transaction, |connection| sqlx::query_as(READ).fetch_all(connection).await)?;
     Ok((transaction, read(rows)))
 }
@@ -193,7 +197,7 @@ fn view(switch: &Switch, now_ms: UnixMs) -> Value {
     json!({ "on": switch.is_on_at(now_ms), "since_ms": switch.since_ms, "until_ms": switch.until_ms })
 }
 
-fn read(rows: Vec<Row>) -> Switches {
+fn read(rows: impl IntoIterator<Item = SwitchRow>) -> Switches {
     let known =
         rows.into_iter().filter_map(|(name, changes, is_on, reason, since_ms, until_ms, switched_ms)| {
             // The column's CHECK allows no other word.

@@ -1,12 +1,15 @@
 //! What operators say of switches is traceable, whether it changes anything or not.
 
 use keepwell_jobs::{
-    care::emergency::{SwitchName, Switching},
-    store::{SwitchMemory, switch, switch_late},
+    care::{
+        emergency::{SwitchName, Switching},
+        facts::Facts,
+    },
+    store::{FactsMemory, SwitchMemory, switch, switch_late, switches, switches_and_facts},
 };
 use keepwell_workers::{database::turn::Urgency, on_connection};
 
-use crate::support::{NOW_MS, Room, on_each_database};
+use crate::support::{NOW_MS, Room, on_each_database, signal};
 
 /// What is said of which switch, as the trail has it.
 async fn said(room: &Room) -> Vec<(String, String)> {
@@ -39,6 +42,33 @@ async fn an_off_that_finds_the_switch_off_leaves_one_entry() {
             said,
             [(again, "bypass"), (on, "bypass"), (off, "bypass"), (again, "bypass"), (again, "maintenance")]
         );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_question_tells_of_every_switch_and_of_the_person_known_or_not() {
+    on_each_database(async |room| {
+        room.app(&signal("crisis.signal", "known", 1, r#","severity":"high""#)).await;
+        let mut reader = room.database.reader(Urgency::General).await.unwrap();
+        for (at_ms, name) in (NOW_MS..).zip([None, Some(SwitchName::Maintenance), Some(SwitchName::Bypass)]) {
+            if let Some(name) = name {
+                let on = Switching::On("a test".into(), 3_600);
+                switch(&room.database, &SwitchMemory::default(), name, on, at_ms).await.unwrap();
+            }
+            let apart = switches(&mut reader, &SwitchMemory::default()).await.unwrap();
+            for (customer, facts) in
+                [("known", room.facts("known").await), ("nobody", Facts::about("nobody"))]
+            {
+                let (memory, facts_memory) = (SwitchMemory::default(), FactsMemory::default());
+                let together =
+                    switches_and_facts(&mut reader, customer, &memory, &facts_memory).await.unwrap();
+                assert_eq!(together, (apart.clone(), facts), "{customer}, {name:?}");
+                assert_eq!(memory.last(), apart);
+            }
+            assert_eq!(apart.changes(at_ms), at_ms - NOW_MS);
+        }
+        assert!(room.facts("known").await.version > 0);
     })
     .await;
 }
