@@ -1,6 +1,6 @@
 //! How long it took until what a fault had interrupted was done, from the history.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::history::{Canary, Death, History, Ms, Row, Span};
 
@@ -46,11 +46,13 @@ pub fn measure(history: &History) -> Vec<Recovery> {
         .into_iter()
         .partition(|canary| troubles.redis_away.iter().any(|away| away.touches(&waited(canary))));
     let latencies = |canaries: &[&Canary]| canaries.iter().map(|canary| canary.seen_after_ms).collect();
-    let elsewhere = in_hands(&troubles.absences, &history.rows, |gone| gone.from_ms);
-    let again = in_hands(&troubles.restarts, &history.rows, |gone| gone.until_ms);
+    let (elsewhere, suspects_elsewhere) = in_hands(&troubles.absences, &history.rows, |gone| gone.from_ms);
+    let (again, suspects_again) = in_hands(&troubles.restarts, &history.rows, |gone| gone.until_ms);
     let kinds = [
         Recovery::new("daemon gone -> its jobs done", Some(15_000.0), elsewhere),
+        Recovery::new("gone again -> suspects done", None, suspects_elsewhere),
         Recovery::new("daemon back -> its jobs done", Some(1_000.0), again),
+        Recovery::new("back again -> suspects done", None, suspects_again),
         Recovery::new("redis back -> next job done", None, next_after(&troubles.redis_away, history)),
         Recovery::new("crisis seen, redis away", Some(200.0), latencies(&away)),
         Recovery::new("crisis seen, redis there", None, latencies(&there)),
@@ -60,19 +62,26 @@ pub fn measure(history: &History) -> Vec<Recovery> {
 }
 
 /// For every job that a daemon had in its hands as it died: from `moment` to the job's end, or to the next death, if
-/// that came before.
-fn in_hands(deaths: &[Death], rows: &[Row], moment: impl Fn(&Span) -> Ms) -> Vec<f64> {
+/// that came before. Those that an earlier death had interrupted as well come second: they are suspected of killing
+/// whoever runs them, and wait until nobody has died for a while.
+fn in_hands(deaths: &[Death], rows: &[Row], moment: impl Fn(&Span) -> Ms) -> (Vec<f64>, Vec<f64>) {
     let finished: HashMap<&str, Ms> =
         rows.iter().filter_map(|row| Some((row.id.as_str(), row.finished_ms?))).collect();
-    let mut times = Vec::new();
+    let mut interrupted = HashSet::new();
+    let (mut first, mut again) = (Vec::new(), Vec::new());
     for (number, death) in deaths.iter().enumerate() {
         let next_ms = deaths.get(number + 1).map_or(Ms::MAX, |next| next.span.from_ms);
-        let ended = death.claimed.iter().filter_map(|id| finished.get(id.as_str()));
-        // Some were done, and only the lanes had not been told.
-        let ended = ended.filter(|finished_ms| **finished_ms > death.span.from_ms);
-        times.extend(ended.map(|ended_ms| ((*ended_ms).min(next_ms) - moment(&death.span)).max(0) as f64));
+        for id in &death.claimed {
+            // Some were done, and only the lanes had not been told.
+            let Some(ended_ms) = finished.get(id.as_str()).filter(|ended_ms| **ended_ms > death.span.from_ms)
+            else {
+                continue;
+            };
+            let times = if interrupted.insert(id.as_str()) { &mut first } else { &mut again };
+            times.push(((*ended_ms).min(next_ms) - moment(&death.span)).max(0) as f64);
+        }
     }
-    times
+    (first, again)
 }
 
 /// For every fault: from its end to the next end of a job that had been taken before it and is no crisis.
@@ -116,5 +125,5 @@ fn only_what_a_daemon_had_in_its_hands_is_measured_and_only_until_the_next_death
     };
     let deaths = [death(10, &["told late", "once", "twice"]), death(100, &["twice"])];
     let rows = [row("told late", 9), row("once", 45), row("twice", 130), row("free", 60)];
-    assert_eq!(in_hands(&deaths, &rows, |death| death.until_ms), [25.0, 80.0, 20.0]);
+    assert_eq!(in_hands(&deaths, &rows, |death| death.until_ms), (vec![25.0, 80.0], vec![20.0]));
 }
