@@ -1,7 +1,10 @@
 //! What runs leave to be written together keeps nobody else from the database for longer than their effects may; and
 //! crises that have ended leave it together.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
 
 use async_trait::async_trait;
 use keepwell_workers::{
@@ -18,7 +21,10 @@ use keepwell_workers::{
 
 use tokio::sync::Semaphore;
 
-use super::bench::{Bench, Script, nothing_owed, scripted};
+use super::{
+    bench::{Bench, Script, nothing_owed, scripted},
+    poison::journal,
+};
 use crate::support::eventually;
 
 /// Takes its time to be written: until it is let go.
@@ -143,9 +149,10 @@ impl Crowd {
 
     /// An engine that runs all of them at once in the slots of the crisis pool, whose settler is theirs alone: a job of
     /// another lane has the general slot until the test ends.
-    async fn engine(self: &Arc<Self>, bench: &Bench) -> Engine {
+    async fn engine(self: &Arc<Self>, bench: &Bench, journal: Option<PathBuf>) -> Engine {
         let engine = bench.engine_of([Arc::clone(self) as Arc<dyn Handler>], |options| {
             (options.slots, options.crisis_slots) = (1, OTHERS as usize + 1);
+            options.journal = journal;
         });
         engine.enqueue(NewJob::new("crowd", Lane::Standard, "aside")).await.unwrap();
         self.has_general_slot.acquire().await.unwrap().forget();
@@ -198,7 +205,7 @@ impl Handler for Crowd {
 async fn crises_that_have_ended_share_a_transaction_eight_at_most_where_writers_take_turns() {
     let bench = Bench::new(Dialect::Sqlite).await;
     let crowd = Crowd::new();
-    let engine = crowd.engine(&bench).await;
+    let engine = crowd.engine(&bench, None).await;
     let payloads = ["first"].into_iter().chain([""; OTHERS as usize]);
     let jobs = payloads.map(|payload| NewJob::new("crowd", Lane::Crisis, payload)).collect();
     // At once: while the first of them is settled nobody else writes.
@@ -220,10 +227,35 @@ async fn crises_that_have_ended_share_a_transaction_eight_at_most_where_writers_
 }
 
 #[tokio::test]
+async fn a_crisis_that_may_have_killed_its_worker_takes_no_other_one_with_it() {
+    let bench = Bench::new(Dialect::Sqlite).await;
+    let crowd = Crowd::new();
+    let recorder =
+        bench.engine_of([Arc::clone(&crowd) as Arc<dyn Handler>], |options| options.runs_jobs = false);
+    recorder.pause(Lane::Crisis, "until the general slot is taken", true).await.unwrap();
+    let payloads = ["first"].into_iter().chain([""; OTHERS as usize]);
+    let jobs = payloads.map(|payload| NewJob::new("crowd", Lane::Crisis, payload)).collect();
+    let jobs = recorder.enqueue_all(jobs).await.unwrap();
+    let suspects: Vec<_> = jobs[1..].iter().step_by(2).map(|job| (job.id, 1)).collect();
+    let engine = crowd.engine(&bench, Some(journal(&bench, &suspects))).await;
+    recorder.resume(Lane::Crisis).await.unwrap();
+    eventually("all are done", async || {
+        (crowd.shares.lock().unwrap().iter().sum::<usize>() == jobs.len()).then_some(())
+    })
+    .await;
+    let shares = crowd.shares.lock().unwrap().clone();
+    let alone = shares.iter().filter(|share| **share == 1).count();
+    assert!(alone >= suspects.len(), "{} suspects, transactions of {shares:?} crises", suspects.len());
+    crowd.test_ends.close();
+    engine.shutdown().await;
+    recorder.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_crisis_that_is_slow_beside_others_is_settled_after_those_that_it_shared_with() {
     let bench = Bench::new(Dialect::Sqlite).await;
     let crowd = Crowd::new();
-    let engine = crowd.engine(&bench).await;
+    let engine = crowd.engine(&bench, None).await;
     let payloads = ["first beside a stuck one", "stuck"].into_iter().chain([""; OTHERS as usize - 1]);
     let jobs = payloads.map(|payload| NewJob::new("crowd", Lane::Crisis, payload)).collect();
     let jobs = engine.enqueue_all(jobs).await.unwrap();

@@ -133,7 +133,7 @@ async fn a_pill_is_found_although_redis_dies_with_every_worker() {
 }
 
 /// The journal of a life that was killed: each of `jobs` has seen so many workers die.
-fn journal(bench: &Bench, jobs: &[(JobId, u8)]) -> PathBuf {
+pub(super) fn journal(bench: &Bench, jobs: &[(JobId, u8)]) -> PathBuf {
     let path = bench.directory.path().join("running");
     let records: Vec<Vec<u8>> =
         jobs.iter().map(|(id, deaths)| [&[b'd', *deaths][..], id.as_bytes()].concat()).collect();

@@ -61,3 +61,38 @@ pub(crate) async fn pauses_of(ledger: &Ledger, urgency: Urgency) -> Result<Vec<L
     let pauses = timeout(LEDGER_TIMEOUT, ledger.lane_pauses(urgency)).await;
     Ok(pauses.unwrap_or(Err(sqlx::Error::PoolTimedOut))?)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        clock::SystemClock,
+        lanes::LanesOptions,
+        managed_redis::{ManagedRedis, ManagedRedisOptions},
+    };
+
+    #[tokio::test]
+    async fn a_lane_that_is_held_up_anew_is_not_let_go_by_whoever_resumes_what_held_it_up_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = ManagedRedisOptions {
+            binary: "redis-server".into(),
+            folder: folder.path().join("redis"),
+            memory_bytes_max: 64 << 20,
+        };
+        let redis = ManagedRedis::start(options).await.unwrap();
+        let lanes = Lanes::connect(redis.url(), LanesOptions::default(), Arc::new(SystemClock)).unwrap();
+        let pause = |reason: &str| LanePause { lane: Lane::Standard, reason: reason.to_owned() };
+        let resumed = async |reason| -> Result<HashMap<String, String>, LaneError> {
+            lanes.let_go(&pause(reason)).await?;
+            Ok(lanes.redis.clone().hgetall(lanes.keys.paused()).await?)
+        };
+        lanes.set_paused(&pause("a bad release")).await.unwrap();
+        lanes.set_paused(&pause("another one")).await.unwrap();
+        let seen = [resumed("a bad release").await, resumed("another one").await];
+        redis.stop().await;
+        let reasons = seen.map(|held| held.unwrap().into_values().collect::<Vec<_>>());
+        assert_eq!(reasons, [vec!["another one".to_owned()], vec![]]);
+    }
+}
