@@ -202,7 +202,9 @@ mod tests {
         let event = |key: &str, effect| Event {
             key: key.into(),
             effect,
+            sent_ms: 1,
             taken_ms: Some(2),
+            came_again: false,
             recorded: 1,
             refused: None,
         };
@@ -211,7 +213,8 @@ mod tests {
             id: format!("job of {key}"),
             key: key.into(),
             state: "done".into(),
-            urgent: false,
+            lane: "realtime".into(),
+            subject: Some("cus_1".into()),
             attempts: 1,
             failed: 0,
             finished_ms: Some(3),

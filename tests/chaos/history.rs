@@ -22,8 +22,12 @@ pub struct Event {
     /// The key under which the ledger records it once.
     pub key: String,
     pub effect: Effect,
+    /// When it was sent for the first time.
+    pub sent_ms: Ms,
     /// The first 2xx.
     pub taken_ms: Option<Ms>,
+    /// Whether anything but a 2xx was the answer to the first attempt, or nothing.
+    pub came_again: bool,
     /// How many 2xx said that it had not been there before.
     pub recorded: u32,
     /// An answer that promises nothing and does not ask to come again either.
@@ -36,8 +40,9 @@ pub struct Row {
     pub id: String,
     pub key: String,
     pub state: String,
-    /// Whether it went through the crisis lane.
-    pub urgent: bool,
+    pub lane: String,
+    /// Whom it is about.
+    pub subject: Option<String>,
     /// How often it was counted as run.
     pub attempts: i64,
     /// How many of these runs are noted as failed.
@@ -118,7 +123,7 @@ pub struct Troubles {
 pub struct History {
     pub events: Vec<Event>,
     pub rows: Vec<Row>,
-    /// A job's id for each time that it became done.
+    /// A job's id for each time that it became done, in order.
     pub finishes: Vec<String>,
     /// Customer and version, for each time that somebody's facts were written, in order.
     pub changes: Vec<(String, i64)>,

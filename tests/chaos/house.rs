@@ -87,6 +87,8 @@ impl House {
             ("KEEPWELL_DATABASE__URL", seen.unwrap_or_else(|| database.clone())),
             ("KEEPWELL_POOL__LEASE_MS", lease_ms),
             ("KEEPWELL_LOG__LEVEL", "warn".to_owned()),
+            // As in production: what is late is granted at once.
+            ("KEEPWELL_CARE__CRISIS_RESPONSE_MS", "200".to_owned()),
             // Daemons that share a ledger have to open each other's payloads.
             ("KEEPWELL_ENCRYPTION__KEYS", format!("[\"{}\"]", "5c".repeat(32))),
         ];

@@ -13,9 +13,9 @@ use uuid::Uuid;
 use super::history::Row;
 
 const SQLITE_WITNESS: &str = "
-CREATE TABLE chaos_finishes (job_id BLOB NOT NULL);
+CREATE TABLE chaos_finishes (place INTEGER PRIMARY KEY AUTOINCREMENT, job_id BLOB NOT NULL);
 CREATE TRIGGER chaos_finishes AFTER UPDATE OF state ON jobs WHEN old.state <> 'done' AND new.state = 'done'
-BEGIN INSERT INTO chaos_finishes VALUES (new.id); END;
+BEGIN INSERT INTO chaos_finishes (job_id) VALUES (new.id); END;
 CREATE TABLE chaos_changes (place INTEGER PRIMARY KEY AUTOINCREMENT, customer TEXT NOT NULL, version BIGINT NOT NULL);
 CREATE TRIGGER chaos_changes AFTER UPDATE OF version ON customers
 BEGIN INSERT INTO chaos_changes (customer, version) VALUES (new.id, new.version); END;
@@ -24,9 +24,9 @@ CREATE TRIGGER chaos_signals AFTER INSERT ON crisis_signals WHEN new.source = 'b
 BEGIN INSERT INTO chaos_signals VALUES (new.customer, new.id); END;";
 
 const POSTGRES_WITNESS: &str = "
-CREATE TABLE chaos_finishes (job_id UUID NOT NULL);
+CREATE TABLE chaos_finishes (place BIGSERIAL PRIMARY KEY, job_id UUID NOT NULL);
 CREATE FUNCTION chaos_finish() RETURNS trigger LANGUAGE plpgsql AS
-$$ BEGIN INSERT INTO chaos_finishes VALUES (new.id); RETURN new; END $$;
+$$ BEGIN INSERT INTO chaos_finishes (job_id) VALUES (new.id); RETURN new; END $$;
 CREATE TRIGGER chaos_finishes AFTER UPDATE OF state ON jobs FOR EACH ROW
 WHEN (old.state <> 'done' AND new.state = 'done') EXECUTE FUNCTION chaos_finish();
 CREATE TABLE chaos_changes (place BIGSERIAL PRIMARY KEY, customer TEXT NOT NULL, version BIGINT NOT NULL);
@@ -39,7 +39,7 @@ $$ BEGIN INSERT INTO chaos_signals VALUES (new.customer, new.id); RETURN new; EN
 CREATE TRIGGER chaos_signals AFTER INSERT ON crisis_signals FOR EACH ROW
 WHEN (new.source = 'button') EXECUTE FUNCTION chaos_signal();";
 
-const ROWS: &str = "SELECT jobs.id, dedupe_key, state, lane, CAST(attempts AS BIGINT), finished_at_ms, \
+const ROWS: &str = "SELECT jobs.id, dedupe_key, state, lane, subject, CAST(attempts AS BIGINT), finished_at_ms, \
      (SELECT count(*) FROM job_attempts WHERE job_id = jobs.id AND outcome IN ('retry', 'dead')) FROM jobs";
 
 /// Each effect in the words of `templates.rs`.
@@ -73,27 +73,20 @@ impl Database {
 
     /// Every job.
     pub async fn rows(&self) -> Vec<Row> {
-        type Columns = (Uuid, Option<String>, String, String, i64, Option<i64>, i64);
+        type Columns = (Uuid, Option<String>, String, String, Option<String>, i64, Option<i64>, i64);
         let rows: Vec<Columns> = self.ask(ROWS).await.expect("rows");
         rows.into_iter()
-            .map(|(id, key, state, lane, attempts, finished_ms, failed)| {
+            .map(|(id, key, state, lane, subject, attempts, finished_ms, failed)| {
                 let key = key.unwrap_or_else(|| format!("nothing, as job {id}"));
-                Row {
-                    id: id.to_string(),
-                    key,
-                    state,
-                    urgent: lane == "crisis",
-                    attempts,
-                    failed,
-                    finished_ms,
-                }
+                Row { id: id.to_string(), key, state, lane, subject, attempts, failed, finished_ms }
             })
             .collect()
     }
 
-    /// The id of a job for each time that it became done.
+    /// The id of a job for each time that it became done, in order.
     pub async fn finishes(&self) -> Vec<String> {
-        let ids: Vec<(Uuid,)> = self.ask("SELECT job_id FROM chaos_finishes").await.expect("finishes");
+        let ids: Vec<(Uuid,)> =
+            self.ask("SELECT job_id FROM chaos_finishes ORDER BY place").await.expect("finishes");
         ids.into_iter().map(|(id,)| id.to_string()).collect()
     }
 

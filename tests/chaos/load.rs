@@ -127,7 +127,9 @@ impl Load {
         events.push(Event {
             key: made.key.clone(),
             effect: made.effect.clone(),
+            sent_ms: now_ms(),
             taken_ms: None,
+            came_again: false,
             recorded: 0,
             refused: None,
         });
@@ -151,9 +153,14 @@ impl Load {
     pub async fn try_once(&self, made: &Made, number: usize, door: usize) -> bool {
         let (path, headers, body) = signed(&made.sending);
         let call = self.doors[door].try_call(Method::POST, path, &headers, body);
-        let Ok(Ok(answer)) = timeout(ANSWER_TIMEOUT, call).await else { return false };
+        let answered = timeout(ANSWER_TIMEOUT, call).await;
         let mut events = self.events();
         let event = &mut events[number];
+        let Ok(Ok(answer)) = answered else {
+            event.came_again |= event.taken_ms.is_none();
+            return false;
+        };
+        event.came_again |= event.taken_ms.is_none() && answer.status != StatusCode::OK;
         if answer.status == StatusCode::OK {
             event.recorded += u32::from(answer.json()["duplicate"] == false);
             event.taken_ms.get_or_insert_with(now_ms);

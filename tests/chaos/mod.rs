@@ -7,6 +7,7 @@ mod history;
 mod house;
 mod ledger;
 mod load;
+mod order;
 mod plan;
 mod probe;
 mod recovery;

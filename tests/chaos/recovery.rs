@@ -11,12 +11,18 @@ pub struct Recovery {
     /// What the project promises; `None` where it promises nothing.
     pub limit_ms: Option<f64>,
     times_ms: Vec<f64>,
+    /// How many of them the next death ended, and not the job.
+    pub cut_off: usize,
 }
 
 impl Recovery {
     fn new(what: &'static str, limit_ms: Option<f64>, mut times_ms: Vec<f64>) -> Self {
         times_ms.sort_by(f64::total_cmp);
-        Self { what, limit_ms, times_ms }
+        Self { what, limit_ms, times_ms, cut_off: 0 }
+    }
+
+    fn in_hands(what: &'static str, limit_ms: Option<f64>, (times_ms, cut_off): (Vec<f64>, usize)) -> Self {
+        Self { cut_off, ..Self::new(what, limit_ms, times_ms) }
     }
 
     /// How many there are.
@@ -46,13 +52,13 @@ pub fn measure(history: &History) -> Vec<Recovery> {
         .into_iter()
         .partition(|canary| troubles.redis_away.iter().any(|away| away.touches(&waited(canary))));
     let latencies = |canaries: &[&Canary]| canaries.iter().map(|canary| canary.seen_after_ms).collect();
-    let (elsewhere, suspects_elsewhere) = in_hands(&troubles.absences, &history.rows, |gone| gone.from_ms);
-    let (again, suspects_again) = in_hands(&troubles.restarts, &history.rows, |gone| gone.until_ms);
+    let [elsewhere, suspects_elsewhere] = in_hands(&troubles.absences, &history.rows, |gone| gone.from_ms);
+    let [again, suspects_again] = in_hands(&troubles.restarts, &history.rows, |gone| gone.until_ms);
     let kinds = [
-        Recovery::new("daemon gone -> its jobs done", Some(15_000.0), elsewhere),
-        Recovery::new("gone again -> suspects done", None, suspects_elsewhere),
-        Recovery::new("daemon back -> its jobs done", Some(1_000.0), again),
-        Recovery::new("back again -> suspects done", None, suspects_again),
+        Recovery::in_hands("daemon gone -> its jobs done", Some(15_000.0), elsewhere),
+        Recovery::in_hands("gone again -> suspects done", None, suspects_elsewhere),
+        Recovery::in_hands("daemon back -> its jobs done", Some(1_000.0), again),
+        Recovery::in_hands("back again -> suspects done", None, suspects_again),
         Recovery::new("redis back -> next job done", None, next_after(&troubles.redis_away, history)),
         Recovery::new("crisis seen, redis away", Some(200.0), latencies(&away)),
         Recovery::new("crisis seen, redis there", None, latencies(&there)),
@@ -62,13 +68,13 @@ pub fn measure(history: &History) -> Vec<Recovery> {
 }
 
 /// For every job that a daemon had in its hands as it died: from `moment` to the job's end, or to the next death, if
-/// that came before. Those that an earlier death had interrupted as well come second: they are suspected of killing
+/// that came before, and how often it did. Those that an earlier death had interrupted as well come second: they are suspected of killing
 /// whoever runs them, and wait until nobody has died for a while.
-fn in_hands(deaths: &[Death], rows: &[Row], moment: impl Fn(&Span) -> Ms) -> (Vec<f64>, Vec<f64>) {
+fn in_hands(deaths: &[Death], rows: &[Row], moment: impl Fn(&Span) -> Ms) -> [(Vec<f64>, usize); 2] {
     let finished: HashMap<&str, Ms> =
         rows.iter().filter_map(|row| Some((row.id.as_str(), row.finished_ms?))).collect();
     let mut interrupted = HashSet::new();
-    let (mut first, mut again) = (Vec::new(), Vec::new());
+    let mut kinds = [(Vec::new(), 0), (Vec::new(), 0)];
     for (number, death) in deaths.iter().enumerate() {
         let next_ms = deaths.get(number + 1).map_or(Ms::MAX, |next| next.span.from_ms);
         for id in &death.claimed {
@@ -77,11 +83,12 @@ fn in_hands(deaths: &[Death], rows: &[Row], moment: impl Fn(&Span) -> Ms) -> (Ve
             else {
                 continue;
             };
-            let times = if interrupted.insert(id.as_str()) { &mut first } else { &mut again };
+            let (times, cut_off) = &mut kinds[usize::from(!interrupted.insert(id.as_str()))];
+            *cut_off += usize::from(*ended_ms > next_ms);
             times.push(((*ended_ms).min(next_ms) - moment(&death.span)).max(0) as f64);
         }
     }
-    (first, again)
+    kinds
 }
 
 /// For every fault: from its end to the next end of a job that had been taken before it and is no crisis.
@@ -90,7 +97,8 @@ fn next_after(faults: &[Span], history: &History) -> Vec<f64> {
         history.events.iter().filter_map(|event| Some((event.key.as_str(), event.taken_ms?))).collect();
     let next = |fault: &Span| {
         let waiting = history.rows.iter().filter(|row| {
-            !row.urgent && taken.get(row.key.as_str()).is_some_and(|taken_ms| *taken_ms <= fault.until_ms)
+            row.lane != "crisis"
+                && taken.get(row.key.as_str()).is_some_and(|taken_ms| *taken_ms <= fault.until_ms)
         });
         let ended =
             waiting.filter_map(|row| row.finished_ms).filter(|finished_ms| *finished_ms > fault.until_ms);
@@ -114,7 +122,8 @@ fn only_what_a_daemon_had_in_its_hands_is_measured_and_only_until_the_next_death
         id: id.into(),
         key: id.into(),
         state: "done".into(),
-        urgent: false,
+        lane: "realtime".into(),
+        subject: None,
         attempts: 1,
         failed: 0,
         finished_ms: Some(finished_ms),
@@ -125,5 +134,5 @@ fn only_what_a_daemon_had_in_its_hands_is_measured_and_only_until_the_next_death
     };
     let deaths = [death(10, &["told late", "once", "twice"]), death(100, &["twice"])];
     let rows = [row("told late", 9), row("once", 45), row("twice", 130), row("free", 60)];
-    assert_eq!(in_hands(&deaths, &rows, |death| death.until_ms), (vec![25.0, 80.0], vec![20.0]));
+    assert_eq!(in_hands(&deaths, &rows, |death| death.until_ms), [(vec![25.0, 80.0], 1), (vec![20.0], 0)]);
 }

@@ -27,6 +27,10 @@ pub struct Report {
     pub taken: usize,
     pub done: usize,
     pub asked: usize,
+    /// Events that the first attempt did not bring in, and those of them that were sent while nothing but Redis was away.
+    pub came_again: [usize; 2],
+    /// Jobs that one about the same person overtook that was sent after they had been answered.
+    pub overtaken: usize,
     /// Questions that nobody answered, because the daemon was down.
     pub unanswered: usize,
     /// The floor in place of what is known about a person.
@@ -73,6 +77,12 @@ impl fmt::Display for Report {
             "  asked {}: {} unanswered while down, {} answered with the floor alone",
             self.asked, self.unanswered, self.fallbacks
         )?;
+        let [came_again, without_redis] = self.came_again;
+        writeln!(
+            f,
+            "  sent more than once until it was taken: {came_again}, {without_redis} of them with nothing away but redis"
+        )?;
+        writeln!(f, "  overtaken by a later one about the same person: {}", self.overtaken)?;
         let Backlog { at_first, seconds, left } = &self.backlog;
         let at_first = at_first.unwrap_or(0);
         writeln!(f, "  owed after the last fault: {at_first}; {left} of them {seconds:.1} s later")?;
@@ -91,7 +101,11 @@ impl fmt::Display for Report {
                 None => String::new(),
             };
             let (what, count) = (recovery.what, recovery.count());
-            writeln!(f, "  {what:<28} {count:>7} {half:>9.1} {most:>9.1} {max:>9.1}   {promised}")?;
+            write!(f, "  {what:<28} {count:>7} {half:>9.1} {most:>9.1} {max:>9.1}   {promised}")?;
+            match recovery.cut_off {
+                0 => writeln!(f)?,
+                cut_off => writeln!(f, " ({cut_off} until the next death)")?,
+            }
         }
         Ok(())
     }

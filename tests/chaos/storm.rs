@@ -14,6 +14,7 @@ use super::{
     history::{Answered, History, Span},
     house::House,
     load::Load,
+    order::overtaken,
     plan::{Options, Scenario},
     probe::{ask, press},
     recovery::measure,
@@ -97,6 +98,10 @@ pub async fn run(scenario: &Scenario, options: &Options) -> Report {
     };
     let answered =
         |kind: fn(&Answered) -> bool| history.probes.iter().filter(|probe| kind(&probe.answered)).count();
+    let overtaken = overtaken(&history);
+    if options.long {
+        overtaken.iter().take(OVERTAKEN_SHOWN).for_each(|overtaken| eprintln!("{overtaken}"));
+    }
     let report = Report {
         scenario: scenario.name,
         seed: options.seed,
@@ -106,6 +111,8 @@ pub async fn run(scenario: &Scenario, options: &Options) -> Report {
         sent: history.events.len(),
         taken: history.events.iter().filter(|event| event.taken_ms.is_some()).count(),
         done: history.rows.iter().filter(|row| row.state == "done").count(),
+        came_again: came_again(&history),
+        overtaken: overtaken.len(),
         asked: history.probes.len(),
         unanswered: answered(|answered| *answered == Answered::Nothing),
         fallbacks: history
@@ -151,6 +158,21 @@ fn tell_slow_canaries(history: &History) {
         );
     }
 }
+
+/// Events that had to be sent again, and those of them that were sent while nothing but Redis was away.
+fn came_again(history: &History) -> [usize; 2] {
+    let troubles = &history.troubles;
+    let again = || history.events.iter().filter(|event| event.came_again);
+    let without_redis = again().filter(|event| {
+        let sent = Span { from_ms: event.sent_ms, until_ms: event.sent_ms };
+        let touches = |span: &Span| span.touches(&sent);
+        troubles.redis_away.iter().any(touches) && !troubles.down.iter().any(|(_, down)| touches(down))
+    });
+    [again().count(), without_redis.count()]
+}
+
+/// Jobs that were overtaken of which the long form tells.
+const OVERTAKEN_SHOWN: usize = 12;
 
 /// Lines of each daemon's log that are shown with a finding.
 const LINES_SHOWN: usize = 60;
