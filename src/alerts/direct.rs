@@ -12,15 +12,19 @@
 //! under the same identity. Each node tells for itself then, of what it did not find open or silenced when it last
 //! could look. Of several that tell the same the first to come back has its alert opened; what the others began with
 //! receivers that go by the id is ended there.
+//!
+//! What nobody acknowledges is escalated and told again from here too, be it recorded or not: an outage that lasts an
+//! hour at night is when that matters. With the database back that is recorded as done (`outage.rs`). Several nodes
+//! do that with what they all know to be open under one identity, so that only a channel hears each of them.
 
 use std::collections::VecDeque;
 
 use futures_util::future::join_all;
 use keepwell_jobs::{
     alerts::{
-        plan::{Habits, OpenAlert, View, opened},
+        plan::{Habits, Move, OpenAlert, View, opened},
         rule::Severity,
-        telling::{Action, Telling, ToldAlert},
+        telling::Telling,
     },
     kinds,
     outbound::alerts::AlertDelivery,
@@ -35,7 +39,10 @@ use keepwell_workers::{
     state::State,
 };
 
-use super::note::{Note, Unrecorded};
+use super::{
+    note::{Note, Unrecorded},
+    outage,
+};
 
 /// Jobs that are remembered in case that Redis is away, at most; of more, the oldest wait for Redis.
 const RECENT_MAX: usize = 64;
@@ -149,18 +156,9 @@ impl Direct {
                 tell_at_ms: Some(now_ms + habits.repeat_ms),
                 ..opened(seen, habits, now_ms)
             };
-            let telling = |receiver| Telling {
-                receiver,
-                action: Action::Triggered,
-                alerts: vec![alert.told.clone()],
-                at_ms: now_ms,
-                // The same for every attempt, in whichever life, and for the job once the database takes it, so that a
-                // webhook takes none twice.
-                known_as: Some(alert.told.id.clone()),
-            };
-            let tellings = habits.told_of(Severity::Critical).into_iter().map(telling).collect();
-            self.unrecorded.push((alert, tellings));
+            self.unrecorded.push(outage::begin(alert, habits, now_ms));
         }
+        self.go_on(view, habits);
         self.write_down().await;
         for (alert, tellings) in self.unrecorded.iter_mut().filter(|(_, tellings)| !tellings.is_empty()) {
             let id = alert.told.id.parse().unwrap_or_else(|_| JobId::new(now_ms));
@@ -175,32 +173,60 @@ impl Direct {
         self.write_down().await;
     }
 
+    /// What nobody has acknowledged is escalated, and told again, whether it is recorded or not.
+    fn go_on(&mut self, view: &View<'_>, habits: &Habits) {
+        for untold in &mut self.unrecorded {
+            outage::goes_on(untold, view, habits);
+        }
+        for known in view.open {
+            let is_here = self.unrecorded.iter().any(|(alert, _)| is_same(alert, known));
+            if is_here || self.unrecorded.len() >= UNRECORDED_MAX {
+                continue;
+            }
+            let mut untold = (known.clone(), Vec::new());
+            if outage::goes_on(&mut untold, view, habits) {
+                self.unrecorded.push(untold);
+            }
+        }
+    }
+
     /// Notes what the database has not taken, if that is news.
     pub(super) async fn write_down(&mut self) {
         self.note.write(&self.unrecorded).await;
     }
 
-    /// The jobs that end, where it was told, what is `open` under another identity. Whoever did not answer may have
-    /// heard of it, and is told too.
-    pub(super) fn ends(&self, open: &[OpenAlert], habits: &Habits, now_ms: UnixMs) -> Vec<NewJob> {
-        let is_double = |(alert, _): &&(OpenAlert, Vec<Telling>)| {
-            open.iter().any(|known| is_same(known, alert) && known.told.id != alert.told.id)
-        };
-        let end = |(alert, _): &(OpenAlert, Vec<Telling>)| {
-            let told = ToldAlert { resolved_ms: Some(now_ms), ..alert.told.clone() };
-            let receivers = habits.told_of(Severity::Critical).into_iter().filter(|told| told.goes_by_id());
-            receivers.map(move |receiver| {
-                let alerts = vec![told.clone()];
-                let action = Action::Resolved;
-                Telling { receiver, action, alerts, at_ms: now_ms, known_as: None }.job(0)
-            })
-        };
-        self.unrecorded.iter().filter(is_double).flat_map(end).collect()
+    /// What ends, where it was told, what is `open` under another identity. Whoever did not answer may have heard of
+    /// it, and is told too.
+    pub(super) fn ends(
+        &self,
+        open: &[OpenAlert],
+        habits: &Habits,
+        now_ms: UnixMs,
+    ) -> (Vec<Move>, Vec<NewJob>) {
+        let (mut moves, mut jobs) = (Vec::new(), Vec::new());
+        for (alert, _) in &self.unrecorded {
+            let Some(known) = open.iter().find(|known| is_double(alert, known)) else { continue };
+            let (of_this, told_by) = outage::ends(alert, known, habits, now_ms);
+            moves.extend(of_this);
+            jobs.extend(told_by);
+        }
+        (moves, jobs)
     }
 
-    /// What is `open` has no need to be recorded.
+    /// What the database has to take of the alert that it knows as `row`, and the jobs for whoever has not been told.
+    pub(super) fn caught_up(
+        &self,
+        row: &OpenAlert,
+        habits: &Habits,
+        now_ms: UnixMs,
+    ) -> (Vec<Move>, Vec<NewJob>) {
+        let untold = self.unrecorded.iter().find(|(alert, _)| alert.told.id == row.told.id);
+        untold.map(|untold| outage::caught_up(untold, row, habits, now_ms)).unwrap_or_default()
+    }
+
+    /// What is `open` under another identity has no need to be recorded.
     pub(super) fn forget(&mut self, open: &[OpenAlert]) {
-        self.unrecorded.retain(|(alert, _)| !open.iter().any(|known| is_same(known, alert)));
+        self.unrecorded.retain(|(alert, _)| !open.iter().any(|known| is_double(alert, known)));
     }
 
     /// Which alerts the database has not taken, as far as is known.
@@ -208,7 +234,7 @@ impl Direct {
         self.unrecorded.iter().map(|(alert, _)| alert.told.id.clone()).collect()
     }
 
-    /// The database has taken the alert `id`, and with it the jobs for whoever has not been told.
+    /// The database has taken all of the alert `id`, and with it the jobs for whoever has not been told.
     pub(super) fn is_recorded(&mut self, id: &str) {
         self.unrecorded.retain(|(alert, _)| alert.told.id != id);
     }
@@ -228,4 +254,9 @@ impl Direct {
 /// Whether both are of the same rule and cause, of which one is open at a time.
 fn is_same(one: &OpenAlert, other: &OpenAlert) -> bool {
     (&one.told.rule, &one.told.cause) == (&other.told.rule, &other.told.cause)
+}
+
+/// Whether `known` is what `alert` is under another identity.
+fn is_double(alert: &OpenAlert, known: &OpenAlert) -> bool {
+    is_same(known, alert) && known.told.id != alert.told.id
 }

@@ -6,10 +6,12 @@ use std::{path::Path, sync::Arc, time::Duration};
 use keepwell_jobs::{
     alerts::{
         day::digest_day,
+        moves::carried_out,
         plan::{Move, OpenAlert, Plan, Silence, View, digest, plan},
         rule::Rule,
         samples::Samples,
         telling::ToldAlert,
+        unseen::Unseen,
         watch::{Seen, Watch},
     },
     store::{
@@ -52,14 +54,14 @@ pub struct AlertKeeper {
     heard: mpsc::Receiver<&'static Rule>,
     /// What was said to have happened and is not recorded yet; each rule once.
     told: Vec<&'static Rule>,
-    /// Since when the database has answered without a break.
+    /// Since when the database has been there, but for breaks that are no outage.
     well_since_ms: Option<UnixMs>,
     /// The day whose digest was asked for.
     digested: Option<String>,
     /// Since when the database has not taken what is wrong.
     late_since_ms: Option<UnixMs>,
-    /// A look has found the database after an outage, and was not followed by another one that did.
-    looked_since_outage: bool,
+    /// Since when what is open has not been seen.
+    unseen: Unseen,
     direct: Direct,
     /// What was open when the database was last read or written.
     open: Vec<OpenAlert>,
@@ -73,6 +75,7 @@ impl AlertKeeper {
         let AlertParts { delivery, figures, board, heard, .. } = parts;
         Self {
             watch: Watch::new(options.rules.iter().copied(), options.thresholds.clone(), desk.clock.now_ms()),
+            unseen: Unseen::new(options.habits.quiet_ms),
             direct: Direct::new(delivery, desk.engine.clone(), Note::in_directory(state_dir)),
             desk,
             options,
@@ -83,7 +86,6 @@ impl AlertKeeper {
             well_since_ms: None,
             digested: None,
             late_since_ms: None,
-            looked_since_outage: false,
             open: Vec::new(),
             silences: Vec::new(),
         }
@@ -124,7 +126,7 @@ impl AlertKeeper {
         // First, because it is let go with this look, and one plan opens only so many.
         let mut seen: Vec<Seen> = told.collect();
         seen.extend(self.watch.look(&Samples::read(&text), now_ms));
-        let patience_ms = (self.options.habits.quiet_ms / PATIENCE).min(PATIENCE_MAX_MS);
+        let patience_ms = self.patience_ms();
         let recorded = timeout(DATABASE_TIMEOUT, self.record(&seen, now_ms)).await;
         let failed: LookError = match recorded {
             Ok(Ok(())) => {
@@ -136,20 +138,24 @@ impl AlertKeeper {
             Ok(Err(error)) => error,
             Err(late) => late.into(),
         };
-        self.well_since_ms = None;
+        self.unseen.look(&seen, &self.open, now_ms);
         if self.late_since_ms.is_none() {
             // Said once, not every few seconds.
             tracing::error!(error = %failed, "alerts cannot be recorded; it is tried again");
         }
         let late_since_ms = *self.late_since_ms.get_or_insert(now_ms);
-        if now_ms - late_since_ms >= self.options.habits.quiet_ms {
-            self.looked_since_outage = false;
-        }
         if now_ms - late_since_ms >= patience_ms {
-            let (open, silences) = (&self.open[..], &self.silences[..]);
-            let view = View { seen: &seen, open, silences, may_resolve: false, is_settled: false, now_ms };
+            self.well_since_ms = None;
+            let (open, silences, unseen) = (&self.open[..], &self.silences[..], &self.unseen);
+            let (may_resolve, is_settled) = (false, false);
+            let view = View { seen: &seen, open, silences, unseen, may_resolve, is_settled, now_ms };
             self.direct.tell_without_database(&view, &self.options.habits).await;
         }
+    }
+
+    /// How long the database and Redis are waited for.
+    fn patience_ms(&self) -> i64 {
+        (self.options.habits.quiet_ms / PATIENCE).min(PATIENCE_MAX_MS)
     }
 
     async fn record(&mut self, seen: &[Seen], now_ms: UnixMs) -> Result<(), LookError> {
@@ -157,17 +163,16 @@ impl AlertKeeper {
         (self.open, self.silences) =
             (alerts(database, &Which::Open).await?, silences(database, now_ms).await?);
         self.board.write(&self.open);
+        self.unseen.look(seen, &self.open, now_ms);
+        self.catch_up(now_ms).await?;
         self.end_doubles(now_ms).await?;
         let habits = &self.options.habits;
-        let well_since_ms = *self.well_since_ms.get_or_insert(now_ms);
-        let may_resolve = now_ms - well_since_ms >= habits.quiet_ms;
-        // Where every second look fails, each of the others would be the first one after an outage.
-        let is_settled = now_ms > well_since_ms || self.looked_since_outage;
-        self.looked_since_outage = !is_settled;
+        let well_for_ms = now_ms - *self.well_since_ms.get_or_insert(now_ms);
+        let (may_resolve, is_settled) = (well_for_ms >= habits.quiet_ms, well_for_ms >= self.patience_ms());
         let (opens, mut jobs) = self.direct.unrecorded();
         let known = [&self.open[..], &opens[..]].concat();
-        let silences = &self.silences;
-        let planned = plan(&View { seen, open: &known, silences, may_resolve, is_settled, now_ms }, habits);
+        let (open, silences, unseen) = (&known[..], &self.silences[..], &self.unseen);
+        let planned = plan(&View { seen, open, silences, unseen, may_resolve, is_settled, now_ms }, habits);
         let opens = opens.into_iter().map(|alert| Move::Open(Box::new(alert)));
         let moves: Vec<Move> = opens.chain(planned.moves).collect();
         jobs.extend(planned.jobs);
@@ -178,19 +183,28 @@ impl AlertKeeper {
         self.digest(now_ms).await
     }
 
-    /// Has what was told without the database ended where it was told, if somebody else had it opened, and lets go what
-    /// is recorded after all. By itself: the jobs of a plan say whether somebody else has carried it out.
-    async fn end_doubles(&mut self, now_ms: UnixMs) -> Result<(), LookError> {
-        let ends = self.direct.ends(&self.open, &self.options.habits, now_ms);
-        if !ends.is_empty() {
-            self.carry_out(Vec::new(), ends).await?;
-        }
-        self.direct.forget(&self.open);
-        // A commit may have gone through though nobody heard of it, and its alert be over by now.
+    /// Has the database take what was done without it for alerts that it knows: those from before the outage, and those
+    /// of a commit that went through though nobody heard of it. They may be over by now.
+    async fn catch_up(&mut self, now_ms: UnixMs) -> Result<(), LookError> {
         for id in self.direct.unrecorded_ids() {
-            if !alerts(&self.desk.database, &Which::Id(id.clone())).await?.is_empty() {
+            let found = alerts(&self.desk.database, &Which::Id(id.clone())).await?;
+            let Some(row) = found.first() else { continue };
+            let (moves, jobs) = self.direct.caught_up(row, &self.options.habits, now_ms);
+            // If somebody else was quicker, the next look finds what is left.
+            if (moves.is_empty() && jobs.is_empty()) || self.carry_out(moves, jobs).await? {
                 self.direct.is_recorded(&id);
             }
+        }
+        Ok(())
+    }
+
+    /// Has what was told without the database ended where it was told, if somebody else had it opened. By itself: the
+    /// jobs of a plan say whether somebody else has carried it out.
+    async fn end_doubles(&mut self, now_ms: UnixMs) -> Result<(), LookError> {
+        let (moves, jobs) = self.direct.ends(&self.open, &self.options.habits, now_ms);
+        // If somebody else was quicker, the next look finds what is left.
+        if jobs.is_empty() || self.carry_out(moves, jobs).await? {
+            self.direct.forget(&self.open);
         }
         Ok(())
     }
@@ -198,22 +212,23 @@ impl AlertKeeper {
     async fn carry_out(&mut self, moves: Vec<Move>, jobs: Vec<NewJob>) -> Result<bool, LookError> {
         let escalated = |step: &Move| match step {
             Move::Escalated { id } => Some(self.escalation(id)),
+            // It was before this could be recorded.
+            Move::Open(alert) if alert.escalated => Some(self.escalation(&alert.told.id)),
             _ => None,
         };
         let entries = moves.iter().filter_map(escalated).collect();
-        let opened = moves.iter().filter_map(|step| match step {
-            Move::Open(alert) => Some((**alert).clone()),
-            _ => None,
-        });
-        let opened: Vec<OpenAlert> = opened.collect();
-        let changes = AlertChanges::new(moves).noting(entries);
+        let changes = AlertChanges::new(moves.clone()).noting(entries);
         let CarriedOut::Now(recorded) = self.desk.carry_out(changes, jobs.clone()).await? else {
             return Ok(false);
         };
-        for ToldAlert { id, rule, cause, severity, .. } in opened.iter().map(|alert| &alert.told) {
+        let opened = moves.iter().filter_map(|step| match step {
+            Move::Open(alert) => Some(&alert.told),
+            _ => None,
+        });
+        for ToldAlert { id, rule, cause, severity, .. } in opened {
             tracing::warn!(rule, cause, severity = severity.name(), alert = id, "an alert is open");
         }
-        self.open.extend(opened);
+        carried_out(&mut self.open, &moves);
         self.direct.remember(&jobs, &recorded);
         Ok(true)
     }

@@ -8,6 +8,7 @@ mod figures;
 mod keeper;
 mod note;
 mod options;
+mod outage;
 
 use std::sync::Arc;
 

@@ -16,8 +16,11 @@ use crate::new_file;
 /// How long noting may take.
 const NOTE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Alerts that the database has not taken, and whom they are still to be told.
-pub(super) type Unrecorded = Vec<(OpenAlert, Vec<Telling>)>;
+/// An alert of which the database has not taken all, and whom it is still to be told.
+pub(super) type Untold = (OpenAlert, Vec<Telling>);
+
+/// All of them.
+pub(super) type Unrecorded = Vec<Untold>;
 
 /// The file with them. There is none while there are none.
 #[derive(Debug)]

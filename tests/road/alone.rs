@@ -14,8 +14,8 @@ const BEGIN_MS: i64 = 1_803_891_600_000;
 const TOO_LONG_MS: i64 = 16_000;
 
 const PAUSED: [&Rule; 1] = [&rules::CRISIS_LANE_PAUSED];
-const AWAY: &str = "ALTER TABLE alerts RENAME TO alerts_away";
-const BACK: &str = "ALTER TABLE alerts_away RENAME TO alerts";
+pub(super) const AWAY: &str = "ALTER TABLE alerts RENAME TO alerts_away";
+pub(super) const BACK: &str = "ALTER TABLE alerts_away RENAME TO alerts";
 
 impl Watchman {
     /// Looks until it does not wait for the database any longer, while `rules` are broken.
@@ -32,7 +32,7 @@ impl Watchman {
 }
 
 /// What became of each incident of PagerDuty's, by its key, and how often it was told.
-fn incidents(on_call: &OnCall) -> BTreeMap<String, BTreeMap<String, usize>> {
+pub(super) fn incidents(on_call: &OnCall) -> BTreeMap<String, BTreeMap<String, usize>> {
     let mut incidents: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
     for ((action, key), count) in on_call.pages() {
         incidents.entry(key).or_default().insert(action, count);
@@ -40,7 +40,7 @@ fn incidents(on_call: &OnCall) -> BTreeMap<String, BTreeMap<String, usize>> {
     incidents
 }
 
-fn id(posted: &serde_json::Value) -> String {
+pub(super) fn id(posted: &serde_json::Value) -> String {
     posted["data"]["alerts"][0]["id"].as_str().unwrap().to_owned()
 }
 
@@ -205,6 +205,7 @@ async fn what_was_said_is_kept_until_it_is_recorded_though_another_was_quicker_t
     let stranger = watchman.stranger().await;
     stranger.does(SILENCED, BEGIN_MS).await;
     watchman.looks_and_tells(&PAUSED).await;
+    watchman.looks(TOO_LONG_MS, &figures(&PAUSED, true, 1.0), &[]).await;
     // As it is read by a process that is late: the jobs are there already.
     stranger.does(LATE, watchman.now_ms).await;
     watchman.looks(1_000, &figures(&PAUSED, true, 1.0), &["AlertTest"]).await;

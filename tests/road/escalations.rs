@@ -13,12 +13,12 @@ use crate::support::{
 
 /// A Monday morning, 2027-03-01T09:00:00Z.
 const BEGIN_MS: i64 = 1_803_891_600_000;
-const MINUTE_MS: i64 = 60_000;
+pub(super) const MINUTE_MS: i64 = 60_000;
 
 const PAUSED: [&Rule; 1] = [&rules::CRISIS_LANE_PAUSED];
 
 /// Escalates after a quarter of an hour, and tells again after four hours, as it does by default.
-async fn watching(rules: &[&Rule], more: &[(&str, &str)]) -> (OnCall, Watchman) {
+pub(super) async fn watching(rules: &[&Rule], more: &[(&str, &str)]) -> (OnCall, Watchman) {
     let on_call = OnCall::start().await;
     let settings = [&[("KEEPWELL_ALERTS__ESCALATION_ROUTING_KEY", ESCALATION_KEY)], more].concat();
     let watchman = Watchman::of(&on_call, rules, &settings, BEGIN_MS).await;
@@ -45,13 +45,13 @@ impl Watchman {
 
 impl OnCall {
     /// What the service of PagerDuty with this key was told, in order.
-    fn paged_by(&self, key: &str) -> Vec<String> {
+    pub(super) fn paged_by(&self, key: &str) -> Vec<String> {
         let taken = self.pagerduty.taken().into_iter().filter(|notice| notice.document["routing_key"] == key);
         taken.map(|notice| notice.document["event_action"].as_str().unwrap().to_owned()).collect()
     }
 
     /// What the channel was told beside digests, in order.
-    fn words(&self) -> Vec<String> {
+    pub(super) fn words(&self) -> Vec<String> {
         let taken = self.channel.taken().into_iter();
         let heads = taken.map(|notice| notice.document["text"].as_str().unwrap().to_owned());
         let heads = heads.filter(|head| !head.starts_with("keepwell: "));
@@ -59,7 +59,7 @@ impl OnCall {
     }
 
     /// How often the webhook was told that something is `triggered`, `escalated`, `acknowledged`, `resolved`.
-    fn documents(&self) -> [usize; 4] {
+    pub(super) fn documents(&self) -> [usize; 4] {
         ["triggered", "escalated", "acknowledged", "resolved"]
             .map(|action| self.posted(&format!("alert.{action}")).len())
     }

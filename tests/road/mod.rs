@@ -41,6 +41,7 @@ mod lanes;
 mod monitors;
 mod operators;
 mod order;
+mod outage;
 mod overload;
 mod private_redis;
 mod prometheus;

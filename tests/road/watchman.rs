@@ -141,6 +141,13 @@ impl Watchman {
         self.ask(json!({ "now_ms": self.now_ms, "figures": figures, "told": told })).await;
     }
 
+    /// Has it begin to look, as [`Watchman::looks`] does, and waits for nothing: it is to be killed before it is done.
+    pub async fn begins_to_look(&mut self, later_ms: i64, figures: &str) {
+        self.now_ms += later_ms;
+        let order = json!({ "now_ms": self.now_ms, "figures": figures });
+        self.line.write_all(format!("{order}\n").as_bytes()).await.unwrap();
+    }
+
     /// Lets time pass without a look; answers with how many jobs are owed, and how often a receiver has taken what it
     /// was told.
     pub async fn waits(&mut self) -> (u64, u64) {

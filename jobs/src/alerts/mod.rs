@@ -13,6 +13,7 @@
 pub mod day;
 pub mod figure;
 pub mod message;
+pub mod moves;
 pub mod plan;
 #[cfg(test)]
 mod plan_cases;
@@ -23,6 +24,7 @@ pub mod samples;
 pub mod sink;
 pub mod telling;
 pub mod threshold;
+pub mod unseen;
 pub mod watch;
 #[cfg(test)]
 mod watch_cases;

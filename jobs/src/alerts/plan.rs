@@ -7,10 +7,12 @@
 use keepwell_workers::{clock::UnixMs, id::JobId, job::NewJob};
 use serde::{Deserialize, Serialize};
 
+pub use super::moves::Move;
 use super::{
     rule::{Severity, When},
     rules::rule,
     telling::{Action, Receiver, Telling, ToldAlert},
+    unseen::Unseen,
     watch::Seen,
 };
 
@@ -48,6 +50,16 @@ impl Habits {
         };
         self.receivers.iter().copied().filter(listens).collect()
     }
+
+    /// Whether `receiver` is told of this `action` on an alert of `severity`.
+    pub fn tells(&self, receiver: Receiver, action: Action, severity: Severity, is_escalated: bool) -> bool {
+        match (receiver, action) {
+            // One hears only of what is escalated, and the other has that incident already.
+            (Receiver::Escalation, Action::Triggered) | (Receiver::Pagerduty, Action::Escalated) => false,
+            (Receiver::Escalation, _) => is_escalated && self.receivers.contains(&receiver),
+            _ => self.told_of(severity).contains(&receiver),
+        }
+    }
 }
 
 /// An alert that is open.
@@ -81,57 +93,6 @@ pub struct Silence {
     pub by: String,
 }
 
-/// A change of an alert, in the table.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Move {
-    /// It opens, unless one of the same rule and cause is open.
-    Open(Box<OpenAlert>),
-    /// It was seen again.
-    Seen {
-        /// Which.
-        id: String,
-        /// The figure.
-        value: Option<f64>,
-        /// When.
-        at_ms: UnixMs,
-    },
-    /// It is told of, unless it was told of more often than `before`, or is over.
-    Told {
-        /// Which.
-        id: String,
-        /// How often it was told of before.
-        before: i64,
-        /// When it is to be told of again.
-        next_ms: UnixMs,
-    },
-    /// It is escalated, unless it was.
-    Escalated {
-        /// Which.
-        id: String,
-    },
-    /// Somebody has acknowledged it, unless somebody had.
-    Acknowledged {
-        /// Which.
-        id: String,
-        /// When.
-        at_ms: UnixMs,
-        /// Who.
-        by: String,
-    },
-    /// It is over, unless it was.
-    Resolved {
-        /// Which.
-        id: String,
-        /// When.
-        at_ms: UnixMs,
-    },
-    /// A digest has told that it is over, unless one had.
-    Digested {
-        /// Which.
-        id: String,
-    },
-}
-
 /// What follows.
 #[derive(Debug, Default)]
 pub struct Plan {
@@ -150,10 +111,13 @@ pub struct View<'v> {
     pub open: &'v [OpenAlert],
     /// Who is not to be told of what.
     pub silences: &'v [Silence],
-    /// Whether what nobody has seen may be taken for over: not before this node has looked for long enough itself.
+    /// Since when this node has not seen what is open.
+    pub unseen: &'v Unseen,
+    /// Whether what nobody has seen may be taken for over: not before the database has been there for as long as that
+    /// takes, so that every other node could say in it what it sees.
     pub may_resolve: bool,
-    /// Whether the look before this one has found the database too. What the first one after an outage sees may be what
-    /// was wrong in it.
+    /// Whether the database has been back for a while. What is seen in the first moments after an outage may be what
+    /// was wrong in it, however many looks there are in them.
     pub is_settled: bool,
     /// When.
     pub now_ms: UnixMs,
@@ -174,7 +138,8 @@ pub fn plan(view: &View<'_>, habits: &Habits) -> Plan {
     // is over is found out before that.
     let (unseen, wrong): (Vec<&OpenAlert>, _) =
         view.open.iter().partition(|alert| is_unseen(alert, view, habits));
-    let over = if view.may_resolve { unseen } else { Vec::new() };
+    let is_well = |alert: &&OpenAlert| view.unseen.is_well(alert, view.now_ms);
+    let over = if view.may_resolve { unseen.into_iter().filter(is_well).collect() } else { Vec::new() };
     let wrong = if view.is_settled { wrong } else { Vec::new() };
     let mut telling = open_and_refresh(view, habits, &mut plan);
     tell_due(&wrong, view, habits, &mut plan, &mut telling);
@@ -277,19 +242,40 @@ fn tell_due(wrong: &[&OpenAlert], view: &View<'_>, habits: &Habits, plan: &mut P
 
 /// 003 ends its path with `notify_crisis_team` and `audit_incident`; what comes before, the watch has done.
 fn escalate(wrong: &[&OpenAlert], view: &View<'_>, habits: &Habits, plan: &mut Plan) {
-    let is_ignored = |alert: &OpenAlert| {
-        alert.told.severity == Severity::Critical
-            && alert.times_told > 0
-            && alert.acknowledged_ms.is_none()
-            && !alert.escalated
-            && !view.is_silent(&alert.told.rule)
-            && view.now_ms - told_since_ms(alert, habits) >= habits.escalate_ms
-    };
-    let ignored = wrong.iter().copied().filter(|alert| is_ignored(alert));
+    let ignored = wrong.iter().copied().filter(|alert| is_ignored(alert, view, habits));
     let ignored: Vec<&OpenAlert> = ignored.take(STEPS_MAX).collect();
     plan.moves.extend(ignored.iter().map(|alert| Move::Escalated { id: alert.told.id.clone() }));
     let telling: Vec<Due> = ignored.iter().map(|alert| (alert.told.clone(), true, 0)).collect();
     tell(plan, habits, Action::Escalated, &telling, view.now_ms);
+}
+
+/// Whether nobody has acknowledged what is critical for so long that it is escalated.
+fn is_ignored(alert: &OpenAlert, view: &View<'_>, habits: &Habits) -> bool {
+    alert.told.severity == Severity::Critical
+        && alert.times_told > 0
+        && alert.acknowledged_ms.is_none()
+        && !alert.escalated
+        && !view.is_silent(&alert.told.rule)
+        && view.now_ms - told_since_ms(alert, habits) >= habits.escalate_ms
+}
+
+/// What follows for a critical `alert` by itself, without the database: that it is told again, and escalated. It is as
+/// if that were recorded.
+pub fn go_on(alert: &mut OpenAlert, view: &View<'_>, habits: &Habits) -> Vec<Action> {
+    let is_known = alert.acknowledged_ms.is_some() || view.is_silent(&alert.told.rule);
+    if alert.told.severity != Severity::Critical || is_known || is_unseen(alert, view, habits) {
+        return Vec::new();
+    }
+    let mut actions = Vec::new();
+    if is_ignored(alert, view, habits) {
+        alert.escalated = true;
+        actions.push(Action::Escalated);
+    }
+    if alert.tell_at_ms.is_some_and(|at_ms| at_ms <= view.now_ms) {
+        (alert.times_told, alert.tell_at_ms) = (alert.times_told + 1, Some(view.now_ms + habits.repeat_ms));
+        actions.push(Action::Triggered);
+    }
+    actions
 }
 
 /// Since when somebody might have acknowledged it: a silence that has ended gives as much time as there is otherwise.
@@ -322,12 +308,8 @@ fn resolve(over: &[&OpenAlert], habits: &Habits, plan: &mut Plan, at_ms: UnixMs)
 fn tell(plan: &mut Plan, habits: &Habits, action: Action, due: &[Due], at_ms: UnixMs) {
     for receiver in &habits.receivers {
         let receiver = *receiver;
-        let listens = |(alert, escalated, _): &&Due| match (receiver, action) {
-            // One hears only of what is escalated, and the other has that incident already.
-            (Receiver::Escalation, Action::Triggered) | (Receiver::Pagerduty, Action::Escalated) => false,
-            (Receiver::Escalation, _) => *escalated,
-            _ => habits.told_of(alert.severity).contains(&receiver),
-        };
+        let listens =
+            |(alert, escalated, _): &&Due| habits.tells(receiver, action, alert.severity, *escalated);
         let told: Vec<&Due> = due.iter().filter(listens).collect();
         let telling = |alerts| Telling { receiver, action, alerts, at_ms, known_as: None };
         if receiver.keeps_incidents() {

@@ -1,7 +1,8 @@
 //! What a receiver is told: the payload of the job `alert.told`, complete in itself.
 
-use keepwell_workers::{clock::UnixMs, job::NewJob, lane::Lane};
+use keepwell_workers::{clock::UnixMs, id::JobId, job::NewJob, lane::Lane};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::rule::Severity;
 use crate::kinds;
@@ -102,6 +103,22 @@ pub struct ToldAlert {
     pub resolved_ms: Option<UnixMs>,
     /// Who has acknowledged it.
     pub acknowledged_by: Option<String>,
+}
+
+impl ToldAlert {
+    /// Under which identity a signed webhook hears of this `action` on it for the `time`th time from whoever tells it
+    /// without the database: the same from every process and in every life of one, so that it is taken once. It is
+    /// escalated once, whatever the time.
+    pub fn known_as(&self, action: Action, time: i64) -> String {
+        let time = if action == Action::Escalated { 1 } else { time };
+        if action == Action::Triggered && time <= 1 {
+            return self.id.clone();
+        }
+        let digest = Sha256::digest(format!("{}:{}:{time}", self.id, action.name()));
+        let mut name = [0; 10];
+        name.copy_from_slice(&digest[..10]);
+        JobId::named(self.opened_ms, &name).to_string()
+    }
 }
 
 /// What a receiver is told.

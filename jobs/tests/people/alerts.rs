@@ -9,6 +9,7 @@ use keepwell_jobs::{
         plan::{Habits, Move, OpenAlert, Silence, View, acknowledge, plan},
         rules,
         telling::{Action, Receiver, Telling},
+        unseen::Unseen,
         watch::Seen,
     },
     outbound::alerts::{AlertDelivery, ReceiverError, ReceiverOptions},
@@ -49,7 +50,11 @@ async fn decided(room: &Room, seen: &[Seen], now_ms: i64) -> AlertChanges {
 async fn moves(room: &Room, seen: &[Seen], now_ms: i64) -> Vec<Move> {
     let open = alerts(&room.database, &Which::Open).await.unwrap();
     let silences = silences(&room.database, now_ms).await.unwrap();
-    let view = View { seen, open: &open, silences: &silences, may_resolve: true, is_settled: true, now_ms };
+    // What it does not see now it has not seen for long enough.
+    let mut unseen = Unseen::new(habits().quiet_ms);
+    unseen.look(seen, &open, now_ms - habits().quiet_ms);
+    let (open, silences, unseen) = (&open[..], &silences[..], &unseen);
+    let view = View { seen, open, silences, unseen, may_resolve: true, is_settled: true, now_ms };
     plan(&view, &habits()).moves
 }
 
