@@ -69,8 +69,9 @@ impl Handler for InvoicePaymentFailed {
                 attempt_count: invoice.attempt_count.unwrap_or(1),
                 event_created_s: event.created_s,
                 event_id: event.id.clone(),
+                road: event.road,
             };
-            facts.payment_failed_by(event.road, failure, event.learned_ms);
+            facts.payment_failed(failure, event.learned_ms);
             Vec::new()
         })
         .await

@@ -89,9 +89,9 @@ impl Handler for SubscriptionChanged {
         let learn = |facts: &mut Facts| {
             let Some(snapshot) = snapshot else { return };
             if self.care.stripe.is_some() {
-                told = facts.subscription_told(snapshot, &self.care.tiers, event.learned_ms);
+                told = facts.subscription_told(snapshot, event.road, &self.care.tiers, event.learned_ms);
             } else {
-                facts.subscription_changed(snapshot, event.learned_ms);
+                facts.subscription_shown(snapshot, Some(event.road), event.learned_ms);
             }
         };
         event.teaches(transaction, &self.care, learn).await?;

@@ -14,7 +14,7 @@ use hdrhistogram::Histogram;
 use keepwell_config::TIERS_TOML;
 use keepwell_jobs::{
     Care,
-    care::{facts::PaymentFailure, grace::DAY_MS, tiers::Tiers},
+    care::{crisis::Road, facts::PaymentFailure, grace::DAY_MS, tiers::Tiers},
     handlers,
     intake::read_app,
     kinds,
@@ -137,6 +137,7 @@ async fn fill(database: &Database, care: &Care, graces: usize, due: usize) -> Re
                 attempt_count: 1,
                 event_created_s: learned_ms / 1_000,
                 event_id: format!("evt_{number}"),
+                road: Road::Brought,
             };
             taught(&mut transaction, &format!("cus_{number}"), care, |facts| {
                 facts.payment_failed(failure, learned_ms);

@@ -10,10 +10,11 @@
 use keepwell_workers::clock::UnixMs;
 
 use super::{
+    crisis::Road,
     facts::Facts,
     grace::GraceReason,
     invoice::Invoice,
-    subscription::SubscriptionSnapshot,
+    subscription::{SubscriptionSnapshot, SubscriptionStatus},
     tiers::Tiers,
     transition::{Change, rank},
 };
@@ -73,10 +74,11 @@ pub enum Confirmed {
 }
 
 impl Facts {
-    /// An event showed a subscription, and Stripe can be asked whether it still is so.
+    /// An event that came by `road` showed a subscription, and Stripe can be asked whether it still is so.
     pub fn subscription_told(
         &mut self,
         snapshot: SubscriptionSnapshot,
+        road: Road,
         tiers: &Tiers,
         learned_ms: UnixMs,
     ) -> Told {
@@ -84,7 +86,7 @@ impl Facts {
         let Some(known) = self.subscriptions.get(&id).cloned() else {
             // Nothing stood, so nothing is taken away.
             let assumed = self.status_of(&snapshot) != snapshot.status;
-            self.subscription_changed(snapshot, learned_ms);
+            self.subscription_shown(snapshot, Some(road), learned_ms);
             self.confirmation(&id).heard(learned_ms);
             return Told::asking(assumed);
         };
@@ -112,7 +114,7 @@ impl Facts {
         let before = rank(&self.status_of(&known), &known.prices, tiers);
         let change = Change::between(before, rank(&status, &snapshot.prices, tiers));
         if change == Change::TakesAway {
-            self.heed(snapshot.clone(), learned_ms);
+            self.heed(snapshot.clone(), road, learned_ms);
             self.confirmation(&id).claim(snapshot);
             return Told::ToConfirm;
         }
@@ -122,7 +124,7 @@ impl Facts {
         if change == Change::Grants {
             self.subscriptions.remove(&id);
         }
-        self.subscription_changed(snapshot, learned_ms);
+        self.subscription_shown(snapshot, Some(road), learned_ms);
         Told::asking(doubtful)
     }
 
@@ -174,6 +176,7 @@ impl Facts {
         let last = claim.unwrap_or(known);
         // What the event has said of a crisis is not said again.
         let event_id = last.event_id.clone();
+        let told_by = (last.status != SubscriptionStatus::Canceled).then_some(Road::Brought);
         let seen = shown.subscription.unwrap_or(last);
         let snapshot = SubscriptionSnapshot { id: id.to_owned(), event_created_s: from_s, event_id, ..seen };
         // Before it is confirmed: what was paid counts until then.
@@ -181,7 +184,7 @@ impl Facts {
         let confirmation = self.confirmation(id);
         confirmation.confirmed_s = confirmation.confirmed_s.max(Some(from_s.max(shown.until_s)));
         self.subscriptions.remove(id);
-        self.subscription_changed(snapshot, now_ms);
+        self.subscription_shown(snapshot, told_by, now_ms);
         if opened {
             self.taken_away(id, now_ms);
         }
@@ -200,7 +203,7 @@ impl Facts {
     /// Stripe was to be asked about the subscription `id` and can be no longer: what was told is all there is.
     pub fn subscription_unconfirmed(&mut self, id: &str, now_ms: UnixMs) {
         if let Some(claim) = self.confirmations.get_mut(id).and_then(|known| known.claim.take()) {
-            self.subscription_changed(claim, now_ms);
+            self.subscription_shown(claim, None, now_ms);
         }
     }
 
@@ -221,9 +224,9 @@ impl Facts {
     }
 
     /// What a change says of a crisis counts at once; only what it takes away waits.
-    fn heed(&mut self, snapshot: SubscriptionSnapshot, learned_ms: UnixMs) {
+    fn heed(&mut self, snapshot: SubscriptionSnapshot, road: Road, learned_ms: UnixMs) {
         let mut told = self.clone();
-        told.subscription_changed(snapshot, learned_ms);
+        told.subscription_shown(snapshot, Some(road), learned_ms);
         let of_crisis = told.graces.into_iter().filter(|(key, _)| key.reason == GraceReason::CrisisDetected);
         self.graces.extend(of_crisis);
         (self.signals, self.vulnerable) = (told.signals, told.vulnerable);
@@ -255,10 +258,7 @@ impl Confirmation {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::{subscription::SubscriptionStatus, tiers::shipped},
-        *,
-    };
+    use super::{super::tiers::shipped, *};
 
     const NOW_MS: UnixMs = 1_700_000_000_000;
 
@@ -276,7 +276,7 @@ mod tests {
     }
 
     fn told(facts: &mut Facts, status: &str, created_s: i64) -> Told {
-        facts.subscription_told(snapshot(status, created_s), &shipped(), NOW_MS)
+        facts.subscription_told(snapshot(status, created_s), Road::Brought, &shipped(), NOW_MS)
     }
 
     fn counts(facts: &Facts) -> String {

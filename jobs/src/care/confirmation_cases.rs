@@ -5,7 +5,7 @@ use keepwell_workers::clock::UnixMs;
 
 use super::{
     confirmation::{Confirmed, Shown, Told},
-    crisis::{Severity, Signal, Source},
+    crisis::{Road, Severity, Signal, Source},
     facts::Facts,
     grace::{DAY_MS, GraceReason},
     subscription::{SubscriptionSnapshot, SubscriptionStatus},
@@ -32,7 +32,7 @@ fn snapshot(status: &str, price: &str, created_s: i64) -> SubscriptionSnapshot {
 /// Somebody of whom Stripe has told this.
 fn knowing(status: &str, price: &str, created_s: i64) -> Facts {
     let mut facts = Facts::about("cus_1");
-    facts.subscription_told(snapshot(status, price, created_s), &shipped(), NOW_MS);
+    facts.subscription_told(snapshot(status, price, created_s), Road::Brought, &shipped(), NOW_MS);
     facts
 }
 
@@ -70,7 +70,11 @@ fn what_grants_counts_at_once_and_stripe_is_asked_where_it_may_be_old_news() {
         let mut facts = known;
         let before = facts.clone();
         let upgrade = snapshot("active", PREMIUM, created_s);
-        assert_eq!(facts.subscription_told(upgrade, &shipped(), NOW_MS), told, "{created_s} {before:#?}");
+        assert_eq!(
+            facts.subscription_told(upgrade, Road::Brought, &shipped(), NOW_MS),
+            told,
+            "{created_s} {before:#?}"
+        );
         assert_eq!(counts(&facts), ("active", PREMIUM, created_s, None), "{before:#?}");
     }
 }
@@ -87,7 +91,11 @@ fn old_news_changes_nothing_and_stripe_is_asked_only_if_it_says_something_else()
     ] {
         let before = facts.clone();
         let old = snapshot(status, BASIC, created_s);
-        assert_eq!(facts.subscription_told(old, &shipped(), NOW_MS), told, "{status} {before:#?}");
+        assert_eq!(
+            facts.subscription_told(old, Road::Brought, &shipped(), NOW_MS),
+            told,
+            "{status} {before:#?}"
+        );
         assert_eq!((counts(&facts), &facts.graces), (counts(&before), &before.graces), "{status}");
     }
 }
@@ -95,7 +103,10 @@ fn old_news_changes_nothing_and_stripe_is_asked_only_if_it_says_something_else()
 #[test]
 fn an_end_that_is_told_late_is_a_claim_all_the_same() {
     let mut facts = knowing("active", BASIC, 20);
-    assert_eq!(facts.subscription_told(snapshot("canceled", BASIC, 10), &shipped(), NOW_MS), Told::ToConfirm);
+    assert_eq!(
+        facts.subscription_told(snapshot("canceled", BASIC, 10), Road::Brought, &shipped(), NOW_MS),
+        Told::ToConfirm
+    );
     assert_eq!(counts(&facts), ("active", BASIC, 20, Some("canceled")));
 }
 
@@ -104,7 +115,11 @@ fn a_change_of_what_is_no_access_is_settled_without_asking() {
     let mut facts = knowing("active", BASIC, 20);
     for created_s in [20, 21] {
         let renewed = SubscriptionSnapshot { period_end_s: Some(9), ..snapshot("active", BASIC, created_s) };
-        assert_eq!(facts.subscription_told(renewed, &shipped(), NOW_MS), Told::Settled, "{created_s}");
+        assert_eq!(
+            facts.subscription_told(renewed, Road::Brought, &shipped(), NOW_MS),
+            Told::Settled,
+            "{created_s}"
+        );
         assert_eq!(facts.subscriptions["sub_1"].period_end_s, Some(9));
     }
 }
@@ -112,10 +127,10 @@ fn a_change_of_what_is_no_access_is_settled_without_asking() {
 #[test]
 fn a_claim_of_the_same_second_is_not_left_behind() {
     let mut facts = knowing("active", BASIC, 10);
-    facts.subscription_told(snapshot("past_due", BASIC, 20), &shipped(), NOW_MS);
-    facts.subscription_told(snapshot("active", BASIC, 20), &shipped(), NOW_MS);
+    facts.subscription_told(snapshot("past_due", BASIC, 20), Road::Brought, &shipped(), NOW_MS);
+    facts.subscription_told(snapshot("active", BASIC, 20), Road::Brought, &shipped(), NOW_MS);
     assert_eq!(counts(&facts), ("active", BASIC, 20, Some("past_due")));
-    facts.subscription_told(snapshot("active", BASIC, 21), &shipped(), NOW_MS);
+    facts.subscription_told(snapshot("active", BASIC, 21), Road::Brought, &shipped(), NOW_MS);
     assert_eq!(counts(&facts), ("active", BASIC, 21, None));
 }
 
@@ -126,7 +141,7 @@ fn what_a_claim_says_of_a_crisis_counts_at_once_and_nothing_else_of_it_does() {
     let pressed = Signal { source, severity, at_ms: NOW_MS, only_in_crisis: false };
     facts.signalled("sig_1".into(), pressed, NOW_MS);
     let created_s = NOW_MS / 1_000;
-    facts.subscription_told(snapshot("canceled", BASIC, created_s), &shipped(), NOW_MS);
+    facts.subscription_told(snapshot("canceled", BASIC, created_s), Road::Brought, &shipped(), NOW_MS);
     assert_eq!(counts(&facts), ("active", BASIC, 20, Some("canceled")));
     assert_eq!(facts.crisis(NOW_MS).unwrap().severity, Severity::High);
     let graces: Vec<_> = facts.graces.iter().map(|(key, grace)| (key.reason, grace.ends_ms)).collect();
@@ -136,7 +151,7 @@ fn what_a_claim_says_of_a_crisis_counts_at_once_and_nothing_else_of_it_does() {
 #[test]
 fn what_stripe_shows_is_newer_than_everything_told_before_and_keeps_the_last_event() {
     let mut facts = knowing("active", PREMIUM, 20);
-    facts.subscription_told(snapshot("past_due", PREMIUM, 50), &shipped(), NOW_MS);
+    facts.subscription_told(snapshot("past_due", PREMIUM, 50), Road::Brought, &shipped(), NOW_MS);
     let another = SubscriptionSnapshot { id: "sub_9".into(), ..snapshot("active", BASIC, 0) };
     show(&mut facts, Some(another), 40, 41);
     assert_eq!(counts(&facts), ("active", BASIC, 50, None));
@@ -184,7 +199,64 @@ fn when_stripe_can_be_asked_no_longer_what_was_claimed_counts() {
     let mut facts = knowing("active", BASIC, 20);
     facts.subscription_unconfirmed("sub_1", NOW_MS);
     assert_eq!(counts(&facts), ("active", BASIC, 20, None));
-    facts.subscription_told(snapshot("canceled", BASIC, 30), &shipped(), NOW_MS);
+    facts.subscription_told(snapshot("canceled", BASIC, 30), Road::Brought, &shipped(), NOW_MS);
     facts.subscription_unconfirmed("sub_1", NOW_MS);
     assert_eq!(counts(&facts), ("canceled", BASIC, 30, None));
+}
+
+/// A crisis of yesterday, and none from before the day before that.
+fn falls_into_crisis(facts: &mut Facts) {
+    facts.crisis_resolved(NOW_MS - 2 * DAY_MS, NOW_MS - 2 * DAY_MS);
+    let (source, severity) = (Source::Button, Severity::Moderate);
+    let pressed = Signal { source, severity, at_ms: NOW_MS - DAY_MS, only_in_crisis: false };
+    facts.signalled("sig_1".into(), pressed, NOW_MS - DAY_MS);
+}
+
+#[test]
+fn a_cancellation_of_a_history_makes_no_crisis_graver_that_began_after_it_also_when_stripe_has_confirmed_it()
+{
+    let crisis = |ago_ms: i64, road| {
+        let mut facts = knowing("active", BASIC, 20);
+        let created_s = (NOW_MS - ago_ms) / 1_000;
+        falls_into_crisis(&mut facts);
+        let canceled = snapshot("canceled", BASIC, created_s);
+        facts.subscription_told(canceled.clone(), road, &shipped(), NOW_MS);
+        facts.forget_old(NOW_MS);
+        let mut unasked = facts.clone();
+        show(&mut facts, Some(canceled), created_s, NOW_MS / 1_000);
+        unasked.subscription_unconfirmed("sub_1", NOW_MS + 2);
+        let severities = [&facts, &unasked].map(|facts| facts.crisis(NOW_MS + 2).unwrap().severity);
+        assert_eq!(severities[0], severities[1]);
+        let graces = facts.graces.iter().filter(|(key, _)| key.reason == GraceReason::SubscriptionCanceled);
+        assert!(graces.count() == 1 && facts.subscriptions["sub_1"].status.is_final(), "its grace has begun");
+        severities[0]
+    };
+    assert_eq!(crisis(3 * DAY_MS, Road::Brought), Severity::High, "late, as of now");
+    assert_eq!(crisis(3 * DAY_MS, Road::Fetched), Severity::Moderate);
+    assert_eq!(crisis(DAY_MS / 2, Road::Fetched), Severity::High, "in the crisis");
+}
+
+#[test]
+fn a_cancellation_that_takes_nothing_away_counts_by_its_road_too() {
+    for known in [None, Some("incomplete")] {
+        let severity = |road| {
+            let mut facts = known.map_or_else(|| Facts::about("cus_1"), |status| knowing(status, BASIC, 20));
+            falls_into_crisis(&mut facts);
+            let canceled = snapshot("canceled", BASIC, (NOW_MS - 3 * DAY_MS) / 1_000);
+            facts.subscription_told(canceled, road, &shipped(), NOW_MS);
+            facts.crisis(NOW_MS).unwrap().severity
+        };
+        assert_eq!(severity(Road::Brought), Severity::High, "{known:?}");
+        assert_eq!(severity(Road::Fetched), Severity::Moderate, "{known:?}");
+    }
+}
+
+#[test]
+fn a_cancellation_of_which_only_stripe_has_told_counts_as_of_then() {
+    for mut facts in [Facts::about("cus_1"), knowing("active", BASIC, 20)] {
+        falls_into_crisis(&mut facts);
+        let from_s = (NOW_MS - 3 * DAY_MS) / 1_000;
+        show(&mut facts, Some(snapshot("canceled", BASIC, 0)), from_s, NOW_MS / 1_000);
+        assert_eq!(facts.crisis(NOW_MS + 2).unwrap().severity, Severity::High);
+    }
 }

@@ -70,12 +70,17 @@ impl Person {
                 attempt_count,
                 event_created_s: (now_ms - ago_ms) / 1_000,
                 event_id: id,
+                road,
             };
-            facts.payment_failed_by(road, failure, now_ms);
+            facts.payment_failed(failure, now_ms);
         })
     }
 
     fn canceled(self) -> Self {
+        self.canceled_ago(0, Road::Brought)
+    }
+
+    fn canceled_ago(self, ago_ms: i64, road: Road) -> Self {
         self.tell(|facts, _, id, now_ms| {
             let snapshot = SubscriptionSnapshot {
                 id: "sub_1".into(),
@@ -84,10 +89,10 @@ impl Person {
                 period_end_s: None,
                 cancel_at_s: None,
                 latest_invoice: None,
-                event_created_s: now_ms / 1_000,
+                event_created_s: (now_ms - ago_ms) / 1_000,
                 event_id: id,
             };
-            facts.subscription_changed(snapshot, now_ms);
+            facts.subscription_shown(snapshot, Some(road), now_ms);
         })
     }
 
@@ -184,6 +189,14 @@ fn a_payment_that_failed_in_a_history_counts_when_it_failed() {
     assert_eq!(fetched(in_crisis(), HOUR_MS).crisis(), Some((Combined, High)));
     let person = fetched(Person::new(), 2 * DAY_MS);
     assert!(person.grace_days(GraceReason::PaymentFailure) >= Some(7), "from the day on which it is learned");
+}
+
+#[test]
+fn a_cancellation_of_a_history_counts_when_it_was_made() {
+    let in_crisis = || Person::new().pressed(Moderate).after(DAY_MS);
+    assert_eq!(in_crisis().canceled_ago(2 * DAY_MS, Road::Brought).crisis(), Some((Combined, High)));
+    assert_eq!(in_crisis().canceled_ago(2 * DAY_MS, Road::Fetched).crisis(), Some((Clinical, Moderate)));
+    assert_eq!(in_crisis().canceled_ago(HOUR_MS, Road::Fetched).crisis(), Some((Combined, High)));
 }
 
 #[test]

@@ -199,15 +199,23 @@ pub enum Road {
     Fetched,
 }
 
+impl Road {
+    /// When a sign counts that an event is which was made in the second `created_s`, came by this road and was received
+    /// at `received_ms`. What was fetched counts when it was made, however long ago that is.
+    pub const fn event_time_ms(self, created_s: i64, received_ms: UnixMs) -> UnixMs {
+        match self {
+            Road::Brought => event_time_ms(created_s, received_ms),
+            Road::Fetched => past_event_time_ms(created_s, received_ms),
+        }
+    }
+}
+
 impl Signal {
     /// The sign of a crisis that the metadata of an event of Stripe's are, made in the second `created_s` and received
     /// at `received_ms`. It counts as high: metadata cannot say more. Of an event that was fetched it counts when the
     /// event was made, however long ago that is: nobody is in a crisis anew because of what stands in a history.
     pub const fn of_metadata(road: Road, created_s: i64, received_ms: UnixMs) -> Self {
-        let at_ms = match road {
-            Road::Brought => event_time_ms(created_s, received_ms),
-            Road::Fetched => past_event_time_ms(created_s, received_ms),
-        };
+        let at_ms = road.event_time_ms(created_s, received_ms);
         Self { source: Source::Payment, severity: Severity::High, at_ms, only_in_crisis: false }
     }
 }

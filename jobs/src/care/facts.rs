@@ -10,7 +10,7 @@ use keepwell_workers::clock::UnixMs;
 
 use super::{
     confirmation::Confirmation,
-    crisis::{Road, Severity, Signal, Source, event_time_ms, past_event_time_ms},
+    crisis::{Road, Severity, Signal, Source},
     definitions::Definitions,
     grace::{DAY_MS, Grace, GraceHandling, GraceKey, GraceReason, days},
     home::Home,
@@ -69,6 +69,8 @@ pub struct PaymentFailure {
     pub event_created_s: i64,
     /// The event's id.
     pub event_id: String,
+    /// By which road the event came.
+    pub road: Road,
 }
 
 impl Facts {
@@ -79,8 +81,20 @@ impl Facts {
 
     /// A subscription was seen. Trouble with its payment and its end begin grace periods.
     pub fn subscription_changed(&mut self, snapshot: SubscriptionSnapshot, learned_ms: UnixMs) {
+        self.subscription_shown(snapshot, Some(Road::Brought), learned_ms);
+    }
+
+    /// The same as an event says that came by the road `told_by`: a cancellation that was fetched counts when it was
+    /// made, as a payment does that failed, and its grace begins now. `None` if an event has said it before: what that
+    /// says of a crisis is not said again, though it may be so long over that it is not remembered.
+    pub(crate) fn subscription_shown(
+        &mut self,
+        snapshot: SubscriptionSnapshot,
+        told_by: Option<Road>,
+        learned_ms: UnixMs,
+    ) {
         let (id, opened) = (snapshot.id.clone(), self.opens_something(&snapshot.id));
-        self.subscription_seen(snapshot, learned_ms);
+        self.subscription_seen(snapshot, told_by, learned_ms);
         if opened {
             self.taken_away(&id, learned_ms);
         }
@@ -108,19 +122,26 @@ impl Facts {
         known.is_some_and(|known| self.status_of(known).grants() != Grants::Nothing)
     }
 
-    fn subscription_seen(&mut self, snapshot: SubscriptionSnapshot, learned_ms: UnixMs) {
+    fn subscription_seen(
+        &mut self,
+        snapshot: SubscriptionSnapshot,
+        told_by: Option<Road>,
+        learned_ms: UnixMs,
+    ) {
         if snapshot.status.is_payment_trouble() {
             let cause = snapshot.trouble().clone();
             self.payment_trouble(cause, Some(snapshot.id.clone()), snapshot.event_created_s, learned_ms);
         }
         if snapshot.status == SubscriptionStatus::Canceled {
-            let canceled = Signal {
-                source: Source::Cancellation,
-                severity: Severity::High,
-                at_ms: event_time_ms(snapshot.event_created_s, learned_ms),
-                only_in_crisis: true,
-            };
-            self.signalled(snapshot.event_id.clone(), canceled, learned_ms);
+            if let Some(road) = told_by {
+                let canceled = Signal {
+                    source: Source::Cancellation,
+                    severity: Severity::High,
+                    at_ms: road.event_time_ms(snapshot.event_created_s, learned_ms),
+                    only_in_crisis: true,
+                };
+                self.signalled(snapshot.event_id.clone(), canceled, learned_ms);
+            }
             let key = GraceKey { reason: GraceReason::SubscriptionCanceled, cause: snapshot.id.clone() };
             let (grace, handling) =
                 (self.new_grace(key.reason, learned_ms), self.handling(key.reason, learned_ms));
@@ -149,22 +170,19 @@ impl Facts {
 
     /// A payment failed. Begins a grace period, unless the invoice is known to be paid; in a crisis it makes it more
     /// severe to have it fail again and again. Told late it counts as of now, unless the invoice was paid since then:
-    /// it troubles nobody any more, and is a part of that time alone in which it failed.
+    /// it troubles nobody any more, and is a part of that time alone in which it failed. What was fetched counts when
+    /// it was made, paid or not, however long ago that is: nobody is in a crisis anew because of what stands in a
+    /// history. Its grace begins now all the same.
     pub fn payment_failed(&mut self, failure: PaymentFailure, learned_ms: UnixMs) {
-        self.payment_failed_by(Road::Brought, failure, learned_ms);
-    }
-
-    /// The same of an event that came by `road`. One that was fetched counts when it was made, paid or not, however
-    /// long ago that is: nobody is in a crisis anew because of what stands in a history. Its grace begins now all the
-    /// same.
-    pub(crate) fn payment_failed_by(&mut self, road: Road, failure: PaymentFailure, learned_ms: UnixMs) {
-        let PaymentFailure { invoice, subscription, attempt_count, event_created_s, event_id } = failure;
-        let is_past = road == Road::Fetched || self.is_paid_since(&invoice, Some(event_created_s));
-        let failed_ms = if is_past { past_event_time_ms } else { event_time_ms };
+        let PaymentFailure { invoice, subscription, attempt_count, event_created_s, event_id, road } =
+            failure;
+        // What is paid is as much a part of the past as what stands in a history.
+        let is_past = self.is_paid_since(&invoice, Some(event_created_s));
+        let road = if is_past { Road::Fetched } else { road };
         let signal = Signal {
             source: if attempt_count > 1 { Source::RepeatedFailure } else { Source::PaymentFailure },
             severity: if attempt_count > 1 { Severity::High } else { Severity::Moderate },
-            at_ms: failed_ms(event_created_s, learned_ms),
+            at_ms: road.event_time_ms(event_created_s, learned_ms),
             only_in_crisis: true,
         };
         self.signalled(event_id, signal, learned_ms);

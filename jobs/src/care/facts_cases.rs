@@ -4,7 +4,7 @@ use keepwell_workers::clock::UnixMs;
 
 use super::{
     contact_call::call_for_contacts,
-    crisis::{CrisisKind, LATE_MS, Severity, Signal, Source},
+    crisis::{CrisisKind, LATE_MS, Road, Severity, Signal, Source},
     facts::{Facts, PaymentFailure},
     grace::{Grace, GraceKey, GraceReason},
     occasion::{Occasion, occasion},
@@ -22,6 +22,7 @@ fn failed(facts: &mut Facts, created_s: i64, learned_ms: UnixMs) {
         attempt_count: 1,
         event_created_s: created_s,
         event_id: format!("evt_{created_s}_{learned_ms}"),
+        road: Road::Brought,
     };
     facts.payment_failed(failure, learned_ms);
 }

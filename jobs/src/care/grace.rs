@@ -210,7 +210,10 @@ pub fn remaining_days(ends_ms: UnixMs, now_ms: UnixMs, zone: Option<Tz>) -> i64 
 #[cfg(test)]
 mod tests {
     use super::{
-        super::facts::{Facts, PaymentFailure},
+        super::{
+            crisis::Road,
+            facts::{Facts, PaymentFailure},
+        },
         *,
     };
 
@@ -238,6 +241,7 @@ mod tests {
                     attempt_count: 1,
                     event_created_s: 10,
                     event_id: format!("evt_{number}"),
+                    road: Road::Brought,
                 };
                 facts.payment_failed(failure, 10_000);
             }

@@ -3,7 +3,7 @@
 use keepwell_workers::clock::UnixMs;
 
 use super::{
-    crisis::{Severity, Signal, Source},
+    crisis::{Road, Severity, Signal, Source},
     facts::{Facts, PaymentFailure},
 };
 
@@ -15,6 +15,7 @@ pub(super) fn failed(facts: &mut Facts, invoice: &str, at_ms: UnixMs) {
         attempt_count: 1,
         event_created_s: at_ms / 1_000,
         event_id: format!("evt_{invoice}_{at_ms}"),
+        road: Road::Brought,
     };
     facts.payment_failed(failure, at_ms);
 }

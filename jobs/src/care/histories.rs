@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{
     access::access,
     assessment::{Assessment, Instrument, assessed},
-    crisis::{Severity, Signal, Source, resolved_time_ms, signal_time_ms},
+    crisis::{Road, Severity, Signal, Source, resolved_time_ms, signal_time_ms},
     facts::{Facts, PaymentFailure},
     grace::DAY_MS,
     scores::Scores,
@@ -144,6 +144,7 @@ pub(super) fn learn(
                 attempt_count,
                 event_created_s: NOW_S - ago_s,
                 event_id: id,
+                road: Road::Brought,
             };
             facts.payment_failed(failure, learned_ms);
         }

@@ -8,10 +8,13 @@ use keepwell_workers::clock::UnixMs;
 
 use super::{
     assessment::{Assessment, Instrument, assessed},
-    crisis::{Crisis, CrisisKind, Severity, Signal, Source, event_time_ms, resolved_time_ms, signal_time_ms},
+    crisis::{
+        Crisis, CrisisKind, Road, Severity, Signal, Source, event_time_ms, resolved_time_ms, signal_time_ms,
+    },
     facts::{Facts, PaymentFailure},
     grace::{DAY_MS, GraceReason},
     scores::Scores,
+    subscription::{SubscriptionSnapshot, SubscriptionStatus},
 };
 
 const START_MS: UnixMs = 1_700_000_000_000;
@@ -166,6 +169,7 @@ impl Pair {
         let now_ms = self.now_ms;
         let stated_ms = now_ms - dice.pick(&[0, 0, 0, 0, 1_000, 5 * 60_000, 2 * HOUR_MS, 4 * DAY_MS]);
         let at_ms = signal_time_ms(Some(stated_ms), now_ms);
+        let road = dice.pick(&[Road::Brought, Road::Brought, Road::Fetched]);
         let id = format!("evt_{number}");
         let expired_before = self.expiries();
         let (facts, plain) = (&mut self.facts, &mut self.plain);
@@ -179,8 +183,7 @@ impl Pair {
             }
             2..=3 => {
                 let attempt = dice.pick(&[1, 1, 1, 2]);
-                let event_created_s = stated_ms / 1_000;
-                let at_ms = event_time_ms(event_created_s, now_ms);
+                let (event_created_s, at_ms) = event(stated_ms, road, now_ms);
                 plain.told.push(Told::Failure(attempt, at_ms));
                 let failure = PaymentFailure {
                     invoice: format!("in_{}", dice.roll() % 2),
@@ -188,6 +191,7 @@ impl Pair {
                     attempt_count: i64::from(attempt),
                     event_created_s,
                     event_id: id,
+                    road,
                 };
                 facts.payment_failed(failure.clone(), now_ms);
                 facts.payment_failed(failure, now_ms);
@@ -204,6 +208,23 @@ impl Pair {
                     1 => facts.system_failed(id, at_ms, now_ms),
                     _ => facts.answered_late(id, at_ms, now_ms),
                 }
+            }
+            7 => {
+                let (event_created_s, at_ms) = event(stated_ms, road, now_ms);
+                plain.told.push(Told::Addition(CrisisKind::Payment, at_ms));
+                let canceled = SubscriptionSnapshot {
+                    id: format!("sub_{number}"),
+                    status: SubscriptionStatus::Canceled,
+                    prices: vec![],
+                    period_end_s: None,
+                    cancel_at_s: None,
+                    latest_invoice: None,
+                    event_created_s,
+                    event_id: id,
+                };
+                facts.subscription_shown(canceled.clone(), Some(road), now_ms);
+                // As Stripe confirms it.
+                facts.subscription_shown(canceled, None, now_ms);
             }
             _ => self.assess(&id, stated_ms, dice),
         }
@@ -258,6 +279,14 @@ impl Pair {
             }
         }
     }
+}
+
+/// The second in which an event was made, and when it counts: when it was made if it was fetched, and if it was brought
+/// and is late, as of now.
+fn event(stated_ms: UnixMs, road: Road, now_ms: UnixMs) -> (i64, UnixMs) {
+    let second = stated_ms / 1_000;
+    let counts_ms = if road == Road::Fetched { second * 1_000 + 999 } else { event_time_ms(second, now_ms) };
+    (second, counts_ms)
 }
 
 fn check_histories(seeds: std::ops::Range<u64>) {

@@ -44,6 +44,7 @@ pub fn written_end_ms(facts: &Facts) -> Option<UnixMs> {
 mod tests {
     use super::{
         super::{
+            crisis::Road,
             facts::PaymentFailure,
             grace::DAY_MS,
             subscription::{SubscriptionSnapshot, SubscriptionStatus},
@@ -53,8 +54,9 @@ mod tests {
 
     fn failed(facts: &mut Facts) {
         let (invoice, event_id) = ("in_1".to_owned(), "evt_1".to_owned());
-        let (subscription, attempt_count, event_created_s) = (None, 1, 0);
-        let failure = PaymentFailure { invoice, subscription, attempt_count, event_created_s, event_id };
+        let (subscription, attempt_count, event_created_s, road) = (None, 1, 0, Road::Brought);
+        let failure =
+            PaymentFailure { invoice, subscription, attempt_count, event_created_s, event_id, road };
         facts.payment_failed(failure, 0);
     }
 

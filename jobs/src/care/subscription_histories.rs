@@ -13,6 +13,7 @@ use keepwell_workers::clock::UnixMs;
 use super::{
     access::access,
     confirmation::{Confirmed, Shown, Told},
+    crisis::Road,
     facts::Facts,
     subscription::{SubscriptionSnapshot, SubscriptionStatus},
     tiers::{FLOOR, Tiers, shipped},
@@ -136,7 +137,9 @@ impl Play {
         };
         match event {
             Event::Changed(snapshot) => {
-                if self.facts.subscription_told(snapshot, tiers, self.now_ms) == Told::ToConfirm {
+                if self.facts.subscription_told(snapshot, Road::Brought, tiers, self.now_ms)
+                    == Told::ToConfirm
+                {
                     self.owed += 1;
                 }
             }

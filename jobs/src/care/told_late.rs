@@ -48,7 +48,7 @@ impl Occasion {
 mod tests {
     use super::{
         super::{
-            crisis::{Severity, Signal, Source},
+            crisis::{Road, Severity, Signal, Source},
             facts::PaymentFailure,
             grace::GraceReason,
             subscription::{SubscriptionSnapshot, SubscriptionStatus},
@@ -66,6 +66,7 @@ mod tests {
             attempt_count: 1,
             event_created_s: NOW_MS / 1_000,
             event_id: "evt_1".into(),
+            road: Road::Brought,
         };
         facts.payment_failed(failure, NOW_MS);
         facts

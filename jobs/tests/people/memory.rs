@@ -2,7 +2,11 @@
 //! meanwhile.
 
 use bytes::Bytes;
-use keepwell_jobs::{care::facts::PaymentFailure, intake::read_app, store};
+use keepwell_jobs::{
+    care::{crisis::Road, facts::PaymentFailure},
+    intake::read_app,
+    store,
+};
 use keepwell_workers::{
     database::{Durability, turn::Urgency},
     on_connection,
@@ -81,6 +85,7 @@ async fn runs_of_one_transaction_know_what_those_before_them_taught() {
                         attempt_count: 1,
                         event_created_s: NOW_S,
                         event_id: format!("evt_{round}"),
+                        road: Road::Brought,
                     };
                     facts.payment_failed(failure, NOW_MS);
                 });
