@@ -51,16 +51,16 @@ impl House {
         self.unseen.look(&seen, &open, now_ms);
         let unseen = self.unseen.clone();
         let plan = plan(&View { silences: &silences, ..view(&seen, &open, &unseen, now_ms) }, &self.habits);
-        self.carry_out(plan)
+        self.carry_out(&plan)
     }
 
     fn acknowledge(&mut self, rule: &Rule, now_ms: i64) -> Vec<String> {
         let alert = self.open.iter().find(|alert| alert.told.rule == rule.name).unwrap();
         let plan = acknowledge(alert, "kim", &self.habits, now_ms);
-        self.carry_out(plan)
+        self.carry_out(&plan)
     }
 
-    fn carry_out(&mut self, plan: Plan) -> Vec<String> {
+    fn carry_out(&mut self, plan: &Plan) -> Vec<String> {
         for step in &plan.moves {
             if let Move::Told { id, before, .. } = step {
                 let known = self.open.iter().find(|alert| alert.told.id == *id);
