@@ -299,5 +299,11 @@ pub fn migrations() -> Vec<MigrationFile> {
             sqlite: include_str!("../../migrations/sqlite/0011_crisis.sql"),
             postgres: include_str!("../../migrations/postgres/0011_crisis.sql"),
         },
+        MigrationFile {
+            version: 13,
+            name: "audit_waiting",
+            sqlite: include_str!("../../migrations/sqlite/0013_audit_waiting.sql"),
+            postgres: include_str!("../../migrations/postgres/0013_audit_waiting.sql"),
+        },
     ]
 }

@@ -7,10 +7,12 @@ use keepwell_workers::{
     seal::KeyRing,
 };
 
+use sqlx::{Connection as _, PgConnection};
+
 use crate::{
     rotation::rings,
     support::{NOW_MS, Room, on_each_database},
-    trail::entry,
+    trail::{entry, execute},
 };
 
 /// Writes an entry as a process does that has these `keys`.
@@ -82,4 +84,32 @@ async fn what_nobody_seals_is_seen_behind_very_many_that_wait_for_a_key() {
         assert_eq!((waits.ready.is_some(), waits.for_key.is_some()), (true, true));
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_waits_for_a_key_is_not_read_to_find_what_nobody_seals() {
+    const LOCKED: &str = "INSERT INTO audit_entries \
+         (id, at_ms, actor_kind, actor, action, subject, details_digest, key_id, sealed) \
+         SELECT ('01900000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, at_ms, actor_kind, actor, action, \
+         subject, details_digest, 'new', sealed FROM audit_entries, generate_series(1, 40000) n WHERE position = 1";
+    const READ: &str = "SELECT (COALESCE(seq_tup_read, 0) + COALESCE(idx_tup_fetch, 0))::BIGINT \
+         FROM pg_stat_user_tables WHERE relname = 'audit_entries'";
+    const OTHERS: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+         AND pid <> pg_backend_pid() AND backend_type = 'client backend'";
+    let Some(room) = Room::on_a_server_of_its_own().await else {
+        return eprintln!("PostgreSQL is not installed: nothing was tested");
+    };
+    let [old, ..] = rings();
+    write_one(&room, &old).await;
+    Sealer::new(room.database.clone(), old.clone(), ManualClock::at(NOW_MS)).round().await.unwrap();
+    execute(&room, LOCKED).await.unwrap();
+    write_one(&room, &old).await;
+    let waits = waits_first(&room.database, &old, true).await.unwrap();
+    assert_eq!((waits.ready.is_some(), waits.for_key.is_some()), (true, true));
+    // A session tells what it has read when it ends.
+    room.database.close().await;
+    let mut connection = PgConnection::connect(room.url()).await.unwrap();
+    while sqlx::query_scalar::<_, i64>(OTHERS).fetch_one(&mut connection).await.unwrap() > 0 {}
+    let read: i64 = sqlx::query_scalar(READ).fetch_one(&mut connection).await.unwrap();
+    assert!((1..10_000).contains(&read), "{read} entries were read");
 }

@@ -1,16 +1,17 @@
 //! Which entries wait for a block in front of all others, and for what.
 
 use keepwell_workers::{
-    database::{Database, turn::Urgency},
+    database::{Database, Reader, turn::Urgency},
     id::JobId,
     on_connection,
     seal::KeyRing,
 };
-use sqlx::{Database as Sql, Encode, QueryBuilder, Type, types::Uuid};
+use sqlx::{QueryBuilder, types::Uuid};
 
 use super::{finding::shown_key, keys};
 
-/// Entries without a block that are looked at for the first of a kind. There are more only while nobody seals.
+/// Entries without a block that are looked at for the first one that waits for a key. There are more only while nobody
+/// seals.
 const LOOKED_AT_MAX: i64 = 5_000;
 
 /// The entries without a block that wait in front of the others.
@@ -34,44 +35,39 @@ pub async fn waits_first(database: &Database, ring: &KeyRing, seals: bool) -> Re
         Some(_) => Vec::new(),
         None => ring.ids().filter(is_known).collect(),
     };
-    let mut first = [None, None];
-    for (found, is_brought) in first.iter_mut().zip([true, false]) {
-        if is_brought && brought.is_empty() {
-            continue;
-        }
-        let row: Option<(Uuid, String)> = on_connection!(reader, |connection| {
-            let mut statement = QueryBuilder::new(
-                "SELECT id, key_id FROM (SELECT id, key_id FROM audit_entries WHERE position IS NULL",
-            );
-            // However many others wait in front of what nobody seals, they do not hide it.
-            if is_brought {
-                push_keys(&mut statement, " AND key_id IN (", &brought);
-            }
-            statement.push(" ORDER BY id LIMIT ").push_bind(LOOKED_AT_MAX).push(") AS waiting");
-            if !is_brought && !brought.is_empty() {
-                push_keys(&mut statement, " WHERE key_id NOT IN (", &brought);
-            }
-            statement.push(" ORDER BY id LIMIT 1").build_query_as().fetch_optional(connection).await
-        })?;
-        *found = row;
+    let mut ready = None;
+    for key in &brought {
+        let first = first_sealed_with(&mut reader, key).await?;
+        ready = ready.into_iter().chain(first).min();
     }
-    let [ready, for_key] = first;
+    let for_key: Option<(Uuid, String)> = on_connection!(reader, |connection| {
+        let mut statement = QueryBuilder::new(
+            "SELECT id, key_id FROM (SELECT id, key_id FROM audit_entries WHERE position IS NULL ORDER BY id LIMIT ",
+        );
+        statement.push_bind(LOOKED_AT_MAX).push(") AS waiting");
+        if !brought.is_empty() {
+            statement.push(" WHERE key_id NOT IN (");
+            let mut ids = statement.separated(", ");
+            for key in &brought {
+                ids.push_bind(*key);
+            }
+            statement.push(")");
+        }
+        statement.push(" ORDER BY id LIMIT 1").build_query_as().fetch_optional(connection).await
+    })?;
     let key = |key: String| shown_key(is_locked.map_or(&key, |newest| &newest.key_id));
-    Ok(Waits {
-        ready: ready.map(|(id, _)| JobId(id)),
-        for_key: for_key.map(|(id, key_id)| (JobId(id), key(key_id))),
-    })
+    Ok(Waits { ready: ready.map(JobId), for_key: for_key.map(|(id, key_id)| (JobId(id), key(key_id))) })
 }
 
-fn push_keys<'k, D>(statement: &mut QueryBuilder<D>, condition: &str, keys: &[&'k str])
-where
-    D: Sql,
-    &'k str: Encode<'k, D> + Type<D>,
-{
-    statement.push(condition);
-    let mut ids = statement.separated(", ");
-    for key in keys {
-        ids.push_bind(*key);
-    }
-    statement.push(")");
+/// The first entry without a block that is sealed with `key`. However many others wait in front of it, they neither
+/// hide it nor are they read.
+async fn first_sealed_with(reader: &mut Reader, key: &str) -> Result<Option<Uuid>, sqlx::Error> {
+    // Asked in the order of their index: of one key PostgreSQL would read the index of all that waits, if it believes
+    // that this is short, and pass over everything in front.
+    const SQL: &str = "SELECT id, key_id FROM audit_entries WHERE position IS NULL AND (key_id, id) >= ($1, $2) \
+         ORDER BY key_id, id LIMIT 1";
+    let first: Option<(Uuid, String)> = on_connection!(reader, |connection| {
+        sqlx::query_as(SQL).bind(key).bind(Uuid::nil()).fetch_optional(connection).await
+    })?;
+    Ok(first.filter(|(_, sealed_with)| sealed_with == key).map(|(id, _)| id))
 }
