@@ -7,9 +7,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+mod acknowledge;
+
 use clap::{Args, Subcommand};
-use keepwell_jobs::store::audit::{Findings, Problem, verify_file};
+use keepwell_jobs::store::audit::{Acknowledged, Finding, Findings, Problem, verify_file};
 use serde_json::{Value, json};
+
+use acknowledge::AcknowledgeArgs;
 
 use super::{
     Context,
@@ -24,7 +28,8 @@ use crate::{api::instant::rfc3339, serve::key_ring};
 /// The audit trail.
 #[derive(Debug, Subcommand)]
 pub(super) enum AuditCommand {
-    /// Says whether the trail is as keepwell wrote it; exit code 1 and everything that is wrong if not
+    /// Says whether the trail is as keepwell wrote it; exit code 1 and everything that is wrong if not. What was
+    /// acknowledged is told as well, and is no failure
     Verify {
         /// An exported file instead of the running daemon's database. With `encryption.keys` configured as for the
         /// daemon it is also certain who made it
@@ -34,6 +39,10 @@ pub(super) enum AuditCommand {
         #[arg(long, value_name = "DIGITS", requires = "file")]
         public_key: Option<String>,
     },
+    /// Says that something that is wrong with the trail has been looked into, as an entry of the trail. It stays a
+    /// finding, with your name, and no longer keeps the alert up; whatever else is found at the same place does
+    #[command(visible_alias = "ack")]
+    Acknowledge(AcknowledgeArgs),
     /// Lists entries, newest first
     List(ListArgs),
     /// Writes the trail as lines of JSON with a signed manifest at the end, for `verify --file`
@@ -99,6 +108,7 @@ pub(super) async fn run(context: &Context, command: &AuditCommand) -> Result<(),
             verify_exported(context, file, public_key.as_deref())
         }
         AuditCommand::Verify { file: None, .. } => verify(context).await,
+        AuditCommand::Acknowledge(args) => acknowledge::run(context, args).await,
         AuditCommand::List(args) => list(context, args).await,
         AuditCommand::Export { filter, output } => export(context, filter, output.as_ref()).await,
     }
@@ -117,18 +127,24 @@ async fn list(context: &Context, args: &ListArgs) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What the daemon says of the piece of the trail from block `from` on, and what it found there.
+async fn piece(operators: &Operators, from: Option<i64>) -> Result<(Value, Findings), Failure> {
+    let query = from.map_or(String::new(), |from| format!("?from={from}"));
+    let report = operators.get(&format!("/api/v1/audit/verify{query}")).await?;
+    let found = serde_json::from_value(report.clone());
+    Ok((report, found.map_err(|error| Failure::because("the daemon's answer cannot be read", error))?))
+}
+
 async fn verify(context: &Context) -> Result<(), Failure> {
     let operators = Operators::of(&context.client_config()?.config);
     let (mut blocks, mut entries) = (0, 0);
     let (mut findings, mut from) = (Findings::default(), None);
     loop {
-        let query = from.map_or(String::new(), |from: i64| format!("?from={from}"));
-        let report = operators.get(&format!("/api/v1/audit/verify{query}")).await?;
+        let (report, found) = piece(&operators, from).await?;
         blocks += report["blocks"].as_u64().unwrap_or(0);
         entries += report["entries"].as_u64().unwrap_or(0);
         // What is wrong in one piece hides nothing in the next one.
-        let found = serde_json::from_value(report.clone());
-        findings.join(found.map_err(|error| Failure::because("the daemon's answer cannot be read", error))?);
+        findings.join(found);
         from = report["next"].as_i64();
         if from.is_some() {
             continue;
@@ -136,7 +152,7 @@ async fn verify(context: &Context) -> Result<(), Failure> {
         let unsealed = report["unsealed"].as_u64().unwrap_or(0);
         let unsealed_since = report["unsealed_since_ms"].as_i64().map(rfc3339);
         let mut result = json!({
-            "whole": findings.first.is_none(), "blocks": blocks, "entries": entries, "unsealed": unsealed,
+            "whole": is_whole(&findings), "blocks": blocks, "entries": entries, "unsealed": unsealed,
             "unsealed_since": unsealed_since, "awaited_key": report["awaited_key"], "end": report["end"],
         });
         add_findings(&mut result, &findings);
@@ -167,35 +183,36 @@ fn verify_exported(context: &Context, file: &Path, public_key: Option<&str>) -> 
         say("hint: with the public key that was filed when it was made: --public-key DIGITS");
     }
     let mut result = json!({
-        "whole": report.findings.first.is_none(), "blocks": report.blocks, "entries": report.entries, "unsealed": 0,
+        "whole": is_whole(&report.findings), "blocks": report.blocks, "entries": report.entries, "unsealed": 0,
         "end": report.end, "authenticated": report.authenticated, "filter": report.filter,
     });
     add_findings(&mut result, &report.findings);
     told(context, &result)
 }
 
-/// Prints what verifying came to; a failure if something is wrong.
+/// Whether nothing is wrong, acknowledged or not.
+fn is_whole(findings: &Findings) -> bool {
+    findings.count() + findings.acknowledged_count() == 0
+}
+
+/// Prints what verifying came to; a failure if something is wrong that nobody has acknowledged.
 fn told(context: &Context, result: &Value) -> Result<(), Failure> {
     context.print(result, render_verified);
-    if result["whole"] == true { Ok(()) } else { Err(Failure::Said) }
+    if result["finding"].is_null() { Ok(()) } else { Err(Failure::Said) }
 }
 
 fn render_verified(result: &Value) -> String {
     let findings: Findings = serde_json::from_value(result.clone()).unwrap_or_default();
     let mut lines = Vec::new();
     for finding in findings.named() {
-        let place = [("block", finding.block), ("position", finding.position)];
-        let mut place: Vec<String> =
-            place.iter().filter_map(|(word, value)| value.map(|value| format!("{word} {value}"))).collect();
-        place.extend(finding.entry.as_ref().map(|id| format!("entry {id}")));
-        let place = if place.is_empty() { String::new() } else { format!(", {}", place.join(", ")) };
-        let problem = serde_json::to_value(finding.problem).unwrap_or_default();
-        let problem = problem.as_str().unwrap_or_default();
         let what = match finding.problem {
             Problem::KeyUnknown => "the trail cannot be verified here",
             _ => "the trail is not whole",
         };
-        lines.push(format!("{what}: {problem}{place}: {}", finding.detail));
+        lines.push(format!("{what}: {}", in_words(finding)));
+        if !finding.fingerprint.is_empty() {
+            lines.push(format!("  its fingerprint: {}", finding.fingerprint));
+        }
     }
     if findings.more > 0 {
         lines.push(format!("and {} more", findings.more));
@@ -203,6 +220,15 @@ fn render_verified(result: &Value) -> String {
     if findings.more_unknown_keys > 0 {
         let more = findings.more_unknown_keys;
         lines.push(format!("and {more} more that are sealed with keys that are not in the ring"));
+    }
+    for finding in &findings.acknowledged {
+        lines.push(format!("acknowledged: {}", in_words(finding)));
+        if let Some(Acknowledged { by, at, reason }) = &finding.acknowledged {
+            lines.push(format!("  by {by}, {at}: {reason}"));
+        }
+    }
+    if findings.more_acknowledged > 0 {
+        lines.push(format!("and {} more that are acknowledged", findings.more_acknowledged));
     }
     let since = result["unsealed_since"].as_str().map(|since| format!(" (the oldest since {since})"));
     let key = result["awaited_key"]
@@ -220,6 +246,18 @@ fn render_verified(result: &Value) -> String {
     ));
     // Somebody who wrote it into the database or the file may have written it for this terminal.
     lines.iter().map(|line| one_line(line) + "\n").collect()
+}
+
+/// What was found, and where.
+fn in_words(finding: &Finding) -> String {
+    let place = [("block", finding.block), ("position", finding.position)];
+    let mut place: Vec<String> =
+        place.iter().filter_map(|(word, value)| value.map(|value| format!("{word} {value}"))).collect();
+    place.extend(finding.entry.as_ref().map(|id| format!("entry {id}")));
+    place.extend(finding.entries.map(|entries| format!("{entries} in all")));
+    let place = if place.is_empty() { String::new() } else { format!(", {}", place.join(", ")) };
+    let problem = serde_json::to_value(finding.problem).unwrap_or_default();
+    format!("{}{place}: {}", problem.as_str().unwrap_or_default(), finding.detail)
 }
 
 async fn export(context: &Context, filter: &FilterArgs, output: Option<&PathBuf>) -> Result<(), Failure> {

@@ -62,6 +62,7 @@ pub struct Metrics {
     crisis_resources: Counter,
     audit_sealed: Counter,
     audit_broken: Gauge,
+    audit_acknowledged: Gauge,
     audit_is_broken: AtomicBool,
     care: Option<Care>,
     crisis_limit: Duration,
@@ -97,9 +98,13 @@ impl Metrics {
             "Entries of the audit trail bound into a block",
             audit_sealed.clone(),
         );
-        let help =
-            "1 while the audit trail cannot be sealed, or is not whole; `keepwell audit verify` says more";
+        let help = "1 while the audit trail cannot be sealed, or is not whole and nobody has acknowledged that; \
+             `keepwell audit verify` says more";
         registry.register("audit_broken", help, audit_broken.clone());
+        let audit_acknowledged = Gauge::default();
+        let help =
+            "Findings in the audit trail that somebody has acknowledged, as far as it was looked through";
+        registry.register("audit_findings_acknowledged", help, audit_acknowledged.clone());
         let jobs = JobMetrics::register(&mut registry);
         let lanes = LaneMetrics::register(&mut registry);
         registry.register_collector(Box::new(WebhookMetrics(Arc::clone(&webhooks))));
@@ -125,6 +130,7 @@ impl Metrics {
             crisis_resources,
             audit_sealed,
             audit_broken,
+            audit_acknowledged,
             audit_is_broken: AtomicBool::new(false),
             care: None,
             crisis_limit,
@@ -211,6 +217,11 @@ impl Metrics {
     pub fn audit_failed(&self) -> bool {
         self.audit_broken.set(1);
         !self.audit_is_broken.swap(true, Relaxed)
+    }
+
+    /// So many findings in the audit trail are acknowledged.
+    pub fn audit_acknowledged(&self, findings: u64) {
+        self.audit_acknowledged.set(i64::try_from(findings).unwrap_or(i64::MAX));
     }
 
     /// The audit trail is sealed, and as far as it was looked through it is whole.

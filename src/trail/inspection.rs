@@ -1,9 +1,9 @@
 //! Looking through the whole trail beside the work, a bounded piece at a time, over and over: what somebody did to it
 //! is found by itself, not only when somebody asks.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use keepwell_jobs::store::audit::{Findings, Problem, Report};
+use keepwell_jobs::store::audit::{Finding, Findings, Problem, Report};
 use tokio::time::Instant;
 
 use super::{Trail, waiting::KEY_UNKNOWN_MAX};
@@ -38,6 +38,11 @@ impl Inspection {
         self.found.count() == 0 && self.last.count() == 0
     }
 
+    /// How many findings of the last passes somebody has acknowledged.
+    pub(super) fn acknowledged(&self) -> u64 {
+        self.last.acknowledged_count().max(self.found.acknowledged_count())
+    }
+
     /// Looks through the next piece if it is time for it.
     pub(super) async fn step(&mut self, trail: &Trail) {
         let now = Instant::now();
@@ -45,6 +50,7 @@ impl Inspection {
             return;
         }
         self.due = now + EVERY;
+        self.forgive(trail).await;
         match trail.verify(self.next, BLOCKS).await {
             Ok(report) => self.saw(report, now),
             Err(error) => tracing::debug!(
@@ -54,8 +60,26 @@ impl Inspection {
         }
     }
 
+    /// Lets go what somebody has acknowledged since it was found: until the next pass comes there may be weeks. What is
+    /// only counted is let go by that.
+    async fn forgive(&mut self, trail: &Trail) {
+        let named = self.found.named().chain(self.last.named());
+        let prints = named.map(|finding| finding.fingerprint.clone()).filter(|print| !print.is_empty());
+        let prints: BTreeSet<String> = prints.collect();
+        if prints.is_empty() {
+            return;
+        }
+        if let Ok(acknowledged) = trail.acknowledged_of(&prints).await {
+            self.found.more_acknowledged += self.found.take_out(&acknowledged);
+            self.last.more_acknowledged += self.last.take_out(&acknowledged);
+        }
+    }
+
     fn saw(&mut self, report: Report, now: Instant) {
-        let Report { findings: Findings { first, further, more, more_unknown_keys }, next, .. } = report;
+        let Report { findings, next, .. } = report;
+        let Findings { first, further, more, more_unknown_keys, acknowledged, more_acknowledged } = findings;
+        self.found.more_acknowledged += more_acknowledged;
+        acknowledged.into_iter().for_each(|finding| self.found.add(finding));
         for finding in first.into_iter().chain(further) {
             match finding.problem {
                 // They say what is now, which the keeper asks every second, and a pass may take weeks.
@@ -65,7 +89,7 @@ impl Inspection {
                 _ => {}
             }
             let named = self.found.named().count();
-            let is_known = self.last.named().any(|known| *known == finding);
+            let is_known = self.last.named().any(|known| is_known(known, &finding));
             self.found.add(finding);
             // What is beyond the bound is counted, or a log could be filled with it.
             if let Some(news) = self.found.named().nth(named).filter(|_| !is_known) {
@@ -95,17 +119,23 @@ impl Inspection {
     }
 }
 
+/// Whether `known` is what was found, in however many entries.
+fn is_known(known: &Finding, finding: &Finding) -> bool {
+    let said = |finding: &Finding| (finding.problem, finding.block, finding.position);
+    said(known) == said(finding)
+        && (&known.fingerprint, &known.detail) == (&finding.fingerprint, &finding.detail)
+}
+
 #[cfg(test)]
 mod tests {
-    use keepwell_jobs::store::audit::{ChainEnd, Finding};
+    use keepwell_jobs::store::audit::{Acknowledged, ChainEnd};
 
     use super::*;
 
     fn report(findings: impl IntoIterator<Item = (Problem, i64)>, next: Option<i64>) -> Report {
         let mut all = Findings::default();
         for (problem, block) in findings {
-            let (block, detail) = (Some(block), format!("{block}"));
-            all.add(Finding { problem, block, position: None, entry: None, detail });
+            all.add(Finding { block: Some(block), ..Finding::anywhere(problem, format!("{block}")) });
         }
         let end = ChainEnd { block: 99, hash: String::new() };
         Report { findings: all, blocks: 0, entries: 0, unsealed: 0, unsealed_since_ms: None, next, end }
@@ -125,6 +155,24 @@ mod tests {
         assert!(!inspection.is_whole(), "it has not come there yet");
         inspection.saw(report([], None), now);
         assert!(inspection.is_whole());
+    }
+
+    #[test]
+    fn what_somebody_has_acknowledged_is_counted_and_breaks_nothing() {
+        let (mut inspection, now) = (Inspection::new(), Instant::now());
+        let acknowledged = |report: Report| {
+            let mut findings = Findings::default();
+            if let Some(finding) = report.findings.first {
+                let reason = "a broken disk".to_owned();
+                let known = Acknowledged { by: "uid 7".to_owned(), at: String::new(), reason };
+                findings.add(Finding { acknowledged: Some(known), ..finding });
+            }
+            Report { findings, ..report }
+        };
+        inspection.saw(acknowledged(report([(Problem::EntryRemoved, 17)], Some(33))), now);
+        assert_eq!((inspection.is_whole(), inspection.acknowledged()), (true, 1));
+        inspection.saw(report([(Problem::EntryRemoved, 34)], None), now);
+        assert_eq!((inspection.is_whole(), inspection.acknowledged()), (false, 1));
     }
 
     #[test]

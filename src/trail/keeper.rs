@@ -1,7 +1,11 @@
 //! What is done for the trail beside the work: sealing, looking through it, letting go, writing down what was refused,
 //! and rotating keys.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use keepwell_jobs::store::{
     audit::{Actor, AuditEntry, AuditError, Sealer, prune},
@@ -39,16 +43,34 @@ const ROTATION_EVERY: Duration = Duration::from_secs(1);
 /// number.
 const UNSEEN_MAX: Duration = Duration::from_secs(60);
 
+/// Removed entries that wait to be acknowledged and are remembered; if there are more, the process says until it ends
+/// that the trail is broken. Our number.
+const MISSED_MAX: usize = 1_000;
+
 /// What is known of what this process has written.
 #[derive(Debug, Default)]
 struct Own {
-    /// Some of it was removed: the trail says so for good.
-    missed: bool,
+    /// The fingerprints of what tells of those that were removed, until somebody has acknowledged them.
+    missed: BTreeSet<String>,
+    /// There were more than are remembered.
+    missed_more: bool,
     /// Since when nobody can look, and whether that was told.
     unseen: Option<(Instant, bool)>,
 }
 
 impl Own {
+    /// Remembers what tells of removed entries.
+    fn misses(&mut self, fingerprints: Vec<String>) {
+        let room = MISSED_MAX.saturating_sub(self.missed.len());
+        self.missed_more |= fingerprints.len() > room;
+        self.missed.extend(fingerprints.into_iter().take(room));
+    }
+
+    /// Whether everything is there, or somebody has looked into why it is not.
+    fn is_whole(&self) -> bool {
+        self.missed.is_empty() && !self.missed_more
+    }
+
     /// Nobody can look at `now`; says whether that is to be told, which is once.
     fn is_worth_a_warning(&mut self, now: Instant) -> bool {
         let (since, told) = self.unseen.get_or_insert((now, false));
@@ -121,6 +143,7 @@ impl Keeper {
                 break;
             }
             inspection.step(trail).await;
+            self.metrics.audit_acknowledged(inspection.acknowledged());
             if works && kept && inspection.is_whole() {
                 self.metrics.audit_works();
             } else {
@@ -206,9 +229,10 @@ impl Keeper {
             own.unseen = None;
         }
         match looked {
-            Ok(0) => {}
-            Ok(entries) => {
-                own.missed = true;
+            Ok(missed) if missed.is_empty() => {}
+            Ok(missed) => {
+                let entries = missed.len();
+                own.misses(missed);
                 self.metrics.audit_failed();
                 tracing::error!(
                     entries,
@@ -228,12 +252,17 @@ impl Keeper {
                 }
             }
         }
+        if !own.missed.is_empty()
+            && let Ok(acknowledged) = self.trail.acknowledged_of(&own.missed).await
+        {
+            own.missed.retain(|missed| !acknowledged.contains(missed));
+        }
         let late = self.trail.waits_too_long();
         if let Some(late) = &late {
             let unsealed = std::io::Error::other(late.detail.clone());
             self.complain(&unsealed, "the audit trail is not sealed; `keepwell audit verify` says more");
         }
-        !own.missed && late.is_none()
+        own.is_whole() && late.is_none()
     }
 
     /// Said once, not every second.

@@ -11,6 +11,7 @@ mod waiting;
 mod witness;
 
 use std::{
+    collections::BTreeSet,
     fmt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -19,7 +20,8 @@ use std::{
 use async_trait::async_trait;
 use keepwell_jobs::store::{
     audit::{
-        self, AuditEntry, AuditFilter, AuditPage, ExportError, ExportPage, Finding, Problem, Report, Verifier,
+        self, Actor, AuditEntry, AuditFilter, AuditPage, ExportError, ExportPage, Finding, Problem, Report,
+        Verifier,
     },
     rotation::{KeyUse, Progress, Rotation, key_use},
 };
@@ -127,8 +129,7 @@ impl Trail {
         let mut report = verifier.page(from, blocks_max, noted, self.clock.now_ms()).await?;
         if let Err(error) = witness {
             let detail = format!("the end of the chain that was noted in the state directory: {error}");
-            let (problem, block, position, entry) = (Problem::NoteUnreadable, None, None, None);
-            report.findings.add(Finding { problem, block, position, entry, detail });
+            report.findings.add(Finding::anywhere(Problem::NoteUnreadable, detail));
         }
         if report.next.is_none() {
             self.waiting.too_long(Instant::now()).into_iter().for_each(|late| report.findings.add(late));
@@ -137,14 +138,41 @@ impl Trail {
     }
 
     /// Looks whether what this process wrote is still there, and which entries wait in front of all others for their
-    /// block; says how many entries somebody has removed that were in none. An entry tells of each of these. Who
-    /// `seals` waits for none of the keys of its own ring.
-    pub(crate) async fn look_after(&self, seals: bool) -> Result<usize, TrailError> {
+    /// block. Of each entry that somebody has removed and that was in none another entry tells: answers the
+    /// fingerprints of what these are found as. Who `seals` waits for none of the keys of its own ring.
+    pub(crate) async fn look_after(&self, seals: bool) -> Result<Vec<String>, TrailError> {
         let waits = audit::waits_first(&self.database, &self.keys, seals).await;
         // While the database is away nothing can be said to wait.
         self.waiting.saw(waits.as_ref().ok().cloned().unwrap_or_default(), Instant::now());
         waits?;
         Ok(audit::tell_of_missing(&self.database, self.clock.now_ms()).await?)
+    }
+
+    /// Acknowledges a finding of the piece of the trail from block `from` on: writes `reason` down as an entry of
+    /// `actor`, if something there is found that has this `fingerprint`. Only what is there can be acknowledged, or
+    /// somebody could do so before they alter something.
+    pub(crate) async fn acknowledge(
+        &self,
+        fingerprint: &str,
+        (from, blocks_max): (Option<i64>, i64),
+        actor: Actor,
+        reason: &str,
+    ) -> Result<Acknowledging, TrailError> {
+        let findings = self.verify(from, blocks_max).await?.findings;
+        // What nobody can acknowledge has none.
+        let is_meant = |finding: &&Finding| !fingerprint.is_empty() && finding.fingerprint == fingerprint;
+        if let Some(known) = findings.acknowledged.iter().find(is_meant) {
+            return Ok(Acknowledging::Before(known.clone()));
+        }
+        let Some(finding) = findings.named().find(is_meant) else { return Ok(Acknowledging::Unknown) };
+        let entry = audit::acknowledgement(finding, actor, reason, self.clock.now_ms());
+        self.record(&entry).await?;
+        Ok(Acknowledging::Now(finding.clone()))
+    }
+
+    /// Which of `fingerprints` somebody has acknowledged.
+    async fn acknowledged_of(&self, fingerprints: &BTreeSet<String>) -> Result<BTreeSet<String>, TrailError> {
+        Ok(audit::acknowledged_of(&self.database, &self.keys, fingerprints).await?)
     }
 
     /// What is wrong with how long entries have been in no block.
@@ -188,6 +216,17 @@ impl Trail {
     fn rotation(&self) -> Rotation {
         Rotation::new(self.database.clone(), self.keys.clone(), self.clock.clone())
     }
+}
+
+/// What acknowledging a finding came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Acknowledging {
+    /// It is acknowledged from now on.
+    Now(Finding),
+    /// It was already: it says by whom.
+    Before(Finding),
+    /// Nothing with that fingerprint is found there.
+    Unknown,
 }
 
 /// The keys of the ring and what they have sealed.

@@ -45,8 +45,7 @@ impl Waiting {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let waits = |since: Instant| now.duration_since(since);
         let finding = |entry: JobId, detail| {
-            let entry = Some(entry.to_string());
-            Some(Finding { problem: Problem::Unsealed, block: None, position: None, entry, detail })
+            Some(Finding::at_entry(Problem::Unsealed, None, (None, Some(entry)), detail))
         };
         if let Some((entry, since)) = known.ready.filter(|(_, since)| waits(*since) > UNSEALED_MAX) {
             let (waits, most) = (waits(since).as_secs(), UNSEALED_MAX.as_secs());

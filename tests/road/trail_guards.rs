@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use rustix::process::{Signal, kill_process};
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::{Connection, SqliteConnection};
 
 use super::{
@@ -72,6 +72,49 @@ async fn a_trail_that_somebody_changed_is_found_out_without_anybody_asking() {
         .await
         .unwrap();
     broken(&daemon, false).await;
+}
+
+#[tokio::test]
+async fn what_operators_have_looked_into_breaks_the_trail_no_longer_and_is_told_for_good() {
+    let daemon = Daemon::start().await;
+    stripe(&daemon, &Event::of(SHAPES[0], "invoice.payment_failed", "one")).await;
+    sealed(&daemon).await;
+    let url = format!("sqlite:{}", daemon.state_dir().join("keepwell.db").display());
+    let mut database = SqliteConnection::connect(&url).await.unwrap();
+    for sql in ["DROP TRIGGER audit_entries_kept", "DELETE FROM audit_entries WHERE position = 1"] {
+        sqlx::query(sql).execute(&mut database).await.unwrap();
+    }
+    broken(&daemon, true).await;
+    let told: Value = serde_json::from_str(&says(&daemon, &["audit", "verify", "--json"]).data).unwrap();
+    let fingerprint = told["finding"]["fingerprint"].as_str().expect("it can be acknowledged").to_owned();
+    let reason = "a disk was broken; the ticket says more";
+    let path = format!("/api/v1/audit/findings/{fingerprint}/acknowledge");
+    let refused = daemon.operator().post(&path, &json!({ "reason": " " })).await;
+    assert_problem(&refused, StatusCode::BAD_REQUEST, "bad_reason");
+    let nothing = says(&daemon, &["audit", "acknowledge", &"0".repeat(32), "--reason", reason]);
+    assert_eq!(nothing.code, 1, "nothing that is not there is acknowledged: {nothing:?}");
+
+    let done = says(&daemon, &["audit", "acknowledge", &fingerprint, "--reason", reason]).done();
+    assert!(done.starts_with("acknowledged: entry_removed, block 1, position 1"), "{done}");
+    let again = says(&daemon, &["audit", "acknowledge", &fingerprint, "--reason", "another"]).done();
+    assert!(again.starts_with("was acknowledged before: "), "{again}");
+    broken(&daemon, false).await;
+    let metrics = daemon.public().get("/metrics").await.text();
+    assert!(metrics.contains("keepwell_audit_findings_acknowledged 1\n"), "{metrics}");
+    let entries = entries(&daemon, "audit.finding_acknowledged").await;
+    assert_eq!((entries.len(), &entries[0]["reason"]), (1, &reason.into()));
+    sealed(&daemon).await;
+    let told = says(&daemon, &["audit", "verify"]).done();
+    assert!(told.contains("acknowledged: entry_removed") && told.contains(reason), "{told}");
+    let told = says(&daemon, &["audit", "verify", "--json"]).json();
+    assert_eq!((&told["whole"], &told["finding"]), (&false.into(), &Value::Null), "{told}");
+    assert!(told["acknowledged_findings"][0]["acknowledged"]["by"].as_str().unwrap().starts_with("uid "));
+
+    // Another one is news.
+    sqlx::query("DELETE FROM audit_entries WHERE position = 2").execute(&mut database).await.unwrap();
+    broken(&daemon, true).await;
+    let output = daemon.keepwell(&["audit", "verify"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
 }
 
 #[tokio::test]

@@ -13,7 +13,8 @@ use zeroize::Zeroizing;
 
 use crate::{
     support::{NOW_MS, Room, on_each_database},
-    trail::{seal, write},
+    tampering::lay_open,
+    trail::{execute, report, seal, write},
 };
 
 /// The file that `keepwell audit export` writes.
@@ -225,6 +226,39 @@ async fn a_file_that_somebody_made_up_does_not_pass_before_whoever_has_the_keys(
         assert_eq!(problem(&whole, Some(&stranger())), Some(Problem::KeyMissing));
         let newcomer = KeyRing::new(SealingKey::new("new", &Zeroizing::new([8; 32])), []);
         assert_eq!(problem(&whole, Some(&newcomer)), Some(Problem::KeyUnknown));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn entries_that_no_key_opens_are_one_finding_of_an_export_and_their_chain_is_checked() {
+    on_each_database(async |room| {
+        write(room, 9).await;
+        seal(room).await;
+        lay_open(room).await;
+        execute(room, "UPDATE audit_entries SET key_id = 'lost' WHERE position IN (2, 3, 7)").await.unwrap();
+        let keys = Some(&room.care.keys);
+        let exported = file(room, &AuditFilter::default()).await;
+        let findings = verify_file(&exported, keys, None).findings;
+        let first = findings.first.as_ref().unwrap();
+        let said = (findings.count(), first.problem, first.block, first.entries);
+        assert_eq!(said, (1, Problem::KeyUnknown, Some(1), Some(3)), "{findings:#?}");
+        assert!(first.detail.contains("`lost`") && first.detail.contains("digests are those"), "{first:?}");
+        let database = report(room, None).await.findings;
+        assert_eq!((database.count(), database.first.unwrap().entries), (1, Some(3)));
+        // What such an entry says in the clear is bound by the chain all the same.
+        let altered = exported.replacen("\"lane_1\"", "\"lane_x\"", 1);
+        assert_eq!(problem(&altered, keys), Some(Problem::EntryAltered));
+        // One that was altered is told from one for which a key is missing.
+        execute(room, "UPDATE audit_entries SET sealed = details_digest WHERE position = 5").await.unwrap();
+        let exported = file(room, &AuditFilter::default()).await;
+        let findings = verify_file(&exported, keys, None).findings;
+        let named: Vec<_> = findings.named().map(|finding| (finding.problem, finding.position)).collect();
+        assert_eq!(
+            named,
+            [(Problem::KeyUnknown, Some(2)), (Problem::EntryAltered, Some(5))],
+            "{findings:#?}"
+        );
     })
     .await;
 }

@@ -4,6 +4,7 @@
 // Not every theme needs every helper of the support that it shares with others.
 #![allow(dead_code)]
 
+mod acknowledged;
 mod edges;
 mod entries;
 mod export;

@@ -19,8 +19,9 @@ use keepwell_workers::{clock::UnixMs, id::JobId, on_connection};
 use serde_json::{Value, json};
 
 use crate::{
+    acknowledged::acknowledge,
     support::{DAY_MS, NOW_MS, Room, event, invoice, on_each_database, signal},
-    trail::{all, begin, execute, sealer},
+    trail::{all, begin, execute, report as report_of_trail, sealer},
 };
 
 const FROM_MS: UnixMs = NOW_MS - DAY_MS;
@@ -317,6 +318,15 @@ async fn a_trail_that_somebody_changed_and_triggers_that_are_gone_are_in_the_rep
         let audit = made(room).await.audit_compliance;
         assert_eq!((audit.audit_trail_complete, audit.retention_compliant), (Some(false), Some(false)));
         assert!(audit.finding.is_some());
+        // A trail is not whole because somebody has looked into what is wrong with it.
+        let found = report_of_trail(room, None).await.findings;
+        for finding in found.named() {
+            acknowledge(room, finding).await;
+        }
+        let audit = made(room).await.audit_compliance;
+        assert_eq!(audit.audit_trail_complete, Some(false));
+        let finding = audit.finding.unwrap();
+        assert!(finding.contains("acknowledged on"), "{finding}");
     })
     .await;
 }

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Query, State, rejection::QueryRejection},
+    extract::{Path, Query, State, rejection::QueryRejection},
 };
+use bytes::Bytes;
+use http::StatusCode;
 use keepwell_jobs::store::audit::{AuditEntry, AuditFilter, EntryView, ExportError, ExportPage, Report};
 use keepwell_workers::clock::UnixMs;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
@@ -16,15 +18,20 @@ use super::{
     bad_request,
     filter::{LIMIT, VALUE_BYTES_MAX, read_cursor, read_instant, read_limit},
     ledger_away,
+    operator_log::audit,
+    read_body,
     view::Page,
 };
-use crate::receiver::problem::Problem;
+use crate::{receiver::problem::Problem, trail::Acknowledging};
 
 /// The longest cursor, in bytes: that of an export says how far it has come.
 const CURSOR_BYTES_MAX: usize = 2_048;
 
 /// Blocks that one request verifies.
 const VERIFY_BLOCKS: i64 = 100;
+
+/// The longest reason for acknowledging a finding, in characters: all of it is kept.
+const ACKNOWLEDGE_REASON_CHARACTERS_MAX: usize = 1_000;
 
 type Pairs = Result<Query<Vec<(String, String)>>, QueryRejection>;
 
@@ -158,6 +165,49 @@ pub(super) async fn verify(
         );
     }
     Ok(Json(VerifyBody { report, awaited_key: state.trail.awaited_key() }))
+}
+
+/// What somebody found out about a finding.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct AcknowledgeBody {
+    reason: String,
+    /// As for `verify`: the piece of the trail that the finding was told with.
+    from: Option<i64>,
+}
+
+pub(super) async fn acknowledge(
+    State(state): State<Arc<ApiState>>,
+    operator: OperatorName,
+    Path(fingerprint): Path<String>,
+    body: Bytes,
+) -> Result<Json<Value>, Problem> {
+    let body: AcknowledgeBody = read_body(&body, r#"{"reason":"a disk was broken","from":1}"#)?;
+    let reason: String = body.reason.trim().chars().filter(|c| !c.is_control()).collect();
+    if reason.is_empty() || reason.chars().count() > ACKNOWLEDGE_REASON_CHARACTERS_MAX {
+        let detail = format!(
+            "`reason` says what was found out, in 1 to {ACKNOWLEDGE_REASON_CHARACTERS_MAX} characters"
+        );
+        return Err(bad_request("bad_reason", detail));
+    }
+    let piece = (body.from, VERIFY_BLOCKS);
+    let done = state.trail.acknowledge(&fingerprint, piece, operator.actor(), &reason).await;
+    let (finding, changed) = match done.map_err(|error| ledger_away(&*error))? {
+        Acknowledging::Now(finding) => (finding, true),
+        Acknowledging::Before(finding) => (finding, false),
+        Acknowledging::Unknown => {
+            let detail =
+                "Nothing with this fingerprint is found there; `keepwell audit verify` says what is.";
+            return Err(Problem::new(StatusCode::NOT_FOUND, "no_such_finding", detail));
+        }
+    };
+    if changed {
+        audit!(
+            "audit.acknowledge", "an operator acknowledges what is wrong with the audit trail",
+            problem = ?finding.problem, block = finding.block, position = finding.position
+        );
+    }
+    Ok(Json(json!({ "finding": finding, "acknowledged": true, "changed": changed })))
 }
 
 pub(super) async fn export(

@@ -65,6 +65,7 @@ pub fn operators(state: Arc<ApiState>) -> Router {
         .route("/api/v1/workers", get(workers::list))
         .route("/api/v1/audit", get(audit::list))
         .route("/api/v1/audit/verify", get(audit::verify))
+        .route("/api/v1/audit/findings/{fingerprint}/acknowledge", post(audit::acknowledge))
         .route("/api/v1/audit/export", get(audit::export))
         .route("/api/v1/backups", post(backups::note_taken))
         .route("/api/v1/keys", get(keys::list))

@@ -256,8 +256,10 @@ pub static AUDIT_TRAIL_BROKEN: Rule = Rule {
     ),
     for_s: RECENT_S,
     tell_within_s: 0,
-    summary: "the audit trail could not be sealed for five minutes",
-    runbook: "`keepwell audit verify` says what is wrong with it; entries are kept and sealed later",
+    summary: "for five minutes the audit trail could not be sealed, or something was wrong with it that nobody has \
+              acknowledged",
+    runbook: "`keepwell audit verify` says what is wrong with it; entries are kept and sealed later; what was looked \
+              into, and cannot be put right, is acknowledged with `keepwell audit acknowledge FINGERPRINT --reason`",
 };
 
 /// 001: "Emergency access activation".

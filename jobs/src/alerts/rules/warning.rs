@@ -184,8 +184,9 @@ pub static AUDIT_TRAIL_INCONSISTENT: Rule = Rule {
     ),
     for_s: 0,
     tell_within_s: 15 * 60,
-    summary: "the audit trail cannot be sealed",
-    runbook: "`keepwell audit verify` says what is wrong with it",
+    summary: "the audit trail cannot be sealed, or something is wrong with it that nobody has acknowledged",
+    runbook: "`keepwell audit verify` says what is wrong with it, and `keepwell audit acknowledge` that it was looked \
+              into",
 };
 
 /// 004: "Grace Period Activations Spike", `grace_period_activations_rate > 10_per_hour`, after 30 minutes at the latest.

@@ -22,8 +22,17 @@ use super::{
 /// transaction's database ([`Database::sealing_with`](keepwell_workers::database::Database::sealing_with)); an error if
 /// that has none.
 pub async fn append(transaction: &mut Transaction, entry: &AuditEntry) -> Result<(), sqlx::Error> {
+    append_as(transaction, entry, JobId::new(entry.at_ms)).await
+}
+
+/// Writes `entry` under this `id`, which nothing else has.
+pub(super) async fn append_as(
+    transaction: &mut Transaction,
+    entry: &AuditEntry,
+    id: JobId,
+) -> Result<(), sqlx::Error> {
     let keys = transaction.keys().cloned().ok_or_else(without_keys)?;
-    write(transaction, &[prepare(entry, &keys, JobId::new(entry.at_ms))?]).await
+    write(transaction, &[prepare(entry, &keys, id)?]).await
 }
 
 /// Writes `entry`, unless there is one of the same `name` and the same instant: of several processes that tell of the

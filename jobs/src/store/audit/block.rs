@@ -65,6 +65,15 @@ impl Block {
         Sha256::digest(&bytes).into()
     }
 
+    /// All of it as it lies there, whether it is whole or not.
+    pub(super) fn print(&self) -> Digest32 {
+        let mut bytes = self.expected_hash().to_vec();
+        bytes.extend(self.audit_key.to_be_bytes());
+        push_field(&mut bytes, &self.hash);
+        push_field(&mut bytes, &self.code);
+        Sha256::digest(&bytes).into()
+    }
+
     /// How many entries it binds.
     pub(super) fn entries(&self) -> u64 {
         (self.digests.len() / 32) as u64

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use sqlx::types::Uuid;
 
-use super::finding::Details;
+use super::finding::{Details, Finding, Problem};
 
 /// The longest name of an actor or a subject that is kept, in characters.
 const NAME_CHARACTERS_MAX: usize = 255;
@@ -154,6 +154,19 @@ impl EntryRow {
         Sha256::new().chain_update(self.context()).chain_update(&self.details_digest).finalize().into()
     }
 
+    /// What it is now: more than its digest if its sealed `details` are not known to be those that belong to that.
+    /// Those that are may be sealed with another key at any time.
+    pub(super) fn print(&self, details: &Details) -> Digest32 {
+        let digest = self.digest();
+        if *details == Details::Whole {
+            return digest;
+        }
+        let mut bytes = digest.to_vec();
+        push_field(&mut bytes, self.key_id.as_bytes());
+        push_field(&mut bytes, &self.sealed);
+        Sha256::digest(&bytes).into()
+    }
+
     /// Whether its details are those that it was made with.
     pub(super) fn details(&self, keys: &KeyRing) -> Details {
         match self.open(keys) {
@@ -161,6 +174,15 @@ impl EntryRow {
             Err(SealError::UnknownKey(id)) => Details::KeyUnknown(id),
             _ => Details::Altered,
         }
+    }
+
+    /// What is wrong with it if it is in no block yet.
+    pub(super) fn check_unsealed(&self, keys: &KeyRing) -> Result<(), Finding> {
+        let details = self.details(keys);
+        let Err((problem, detail)) = details.check() else { return Ok(()) };
+        let finding = Finding::at_entry(problem, None, (None, Some(JobId(self.id))), detail);
+        let entries = (problem == Problem::KeyUnknown).then_some(1);
+        Err(Finding { entries, ..finding }.seen_as([self.print(&details)]))
     }
 
     /// The salted details.

@@ -9,7 +9,10 @@
 
 use std::collections::BTreeMap;
 
-use keepwell_workers::{id::JobId, seal::KeyRing};
+use keepwell_workers::{
+    id::JobId,
+    seal::{KeyRing, SealError},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use sha2::{Digest as _, Sha256};
@@ -17,7 +20,7 @@ use sha2::{Digest as _, Sha256};
 use super::{
     block::{Block, ChainEnd},
     entry::{EntryRow, SALT_BYTES},
-    finding::{Before, Details, Finding, Looked, Problem, Seen},
+    finding::{Before, Details, Finding, Looked, Problem, Seen, shown_key},
     findings::Findings,
     keys::{CodeKeys, KeyRow},
     manifest::{Lines, Manifest, SealedKey, SignedManifest},
@@ -58,6 +61,12 @@ pub(super) struct EntryLine {
     salt: String,
     /// `null` if they could not be opened.
     details: Option<Box<RawValue>>,
+    /// If they could not be opened: what the entry says that they were, in hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    details_digest: Option<String>,
+    /// If they could not be opened for want of a key: which one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key_missing: Option<String>,
 }
 
 impl Line {
@@ -77,7 +86,13 @@ impl Line {
     }
 
     pub(super) fn of_entry(row: &EntryRow, keys: &KeyRing) -> String {
-        let salted = row.open(keys).unwrap_or_default();
+        let opened = row.open(keys);
+        let details_digest = opened.is_err().then(|| hex::encode(&row.details_digest));
+        let key_missing = match &opened {
+            Err(SealError::UnknownKey(key)) => Some(shown_key(key)),
+            _ => None,
+        };
+        let salted = opened.unwrap_or_default();
         let (salt, details) = salted.split_at_checked(SALT_BYTES).unwrap_or_default();
         text(&Line::Entry(EntryLine {
             id: JobId(row.id).to_string(),
@@ -89,6 +104,8 @@ impl Line {
             subject: row.subject.clone(),
             salt: hex::encode(salt),
             details: serde_json::from_slice::<&RawValue>(details).ok().and_then(|raw| to_raw_value(raw).ok()),
+            details_digest,
+            key_missing,
         }))
     }
 }
@@ -119,8 +136,17 @@ impl EntryLine {
     fn seen(self) -> Option<Seen> {
         let id: JobId = self.id.parse().ok()?;
         let mut salted = hex::decode(self.salt).ok()?;
-        let details = if self.details.is_some() { Details::Whole } else { Details::Altered };
         salted.extend(self.details.iter().flat_map(|details| details.get().bytes()));
+        // What was there to be opened is believed before anything that is said of it.
+        let (details, digest) = match (&self.details, self.key_missing) {
+            (Some(_), _) => (Details::Whole, None),
+            (None, Some(key)) => (Details::KeyUnknown(key), self.details_digest),
+            (None, None) => (Details::Altered, self.details_digest),
+        };
+        let details_digest = match digest {
+            Some(digest) => hex::decode(digest).ok()?,
+            None => Sha256::digest(&salted).to_vec(),
+        };
         let row = EntryRow {
             id: id.0,
             position: Some(self.position),
@@ -129,12 +155,13 @@ impl EntryLine {
             actor: self.actor,
             action: self.action,
             subject: self.subject,
-            details_digest: Sha256::digest(&salted).to_vec(),
+            details_digest,
             key_id: String::new(),
             sealed: Vec::new(),
         };
         let (digest, tells_of_removal) = (row.digest(), row.action == REMOVED);
-        Some(Seen { id, position: self.position, digest, details, authentic: false, tells_of_removal })
+        let print = digest;
+        Some(Seen { id, position: self.position, digest, print, details, authentic: false, tells_of_removal })
     }
 }
 
@@ -260,7 +287,12 @@ impl Open {
             }
             return;
         };
-        let whole = block.check_entries(&self.entries, complete, &mut report.findings);
+        let mut found = Vec::new();
+        let whole = block.check_entries(&self.entries, complete, &mut found);
+        for finding in found {
+            // What is wrong with a file is wrong for good; it is in the database where somebody can look into it.
+            report.findings.add(Finding { fingerprint: String::new(), ..finding });
+        }
         let expected = if complete { block.block.entries() } else { self.entries.len() as u64 };
         report.entries += whole;
         report.blocks += u64::from(self.is_whole && whole == expected);

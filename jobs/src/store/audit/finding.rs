@@ -2,11 +2,21 @@
 
 use keepwell_workers::id::JobId;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
-use super::{block::Block, findings::Findings, keys::CodeKeys};
+use super::{
+    acknowledged::Acknowledged,
+    block::Block,
+    entry::{Digest32, push_field},
+    held::{check_alone, check_entries},
+    keys::CodeKeys,
+};
 
 /// Of the id of a key more is not told. Our number.
 const KEY_CHARACTERS_MAX: usize = 100;
+
+/// Bytes of a fingerprint: nobody finds something else that has the same one.
+const FINGERPRINT_BYTES: usize = 16;
 
 /// What somebody did to the trail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,25 +63,71 @@ pub struct Finding {
     pub entry: Option<String>,
     /// In words.
     pub detail: String,
+    /// How many entries it is about, if that is counted: those that a key is missing for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entries: Option<u64>,
+    /// What was found there, in 32 hexadecimal digits: something else at the same place has others. Empty if nobody can
+    /// acknowledge it, because it tells of how things are now and is over once they are put right.
+    #[serde(default)]
+    pub fingerprint: String,
+    /// Who has looked into it, if somebody has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acknowledged: Option<Acknowledged>,
 }
 
 impl Finding {
+    /// Something that is wrong with the block numbered `block`.
     pub(super) fn at_block(problem: Problem, block: i64, detail: impl Into<String>) -> Self {
-        Self { problem, block: Some(block), position: None, entry: None, detail: detail.into() }
+        Self { block: Some(block), ..Self::anywhere(problem, detail) }
     }
 
-    pub(super) fn anywhere(problem: Problem, detail: impl Into<String>) -> Self {
-        Self { problem, block: None, position: None, entry: None, detail: detail.into() }
+    /// Something that is wrong with the trail.
+    pub fn anywhere(problem: Problem, detail: impl Into<String>) -> Self {
+        Self {
+            problem,
+            block: None,
+            position: None,
+            entry: None,
+            detail: detail.into(),
+            entries: None,
+            fingerprint: String::new(),
+            acknowledged: None,
+        }
     }
 
-    pub(super) fn at_entry(
+    /// Something that is wrong with an entry, at this position and with this id as far as they are known.
+    pub fn at_entry(
         problem: Problem,
         block: Option<i64>,
         (position, id): (Option<i64>, Option<JobId>),
         detail: impl Into<String>,
     ) -> Self {
-        Self { problem, block, position, entry: id.map(|id| id.to_string()), detail: detail.into() }
+        let entry = id.map(|id| id.to_string());
+        Self { block, position, entry, ..Self::anywhere(problem, detail) }
     }
+
+    /// The same with the fingerprint of what was found: that it is this problem, at this place, with this `evidence`.
+    /// The words are no part of it, so that another version may choose better ones.
+    pub(super) fn seen_as<E: AsRef<[u8]>>(mut self, evidence: impl IntoIterator<Item = E>) -> Self {
+        let number = |number: Option<i64>| number.map(i64::to_be_bytes).map_or(Vec::new(), Vec::from);
+        let problem = serde_json::to_vec(&self.problem).unwrap_or_default();
+        let mut bytes = b"keepwell audit finding 1\0".to_vec();
+        let entry = self.entry.clone().unwrap_or_default().into_bytes();
+        for field in [problem, number(self.block), number(self.position), entry] {
+            push_field(&mut bytes, &field);
+        }
+        evidence.into_iter().for_each(|piece| push_field(&mut bytes, piece.as_ref()));
+        self.fingerprint = hex::encode(&Sha256::digest(bytes)[..FINGERPRINT_BYTES]);
+        self
+    }
+}
+
+/// That an entry tells of the removal of another one. The entry is genuine and says all, so its id is what was found,
+/// wherever it lies by now: whoever writes it knows the fingerprint of what will be found.
+pub(super) fn told_removal(id: JobId) -> Finding {
+    let detail = "this entry tells of another one that somebody removed before it was in a block";
+    let none: [&[u8]; 0] = [];
+    Finding::at_entry(Problem::EntryRemoved, None, (None, Some(id)), detail).seen_as(none)
 }
 
 /// An entry as whoever verifies sees it.
@@ -79,7 +135,9 @@ impl Finding {
 pub(super) struct Seen {
     pub(super) id: JobId,
     pub(super) position: i64,
-    pub(super) digest: [u8; 32],
+    pub(super) digest: Digest32,
+    /// What it is now, its sealed details included if these are not those it was made with.
+    pub(super) print: Digest32,
     /// Whether its details are those it was made with.
     pub(super) details: Details,
     /// Only keepwell can have made it.
@@ -109,7 +167,10 @@ impl Details {
             }
             Details::KeyUnknown(key) => Err((
                 Problem::KeyUnknown,
-                format!("the entry is sealed with the key `{}`, which is not in the ring", shown_key(key)),
+                format!(
+                    "sealed with the key `{}`, which is not in the ring, and cannot be opened",
+                    shown_key(key)
+                ),
             )),
         }
     }
@@ -156,6 +217,23 @@ impl Looked {
         self.itself.clone()
     }
 
+    /// Whether nothing but its code says that it is not what was sealed, because the key of that is not there.
+    pub(super) fn is_unproved(&self) -> bool {
+        self.itself.is_err() && self.is_believed()
+    }
+
+    /// Whether it is known to be what was sealed.
+    pub(super) fn is_proved(&self) -> bool {
+        self.itself.is_ok()
+    }
+
+    /// The same if something that is proved says that another block was sealed in its place.
+    pub(super) fn disowned(self) -> Self {
+        let detail = "its code cannot be checked, and the chain goes on behind another block";
+        let itself = Err(altered(&self.block, detail));
+        Self { itself, ..self }
+    }
+
     /// Whether what it says of its entries may be what was sealed: nobody can tell that it was altered.
     fn is_believed(&self) -> bool {
         !self.itself.as_ref().is_err_and(|finding| finding.problem == Problem::BlockAltered)
@@ -172,11 +250,11 @@ impl Looked {
 
     /// Checks its entries, in the order of their positions, and says how many are whole. All of them have to be there
     /// if `complete`.
-    pub(super) fn check_entries(&self, entries: &[Seen], complete: bool, findings: &mut Findings) -> u64 {
+    pub(super) fn check_entries(&self, entries: &[Seen], complete: bool, found: &mut Vec<Finding>) -> u64 {
         if self.is_believed() {
-            check_entries(&self.block, entries, complete, findings)
+            check_entries(&self.block, entries, complete, found)
         } else {
-            check_alone(&self.block, entries, findings)
+            check_alone(&self.block, entries, found)
         }
     }
 }
@@ -196,72 +274,6 @@ fn check_itself(block: &Block, keys: Option<&CodeKeys>) -> Result<(), Finding> {
 
 fn altered(block: &Block, detail: &str) -> Finding {
     Finding::at_block(Problem::BlockAltered, block.number, detail)
-}
-
-/// Checks entries that lie where a block says that its entries are which somebody altered: each by itself, or one block
-/// would make findings of all that it held. Says how many are whole.
-fn check_alone(block: &Block, entries: &[Seen], findings: &mut Findings) -> u64 {
-    let mut whole = 0;
-    for entry in entries {
-        match entry.details.check() {
-            Ok(()) => whole += 1,
-            Err((problem, detail)) => {
-                let at = (Some(entry.position), Some(entry.id));
-                findings.add(Finding::at_entry(problem, Some(block.number), at, detail));
-            }
-        }
-    }
-    whole
-}
-
-fn check_entries(block: &Block, entries: &[Seen], complete: bool, findings: &mut Findings) -> u64 {
-    let at = |problem, position, id, detail: &str| {
-        Finding::at_entry(problem, Some(block.number), (Some(position), id), detail)
-    };
-    let gone = |from: i64, to: i64| {
-        let detail = match to {
-            _ if from == to => "the entry at this position is gone".to_owned(),
-            _ => format!("the entries from this position to {to} are gone"),
-        };
-        at(Problem::EntryRemoved, from, None, &detail)
-    };
-    let (mut next, mut whole) = (block.first_position, 0);
-    for entry in entries {
-        let (position, id) = (entry.position, Some(entry.id));
-        if position < next || position > block.last_position {
-            findings.add(at(Problem::EntryInserted, position, id, "a second entry claims this position"));
-            continue;
-        }
-        if complete && position > next {
-            findings.add(gone(next, position - 1));
-        }
-        next = position.saturating_add(1);
-        if let Err((problem, detail)) = check_entry(block, entry) {
-            findings.add(at(problem, position, id, &detail));
-            continue;
-        }
-        whole += 1;
-        if entry.tells_of_removal {
-            let detail = "this entry tells of another one that somebody removed before it was in a block";
-            findings.add(at(Problem::EntryRemoved, position, id, detail));
-        }
-    }
-    if complete && next <= block.last_position {
-        findings.add(gone(next, block.last_position));
-    }
-    whole
-}
-
-fn check_entry(block: &Block, entry: &Seen) -> Result<(), (Problem, String)> {
-    if block.digest_at(entry.position) == Some(&entry.digest) {
-        return entry.details.check();
-    }
-    let elsewhere = block.digests.chunks_exact(32).any(|digest| digest == entry.digest);
-    Err(if elsewhere || entry.authentic {
-        (Problem::EntryMoved, "another entry was sealed at this position".to_owned())
-    } else {
-        (Problem::EntryAltered, "the entry is not the one that was sealed".to_owned())
-    })
 }
 
 #[cfg(test)]

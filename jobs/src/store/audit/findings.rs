@@ -1,5 +1,7 @@
 //! Everything that is wrong with a trail: one thing that somebody did hides no other one.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::finding::{Finding, Problem};
@@ -26,13 +28,26 @@ pub struct Findings {
     /// How many more there are of what is sealed with a key that is not there.
     #[serde(rename = "more_unknown_keys", default)]
     pub more_unknown_keys: u64,
+    /// What is wrong as well and somebody has acknowledged, up to [`FINDINGS_MAX`]; it is in none of the others.
+    #[serde(rename = "acknowledged_findings", default)]
+    pub acknowledged: Vec<Finding>,
+    /// How many more of that there are.
+    #[serde(rename = "more_acknowledged", default)]
+    pub more_acknowledged: u64,
 }
 
 impl Findings {
     /// Adds `finding`, unless it is there already: what concerns the whole trail is found with each piece of it, and a
     /// key that is not there with everything that it has sealed.
     pub fn add(&mut self, finding: Finding) {
-        if self.named().any(|known| is_the_same(known, &finding)) {
+        if finding.acknowledged.is_some() {
+            return self.add_acknowledged(finding);
+        }
+        let mut named = self.first.iter_mut().chain(&mut self.further);
+        if let Some(known) = named.find(|known| is_the_same(known, &finding)) {
+            if let (Some(entries), Some(others)) = (&mut known.entries, finding.entries) {
+                *entries += others;
+            }
             return;
         }
         let is_key = |finding: &Finding| finding.problem == Problem::KeyUnknown;
@@ -51,23 +66,51 @@ impl Findings {
         }
     }
 
+    fn add_acknowledged(&mut self, finding: Finding) {
+        if self.acknowledged.contains(&finding) {
+            return;
+        }
+        if self.acknowledged.len() < FINDINGS_MAX {
+            self.acknowledged.push(finding);
+        } else {
+            self.more_acknowledged += 1;
+        }
+    }
+
     /// Adds what was found in another piece.
     pub fn join(&mut self, others: Self) {
         self.more += others.more;
         self.more_unknown_keys += others.more_unknown_keys;
-        for finding in others.first.into_iter().chain(others.further) {
+        self.more_acknowledged += others.more_acknowledged;
+        for finding in others.first.into_iter().chain(others.further).chain(others.acknowledged) {
             self.add(finding);
         }
     }
 
-    /// Those that are named.
+    /// Takes out those named ones that have one of these fingerprints, because somebody has acknowledged them since;
+    /// says how many.
+    pub fn take_out(&mut self, fingerprints: &BTreeSet<String>) -> u64 {
+        let all: Vec<Finding> = self.first.take().into_iter().chain(self.further.drain(..)).collect();
+        let before = all.len();
+        let mut left = all.into_iter().filter(|finding| !fingerprints.contains(&finding.fingerprint));
+        self.first = left.next();
+        self.further = left.collect();
+        (before - self.named().count()) as u64
+    }
+
+    /// Those that are named and that nobody has acknowledged.
     pub fn named(&self) -> impl Iterator<Item = &Finding> {
         self.first.iter().chain(&self.further)
     }
 
-    /// How many there are.
+    /// How many there are that nobody has acknowledged.
     pub fn count(&self) -> u64 {
         self.named().count() as u64 + self.more + self.more_unknown_keys
+    }
+
+    /// How many there are that somebody has acknowledged.
+    pub fn acknowledged_count(&self) -> u64 {
+        self.acknowledged.len() as u64 + self.more_acknowledged
     }
 }
 

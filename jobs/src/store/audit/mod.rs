@@ -21,15 +21,18 @@
 //! entries and 243 µs with them, a crisis' effects 164 µs and 233 µs; sealing took 9 µs for each entry, beside the
 //! work, at most 3 ms at a time at the database; that was before entries were opened first and placed together.
 
+mod acknowledged;
 mod append;
 mod block;
 mod changes;
 mod entry;
+mod evidence;
 mod export;
 mod file;
 mod finding;
 mod findings;
 mod head;
+mod held;
 mod keys;
 mod manifest;
 mod promised;
@@ -41,6 +44,7 @@ pub(super) mod stretch;
 mod verify;
 mod waits;
 
+pub use acknowledged::{Acknowledged, acknowledged_of, acknowledgement};
 pub use append::{append, append_once};
 pub use block::{Block, ChainEnd};
 pub use entry::{Actor, AuditEntry, EntryView};

@@ -21,8 +21,9 @@ use serde_json::json;
 use sqlx::{QueryBuilder, types::Uuid};
 
 use super::{
-    append::append,
+    append::append_as,
     entry::{Actor, AuditEntry},
+    finding::told_removal,
 };
 
 /// What an entry says that tells of one that is gone: `verify` finds it.
@@ -121,9 +122,9 @@ impl Promised {
 }
 
 /// Looks whether what this process has written to `database` is in a block or still waits for one, and writes an entry
-/// for each that is neither; says how many somebody has removed, those that the database itself may have lost not
-/// counted. Some are left for the next look if there are many.
-pub async fn tell_of_missing(database: &Database, now_ms: UnixMs) -> Result<usize, sqlx::Error> {
+/// for each that is neither. Answers the fingerprints of the findings that those entries are which tell of a removal;
+/// those of what the database itself may have lost are none. Some are left for the next look if there are many.
+pub async fn tell_of_missing(database: &Database, now_ms: UnixMs) -> Result<Vec<String>, sqlx::Error> {
     let promised = database.beside::<Promised>();
     let asked = promised.next();
     let found = look_for(database, &asked).await?;
@@ -136,22 +137,27 @@ pub async fn tell_of_missing(database: &Database, now_ms: UnixMs) -> Result<usiz
     let missing = asked.into_iter().filter(|(id, _)| !found.contains_key(id)).take(TOLD_MAX);
     let missing: Vec<_> = missing.map(|(id, promise)| (id, promise, promised.is_doubtful(id))).collect();
     if missing.is_empty() {
-        return Ok(0);
+        return Ok(Vec::new());
     }
+    let mut removed = Vec::new();
     let mut transaction = database.begin(Urgency::General, Durability::Durable, now_ms).await?;
     for (id, promise, is_lost) in &missing {
-        append(&mut transaction, &entry(*id, promise, *is_lost, now_ms)).await?;
+        let told = JobId::new(now_ms);
+        append_as(&mut transaction, &entry(*id, promise, *is_lost, now_ms), told).await?;
+        if !is_lost {
+            removed.push(told_removal(told).fingerprint);
+        }
     }
     transaction.commit().await?;
     promised.settle(missing.iter().map(|(id, ..)| *id));
-    let lost = missing.iter().filter(|(.., is_lost)| *is_lost).count();
+    let lost = missing.len() - removed.len();
     if lost > 0 {
         tracing::warn!(
             entries = lost,
             "the database has lost entries of the audit trail that were in no block yet; an entry tells of each"
         );
     }
-    Ok(missing.len() - lost)
+    Ok(removed)
 }
 
 /// Those of `asked` that are there, and whether they are in a block.

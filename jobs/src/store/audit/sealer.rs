@@ -11,9 +11,10 @@ use keepwell_workers::{
 use sqlx::{QueryBuilder, types::Uuid};
 
 use super::{
+    acknowledged::acknowledged_of,
     block::{Block, ChainEnd},
     entry::{COLUMNS, EntryRow},
-    finding::{Details, shown_key},
+    finding::{Details, Finding, shown_key},
     head::Head,
     keys::{self, CodeKey},
     promised::Promised,
@@ -60,7 +61,8 @@ pub struct Round {
     pub entries: usize,
     /// The end of the chain.
     pub end: ChainEnd,
-    /// One of the entries that keepwell did not write, or not so. It gets no block, and holds up no other.
+    /// One of the entries that keepwell did not write, or not so. It gets no block, and holds up no other. Those that
+    /// somebody has acknowledged are not told of.
     pub forged: Option<JobId>,
     /// A key that is not in the ring and has sealed an entry: whoever has it seals that entry.
     pub key_unknown: Option<String>,
@@ -95,6 +97,7 @@ impl Sealer {
     pub async fn round(&mut self) -> Result<Round, AuditError> {
         let end = self.proved_end().await?;
         let mut round = Round { entries: 0, end, forged: None, key_unknown: None };
+        let mut passed_over = false;
         for _ in 0..BLOCKS_PER_ROUND {
             let found = self.unsealed().await?;
             let Some(last) = found.last().map(|entry| entry.id) else {
@@ -102,7 +105,9 @@ impl Sealer {
                 break;
             };
             self.after = last;
-            let entries = self.authentic(found, &mut round);
+            let count = found.len();
+            let entries = self.authentic(found, &mut round).await?;
+            passed_over |= entries.len() < count;
             if entries.is_empty() {
                 continue;
             }
@@ -113,18 +118,23 @@ impl Sealer {
             round.entries += entries.len();
             round.end = block.end();
         }
-        if round.forged.is_none() && round.key_unknown.is_none() {
+        if !passed_over {
             self.after = Uuid::nil();
         }
         Ok(round)
     }
 
     /// Those of `entries` that keepwell wrote: sealing another one would vouch for it.
-    fn authentic(&self, mut entries: Vec<EntryRow>, round: &mut Round) -> Vec<EntryRow> {
+    async fn authentic(
+        &self,
+        mut entries: Vec<EntryRow>,
+        round: &mut Round,
+    ) -> Result<Vec<EntryRow>, sqlx::Error> {
+        let mut forged = Vec::new();
         entries.retain(|entry| match entry.details(&self.keys) {
             Details::Whole => true,
             Details::Altered => {
-                round.forged = Some(JobId(entry.id));
+                forged.push((JobId(entry.id), entry.check_unsealed(&self.keys).err()));
                 false
             }
             Details::KeyUnknown(key) => {
@@ -132,7 +142,14 @@ impl Sealer {
                 false
             }
         });
-        entries
+        if !forged.is_empty() {
+            let prints = forged.iter().filter_map(|(_, finding)| Some(finding.as_ref()?.fingerprint.clone()));
+            let known = acknowledged_of(&self.database, &self.keys, &prints.collect()).await?;
+            let is_known = |finding: &Finding| known.contains(&finding.fingerprint);
+            let news = forged.into_iter().find(|(_, finding)| !finding.as_ref().is_some_and(is_known));
+            round.forged = news.map(|(id, _)| id).or(round.forged);
+        }
+        Ok(entries)
     }
 
     async fn proved_end(&self) -> Result<ChainEnd, AuditError> {

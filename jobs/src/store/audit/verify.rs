@@ -11,9 +11,10 @@ use serde::Serialize;
 
 use super::{
     super::connected::Connected,
-    AUDIT_RETENTION_MS,
+    AUDIT_RETENTION_MS, acknowledged,
     block::{BEGINNING, BLOCK_COLUMNS, Block, ChainEnd},
     entry::{COLUMNS, EntryRow},
+    evidence::with_evidence,
     finding::{Before, Details, Finding, Looked, Problem, Seen},
     findings::Findings,
     head::Head,
@@ -130,33 +131,41 @@ impl Page<'_> {
         let last =
             from.saturating_add(blocks_max.clamp(1, BLOCKS_PER_PAGE_MAX) - 1).min(self.head.last_block);
         let (mut seen_to, mut last_position) = (from - 1, None);
-        for block in blocks(reader, from, last).await? {
+        let mut there = blocks(reader, from, last).await?.into_iter().peekable();
+        while let Some(block) = there.next() {
+            let mut found = Vec::new();
             if block.number - 1 > seen_to {
-                report.findings.add(Self::gone(seen_to + 1, block.number - 1));
+                found.push(self.gone(reader, seen_to + 1, block.number - 1).await?);
                 (before.hash, last_position) = (None, None);
             }
             let looked = Looked::at(block, Some(self.code_keys));
+            let looked = self.held_against(reader, looked, there.peek()).await?;
             let checked = self.check(&looked, &before, last_position);
             let (block, is_whole) = (&looked.block, checked.is_ok());
             if is_whole && block.number == self.head.first_block {
-                self.look_before(reader, block, report).await?;
+                self.look_before(reader, block, &mut found).await?;
             }
-            checked.unwrap_or_else(|finding| report.findings.add(finding));
             before = looked.behind(&before);
             // What is not known to be a block of the chain says nothing of where the next one begins.
             last_position = before.hash.is_some().then_some(block.last_position);
             let rows = entries(reader, block.first_position, block.last_position).await?;
             let seen: Vec<Seen> = rows.iter().filter_map(|row| self.seen(row)).collect();
-            let whole = looked.check_entries(&seen, true, &mut report.findings);
+            if let Err(finding) = checked {
+                let (numbers, trail) = ((block.number, block.number), (self.head, self.keys));
+                found.push(with_evidence(reader, finding, numbers, Some(block), trail).await?);
+            }
+            let whole = looked.check_entries(&seen, true, &mut found);
+            self.tell(reader, found, report).await?;
             report.entries += whole;
             report.blocks += u64::from(is_whole && whole == block.entries());
             seen_to = block.number;
         }
         if seen_to < last {
             // Somebody may have taken very many, or made up a number: over what is not there nobody goes step by step.
-            report.next = self.first_behind(reader, last).await?;
+            report.next = first_behind(reader, last, self.head).await?;
             let to = report.next.map_or(self.head.last_block, |next| next - 1);
-            report.findings.add(Self::gone(seen_to + 1, to));
+            let gone = self.gone(reader, seen_to + 1, to).await?;
+            self.tell(reader, vec![gone], report).await?;
             before.hash = None;
         } else if last < self.head.last_block {
             report.next = Some(last + 1);
@@ -164,16 +173,47 @@ impl Page<'_> {
         if report.next.is_some() {
             return Ok(());
         }
-        self.look_at_the_end(reader, before.hash.as_deref(), report).await
+        let mut found = Vec::new();
+        self.look_at_the_end(reader, before.hash.as_deref(), &mut found, report).await?;
+        self.tell(reader, found, report).await
     }
 
-    /// The number of the first block behind the number `last`, if the chain goes on there.
-    async fn first_behind(&self, reader: &mut Snapshot<'_>, last: i64) -> Result<Option<i64>, sqlx::Error> {
-        const SQL: &str = "SELECT MIN(number) FROM audit_blocks WHERE number > $1";
-        let (next,): (Option<i64>,) = on_connection!(reader, |connection| {
-            sqlx::query_as(SQL).bind(last).fetch_one(connection).await
-        })?;
-        Ok(next.filter(|next| *next <= self.head.last_block))
+    /// Adds what was found, told apart by whether somebody has acknowledged it.
+    async fn tell(
+        &self,
+        reader: &mut Snapshot<'_>,
+        mut found: Vec<Finding>,
+        report: &mut Report,
+    ) -> Result<(), sqlx::Error> {
+        acknowledged::mark(reader, self.keys, &mut found).await?;
+        found.into_iter().for_each(|finding| report.findings.add(finding));
+        Ok(())
+    }
+
+    /// A block whose code nobody can check is held against what goes on behind it, `next` if that is read already: who
+    /// made it up would else have all of its entries, which it does not hold, called altered.
+    async fn held_against(
+        &self,
+        reader: &mut Snapshot<'_>,
+        looked: Looked,
+        next: Option<&Block>,
+    ) -> Result<Looked, sqlx::Error> {
+        let number = looked.block.number;
+        if !looked.is_unproved() {
+            return Ok(looked);
+        }
+        let is_followed = if number == self.head.last_block {
+            !self.head_is_proved || self.head.hash == looked.block.hash
+        } else {
+            let next = match next {
+                Some(next) => Some(next.clone()),
+                None => blocks(reader, number + 1, number + 1).await?.pop(),
+            };
+            let next = next.filter(|next| next.number == number + 1);
+            let next = next.map(|next| Looked::at(next, Some(self.code_keys)));
+            next.filter(Looked::is_proved).is_none_or(|next| next.block.previous == looked.block.hash)
+        };
+        Ok(if is_followed { looked } else { looked.disowned() })
     }
 
     /// The entries in front of the `first` block, which is whole.
@@ -181,12 +221,12 @@ impl Page<'_> {
         &self,
         reader: &mut Snapshot<'_>,
         first: &Block,
-        report: &mut Report,
+        found: &mut Vec<Finding>,
     ) -> Result<(), sqlx::Error> {
         for row in entries(reader, i64::MIN, first.first_position.saturating_sub(1)).await? {
             let at = (row.position, Some(JobId(row.id)));
             let detail = "its position lies before the beginning of the chain";
-            report.findings.add(Finding::at_entry(Problem::EntryInserted, None, at, detail));
+            found.push(self.inserted(&row, at, detail));
         }
         Ok(())
     }
@@ -206,12 +246,18 @@ impl Page<'_> {
         }
     }
 
+    fn inserted(&self, row: &EntryRow, at: (Option<i64>, Option<JobId>), detail: &str) -> Finding {
+        let print = row.print(&row.details(self.keys));
+        Finding::at_entry(Problem::EntryInserted, None, at, detail).seen_as([print])
+    }
+
     fn seen(&self, row: &EntryRow) -> Option<Seen> {
         let details = row.details(self.keys);
         Some(Seen {
             id: JobId(row.id),
             position: row.position?,
             digest: row.digest(),
+            print: row.print(&details),
             authentic: details == Details::Whole,
             details,
             tells_of_removal: row.action == REMOVED,
@@ -229,12 +275,14 @@ impl Page<'_> {
         Ok(found.map_or_else(Before::default, behind))
     }
 
-    fn gone(from: i64, to: i64) -> Finding {
+    /// That the blocks from number `from` to number `to` are not there.
+    async fn gone(&self, reader: &mut Snapshot<'_>, from: i64, to: i64) -> Result<Finding, sqlx::Error> {
         let detail = match to {
             _ if from == to => "the block is gone".to_owned(),
             _ => format!("the blocks from here to {to} are gone"),
         };
-        Finding::at_block(Problem::BlockRemoved, from, detail)
+        let finding = Finding::at_block(Problem::BlockRemoved, from, detail);
+        with_evidence(reader, finding, (from, to), None, (self.head, self.keys)).await
     }
 
     /// The head, what was noted outside, and entries beside the chain.
@@ -242,19 +290,20 @@ impl Page<'_> {
         &self,
         reader: &mut Snapshot<'_>,
         last_hash: Option<&[u8]>,
+        found: &mut Vec<Finding>,
         report: &mut Report,
     ) -> Result<(), sqlx::Error> {
-        let (head, findings) = (self.head, &mut report.findings);
+        let head = self.head;
         if last_hash.is_some_and(|hash| hash != head.hash) {
             let detail = "the last block is not the one that the head of the chain names";
-            findings.add(Finding::at_block(Problem::BlockAltered, head.last_block, detail));
+            found.push(Finding::at_block(Problem::BlockAltered, head.last_block, detail));
         }
         if let Some(witness) = self.witness.filter(|witness| witness.block > head.last_block) {
             let detail = format!(
                 "the chain ends with block {}, but block {} was noted outside the database",
                 head.last_block, witness.block
             );
-            findings.add(Finding::at_block(Problem::Truncated, head.last_block + 1, detail));
+            found.push(Finding::at_block(Problem::Truncated, head.last_block + 1, detail));
         }
         // Where neither the head nor the last block can be believed, nobody knows where that is.
         let behind = if self.head_is_proved || last_hash.is_some() {
@@ -265,24 +314,35 @@ impl Page<'_> {
         for row in behind {
             let at = (row.position, Some(JobId(row.id)));
             let detail = "its position lies behind the end of the chain";
-            findings.add(Finding::at_entry(Problem::EntryInserted, None, at, detail));
+            found.push(self.inserted(&row, at, detail));
         }
         for row in unsealed(reader).await? {
             let at = (None, Some(JobId(row.id)));
             report.unsealed += 1;
             let since_ms = report.unsealed_since_ms.unwrap_or(row.at_ms);
             report.unsealed_since_ms = Some(since_ms.min(row.at_ms));
-            if let Err((problem, detail)) = row.details(self.keys).check() {
-                findings.add(Finding::at_entry(problem, None, at, detail));
+            if let Err(finding) = row.check_unsealed(self.keys) {
+                found.push(finding);
             } else if row.at_ms < self.now_ms - AUDIT_RETENTION_MS {
-                let detail = "an entry of the distant past is in no block";
-                findings.add(Finding::at_entry(Problem::EntryInserted, None, at, detail));
+                found.push(self.inserted(&row, at, "an entry of the distant past is in no block"));
             } else {
                 report.entries += 1;
             }
         }
         Ok(())
     }
+}
+
+/// The number of the first block behind the number `last`, if the chain goes on there.
+pub(super) async fn first_behind(
+    reader: &mut impl Connected,
+    last: i64,
+    head: &Head,
+) -> Result<Option<i64>, sqlx::Error> {
+    const SQL: &str = "SELECT MIN(number) FROM audit_blocks WHERE number > $1";
+    let (next,): (Option<i64>,) =
+        on_connection!(reader, |connection| sqlx::query_as(SQL).bind(last).fetch_one(connection).await)?;
+    Ok(next.filter(|next| *next <= head.last_block))
 }
 
 /// The blocks with these numbers, in order.

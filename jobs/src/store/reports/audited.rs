@@ -99,13 +99,15 @@ pub(super) async fn verify(
     Ok(facts)
 }
 
-/// The first thing that is wrong, and how many others are.
+/// The first thing that is wrong, and how many others are. Who reads a report is told of what was acknowledged as well:
+/// a trail does not become whole because somebody has looked into what is wrong with it.
 fn told(findings: &Findings) -> Option<String> {
-    let first = findings.first.as_ref()?;
+    let first = findings.first.as_ref().or(findings.acknowledged.first())?;
     let block = first.block.map(|block| format!("block {block}: ")).unwrap_or_default();
-    let others = match findings.count() - 1 {
+    let since = first.acknowledged.as_ref().map(|known| format!(", acknowledged on {}", known.at));
+    let others = match findings.count() + findings.acknowledged_count() - 1 {
         0 => String::new(),
         others => format!("; and {others} more, which `keepwell audit verify` names"),
     };
-    Some(format!("{block}{}{others}", first.detail))
+    Some(format!("{block}{}{}{others}", first.detail, since.unwrap_or_default()))
 }

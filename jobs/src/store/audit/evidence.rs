@@ -1,0 +1,46 @@
+//! What there is where a block is altered or gone. Whoever acknowledges such a finding has seen this and no more.
+
+use keepwell_workers::{database::Snapshot, seal::KeyRing};
+
+use super::{
+    block::Block,
+    entry::EntryRow,
+    finding::Finding,
+    head::Head,
+    verify::{blocks, entries, first_behind},
+};
+
+/// The same `finding` about the blocks from number `from` to number `to`, with a fingerprint of `block`, if that is
+/// there, and of the entries that are left, the first thousand of them: nothing else says any more whether these are
+/// all. Whatever lies between the blocks on either side is looked at, not only what `block` says is its own: who alters
+/// a block could else have it deny entries, wait until that is acknowledged, and then remove them.
+pub(super) async fn with_evidence(
+    reader: &mut Snapshot<'_>,
+    finding: Finding,
+    (from, to): (i64, i64),
+    block: Option<&Block>,
+    (head, keys): (&Head, &KeyRing),
+) -> Result<Finding, sqlx::Error> {
+    let before = blocks(reader, from - 1, from - 1).await?.pop();
+    let behind = match first_behind(reader, to, head).await? {
+        Some(next) => blocks(reader, next, next).await?.pop(),
+        None => None,
+    };
+    let begin = before.map(|before| before.last_position.saturating_add(1));
+    let begin = begin.into_iter().chain(block.map(|block| block.first_position)).min();
+    // The head says of what is behind it what the next block will say.
+    let (follows, end) = behind.map_or((head.hash.clone(), head.last_position), |behind| {
+        (behind.previous, behind.first_position.saturating_sub(1))
+    });
+    let end = block.map_or(end, |block| end.max(block.last_position));
+    let left = entries(reader, begin.unwrap_or(i64::MIN), end).await?;
+    // What is wrong with an entry's details is a finding of its own where there is a block.
+    let print = |row: &EntryRow| match block {
+        Some(_) => row.digest(),
+        None => row.print(&row.details(keys)),
+    };
+    let mut evidence = vec![to.to_be_bytes().to_vec(), follows];
+    evidence.extend(block.map(|block| block.print().to_vec()));
+    evidence.extend(left.iter().map(|row| print(row).to_vec()));
+    Ok(finding.seen_as(evidence))
+}
