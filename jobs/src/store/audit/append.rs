@@ -103,9 +103,9 @@ struct Ready {
 }
 
 impl Ready {
-    fn promise(&self) -> (Uuid, Promise) {
-        let promise = Promise { at_ms: self.at_ms, action: self.action, subject: self.subject.clone() };
-        (self.id.0, promise)
+    fn promise(&self, begun: u64) -> (Uuid, Promise) {
+        let (at_ms, action, subject) = (self.at_ms, self.action, self.subject.clone());
+        (self.id.0, Promise { at_ms, action, subject, begun, done: 0 })
     }
 }
 
@@ -129,8 +129,9 @@ async fn write(transaction: &mut Transaction, entries: &[Ready]) -> Result<(), s
         });
         statement.build().execute(connection).await.map(|_| ())
     })?;
-    let made = entries.iter().map(Ready::promise).collect();
     let promised = transaction.beside::<Promised>();
+    let begun = promised.commits();
+    let made = entries.iter().map(|ready| ready.promise(begun)).collect();
     transaction.after_commit(move || promised.add(made));
     Ok(())
 }

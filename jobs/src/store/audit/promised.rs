@@ -29,7 +29,8 @@ use super::{
 /// What an entry says that tells of one that is gone: `verify` finds it.
 pub(super) const REMOVED: &str = "audit.entry_removed";
 
-/// The same where the database itself may have lost it: its server was restarted, or one of its processes died.
+/// The same where the database itself may have lost it: its server was restarted, or one of its processes died, and it
+/// has nothing that this process committed afterwards.
 const LOST: &str = "audit.entry_lost";
 
 /// Entries that are remembered at most: a minute's at a thousand a second. Of more, nothing is promised.
@@ -50,6 +51,18 @@ pub(super) struct Promise {
     pub(super) at_ms: UnixMs,
     pub(super) action: &'static str,
     pub(super) subject: Option<String>,
+    /// How many commits this process had seen done when it was written, before its own began.
+    pub(super) begun: u64,
+    /// Which of these commits was its own; 0 until it is done.
+    pub(super) done: u64,
+}
+
+impl Promise {
+    /// Whether a database that has `kept` has had this as well. A server that dies loses what was committed last:
+    /// nothing in front of what it still has, and no half of a commit.
+    fn is_kept_with(&self, kept: &Self) -> bool {
+        self.done <= kept.begun || self.done == kept.done
+    }
 }
 
 /// The entries that this process has committed to one database and that no block holds as far as it knows.
@@ -64,25 +77,53 @@ struct Promises {
     doubtful: BTreeSet<Uuid>,
     /// Behind which the next look goes on: what stays without a block hides nothing.
     after: Uuid,
+    /// Commits of entries that were seen done.
+    commits: u64,
+    /// The one of those in a block that was begun last.
+    newest: Option<(Uuid, Promise)>,
     /// The life of the database at the last look.
     life: Option<ServerLife>,
 }
 
 impl Promised {
-    /// `entries` were committed.
-    pub(super) fn add(&self, entries: Vec<(Uuid, Promise)>) {
-        let mut promises = self.lock();
-        let room = PROMISES_MAX.saturating_sub(promises.waiting.len());
-        promises.waiting.extend(entries.into_iter().take(room));
+    /// How many commits of entries are done: what is committed from now on comes behind all of these.
+    pub(super) fn commits(&self) -> u64 {
+        self.lock().commits
     }
 
-    /// They are in a block, or it was told that they are gone.
+    /// `entries` were committed, together.
+    pub(super) fn add(&self, entries: Vec<(Uuid, Promise)>) {
+        let mut promises = self.lock();
+        promises.commits += 1;
+        let (room, done) = (PROMISES_MAX.saturating_sub(promises.waiting.len()), promises.commits);
+        let entries = entries.into_iter().map(|(id, promise)| (id, Promise { done, ..promise }));
+        promises.waiting.extend(entries.take(room));
+    }
+
+    /// They are in a block.
     pub(super) fn settle(&self, ids: impl IntoIterator<Item = Uuid>) {
+        let mut promises = self.lock();
+        for id in ids {
+            promises.doubtful.remove(&id);
+            let Some(promise) = promises.waiting.remove(&id) else { continue };
+            if promises.newest.as_ref().is_none_or(|(_, newest)| newest.begun < promise.begun) {
+                promises.newest = Some((id, promise));
+            }
+        }
+    }
+
+    /// It was told that they are gone.
+    fn forget(&self, ids: impl IntoIterator<Item = Uuid>) {
         let mut promises = self.lock();
         for id in ids {
             promises.waiting.remove(&id);
             promises.doubtful.remove(&id);
         }
+    }
+
+    /// The one of those in a block that was begun last.
+    fn newest(&self) -> Option<(Uuid, Promise)> {
+        self.lock().newest.clone()
     }
 
     fn next(&self) -> Vec<(Uuid, Promise)> {
@@ -127,21 +168,28 @@ impl Promised {
 pub async fn tell_of_missing(database: &Database, now_ms: UnixMs) -> Result<Vec<String>, sqlx::Error> {
     let promised = database.beside::<Promised>();
     let asked = promised.next();
-    let found = look_for(database, &asked).await?;
+    let newest = promised.newest().filter(|_| !asked.is_empty());
+    let ids: Vec<Uuid> = asked.iter().chain(&newest).map(|(id, _)| *id).collect();
+    let found = look_for(database, &ids).await?;
     // SQLite loses nothing while this process lives.
     if database.dialect() == Dialect::Postgres {
         // Afterwards, so that a server that died before the look is known to have done so.
         promised.lives(database.server_life().await?, found.keys());
     }
     promised.settle(found.iter().filter(|(_, in_block)| **in_block).map(|(id, _)| *id));
-    let missing = asked.into_iter().filter(|(id, _)| !found.contains_key(id)).take(TOLD_MAX);
-    let missing: Vec<_> = missing.map(|(id, promise)| (id, promise, promised.is_doubtful(id))).collect();
+    let kept = asked.iter().chain(&newest).filter(|(id, _)| found.contains_key(id));
+    let kept: Vec<&Promise> = kept.map(|(_, promise)| promise).collect();
+    let is_lost = |id, promise: &Promise| {
+        promised.is_doubtful(id) && !kept.iter().any(|kept| promise.is_kept_with(kept))
+    };
+    let missing = asked.iter().filter(|(id, _)| !found.contains_key(id)).take(TOLD_MAX);
+    let missing: Vec<_> = missing.map(|(id, promise)| (*id, is_lost(*id, promise), promise)).collect();
     if missing.is_empty() {
         return Ok(Vec::new());
     }
     let mut removed = Vec::new();
     let mut transaction = database.begin(Urgency::General, Durability::Durable, now_ms).await?;
-    for (id, promise, is_lost) in &missing {
+    for (id, is_lost, promise) in &missing {
         let told = JobId::new(now_ms);
         append_as(&mut transaction, &entry(*id, promise, *is_lost, now_ms), told).await?;
         if !is_lost {
@@ -149,7 +197,7 @@ pub async fn tell_of_missing(database: &Database, now_ms: UnixMs) -> Result<Vec<
         }
     }
     transaction.commit().await?;
-    promised.settle(missing.iter().map(|(id, ..)| *id));
+    promised.forget(missing.iter().map(|(id, ..)| *id));
     let lost = missing.len() - removed.len();
     if lost > 0 {
         tracing::warn!(
@@ -161,20 +209,18 @@ pub async fn tell_of_missing(database: &Database, now_ms: UnixMs) -> Result<Vec<
 }
 
 /// Those of `asked` that are there, and whether they are in a block.
-async fn look_for(
-    database: &Database,
-    asked: &[(Uuid, Promise)],
-) -> Result<HashMap<Uuid, bool>, sqlx::Error> {
+async fn look_for(database: &Database, asked: &[Uuid]) -> Result<HashMap<Uuid, bool>, sqlx::Error> {
     let mut found = HashMap::with_capacity(asked.len());
     if asked.is_empty() {
         return Ok(found);
     }
+    // One connection for all: it does not outlive the server, so what it finds is of one life.
     let mut reader = database.reader(Urgency::General).await?;
     for piece in asked.chunks(IDS_PER_STATEMENT) {
         let rows: Vec<(Uuid, Option<i64>)> = on_connection!(reader, |connection| {
             let mut statement = QueryBuilder::new("SELECT id, position FROM audit_entries WHERE id IN (");
             let mut ids = statement.separated(", ");
-            for (id, _) in piece {
+            for id in piece {
                 ids.push_bind(*id);
             }
             statement.push(")");
@@ -212,8 +258,8 @@ mod tests {
     use super::*;
 
     fn promises(ids: std::ops::Range<u128>) -> Vec<(Uuid, Promise)> {
-        let promise = |_| Promise { at_ms: 0, action: "lane.paused", subject: None };
-        ids.map(|id| (Uuid::from_u128(id), promise(id))).collect()
+        let promise = Promise { at_ms: 0, action: "lane.paused", subject: None, begun: 0, done: 1 };
+        ids.map(|id| (Uuid::from_u128(id), promise.clone())).collect()
     }
 
     #[test]
@@ -230,6 +276,25 @@ mod tests {
         assert_eq!(promised.next(), promises(1..2));
         promised.add(promises(1..2 * PROMISES_MAX as u128));
         assert!(promised.lock().waiting.len() <= PROMISES_MAX);
+    }
+
+    #[test]
+    fn what_was_committed_before_something_that_is_there_was_not_lost() {
+        let promised = Promised::default();
+        let promise = |begun| Promise { at_ms: 0, action: "lane.paused", subject: None, begun, done: 0 };
+        let begun = promised.commits();
+        for (id, begun) in [(1, begun), (2, begun), (3, begun + 1)] {
+            promised
+                .add(vec![(Uuid::from_u128(id), promise(begun)), (Uuid::from_u128(10 + id), promise(begun))]);
+        }
+        let all: BTreeMap<_, _> =
+            promised.next().into_iter().map(|(id, promise)| (id.as_u128(), promise)).collect();
+        let kept_with = |kept| all.values().map(|it| it.is_kept_with(&all[&kept])).collect::<Vec<_>>();
+        // Of two whose commits overlapped nobody knows which one came first.
+        assert_eq!(kept_with(2), [false, true, false, false, true, false]);
+        assert_eq!(kept_with(3), [true, false, true, true, false, true]);
+        promised.settle([2, 3, 1].map(Uuid::from_u128));
+        assert_eq!(promised.newest().map(|(id, _)| id.as_u128()), Some(3));
     }
 
     #[test]
@@ -255,7 +320,8 @@ mod tests {
         assert_eq!(doubtful(1..4), [true, true, false]);
         promised.lives(life("one", [5, 6]), &[Uuid::from_u128(1)]);
         assert_eq!(doubtful(1..4), [false, true, false], "what it had afterwards it has not lost");
-        let promise = Promise { at_ms: 7, action: "lane.paused", subject: Some("crisis".to_owned()) };
+        let subject = Some("crisis".to_owned());
+        let promise = Promise { at_ms: 7, action: "lane.paused", subject, begun: 0, done: 1 };
         for (is_lost, action) in [(true, LOST), (false, REMOVED)] {
             let told = entry(Uuid::nil(), &promise, is_lost, 9);
             assert_eq!((told.action, told.subject.as_deref(), told.at_ms), (action, Some("crisis"), 9));
