@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     AlertBoard, AlertDesk, AlertOptions, AlertParts, Figures, desk::CarriedOut, direct::Direct, note::Note,
+    signed::Signed,
 };
 
 /// How long the database may take to say which alerts are open, and to take what follows.
@@ -41,7 +42,7 @@ const PATIENCE: i64 = 4;
 const PATIENCE_MAX_MS: i64 = 15_000;
 
 /// Why what is wrong could not be recorded.
-type LookError = Box<dyn std::error::Error + Send + Sync>;
+pub(super) type LookError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Keeps alerts.
 #[derive(Debug)]
@@ -91,24 +92,31 @@ impl AlertKeeper {
         }
     }
 
-    /// Looks until `stop`, and at once when something is said.
+    /// Looks until `stop`, and at once when something is said; and once more then, for which somebody has to set a limit.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut rounds = interval(self.options.look_every);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => break,
                 Some(rule) = self.heard.recv() => self.hear(rule),
                 _ = rounds.tick() => {}
             }
-            while let Ok(rule) = self.heard.try_recv() {
-                self.hear(rule);
-            }
+            self.hear_all();
             // Whoever is interrupted here finds everything as it was, or done.
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => break,
                 () = self.look() => {}
             }
+        }
+        // What was said and counted since the last look would be gone with this process.
+        self.hear_all();
+        self.look().await;
+    }
+
+    fn hear_all(&mut self) {
+        while let Ok(rule) = self.heard.try_recv() {
+            self.hear(rule);
         }
     }
 
@@ -127,7 +135,7 @@ impl AlertKeeper {
         let mut seen: Vec<Seen> = told.collect();
         seen.extend(self.watch.look(&Samples::read(&text), now_ms));
         let patience_ms = self.patience_ms();
-        let recorded = timeout(DATABASE_TIMEOUT, self.record(&seen, now_ms)).await;
+        let recorded = timeout(DATABASE_TIMEOUT, self.record_all(&mut seen, now_ms)).await;
         let failed: LookError = match recorded {
             Ok(Ok(())) => {
                 self.late_since_ms = None;
@@ -158,7 +166,18 @@ impl AlertKeeper {
         (self.options.habits.quiet_ms / PATIENCE).min(PATIENCE_MAX_MS)
     }
 
-    async fn record(&mut self, seen: &[Seen], now_ms: UnixMs) -> Result<(), LookError> {
+    /// Records what is `seen`, and what somebody has left a sign of.
+    async fn record_all(&mut self, seen: &mut Vec<Seen>, now_ms: UnixMs) -> Result<(), LookError> {
+        let AlertOptions { rules, thresholds, .. } = &self.options;
+        let signed = Signed::read(&self.desk.database, rules, thresholds, seen).await?;
+        if self.record(seen, now_ms).await? {
+            signed.are_recorded(&self.desk.database, now_ms).await?;
+        }
+        self.digest(now_ms).await
+    }
+
+    /// Whether all of it is recorded; else somebody else was quicker with some of it.
+    async fn record(&mut self, seen: &[Seen], now_ms: UnixMs) -> Result<bool, LookError> {
         let database = &self.desk.database;
         (self.open, self.silences) =
             (alerts(database, &Which::Open).await?, silences(database, now_ms).await?);
@@ -176,11 +195,12 @@ impl AlertKeeper {
         let opens = opens.into_iter().map(|alert| Move::Open(Box::new(alert)));
         let moves: Vec<Move> = opens.chain(planned.moves).collect();
         jobs.extend(planned.jobs);
-        if moves.is_empty() || self.carry_out(moves, jobs).await? {
+        let is_whole = moves.is_empty() || self.carry_out(moves, jobs).await?;
+        if is_whole {
             self.told.clear();
             self.direct.recorded();
         }
-        self.digest(now_ms).await
+        Ok(is_whole)
     }
 
     /// Has the database take what was done without it for alerts that it knows: those from before the outage, and those

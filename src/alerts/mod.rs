@@ -9,6 +9,7 @@ mod keeper;
 mod note;
 mod options;
 mod outage;
+mod signed;
 
 use std::sync::Arc;
 

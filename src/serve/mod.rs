@@ -77,6 +77,9 @@ const GIVE_BACK_TIMEOUT: Duration = Duration::from_secs(4);
 /// have what the jobs have left of theirs as well.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(7);
 
+/// How long the last look for what is wrong may take, while the engine can still record it.
+const LAST_LOOK_TIMEOUT: Duration = Duration::from_millis(500);
+
 /// How long the engine may take to close, with what waits to be recorded and what operators have begun.
 const ENGINE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -116,6 +119,10 @@ pub struct Daemon {
     drain_timeout: Duration,
     tasks: JoinSet<()>,
     listeners: JoinSet<()>,
+    /// Who looks for what is wrong, once more when all of these have ended.
+    watchmen: JoinSet<()>,
+    /// Has them do that.
+    unwatched: CancellationToken,
     /// Who seals what all others have done.
     last: JoinSet<()>,
     /// Ends them.
@@ -204,9 +211,10 @@ impl Daemon {
         if let Some(addresses) = built.addresses {
             tasks.spawn(addresses.run(stop.clone()));
         }
+        let (mut watchmen, unwatched) = (JoinSet::new(), CancellationToken::new());
         if let Some(alerts) = built.alert_keeper {
-            // As long as anybody is let in, what goes wrong with them is told.
-            listeners.spawn(alerts.run(close.clone()));
+            // As long as anybody is let in, what goes wrong with them is told; and what was wrong at the very end.
+            watchmen.spawn(alerts.run(unwatched.clone()));
         }
         // Who is in a crisis is looked after as long as anybody is let in.
         listeners.spawn(built.keeper.run(close.clone()));
@@ -235,6 +243,8 @@ impl Daemon {
             drain_timeout: Duration::from_millis(config.pool.drain_timeout_ms),
             tasks,
             listeners,
+            watchmen,
+            unwatched,
             last,
             end,
             engine: built.engine,
@@ -264,9 +274,19 @@ impl Daemon {
         for ending in [&mut self.listeners, &mut self.tasks] {
             end(ending, finished_by).await;
         }
-        if timeout(BREAK_OFF_TIMEOUT, self.api.rebuild.stop()).await.is_err() {
-            tracing::warn!("a comparison of the lanes that an operator asked for does not end");
-        }
+        let end_rebuild = async {
+            if timeout(BREAK_OFF_TIMEOUT, self.api.rebuild.stop()).await.is_err() {
+                tracing::warn!("a comparison of the lanes that an operator asked for does not end");
+            }
+        };
+        self.unwatched.cancel();
+        let look_once_more = async {
+            if timeout(LAST_LOOK_TIMEOUT, all_end(&mut self.watchmen)).await.is_err() {
+                tracing::warn!("what went wrong at the very end is not recorded as an alert");
+                self.watchmen.abort_all();
+            }
+        };
+        tokio::join!(end_rebuild, look_once_more);
         self.engine.shutdown_within(ENGINE_TIMEOUT).await;
         let redis = self.redis.take();
         let end_redis = async {

@@ -48,6 +48,7 @@ mod prometheus;
 mod redis_away;
 mod reports;
 mod secrets;
+mod signed;
 mod staging;
 mod systemd;
 mod telling;

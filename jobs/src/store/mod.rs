@@ -1,5 +1,6 @@
 //! The tables about people: all SQL of the rules is here.
 
+pub mod alert_signs;
 pub mod alerts;
 pub mod audit;
 mod audited;

@@ -15,6 +15,7 @@ use keepwell_workers::{
 use quick_cache::sync::{Cache, EntryAction, EntryResult};
 
 use super::{
+    alert_signs::sign,
     audit::{PersonChange, append_change, append_past_signal},
     changes::keep,
     connected::Connected,
@@ -26,6 +27,7 @@ use super::{
 };
 use crate::{
     Care,
+    alerts::rules::EMERGENCY_ACCESS_ACTIVATED,
     care::{crisis::Signal, emergency::Switches, facts::Facts},
     follow_ups::follow_ups,
 };
@@ -226,6 +228,10 @@ pub async fn taught(
     let change = PersonChange { before: &before, before_ms: row.touched_ms, after: &after };
     let opens = change.opens_crisis(now_ms);
     append_change(transaction, care, &change)?;
+    // Where nobody is told, nobody would let it go either.
+    if opens && care.alerts.is_some() {
+        sign(transaction, &EMERGENCY_ACCESS_ACTIVATED).await?;
+    }
     let learned_ms = transaction.job().map_or(now_ms, |job| job.created_ms);
     for job in follow_ups(care, &before, &after, learned_ms, now_ms) {
         // Without a gateway there is something to record only about those who have named somebody.

@@ -66,7 +66,7 @@ pub fn rule(name: &str) -> Option<&'static Rule> {
 }
 
 /// Five minutes, in seconds: how far back "of late" reaches unless a rule says otherwise, as in `/health`.
-const RECENT_S: u32 = 5 * 60;
+pub const RECENT_S: u32 = 5 * 60;
 
 /// An hour, in seconds: a warning's longest wait (001: "Within 1 Hour").
 const HOUR_S: u32 = 60 * 60;
