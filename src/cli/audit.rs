@@ -223,7 +223,7 @@ fn render_verified(result: &Value) -> String {
     }
     for finding in &findings.acknowledged {
         lines.push(format!("acknowledged: {}", in_words(finding)));
-        if let Some(Acknowledged { by, at, reason }) = &finding.acknowledged {
+        if let Some(Acknowledged { by, at, reason }) = finding.acknowledged.as_deref() {
             lines.push(format!("  by {by}, {at}: {reason}"));
         }
     }

@@ -11,6 +11,7 @@ mod error;
 mod grace_watch;
 mod granted;
 mod keeper;
+mod last;
 mod late;
 mod monitors;
 mod opening;
@@ -59,6 +60,7 @@ pub(crate) use build::{database_url, drop_paths, key_ring};
 use ends::{BREAK_OFF_TIMEOUT, all_end, end};
 pub use error::ServeError;
 pub(crate) use grace_watch::watch_graces;
+use last::{keep_trail, watch_over};
 pub(crate) use reporting::{courier, report_settings};
 pub use schedules::SchedulesError;
 pub(crate) use schedules::schedules;
@@ -211,11 +213,7 @@ impl Daemon {
         if let Some(addresses) = built.addresses {
             tasks.spawn(addresses.run(stop.clone()));
         }
-        let (mut watchmen, unwatched) = (JoinSet::new(), CancellationToken::new());
-        if let Some(alerts) = built.alert_keeper {
-            // As long as anybody is let in, what goes wrong with them is told; and what was wrong at the very end.
-            watchmen.spawn(alerts.run(unwatched.clone()));
-        }
+        let (watchmen, unwatched) = watch_over(built.alert_keeper);
         // Who is in a crisis is looked after as long as anybody is let in.
         listeners.spawn(built.keeper.run(close.clone()));
         if let Some(listener) = operators_listener {
@@ -334,21 +332,6 @@ async fn operators_listener(config: &Config) -> Result<Option<OperatorsListener>
         return Ok(None);
     }
     Ok(Some(OperatorsListener::bind(config.operators.listen, &config.operators.socket).await?))
-}
-
-/// Has `keeper` keep the audit trail until what it gives is cancelled: what is done while everything else ends is in it
-/// too, and sealed.
-fn keep_trail(
-    keeper: Keeper,
-    tasks: &mut JoinSet<()>,
-    stop: &CancellationToken,
-) -> (JoinSet<()>, CancellationToken) {
-    let (mut last, end) = (JoinSet::new(), CancellationToken::new());
-    if keeper.works {
-        tasks.spawn(Keeper::rotate(keeper.trail.clone(), stop.clone()));
-    }
-    last.spawn(keeper.run(end.clone()));
-    (last, end)
 }
 
 /// Has the watchdog fed while every loop turns, until `close`.

@@ -79,7 +79,9 @@ impl Inspection {
         let Report { findings, next, .. } = report;
         let Findings { first, further, more, more_unknown_keys, acknowledged, more_acknowledged } = findings;
         self.found.more_acknowledged += more_acknowledged;
-        acknowledged.into_iter().for_each(|finding| self.found.add(finding));
+        for finding in acknowledged {
+            self.found.add(finding);
+        }
         for finding in first.into_iter().chain(further) {
             match finding.problem {
                 // They say what is now, which the keeper asks every second, and a pass may take weeks.
@@ -165,7 +167,7 @@ mod tests {
             if let Some(finding) = report.findings.first {
                 let reason = "a broken disk".to_owned();
                 let known = Acknowledged { by: "uid 7".to_owned(), at: String::new(), reason };
-                findings.add(Finding { acknowledged: Some(known), ..finding });
+                findings.add(Finding { acknowledged: Some(Box::new(known)), ..finding });
             }
             Report { findings, ..report }
         };

@@ -259,7 +259,7 @@ impl Keeper {
         }
         let late = self.trail.waits_too_long();
         if let Some(late) = &late {
-            let unsealed = std::io::Error::other(late.detail.clone());
+            let unsealed = std::io::Error::other(late.detail.to_string());
             self.complain(&unsealed, "the audit trail is not sealed; `keepwell audit verify` says more");
         }
         own.is_whole() && late.is_none()

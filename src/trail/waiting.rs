@@ -89,12 +89,12 @@ mod tests {
         waiting.saw(waits(Some(one), None), at(0));
         waiting.saw(waits(Some(one), None), at(60));
         assert_eq!(late(at(60)), None);
-        assert_eq!(late(at(61)), Some(one.to_string()));
+        assert_eq!(late(at(61)), Some(one.to_string().into()));
         let detail = waiting.too_long(at(61)).unwrap().detail;
         assert!(detail.contains("after 61 s") && detail.contains("nobody seals"), "{detail}");
         waiting.saw(waits(Some(other), None), at(61));
         assert_eq!(late(at(121)), None);
-        assert_eq!(late(at(122)), Some(other.to_string()));
+        assert_eq!(late(at(122)), Some(other.to_string().into()));
         waiting.saw(Waits::default(), at(122));
         assert_eq!(late(at(999)), None);
     }
@@ -108,10 +108,10 @@ mod tests {
         waiting.saw(waits(None, Some(locked)), at(0));
         waiting.saw(waits(Some(ready), Some(locked)), at(3_000));
         assert_eq!((late(at(3_060)), waiting.key().as_deref()), (None, Some("new")));
-        assert_eq!(late(at(3_061)), Some(ready.to_string()), "behind it nothing is hidden");
+        assert_eq!(late(at(3_061)), Some(ready.to_string().into()), "behind it nothing is hidden");
         waiting.saw(waits(None, Some(locked)), at(3_061));
         assert_eq!(late(at(3_600)), None);
-        assert_eq!(late(at(3_601)), Some(locked.to_string()));
+        assert_eq!(late(at(3_601)), Some(locked.to_string().into()));
         assert!(waiting.too_long(at(3_601)).unwrap().detail.contains("the key `new`"));
         waiting.saw(Waits::default(), at(3_601));
         assert_eq!((late(at(9_999)), waiting.key()), (None, None));

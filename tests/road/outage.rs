@@ -44,7 +44,9 @@ impl Watchman {
 
     /// Begins a look, is killed while `held` has not answered, and begins again.
     async fn is_killed_while_it_tells(&mut self, later_ms: i64, held: &[&Gateway]) {
-        held.iter().for_each(|gateway| gateway.always(Manner::Hangs));
+        for gateway in held {
+            gateway.always(Manner::Hangs);
+        }
         self.begins_to_look(later_ms, &figures(&PAUSED, true, 1.0)).await;
         eventually("they are being told", async || {
             held.iter().all(|gateway| gateway.held() > 0).then_some(())

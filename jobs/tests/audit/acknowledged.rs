@@ -152,7 +152,8 @@ async fn an_acknowledgement_of_another_trail_covers_nothing_here() {
             for statement in statements {
                 execute(room, statement).await.unwrap();
             }
-            fingerprints.lock().unwrap().push(only(room).await.fingerprint);
+            let fingerprint = only(room).await.fingerprint;
+            fingerprints.lock().unwrap().push(fingerprint);
             restore(room).await;
         }
     })

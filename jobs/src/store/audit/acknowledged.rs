@@ -80,7 +80,7 @@ pub(super) async fn mark(
     let asked: Vec<&str> = findings.iter().map(|finding| finding.fingerprint.as_str()).collect();
     let known = look_for(reader, keys, &asked).await?;
     for finding in findings {
-        finding.acknowledged = known.get(&finding.fingerprint).cloned();
+        finding.acknowledged = known.get(&finding.fingerprint).cloned().map(Box::new);
     }
     Ok(())
 }

@@ -60,9 +60,9 @@ pub struct Finding {
     /// At which position.
     pub position: Option<i64>,
     /// Which entry.
-    pub entry: Option<String>,
+    pub entry: Option<Box<str>>,
     /// In words.
-    pub detail: String,
+    pub detail: Box<str>,
     /// How many entries it is about, if that is counted: those that a key is missing for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entries: Option<u64>,
@@ -72,7 +72,7 @@ pub struct Finding {
     pub fingerprint: String,
     /// Who has looked into it, if somebody has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub acknowledged: Option<Acknowledged>,
+    pub acknowledged: Option<Box<Acknowledged>>,
 }
 
 impl Finding {
@@ -88,7 +88,7 @@ impl Finding {
             block: None,
             position: None,
             entry: None,
-            detail: detail.into(),
+            detail: detail.into().into_boxed_str(),
             entries: None,
             fingerprint: String::new(),
             acknowledged: None,
@@ -102,7 +102,7 @@ impl Finding {
         (position, id): (Option<i64>, Option<JobId>),
         detail: impl Into<String>,
     ) -> Self {
-        let entry = id.map(|id| id.to_string());
+        let entry = id.map(|id| id.to_string().into_boxed_str());
         Self { block, position, entry, ..Self::anywhere(problem, detail) }
     }
 
@@ -112,7 +112,7 @@ impl Finding {
         let number = |number: Option<i64>| number.map(i64::to_be_bytes).map_or(Vec::new(), Vec::from);
         let problem = serde_json::to_vec(&self.problem).unwrap_or_default();
         let mut bytes = b"keepwell audit finding 1\0".to_vec();
-        let entry = self.entry.clone().unwrap_or_default().into_bytes();
+        let entry = self.entry.as_deref().unwrap_or_default().as_bytes().to_vec();
         for field in [problem, number(self.block), number(self.position), entry] {
             push_field(&mut bytes, &field);
         }

@@ -186,7 +186,9 @@ impl Page<'_> {
         report: &mut Report,
     ) -> Result<(), sqlx::Error> {
         acknowledged::mark(reader, self.keys, &mut found).await?;
-        found.into_iter().for_each(|finding| report.findings.add(finding));
+        for finding in found {
+            report.findings.add(finding);
+        }
         Ok(())
     }
 
