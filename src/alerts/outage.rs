@@ -113,3 +113,40 @@ fn tellings(alert: &OpenAlert, action: Action, habits: &Habits, at_ms: UnixMs) -
     };
     habits.receivers.iter().filter(hears).map(telling).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use keepwell_jobs::alerts::{plan::opened, rules, unseen::Unseen, watch::Seen};
+
+    use super::*;
+
+    #[test]
+    fn who_has_not_heard_the_last_one_yet_hears_it_once_and_who_heard_of_what_is_over_hears_that_too() {
+        let habits = Habits {
+            receivers: vec![Receiver::Pagerduty, Receiver::Slack],
+            repeat_ms: 60_000,
+            escalate_ms: 600_000,
+            quiet_ms: 1_000,
+            source: "a node".to_owned(),
+        };
+        let seen =
+            [Seen { rule: &rules::CRISIS_LANE_PAUSED, cause: String::new(), value: None, is_ripe: true }];
+        let alert = OpenAlert { times_told: 1, tell_at_ms: Some(60_000), ..opened(&seen[0], &habits, 0) };
+        let row = alert.clone();
+        let mut untold = begin(alert, &habits, 0);
+        untold.1.retain(|telling| telling.receiver == Receiver::Slack);
+        let unseen = Unseen::new(1_000);
+        let (open, silences, may_resolve, is_settled, now_ms) = (&[], &[], false, false, 60_000);
+        let view = View { seen: &seen, open, silences, unseen: &unseen, may_resolve, is_settled, now_ms };
+        assert!(goes_on(&mut untold, &view, &habits));
+        let waiting: Vec<Receiver> = untold.1.iter().map(|telling| telling.receiver).collect();
+        assert_eq!(waiting, [Receiver::Slack, Receiver::Pagerduty]);
+
+        let told = ToldAlert { resolved_ms: Some(50_000), ..row.told.clone() };
+        let over = OpenAlert { told, ..row.clone() };
+        let ended = |row: &OpenAlert| caught_up(&untold, row, &habits, 70_000).1.len();
+        assert_eq!(ended(&over), 1, "PagerDuty took it for another one");
+        let taken_on = OpenAlert { acknowledged_ms: Some(50_000), ..row };
+        assert_eq!(ended(&taken_on), 0);
+    }
+}

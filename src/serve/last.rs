@@ -20,8 +20,8 @@ pub(super) fn keep_trail(
     (last, end)
 }
 
-/// Has `alerts` look until what it gives is cancelled: as long as anybody is let in, what goes wrong with them is told, and
-/// what was wrong at the very end.
+/// Has `alerts` look until what it gives is cancelled: as long as anybody is let in, what goes wrong with them is told,
+/// and what was wrong at the very end.
 pub(super) fn watch_over(alerts: Option<AlertKeeper>) -> (JoinSet<()>, CancellationToken) {
     let (mut watchmen, unwatched) = (JoinSet::new(), CancellationToken::new());
     if let Some(alerts) = alerts {

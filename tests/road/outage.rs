@@ -15,6 +15,7 @@ use crate::support::{
 };
 
 const PAUSED: [&Rule; 1] = [&rules::CRISIS_LANE_PAUSED];
+const AUDITED: &str = "SELECT COUNT(*) FROM audit_entries WHERE action = 'alert.escalated' AND action <> $1";
 const ESCALATED: &str = "SELECT COUNT(*) FROM alerts WHERE escalated AND rule <> $1";
 
 impl Watchman {
@@ -90,7 +91,9 @@ async fn what_nobody_acknowledges_while_the_database_is_away_is_escalated_once_o
     watchman.sees_for(20).await;
     watchman.has_told_all().await;
     assert_eq!((on_call.words().len(), on_call.documents()), (2, [1, 1, 0, 0]), "nobody heard it twice");
-    assert_eq!(stranger.counts(ESCALATED, "").await, 1);
+    for recorded in [ESCALATED, AUDITED] {
+        assert_eq!(stranger.counts(recorded, "").await, 1);
+    }
     assert_eq!(incidents(&on_call).len(), 1, "under one identity");
 
     watchman.is_well().await;

@@ -2,7 +2,7 @@
 
 use super::{
     moves::carried_out,
-    plan::{Habits, Move, OpenAlert, Plan, Silence, View, acknowledge, digest, plan},
+    plan::{Habits, Move, OpenAlert, Plan, Silence, View, acknowledge, digest, go_on, plan},
     rule::{Rule, Severity},
     rules::{self, RULES},
     telling::{Action, Receiver, Telling},
@@ -312,6 +312,34 @@ fn what_nobody_sees_any_more_is_neither_escalated_nor_told_again_before_it_is_kn
     let escalates = |moves: &[Move]| moves.iter().any(|step| matches!(step, Move::Escalated { .. }));
     assert!(escalates(&planned(&seen, 16).moves));
     assert!(planned(&seen, 241).moves.iter().any(|step| matches!(step, Move::Told { .. })));
+}
+
+#[test]
+fn without_the_database_only_what_is_seen_and_nobody_knows_of_is_escalated_and_told_again() {
+    let mut house = House::new(&ALL);
+    house.look(0, &[&rules::CRISIS_LANE_PAUSED]);
+    let alert = house.open[0].clone();
+    let paused =
+        [Seen { rule: &rules::CRISIS_LANE_PAUSED, cause: String::new(), value: None, is_ripe: true }];
+    let follows = |alert: &OpenAlert, seen: &[Seen], silences: &[Silence], minutes: i64| {
+        let mut alert = alert.clone();
+        let view = View { silences, ..view(seen, &[], &house.unseen, minutes * MINUTE_MS) };
+        (go_on(&mut alert, &view, &house.habits), alert)
+    };
+    assert!(follows(&alert, &paused, &[], 14).0.is_empty());
+    let (actions, escalated) = follows(&alert, &paused, &[], 16);
+    assert_eq!((actions, escalated.escalated), (vec![Action::Escalated], true));
+    assert!(follows(&escalated, &paused, &[], 17).0.is_empty());
+    let (actions, told) = follows(&escalated, &paused, &[], 240);
+    assert_eq!((actions, told.times_told), (vec![Action::Triggered], 2));
+    assert!(follows(&told, &paused, &[], 241).0.is_empty());
+
+    assert!(follows(&alert, &[], &[], 240).0.is_empty(), "it is well");
+    let known = OpenAlert { acknowledged_ms: Some(1), ..alert.clone() };
+    assert!(follows(&known, &paused, &[], 240).0.is_empty());
+    let (rule, until_ms) = ("CrisisLanePaused".to_owned(), 300 * MINUTE_MS);
+    let silences = [Silence { rule, until_ms, reason: String::new(), by: "kim".to_owned() }];
+    assert!(follows(&alert, &paused, &silences, 240).0.is_empty());
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Signs of what must not be missed, in the transaction of what they are about: a process that dies before it has looked
-//! at its own counters leaves them to whoever looks next.
+//! Signs of what must not be missed, in the transaction of what they are about: a process that dies before it has
+//! looked at its own counters leaves them to whoever looks next.
 
 use keepwell_workers::{
     clock::UnixMs,
