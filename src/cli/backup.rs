@@ -73,8 +73,8 @@ pub(super) async fn run(context: &Context, args: &BackupArgs) -> Result<(), Fail
         "audit_end": held.trail, "keys": keys,
     });
     // It can be made without a daemon; then nobody tells the trail of it.
-    let noted = json!({ "file": target, "bytes": bytes, "audit_end": held.trail }).to_string();
-    if let Err(failure) = Operators::of(&config).post("/api/v1/backups", noted).await {
+    let noted = json!({ "file": target, "bytes": bytes, "audit_end": held.trail, "looked_through": true });
+    if let Err(failure) = Operators::of(&config).post("/api/v1/backups", noted.to_string()).await {
         say(&format!("warning: the audit trail does not tell of this backup: {failure}"));
     }
     context.print(&told, render);

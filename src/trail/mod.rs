@@ -20,9 +20,10 @@ use std::{
 use async_trait::async_trait;
 use keepwell_jobs::store::{
     audit::{
-        self, Actor, AuditEntry, AuditFilter, AuditPage, ExportError, ExportPage, Finding, Problem, Report,
-        Verifier,
+        self, Actor, AuditEntry, AuditFilter, AuditPage, ChainEnd, ExportError, ExportPage, Finding, Problem,
+        Report, Verifier,
     },
+    backups::is_of_trail,
     rotation::{KeyUse, Progress, Rotation, key_use},
 };
 use keepwell_workers::{
@@ -119,6 +120,11 @@ impl Trail {
         limit: u32,
     ) -> Result<AuditPage, TrailError> {
         Ok(audit::list(&self.database, &self.keys, filter, cursor, limit).await?)
+    }
+
+    /// Whether a copy of the database whose trail ends with `end` is one of this database.
+    pub(crate) async fn has_end(&self, end: &ChainEnd) -> Result<bool, TrailError> {
+        Ok(is_of_trail(&self.database, end).await?)
     }
 
     /// Looks through up to `blocks_max` blocks from number `from` on.

@@ -10,8 +10,8 @@ use keepwell_jobs::{
             access::AccessChecks,
             crisis::CrisisReport,
             facts::{
-                Answer, AuditFacts, ChainFacts, CrisisFact, GraceFact, LaneFact, ReportFacts, RetentionFacts,
-                SealingFacts, VIOLATIONS, ViolationFact,
+                Answer, AuditFacts, BackupFacts, ChainFacts, CrisisFact, GraceFact, LaneFact, ReportFacts,
+                RetentionFacts, SealingFacts, VIOLATIONS, ViolationFact,
             },
             operations::{DeadJob, ErrorFigures, OperationsReport, SlowJob},
             operations_facts::{KindFact, OperationsFacts, RunFact, ScheduleFact},
@@ -134,7 +134,7 @@ fn facts(period: Period, is_bad: bool) -> ReportFacts {
                 emergency_opened: many(123),
             },
             crisis_pauses: many(2),
-            last_backup_ms: is_bad.then_some(period.from_ms),
+            backups: BackupFacts { days: many(1), last_ms: is_bad.then_some(period.from_ms) },
             chain: Some(ChainFacts {
                 finding: is_bad.then(|| finding.to_owned()),
                 blocks: 4_000,

@@ -140,7 +140,7 @@ async fn a_backup_taken_under_load_verifies_and_holds_everything_that_was_answer
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(named(folder.path(), ""), std::slice::from_ref(&file), "nothing else was made");
     nothing_owed(&daemon).await;
-    let page = daemon.operator().get("/api/v1/audit?action=database.backed_up").await.json();
+    let page = daemon.operator().get("/api/v1/audit?action=database.backup_checked").await.json();
     let told = &page["items"][0];
     assert_eq!((&page["total"], &told["actor"]["kind"]), (&1.into(), &"operator".into()), "{page:#}");
     assert_eq!(

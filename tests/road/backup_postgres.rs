@@ -12,6 +12,7 @@ use super::{
 };
 use crate::support::{
     daemon::Daemon,
+    eventually,
     postgres::{Postgres, Sync},
 };
 
@@ -49,4 +50,35 @@ async fn a_dump_of_postgres_taken_under_load_comes_back_with_everything_answered
     daemon.start_again().await;
     assert_holds(&daemon, &before, all).await;
     verified(&daemon).await;
+}
+
+#[tokio::test]
+async fn what_nobody_looked_through_is_no_checked_backup_whoever_says_so() {
+    let daemon = Daemon::start().await;
+    let first = daemon.operator().post("/api/v1/backups", &json!({ "file": "first.dump" })).await;
+    assert_eq!(first.status, StatusCode::CREATED, "{}", first.text());
+    let end = eventually("there is a block", async || {
+        let end = verified(&daemon).await["end"].clone();
+        (end["block"].as_i64() > Some(0)).then_some(end)
+    })
+    .await;
+    let other = json!({ "block": end["block"], "hash": "00".repeat(32) });
+    let beyond = json!({ "block": i64::MAX, "hash": end["hash"] });
+    for (said, expected) in [
+        (json!({ "file": "a.dump" }), false),
+        (json!({ "file": "a.dump", "looked_through": true }), false),
+        (json!({ "file": "a.dump", "audit_end": end }), false),
+        (json!({ "file": "a.dump", "looked_through": true, "audit_end": other }), false),
+        (json!({ "file": "a.dump", "looked_through": true, "audit_end": beyond }), false),
+        (json!({ "file": "a.db", "looked_through": true, "audit_end": end }), true),
+    ] {
+        let noted = daemon.operator().post("/api/v1/backups", &said).await;
+        assert_eq!(
+            (noted.status, noted.json()["checked"].as_bool()),
+            (StatusCode::CREATED, Some(expected)),
+            "{said}"
+        );
+    }
+    let page = daemon.operator().get("/api/v1/audit?action=database.backup_checked").await.json();
+    assert_eq!((&page["total"], &page["items"][0]["after"]["file"]), (&1.into(), &json!("a.db")), "{page:#}");
 }

@@ -4,6 +4,7 @@ pub mod alert_signs;
 pub mod alerts;
 pub mod audit;
 mod audited;
+pub mod backups;
 mod changes;
 mod confirmations;
 mod connected;

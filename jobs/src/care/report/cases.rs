@@ -257,9 +257,9 @@ fn no_safeguard_is_taken_for_granted() {
     ] {
         assert_eq!(status(&facts, name), expected, "{name}");
     }
-    facts.audit.last_backup_ms = Some(TO_MS - 3 * 3_600_000);
-    facts.audit.actions.insert("database.backed_up".to_owned(), 4);
-    assert_eq!(status(&facts, "backupValidation"), Status::Compliant);
+    assert_eq!(status(&facts, "auditLogging"), Status::NoEvents);
+    facts.audit.by_operators = 1;
+    assert_eq!(status(&facts, "auditLogging"), Status::Compliant);
     let report = CrisisReport::of(&facts);
     let safeguards = report.safeguards;
     let sealed = safeguards.iter().find(|it| it.name == "encryptedLogging").unwrap();
@@ -267,8 +267,6 @@ fn no_safeguard_is_taken_for_granted() {
         assert!(sealed.evidence.contains(open), "{open} is not sealed: {}", sealed.evidence);
         assert!(report.audit_compliance.not_sealed.iter().any(|table| table == open));
     }
-    let backup = safeguards.iter().find(|it| it.name == "backupValidation").unwrap();
-    assert!(backup.evidence.starts_with("4 made") && backup.evidence.contains("3 h"), "{}", backup.evidence);
     facts.retention.kept_days = 100;
     facts.dropped_paths = 0;
     facts.audit.chain = None;

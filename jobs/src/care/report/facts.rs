@@ -185,8 +185,8 @@ pub struct AuditFacts {
     pub access: AccessChecks,
     /// Times that operators held the crisis lane up.
     pub crisis_pauses: u64,
-    /// When the last backup was made that the period knows of.
-    pub last_backup_ms: Option<UnixMs>,
+    /// Backups of the period that `keepwell backup` made and looked through, as it told.
+    pub backups: BackupFacts,
     /// What verifying the chain came to; `None` if it could not be verified.
     pub chain: Option<ChainFacts>,
 }
@@ -207,6 +207,15 @@ impl AuditFacts {
     pub fn count(&self, action: &str) -> u64 {
         self.actions.get(action).copied().unwrap_or(0)
     }
+}
+
+/// Backups that `keepwell backup` made and looked through.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BackupFacts {
+    /// How many of the period's days ([`Period::day_of`]) have one.
+    pub days: u64,
+    /// When the last one was noted.
+    pub last_ms: Option<UnixMs>,
 }
 
 /// What verifying the trail came to.

@@ -6,6 +6,8 @@
 
 pub mod access;
 #[cfg(test)]
+mod backed_up;
+#[cfg(test)]
 mod cases;
 pub mod charts;
 pub mod crisis;

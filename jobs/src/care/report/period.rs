@@ -75,6 +75,17 @@ impl Period {
         if self.has(at_ms) { usize::try_from(part).ok() } else { None }
     }
 
+    /// How many days it has: of 24 hours from its beginning on, and what is left of them belongs to the last one, for
+    /// those of the calendar have 23 to 25.
+    pub fn days(self) -> i64 {
+        ((self.to_ms.saturating_sub(self.from_ms) + DAY_MS / 2) / DAY_MS).max(1)
+    }
+
+    /// Which of its [`Period::days`] `at_ms` lies in, from 0 on.
+    pub fn day_of(self, at_ms: UnixMs) -> i64 {
+        (at_ms.saturating_sub(self.from_ms) / DAY_MS).clamp(0, self.days() - 1)
+    }
+
     fn part_ms(self) -> i64 {
         let length_ms = self.to_ms.saturating_sub(self.from_ms);
         let hours = (length_ms + PARTS_MAX * HOUR_MS - 1) / (PARTS_MAX * HOUR_MS);
@@ -93,6 +104,16 @@ mod tests {
         assert_eq!(Period::new(now_ms - 1, now_ms + 1, now_ms), Err(PeriodError::Future));
         assert_eq!(Period::new(now_ms - 367 * DAY_MS, now_ms, now_ms), Err(PeriodError::TooLong));
         assert!(Period::new(now_ms - 366 * DAY_MS, now_ms, now_ms).is_ok());
+    }
+
+    #[test]
+    fn a_month_has_as_many_days_as_the_calendar_though_clocks_are_put_forward_or_back() {
+        for (hours, days) in [(1, 1), (23, 1), (25, 1), (24 * 30 - 1, 30), (24 * 31 + 1, 31), (24 * 365, 365)]
+        {
+            let period = Period { from_ms: 77, to_ms: 77 + hours * HOUR_MS };
+            assert_eq!(period.days(), days, "{hours} h");
+            assert_eq!((period.day_of(77), period.day_of(period.to_ms - 1)), (0, days - 1), "{hours} h");
+        }
     }
 
     #[test]

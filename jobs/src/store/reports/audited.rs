@@ -15,6 +15,7 @@ use super::{
 use crate::care::report::{
     facts::{AuditFacts, ChainFacts},
     period::Period,
+    safeguards::BACKUP_CHECKED,
 };
 
 /// Changes of access that are looked at for one report.
@@ -34,7 +35,7 @@ pub(super) async fn read(
     period: Period,
     until_ms: UnixMs,
 ) -> Result<(AuditFacts, HashSet<String>), sqlx::Error> {
-    let (mut facts, mut actors) = (AuditFacts::default(), HashSet::new());
+    let (mut facts, mut actors, mut backed_up) = (AuditFacts::default(), HashSet::new(), HashSet::new());
     for Period { from_ms, to_ms } in period.cut(STRETCH_MS) {
         for counted in stretch::count_actions(reader, from_ms, to_ms).await? {
             let count = u64::try_from(counted.count).unwrap_or(0);
@@ -44,8 +45,9 @@ pub(super) async fn read(
             }
             match counted.action.as_str() {
                 "lane.paused" => facts.crisis_pauses += u64::try_from(counted.of_crisis_lane).unwrap_or(0),
-                "database.backed_up" => {
-                    facts.last_backup_ms = facts.last_backup_ms.max(Some(counted.newest_ms));
+                BACKUP_CHECKED => {
+                    backed_up.insert(period.day_of(from_ms));
+                    facts.backups.last_ms = facts.backups.last_ms.max(Some(counted.newest_ms));
                 }
                 _ => {}
             }
@@ -54,6 +56,7 @@ pub(super) async fn read(
         let access = &mut facts.access;
         stretch::check_access(reader, keys, (from_ms, to_ms), CHANGES_MAX, access).await?;
     }
+    facts.backups.days = backed_up.len() as u64;
     // Whoever answered the first of them may have a clock that is behind that of whoever recorded it.
     let answered =
         Period { from_ms: period.from_ms.saturating_sub(STRETCH_MS), to_ms: until_ms.max(period.to_ms) };
