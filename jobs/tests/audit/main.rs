@@ -12,6 +12,7 @@ mod kept;
 mod missing;
 mod month;
 mod operations;
+mod oracle;
 mod reports;
 mod rotation;
 mod several;

@@ -75,7 +75,7 @@ async fn forty_crises(room: &Room) {
 }
 
 /// A job that only the ledger knows.
-async fn ledger_job(room: &Room, lane: &str, state: &str, at_ms: UnixMs, said: Option<String>) {
+pub async fn ledger_job(room: &Room, lane: &str, state: &str, at_ms: UnixMs, said: Option<String>) -> JobId {
     const JOB: &str = "INSERT INTO jobs (id, kind, lane, state, subject, run_at_ms, created_at_ms, finished_at_ms) \
          VALUES ($1, $2, $3, $4, 'cus_ledger', $5, $5, $6)";
     const PAYLOAD: &str = "INSERT INTO job_payloads (job_id, key_id, sealed) VALUES ($1, $2, $3)";
@@ -109,6 +109,7 @@ async fn ledger_job(room: &Room, lane: &str, state: &str, at_ms: UnixMs, said: O
     })
     .unwrap();
     transaction.commit().await.unwrap();
+    id
 }
 
 /// The day: forty crises that were noted, three that only the ledger knows, two that were noticed to be late, five
