@@ -35,6 +35,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
 use keepwell_config::{Config, Loaded, values::Role};
+use keepwell_jobs::store::reports::ReportsKept;
 use keepwell_workers::{database::Database, engine::Engine, managed_redis::ManagedRedis, turns::Turns};
 use tokio::{
     net::TcpListener,
@@ -186,6 +187,10 @@ impl Daemon {
             refused: Arc::clone(&built.receiver_stats),
             metrics: built.metrics,
             keep_ms: i64::from(config.retention.audit_days) * build::DAY_MS,
+            reports: ReportsKept {
+                hourly_ms: i64::from(config.retention.hourly_reports_days) * build::DAY_MS,
+                others_ms: i64::from(config.retention.reports_days) * build::DAY_MS,
+            },
             works,
         };
         let (stop, close) = (CancellationToken::new(), CancellationToken::new());

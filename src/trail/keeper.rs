@@ -10,6 +10,7 @@ use std::{
 use keepwell_jobs::store::{
     audit::{Actor, AuditEntry, AuditError, Sealer, prune},
     forget,
+    reports::{ReportsKept, forget_reports},
     rotation::Step,
 };
 use serde_json::{Map, Value, json};
@@ -91,6 +92,8 @@ pub struct Keeper {
     pub metrics: Arc<Metrics>,
     /// For how long entries are kept, in milliseconds.
     pub keep_ms: i64,
+    /// For how long reports are kept.
+    pub reports: ReportsKept,
     /// Whether this process seals, lets go and rotates.
     pub works: bool,
 }
@@ -150,7 +153,7 @@ impl Keeper {
                 self.metrics.audit_failed();
             }
             if Instant::now() >= prune_at {
-                let more = self.prune().await | self.forget().await;
+                let more = self.prune().await | self.forget().await | self.forget_reports().await;
                 prune_at = Instant::now() + if more { SEAL_EVERY } else { PRUNE_EVERY };
             }
         }
@@ -302,6 +305,15 @@ impl Keeper {
             }
         }
         true
+    }
+
+    /// The same of reports.
+    async fn forget_reports(&self) -> bool {
+        let now_ms = self.trail.clock.now_ms();
+        forget_reports(&self.trail.database, self.reports, now_ms).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "reports that are old enough could not be let go");
+            false
+        })
     }
 
     async fn note_incidents(&self) {

@@ -14,6 +14,7 @@ mod month;
 mod operations;
 mod oracle;
 mod reports;
+mod reports_kept;
 mod rotation;
 mod several;
 #[path = "../support/mod.rs"]

@@ -9,8 +9,8 @@ use keepwell_jobs::{
     store::{
         audit::{Actor, AuditFilter},
         reports::{
-            CrisisResponse, FoundReport, REPORTS_MAX, ReportContent, ReportSettings, ReportedSchedule,
-            forget_responses, keep_report, note_responses, read_facts, report, reports,
+            CrisisResponse, FoundReport, ReportContent, ReportSettings, ReportedSchedule, forget_responses,
+            keep_report, note_responses, read_facts, report, reports,
         },
     },
     violation,
@@ -29,7 +29,7 @@ const AS_OF_MS: UnixMs = NOW_MS + 1_000;
 const MINUTE_MS: i64 = 60_000;
 
 /// The day, and nothing else.
-const DAY: Period = Period { from_ms: FROM_MS, to_ms: NOW_MS };
+pub const DAY: Period = Period { from_ms: FROM_MS, to_ms: NOW_MS };
 
 fn severity(number: i64) -> Severity {
     [Severity::Critical, Severity::High, Severity::Moderate, Severity::High][number as usize % 4]
@@ -160,7 +160,7 @@ pub fn settings(room: &Room) -> ReportSettings {
     }
 }
 
-async fn made(room: &Room) -> CrisisReport {
+pub async fn made(room: &Room) -> CrisisReport {
     let keys = &room.care.keys;
     let facts = read_facts(&room.database, keys, &settings(room), DAY, None, AS_OF_MS).await.unwrap();
     CrisisReport::of(&facts)
@@ -352,39 +352,6 @@ async fn a_report_is_kept_as_it_was_made_and_an_altered_one_is_not_believed() {
         execute(room, &format!("{swapped}'{}') WHERE id = '{}'", second.id, first.id)).await.unwrap();
         assert_eq!(report(database, keys, &first.id).await.unwrap(), FoundReport::Unreadable);
         assert_eq!(report(database, keys, "none").await.unwrap(), FoundReport::Nothing);
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn hourly_reports_push_no_monthly_one_out() {
-    on_each_database(async |room| {
-        let (database, keys) = (&room.database, &room.care.keys);
-        let content = ReportContent::Crisis(Box::new(made(room).await));
-        let keep = async |period, now_ms| {
-            let actor = Actor::Operator { name: "uid 7".to_owned() };
-            keep_report(database, keys, period, &content, actor, now_ms).await.unwrap()
-        };
-        let hour = Period { from_ms: NOW_MS - 60 * MINUTE_MS, to_ms: NOW_MS };
-        let month = keep(Period { from_ms: NOW_MS - 30 * DAY_MS, to_ms: NOW_MS }, NOW_MS).await;
-        let day = keep(DAY, NOW_MS + 1).await;
-        let first = keep(hour, NOW_MS + 2).await;
-        // As many more of the hour as may be kept.
-        let others: Vec<_> =
-            (0..REPORTS_MAX).map(|number| format!("('{}')", JobId::new(NOW_MS + 3 + number))).collect();
-        let columns = "kind, from_ms, to_ms, made_ms, key_id, sealed";
-        let insert = format!(
-            "INSERT INTO compliance_reports (id, {columns}) SELECT n.column1, {columns} \
-             FROM compliance_reports CROSS JOIN (VALUES {}) AS n WHERE id = '{}'",
-            others.join(", "),
-            first.id
-        );
-        execute(room, &insert).await.unwrap();
-        let last = keep(hour, NOW_MS + DAY_MS).await;
-        let (newest, total) = reports(database, None, 1).await.unwrap();
-        assert_eq!((newest, total), (vec![last], REPORTS_MAX as u64 + 2));
-        let (oldest, _) = reports(database, Some(&JobId::new(NOW_MS + 2).to_string()), 10).await.unwrap();
-        assert_eq!(oldest, vec![day, month]);
     })
     .await;
 }

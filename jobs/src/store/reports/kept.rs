@@ -22,10 +22,13 @@ use crate::care::{
 };
 use crate::reporting::ReportKind;
 
-/// Reports of one kind and [length](LENGTHS_MS) that are kept, at most; of more, the oldest are let go. Made every hour
-/// they reach back six weeks, every day nearly three years, every month for good; what has to be filed for longer is a
-/// file.
-pub const REPORTS_MAX: i64 = 1_000;
+/// Reports of one kind and [length](LENGTHS_MS) that are kept, at most; of more, the oldest are let go. How long they
+/// are kept is [`forget_reports`]' matter: made on schedule they never come to as many, at whatever they are set to
+/// (9 000 days, or the hours of 365). It bounds what is asked for again and again.
+pub const REPORTS_MAX: i64 = 10_000;
+
+/// Reports that are let go in one transaction.
+const REPORTS_PER_SWEEP: i64 = 100;
 
 /// What tells hours, days and everything longer apart, in milliseconds, so that none of them pushes another out: hours
 /// are shorter than the first, days (of 23 to 25 hours) than the second.
@@ -108,9 +111,9 @@ pub async fn keep_report_in(
     const KEEP: &str = "INSERT INTO compliance_reports (id, kind, from_ms, to_ms, made_ms, key_id, sealed) \
          VALUES ($1, $2, $3, $4, $5, $6, $7)";
     const LET_GO: &str = "DELETE FROM compliance_reports \
-         WHERE kind = $1 AND to_ms - from_ms >= $2 AND to_ms - from_ms < $3 AND id NOT IN \
+         WHERE kind = $1 AND to_ms - from_ms >= $2 AND to_ms - from_ms < $3 AND id <= \
          (SELECT id FROM compliance_reports WHERE kind = $1 AND to_ms - from_ms >= $2 AND to_ms - from_ms < $3 \
-          ORDER BY id DESC LIMIT $4)";
+          ORDER BY id DESC LIMIT 1 OFFSET $4)";
     let NewReport { id, period: Period { from_ms, to_ms }, content, actor } = report;
     let (id, kind, now_ms) = (id.to_string(), content.kind(), transaction.now_ms());
     let (longer_ms, shorter_ms) = lengths_like(to_ms - from_ms);
@@ -151,6 +154,50 @@ pub async fn keep_report_in(
     };
     append(transaction, &entry).await?;
     Ok(KeptReport { id, kind: kind.to_owned(), from_ms, to_ms, made_ms: now_ms })
+}
+
+/// For how long reports are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReportsKept {
+    /// Those about less than half a day, in milliseconds.
+    pub hourly_ms: i64,
+    /// All others, in milliseconds.
+    pub others_ms: i64,
+}
+
+/// Lets a batch of reports go that were made longer ago than they are `kept`; whether there may be more. Nobody writes
+/// while it is looked for.
+pub async fn forget_reports(
+    database: &Database,
+    kept: ReportsKept,
+    now_ms: UnixMs,
+) -> Result<bool, sqlx::Error> {
+    const FIND: &str = "SELECT id FROM compliance_reports \
+         WHERE (made_ms < $1 AND to_ms - from_ms < $3) OR (made_ms < $2 AND to_ms - from_ms >= $3) \
+         ORDER BY id LIMIT $4";
+    const LET_GO: &str = "DELETE FROM compliance_reports WHERE id = $1";
+    let mut reader = database.reader(Urgency::General).await?;
+    let found: Vec<(String,)> = on_connection!(reader, |connection| {
+        sqlx::query_as(FIND)
+            .bind(now_ms.saturating_sub(kept.hourly_ms))
+            .bind(now_ms.saturating_sub(kept.others_ms))
+            .bind(LENGTHS_MS[0])
+            .bind(REPORTS_PER_SWEEP)
+            .fetch_all(connection)
+            .await
+    })?;
+    drop(reader);
+    if found.is_empty() {
+        return Ok(false);
+    }
+    let mut transaction = database.begin(Urgency::General, Durability::Relaxed, now_ms).await?;
+    for (id,) in &found {
+        on_connection!(transaction, |connection| {
+            sqlx::query(LET_GO).bind(id).execute(connection).await.map(|_| ())
+        })?;
+    }
+    transaction.commit().await?;
+    Ok(found.len() as i64 == REPORTS_PER_SWEEP)
 }
 
 /// The lengths that count as the same as `length_ms`: from the first to before the second.

@@ -8,8 +8,8 @@ mod read;
 mod responses;
 
 pub use kept::{
-    FoundReport, KeptReport, NewReport, REPORTS_MAX, ReportContent, keep_report, keep_report_in, report,
-    reports,
+    FoundReport, KeptReport, NewReport, REPORTS_MAX, ReportContent, ReportsKept, forget_reports, keep_report,
+    keep_report_in, report, reports,
 };
 pub use operations::read_operations;
 pub use read::{ReportSettings, ReportedSchedule, read_facts};
