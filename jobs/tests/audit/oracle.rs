@@ -203,6 +203,7 @@ pub(super) fn report(crises: &[CrisisResponse], written: &Written) -> Value {
             json!([]),
             json!([written.graces_begun - written.graces.len() as u64, written.graces_begun]),
             json!([from_ledger]),
+            json!([crises.iter().filter(|it| it.took_us.is_some() && it.kind == kinds::INVOICE_PAID).count()]),
         ],
         "charts": {
             "latency": spread(&times),

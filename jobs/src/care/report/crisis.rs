@@ -158,7 +158,8 @@ pub struct AuditCompliance {
     pub target: u64,
     /// The share of what has to be in the trail that is there, in percent.
     pub actual: Option<f64>,
-    /// Answered crisis signals and violations with an entry, of all.
+    /// Answered crisis signals and violations with an entry, of all. Answers to assessments and events are not among
+    /// them ([`CrisisReport::not_measured`]).
     pub share: Share,
     /// Whether that is all of them, and the chain is whole.
     pub audit_trail_complete: Option<bool>,

@@ -204,6 +204,15 @@ pub(super) fn not_measured(facts: &ReportFacts) -> Vec<String> {
             "how long {by_ledger} answers took, more exactly than the ledger says and the clocks of the machines agree"
         ),
     );
+    let others = facts.crises.iter().filter(|it| it.took_us().is_some() && it.audited.is_none()).count();
+    add(
+        others > 0,
+        format!(
+            "whether the trail has to have, and has, an entry of {others} answers of the crisis lane to something else \
+             than a signal: an assessment or event may have made a crisis known, or have come of somebody in one, and \
+             changed nothing; they are in no share"
+        ),
+    );
     let unchecked = facts.audit.access.unchecked;
     add(unchecked > 0, format!("{unchecked} changes of access that could not be looked at"));
     let chain = facts.audit.chain.as_ref();

@@ -41,6 +41,19 @@ fn whatever_one_report_does_not_hold_is_said() {
 }
 
 #[test]
+fn answers_of_which_nobody_knows_whether_they_have_to_be_in_the_trail_are_said_and_in_no_share() {
+    let mut facts = quiet();
+    facts.crises = (0..3).map(|number| crisis(number, Severity::High, given(1_000))).collect();
+    for crisis in &mut facts.crises[1..] {
+        (crisis.kind, crisis.audited) = ("app.assessment_completed".to_owned(), None);
+    }
+    let report = CrisisReport::of(&facts);
+    assert_eq!(report.audit_compliance.share, Share { kept: 1, of: 1 });
+    let is_said = report.not_measured.iter().any(|it| it.contains("an entry of 2 answers of the crisis lane"));
+    assert!(is_said, "{:?}", report.not_measured);
+}
+
+#[test]
 fn answers_are_counted_and_timed() {
     let mut facts = quiet();
     facts.crises =
