@@ -147,7 +147,7 @@ pub(super) fn lanes(series: &[LaneSeries]) -> Markup {
     html! {
         h2 { "Lanes" }
         @if series.is_empty() { p { "No job of the period is in the ledger." } } @else {
-            (figure("Jobs that were recorded", &svg::lanes(series)))
+            (figure("Jobs that were recorded (light), and those of them that are done (dark)", &svg::lanes(series)))
             (table("Jobs by lane, and what became of them", &head, &[1, 2, 3, 4, 5], &rows))
         }
     }

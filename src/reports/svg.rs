@@ -180,7 +180,7 @@ pub(super) fn grace(funnels: &[GraceFunnel]) -> Markup {
     drawing("grace", "What became of grace periods", description, group * funnels.len() as f64, &content)
 }
 
-/// How much each lane was given, over time.
+/// How much each lane was given and has done, over time: the dark bar stands in front of the light one.
 pub(super) fn lanes(series: &[LaneSeries]) -> Markup {
     const ROW: f64 = 64.0;
     const NAMES: f64 = 110.0;
@@ -194,11 +194,15 @@ pub(super) fn lanes(series: &[LaneSeries]) -> Markup {
             (line("axis", (NAMES, bottom), (WIDTH, bottom)))
             @for (at, count) in lane.recorded.iter().enumerate() {
                 @let height = part(*count, most) * (ROW - 16.0);
+                (bar("bar light", (NAMES + step * at as f64 + 1.0, bottom - height), (step - 2.0, height)))
+            }
+            @for (at, count) in lane.done.iter().enumerate() {
+                @let height = part(*count, most) * (ROW - 16.0);
                 (bar("bar", (NAMES + step * at as f64 + 1.0, bottom - height), (step - 2.0, height)))
             }
         }
     };
-    let description =
-        "A row for each lane: jobs that were recorded, by part of the period. Rows have scales of their own.";
+    let description = "A row for each lane: jobs that were recorded, by part of the period (light), and how many of \
+         them were done when the report was made (dark). Rows have scales of their own.";
     drawing("lanes", "Jobs by lane", description, ROW * series.len() as f64 + 4.0, &content)
 }

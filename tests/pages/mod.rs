@@ -1,6 +1,7 @@
 //! The pages that people read: looked at in a real browser, on a screen, on a phone and on paper.
 
 mod examples;
+mod lanes;
 mod paper;
 
 use serde_json::Value;

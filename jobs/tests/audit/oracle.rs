@@ -383,11 +383,18 @@ fn lanes(written: &Written) -> Vec<Value> {
 
 fn series(jobs: &[(Lane, &'static str, i64)], lane: Lane) -> Value {
     let of: Vec<_> = jobs.iter().filter(|it| it.0 == lane).collect();
-    let on = |day: i64| of.iter().filter(|it| (it.2 - MONTH.from_ms) / DAY_MS == day).count();
+    let all_on = |day: i64| of.iter().filter(|it| (it.2 - MONTH.from_ms) / DAY_MS == day).count();
+    let done_on =
+        |day: i64| of.iter().filter(|it| it.1 == "done" && (it.2 - MONTH.from_ms) / DAY_MS == day).count();
     let mut states = Map::new();
     for (_, state, _) in &of {
         let count = of.iter().filter(|it| it.1 == *state).count();
         states.insert((*state).to_owned(), json!(count));
     }
-    json!({ "lane": lane.name(), "recorded": (0..30).map(on).collect::<Vec<_>>(), "states": states })
+    json!({
+        "lane": lane.name(),
+        "recorded": (0..30).map(all_on).collect::<Vec<_>>(),
+        "done": (0..30).map(done_on).collect::<Vec<_>>(),
+        "states": states,
+    })
 }

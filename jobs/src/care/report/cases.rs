@@ -342,5 +342,6 @@ fn the_charts_hold_every_crisis_grace_and_job_once() {
     assert_eq!(payment.longest_days, 7);
     let crisis_lane = &charts.lanes[0];
     assert_eq!((crisis_lane.recorded[0], crisis_lane.recorded[2]), (3, 1));
+    assert_eq!((crisis_lane.done[0], crisis_lane.done[2]), (3, 0), "dead is not done");
     assert_eq!(json!(crisis_lane.states), json!({ "dead": 1, "done": 3 }));
 }

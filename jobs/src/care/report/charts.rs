@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use keepwell_workers::state::State;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -63,6 +64,9 @@ pub struct LaneSeries {
     pub lane: String,
     /// Jobs that were recorded, by part of the period.
     pub recorded: Vec<u64>,
+    /// Of these, those that were done when the report was made. Reports that were made before this was told have none.
+    #[serde(default)]
+    pub done: Vec<u64>,
     /// All of them, by what has become of them.
     pub states: BTreeMap<String, u64>,
 }
@@ -126,12 +130,16 @@ pub(super) fn lanes(period: Period, facts: &[LaneFact]) -> Vec<LaneSeries> {
     for fact in facts {
         let place = series.iter().position(|known| known.lane == fact.lane).unwrap_or_else(|| {
             let states = BTreeMap::new();
-            series.push(LaneSeries { lane: fact.lane.to_owned(), recorded: vec![0; parts], states });
+            let lane = fact.lane.to_owned();
+            series.push(LaneSeries { lane, recorded: vec![0; parts], done: vec![0; parts], states });
             series.len() - 1
         });
         let of = &mut series[place];
         if let Some(recorded) = of.recorded.get_mut(fact.part) {
             *recorded += fact.count;
+        }
+        if let Some(done) = of.done.get_mut(fact.part).filter(|_| fact.state == State::Done.name()) {
+            *done += fact.count;
         }
         *of.states.entry(fact.state.to_owned()).or_default() += fact.count;
     }

@@ -49,7 +49,8 @@ fn answers_of_which_nobody_knows_whether_they_have_to_be_in_the_trail_are_said_a
     }
     let report = CrisisReport::of(&facts);
     assert_eq!(report.audit_compliance.share, Share { kept: 1, of: 1 });
-    let is_said = report.not_measured.iter().any(|it| it.contains("an entry of 2 answers of the crisis lane"));
+    let is_said =
+        report.not_measured.iter().any(|it| it.contains("an entry of 2 answers of the crisis lane"));
     assert!(is_said, "{:?}", report.not_measured);
 }
 
