@@ -1,5 +1,7 @@
-//! Info: what stands in the daily digest (001: "Info Alerts (Daily Summary)"). The summaries of performance, security and
-//! crisis safety that 001 names beside it are reports (`report.due`).
+//! Info: what stands in the daily digest (001: "Info Alerts (Daily Summary)"). Of the summaries that 001 names beside
+//! it, those of performance and crisis safety are reports (`report.due`). Of security the crisis report says how many
+//! entries tell of what was refused; of the system's use the operations report has jobs, and the metrics have memory
+//! and processors.
 
 use super::{
     super::{

@@ -79,6 +79,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::{super::rule::Severity, *};
+    use crate::kinds;
 
     #[test]
     fn names_are_told_apart_and_severities_wait_as_long_as_they_may() {
@@ -94,5 +95,21 @@ mod tests {
             assert!(!rule.summary.is_empty() && !rule.runbook.is_empty(), "{}", rule.name);
         }
         assert!(RULES.is_sorted_by_key(|rule| std::cmp::Reverse(rule.severity)));
+    }
+
+    #[test]
+    fn whatever_calls_somebody_outside_and_is_tried_again_is_told_of_before_it_is_dead() {
+        let watched = OUTSIDE_UNREACHABLE.series();
+        for kind in [
+            kinds::MESSAGE,
+            kinds::CONTACT_TOLD,
+            kinds::CONFIRM_SUBSCRIPTION,
+            kinds::STRIPE_BACKFILL,
+            kinds::STRIPE_RECONCILE,
+            kinds::REPORT_DELIVERED,
+        ] {
+            let labels = [("kind", kind), ("outcome", "retry")];
+            assert!(watched.iter().any(|series| series.labels == labels), "{kind}: {watched:?}");
+        }
     }
 }

@@ -147,30 +147,29 @@ pub static PROCESSOR_HIGH: Rule = Rule {
     runbook: "add a process with the role `workers`, or processors",
 };
 
-/// 001: "Network connectivity issues": the notification gateway or Stripe. Five failed runs are more than a hiccup.
+/// Runs of the kinds that call somebody, each of which is tried again if nobody takes what it brings. Alerts have a
+/// rule of their own.
+static CALLS_THAT_FAILED: [Series; 6] = [
+    Series::with("keepwell_jobs_ended_total", &[("kind", "care.message"), ("outcome", "retry")]),
+    Series::with("keepwell_jobs_ended_total", &[("kind", "care.contact_told"), ("outcome", "retry")]),
+    Series::with(
+        "keepwell_jobs_ended_total",
+        &[("kind", "stripe.confirm_subscription"), ("outcome", "retry")],
+    ),
+    Series::with("keepwell_jobs_ended_total", &[("kind", "stripe.backfill"), ("outcome", "retry")]),
+    Series::with("keepwell_jobs_ended_total", &[("kind", "stripe.reconcile"), ("outcome", "retry")]),
+    Series::with("keepwell_jobs_ended_total", &[("kind", "report.delivered"), ("outcome", "retry")]),
+];
+
+/// 001: "Network connectivity issues": the notification gateway, Stripe, or whoever takes reports. Five failed runs are
+/// more than a hiccup.
 pub static OUTSIDE_UNREACHABLE: Rule = Rule {
     name: "OutsideUnreachable",
     severity: Severity::Warning,
-    when: When::Figure(
-        Figure::Growth(Growth::of(
-            &[
-                Series::with("keepwell_jobs_ended_total", &[("kind", "care.message"), ("outcome", "retry")]),
-                Series::with(
-                    "keepwell_jobs_ended_total",
-                    &[("kind", "care.contact_told"), ("outcome", "retry")],
-                ),
-                Series::with(
-                    "keepwell_jobs_ended_total",
-                    &[("kind", "stripe.confirm_subscription"), ("outcome", "retry")],
-                ),
-            ],
-            15 * 60,
-        )),
-        Bound::Above(5.0),
-    ),
+    when: When::Figure(Figure::Growth(Growth::of(&CALLS_THAT_FAILED, 15 * 60)), Bound::Above(5.0)),
     for_s: 0,
     tell_within_s: 15 * 60,
-    summary: "the notification gateway or Stripe's API does not answer as it should",
+    summary: "the notification gateway, Stripe's API or the place for reports does not answer as it should",
     runbook: "`keepwell job list --state owed` shows what waits for them and why",
 };
 
