@@ -43,6 +43,11 @@ const TEXTS: &str = "(() => {
     return texts.filter(text => text !== '');
 })()";
 
+/// What stands in each chart, its caption first, each text without white space.
+const FIGURES: &str = "[...document.querySelectorAll('figure')].map(figure =>
+    [...figure.querySelectorAll('figcaption, svg text')]
+        .map(it => it.textContent.replace(/\\s/g, '')).filter(text => text !== ''))";
+
 fn pdftotext(arguments: &[&str]) -> String {
     let said = Command::new("pdftotext").args(arguments).arg("-").output();
     let said = said.expect("pdftotext; `scripts/needs.sh test` installs it");
@@ -88,6 +93,8 @@ async fn is_all_there(browser: &mut Browser, example: &Example, paper: Paper) {
     assert!(sheets.len() >= example.sheets_min, "{place}: {sheets:?}");
     assert!(sheets.iter().all(|words| *words > 0), "{place} has an empty sheet: {sheets:?}");
 
+    are_whole(browser, &place, file).await;
+
     // In the order in which it was drawn, so that what stands in a cell stays together.
     let printed: String = pdftotext(&["-raw", file]).split_whitespace().collect();
     let texts = browser.evaluate(TEXTS).await;
@@ -98,6 +105,29 @@ async fn is_all_there(browser: &mut Browser, example: &Example, paper: Paper) {
             panic!("{place}: {text:?} is missing before {:?}", &rest[..rest.len().min(200)])
         });
         rest = &rest[at + text.len()..];
+    }
+}
+
+/// Each chart is on one sheet: what is drawn first in it and what is drawn last. Charts are looked for in their order,
+/// because their texts are numbers, of which there are many.
+async fn are_whole(browser: &mut Browser, place: &str, file: &str) {
+    let raw = pdftotext(&["-raw", file]);
+    let sheets: Vec<String> = raw.split('\u{c}').map(|sheet| sheet.split_whitespace().collect()).collect();
+    let figures = browser.evaluate(FIGURES).await;
+    let mut begin = 0;
+    for figure in figures.as_array().unwrap() {
+        let texts: Vec<&str> = figure.as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        let found =
+            (begin..sheets.len()).find_map(|sheet| sheets[sheet].find(texts[0]).map(|at| (sheet, at)));
+        let (sheet, at) = found.unwrap_or_else(|| panic!("{place}: {:?} is missing", texts[0]));
+        let mut rest = &sheets[sheet][at..];
+        for text in &texts {
+            let at = rest.find(text).unwrap_or_else(|| {
+                panic!("{place}: {text:?} of {:?} is not on sheet {}, where it begins", texts[0], sheet + 1)
+            });
+            rest = &rest[at + text.len()..];
+        }
+        begin = sheet;
     }
 }
 
