@@ -97,3 +97,35 @@ fn no_panel_of_the_dashboard_lies_on_another() {
         }
     }
 }
+
+/// What the deployment guide asks to be seen (`panels`), and what the daemon measures of it; what it does not measure
+/// is called by the exporter that does.
+#[test]
+fn everything_that_is_to_be_seen_has_a_panel_that_is_named_after_what_it_shows() {
+    let charts = charts();
+    let panel = |title: &str| {
+        let found = charts.iter().find(|panel| panel["title"] == title);
+        let panel = found.unwrap_or_else(|| panic!("there is no panel `{title}`"));
+        targets(panel).iter().map(|target| target["expr"].to_string()).collect::<String>()
+    };
+    for (title, metric) in [
+        ("Therapeutic continuity", "keepwell_compliance_ratio{figure=\\\"therapeutic_access\\\"}"),
+        ("Therapeutic access held", "keepwell_access_checked_total"),
+        ("Access that was missing", "keepwell_access_mended_total"),
+        ("Compliance", "by (figure) (keepwell_compliance_ratio)"),
+        ("Crises and violations of an hour", "keepwell_compliance_violations"),
+        ("Canaries", "keepwell_canary_duration_seconds_bucket"),
+        ("Canaries that were not well", "keepwell_canary_bad_in_a_row"),
+        ("Disk usage (node exporter)", "node_filesystem_avail_bytes"),
+        ("Network (node exporter)", "node_netstat_Tcp_RetransSegs"),
+        ("Longest waiting, crisis and therapeutic", "keepwell_lane_oldest_waiting_seconds"),
+    ] {
+        assert!(panel(title).contains(metric), "{title}: {}", panel(title));
+    }
+    for panel in &charts {
+        let asks = |target: &Value| target["expr"].as_str().unwrap().contains("node_");
+        if targets(panel).iter().any(asks) {
+            assert!(panel["title"].as_str().unwrap().ends_with("(node exporter)"), "{}", panel["title"]);
+        }
+    }
+}

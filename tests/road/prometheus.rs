@@ -23,6 +23,7 @@ use super::{
 };
 use crate::support::{
     daemon::Daemon,
+    eventually,
     gateway::{Gateway, Sort},
 };
 
@@ -166,12 +167,18 @@ async fn every_figure_of_rules_and_dashboards_is_measured() {
     .await;
     app(&daemon, &signal("crisis.signal", "cus_1", json!({ "severity": "high" }))).await;
     stripe(&daemon, &Event::of(SHAPES[0], "invoice.payment_failed", "measured")).await;
-    let metrics = daemon.public().get("/metrics").await.text();
-    let measured =
-        named(&metrics.lines().filter(|line| !line.starts_with('#')).fold(String::new(), |mut all, line| {
-            let _ = writeln!(all, "{line}");
-            all
-        }));
+    // The figures of the last hour are made a moment after the start.
+    let metrics = eventually("the figures of the last hour are made", async || {
+        let metrics = daemon.public().get("/metrics").await.text();
+        metrics.contains("keepwell_compliance_target_ratio{").then_some(metrics)
+    })
+    .await;
+    // Of an hour in which nothing happened there is no share, but there is its description.
+    let is_measured = |line: &&str| !line.starts_with('#') || line.starts_with("# TYPE keepwell_compliance_");
+    let measured = named(&metrics.lines().filter(is_measured).fold(String::new(), |mut all, line| {
+        let _ = writeln!(all, "{line}");
+        all
+    }));
     let rules = fs::read_to_string(file("alerts/keepwell.rules.yml")).unwrap();
     let board = fs::read_to_string(file("grafana/keepwell.json")).unwrap();
     let board: Value = serde_json::from_str(&board).expect("JSON");
