@@ -7,7 +7,8 @@ use crate::values::{HttpUrl, Secret, Thresholds, WebhookSecret};
 settings! {
     /// Alerts for those who run keepwell: what is critical at once, warnings within the hour, everything else in a
     /// daily digest. Without a receiver (PagerDuty, a channel or a webhook) nothing is watched. `config/alerts/` has
-    /// the same rules for Prometheus.
+    /// the same rules for Prometheus. A daemon judges by the figures of its own process, Prometheus by those of all
+    /// nodes together: where there are several, what is counted comes to a bound per process here, and later.
     pub struct Alerts in "alerts" {
         /// PagerDuty: the routing key (integration key) of the service that is told of what is critical, and, if there
         /// is neither a channel nor a webhook, of warnings.

@@ -15,7 +15,8 @@ const HEAD: &str = "\
 #
 # A rule that nothing measures (`keepwell alert test`, a rehearsal that failed) is in the daemon only, and
 # `KeepwellSilent` is for Prometheus alone. These are the bounds of the table; `keepwell alert rules --prometheus`
-# prints the rules with those that a daemon goes by.
+# prints the rules with those that a daemon goes by. A daemon judges per process, by its own figures; these rules add up
+# all nodes, so that with several of them what is counted comes to its bound here first.
 groups:
   - name: keepwell
     interval: 15s

@@ -1,5 +1,6 @@
-//! More than half a year of two nodes whose clocks disagree, that are killed and started again, on one Redis and one
-//! database: what each tick comes to, told apart by going through the absences.
+//! More than half a year of two nodes whose clocks disagree, on one Redis and one database: what each tick comes to,
+//! told apart by going through the absences. Both are in this process. What is killed is a look at the schedules,
+//! dropped wherever it is; an engine ends in order, and another one begins.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
