@@ -18,6 +18,10 @@ use crate::{
     values::{Environment, HttpUrl, WebhookSecret},
 };
 
+/// How long the crisis safety protocols allow the answer to a crisis to take, in milliseconds (003:
+/// `CRISIS_RESPONSE_LIMIT`).
+const CRISIS_RESPONSE_LIMIT_MS: u64 = 200;
+
 /// Shorter tokens could be guessed by somebody who has a while to try.
 const TOKEN_CHARACTERS_MIN: usize = 16;
 
@@ -350,6 +354,18 @@ pub(crate) fn readable_secrets(path: &Path, merged: &Merged) -> Option<String> {
         let path = path.display();
         format!(
             "{path} holds a secret (`{key}`) and can be read by everybody on this machine; chmod o= {path}"
+        )
+    })
+}
+
+/// Is more time given to a crisis than the protocols allow? It works, and nobody should do so unawares.
+pub(crate) fn loose_limits(config: &Config, merged: &Merged) -> Option<String> {
+    let (key, limit_ms) = ("care.crisis_response_ms", config.care.crisis_response_ms);
+    (limit_ms > CRISIS_RESPONSE_LIMIT_MS).then(|| {
+        format!(
+            "`{key}` = {limit_ms} ({}) is more than the {CRISIS_RESPONSE_LIMIT_MS} ms that the crisis safety protocols \
+             allow: people wait longer for the basic set, and reports call late what took longer than they say",
+            merged.origin(key)
         )
     })
 }

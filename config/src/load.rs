@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     Config,
-    checks::{check_fields, check_production_secrets, check_together, readable_secrets},
+    checks::{check_fields, check_production_secrets, check_together, loose_limits, readable_secrets},
     development::{DevelopmentSecrets, REQUIRED_SECRETS, find_or_make_up},
     layers::{
         CONFIG_FILE_VARIABLE, Layer, Merged, credentials, defaults, derived, environment, file_layer, legacy,
@@ -165,6 +165,7 @@ impl Config {
             config = typed(&merged)?;
             development_secrets = Some(in_use).filter(|in_use| !in_use.keys.is_empty());
         }
+        warnings.extend(loose_limits(&config, &merged));
         Ok(Loaded { config, file, development_secrets, warnings, merged })
     }
 }

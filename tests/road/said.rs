@@ -33,6 +33,15 @@ impl Said {
         self.data
     }
 
+    /// The data of a command that did what was asked for, and warned of what has `words` in it and of nothing else.
+    #[track_caller]
+    pub fn warned(self, words: &str) -> String {
+        let warnings: Vec<&str> = self.talk.lines().collect();
+        assert!(self.code == 0 && warnings.len() == 1, "{self:?}");
+        assert!(warnings[0].starts_with("warning: ") && warnings[0].contains(words), "{self:?}");
+        self.data
+    }
+
     /// The data of a command that did what was asked for, with `--json`.
     #[track_caller]
     pub fn json(self) -> Value {

@@ -17,7 +17,8 @@ settings! {
         /// The time within which a crisis must have been answered to count as compliant in health and metrics,
         /// in milliseconds. A critical one has half of it and a moderate one half as much again before the person is
         /// granted the basic set from memory and somebody is alerted. It never slows anything down; keepwell is always
-        /// as fast as it can.
+        /// as fast as it can. The protocols allow 200: with more, people wait longer for the basic set, the daemon
+        /// warns when it begins, and compliance reports hold every answer to the protocols all the same.
         crisis_response_ms: u64 where 1..=60_000,
         /// From this PHQ-9 score on a high-risk period begins, in which a payment that fails is a crisis. From 20 on
         /// the score itself is one; that cannot be configured.

@@ -157,6 +157,19 @@ fn a_file_with_secrets_that_everybody_can_read_is_warned_about() {
 }
 
 #[test]
+fn more_time_for_a_crisis_than_the_protocols_allow_is_warned_about_whoever_gives_it() {
+    let warnings = |name: &str, ms: &str| Place::new().variable(name, ms).load().unwrap().warnings;
+    for name in ["KEEPWELL_CARE__CRISIS_RESPONSE_MS", "CRISIS_TIMEOUT_MS", "CRISIS_RESPONSE_TIMEOUT_MS"] {
+        for ms in ["150", "200"] {
+            assert!(warnings(name, ms).is_empty(), "{name}={ms}");
+        }
+        let told = warnings(name, "201");
+        assert!(told.len() == 1 && told[0].contains("`care.crisis_response_ms` = 201"), "{told:?}");
+        assert!(told[0].contains(name) && told[0].contains("200 ms"), "{told:?}");
+    }
+}
+
+#[test]
 fn receivers_of_alerts_that_cannot_be_told_are_refused_without_being_shown() {
     for (variables, said) in [
         (&[("WEBHOOK_URL", "https://alerts.example")][..], "alerts.webhook_secret"),

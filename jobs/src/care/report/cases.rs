@@ -113,6 +113,34 @@ fn each_crisis_is_measured_against_its_own_limit() {
 }
 
 #[test]
+fn a_limit_that_was_loosened_makes_nothing_compliant_and_one_that_was_tightened_counts() {
+    // As configured, late, and as it is told.
+    for (limit_ms, took_us, kept, told_ms) in [
+        (30_000, 100_001, 0, 100),
+        (30_000, 100_000, 1, 100),
+        (101, 100_001, 0, 100),
+        (50, 50_001, 0, 50),
+        (50, 50_000, 1, 50),
+    ] {
+        let mut facts = quiet();
+        facts.crises = vec![CrisisFact { limit_ms, ..crisis(0, Severity::Critical, given(took_us)) }];
+        let response = CrisisReport::of(&facts).response_time_compliance;
+        let critical = &response.by_severity[0];
+        assert_eq!(
+            (response.share, critical.limit_ms),
+            (Share { kept, of: 1 }, told_ms),
+            "{limit_ms} {took_us}"
+        );
+    }
+    // What nobody has answered yet is not waited for any longer either.
+    let mut facts = quiet();
+    let owed = crisis(0, Severity::High, Answer::Owed);
+    facts.crises = vec![CrisisFact { limit_ms: 60_000, came_ms: facts.as_of_ms - 201, ..owed }];
+    let response = CrisisReport::of(&facts).response_time_compliance;
+    assert_eq!((response.pending, response.violations), (0, 1));
+}
+
+#[test]
 fn nineteen_of_twenty_in_time_are_enough_and_less_is_not() {
     let mut facts = quiet();
     let one = |n: i64| crisis(n, Severity::High, given(if n == 0 { 200_001 } else { 200_000 }));

@@ -94,7 +94,8 @@ pub struct ResponseTimes {
 pub struct SeverityTimes {
     /// Which.
     pub severity: String,
-    /// How long an answer may take, in milliseconds; the strictest that applied in the period.
+    /// How long an answer may take, in milliseconds; the strictest that applied in the period, and never more than the
+    /// protocols allow.
     pub limit_ms: i64,
     /// Those answered in time, of all.
     pub share: Share,

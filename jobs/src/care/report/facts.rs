@@ -96,7 +96,7 @@ pub struct CrisisFact {
     pub severity: Severity,
     /// When it came.
     pub came_ms: UnixMs,
-    /// How long the answer may take, in milliseconds.
+    /// How long the answer might take when it came, as that was configured, in milliseconds.
     pub limit_ms: i64,
     /// What became of it.
     pub answer: Answer,
@@ -132,8 +132,14 @@ impl CrisisFact {
         self.answer == Answer::Owed && !is_late(Duration::from_millis(waited_ms), self.limit())
     }
 
+    /// How long the answer may take, in milliseconds: as it was configured, and no longer than the protocols allow. A
+    /// limit that somebody has loosened makes nothing compliant.
+    pub fn allowed_ms(&self) -> u64 {
+        u64::try_from(self.limit_ms).unwrap_or(0).min(self.severity.response_limit_ms())
+    }
+
     fn limit(&self) -> Duration {
-        Duration::from_millis(u64::try_from(self.limit_ms).unwrap_or(0))
+        Duration::from_millis(self.allowed_ms())
     }
 
     /// How long the answer took, in microseconds.

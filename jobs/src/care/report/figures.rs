@@ -53,10 +53,10 @@ impl<'f> Figures<'f> {
         let latency = self.latency(|_| true);
         let by_severity = |severity: Severity| {
             let of = move |crisis: &CrisisFact| crisis.severity == severity;
-            let limits = self.crises.iter().filter(|crisis| of(crisis)).map(|crisis| crisis.limit_ms);
+            let limits = self.crises.iter().filter(|crisis| of(crisis)).map(|crisis| crisis.allowed_ms());
             SeverityTimes {
                 severity: severity.name().to_owned(),
-                limit_ms: limits.min().unwrap_or(severity.response_limit_ms() as i64),
+                limit_ms: limits.min().unwrap_or(severity.response_limit_ms()) as i64,
                 share: self.in_time(of),
                 latency: self.latency(of),
             }

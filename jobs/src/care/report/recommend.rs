@@ -96,7 +96,8 @@ pub fn recommendations(report: &CrisisReport, facts: &ReportFacts) -> Vec<Recomm
         facts.all_noticed() == Some(false),
         Severity::High,
         "violations_unnoticed",
-        "There were late crises of which no violation was recorded: the watch was down, or its violations could not be kept.",
+        "There were late crises of which no violation was recorded: the watch was down, its violations could not be \
+         kept, or `care.crisis_response_ms` lets it wait for longer than the protocols do.",
     );
     when(
         audit.share.kept < audit.share.of,
