@@ -16,7 +16,7 @@ use crate::{
     event::unreadable,
     kinds,
     signal::{Signal, assessment, instant},
-    store::{self, take, taught},
+    store::{self, note_past_signal, take, taught},
 };
 
 /// Learns of an assessment.
@@ -50,10 +50,17 @@ impl Handler for AssessmentCompleted {
         take(transaction, customer).await?;
         let before = store::scores(transaction, &self.0.keys, customer).await?;
         let mut scores = before.clone().unwrap_or_default();
+        let (now_ms, mut past, mut active) = (transaction.now_ms(), Vec::new(), false);
         taught(transaction, customer, &self.0, |facts| {
-            assessed(facts, &mut scores, &id, &assessment, stated_ms, job.created_ms);
+            past = assessed(facts, &mut scores, &id, &assessment, stated_ms, job.created_ms);
+            past.retain(|(_, sign)| facts.is_past(sign, now_ms));
+            active = facts.crisis(now_ms).is_some();
         })
         .await?;
+        for (id, sign) in &past {
+            // It opens nothing and is not remembered; that it was told is on record all the same.
+            note_past_signal(transaction, &self.0, customer, (id, sign), active)?;
+        }
         if before.is_some_and(|before| scores != before) {
             store::keep_scores(transaction, &self.0.keys, customer, &scores).await?;
         }

@@ -110,7 +110,8 @@ impl Assessment {
 }
 
 /// Teaches `facts` what the assessment `id` means that was finished at `stated_ms`, as far as is known, in the light of
-/// the person's other `scores`. One that means nothing leaves nothing behind but its score.
+/// the person's other `scores`. One that means nothing leaves nothing behind but its score. Answers with the signs of a
+/// crisis that it is, each under its id.
 pub fn assessed(
     facts: &mut Facts,
     scores: &mut Scores,
@@ -118,8 +119,8 @@ pub fn assessed(
     assessment: &Assessment,
     stated_ms: Option<UnixMs>,
     learned_ms: UnixMs,
-) {
-    let definitions = facts.definitions;
+) -> Vec<(String, Signal)> {
+    let (definitions, mut signs) = (facts.definitions, Vec::new());
     // A clinical sign counts from when it is known, a high-risk period from when the person felt so.
     let taken_ms = resolved_time_ms(stated_ms, learned_ms);
     let sign = |source, severity, stated_ms| Signal {
@@ -138,15 +139,19 @@ pub fn assessed(
         facts.signalled(format!("{id}:risk"), risk, learned_ms);
     }
     if let Some(severity) = assessment.crisis() {
-        facts.signalled(id.to_owned(), sign(Source::Assessment, severity, stated_ms), learned_ms);
+        signs.push((id.to_owned(), sign(Source::Assessment, severity, stated_ms)));
     }
     if let Some(score) = assessment.score(id, taken_ms) {
         for worse in scores.learn(score, &definitions) {
             let sign = sign(Source::Deterioration, DETERIORATION_SEVERITY, Some(worse.taken_ms));
-            facts.signalled(format!("{}:rise", worse.id), sign, learned_ms);
+            signs.push((format!("{}:rise", worse.id), sign));
         }
     }
+    for (id, sign) in &signs {
+        facts.signalled(id.clone(), sign.clone(), learned_ms);
+    }
     scores.forget_old(&definitions, learned_ms);
+    signs
 }
 
 #[cfg(test)]

@@ -43,7 +43,9 @@ impl Person {
     }
 
     fn assessed(self, assessment: Assessment) -> Self {
-        self.tell(|facts, scores, id, now_ms| assessed(facts, scores, &id, &assessment, None, now_ms))
+        self.tell(|facts, scores, id, now_ms| {
+            assessed(facts, scores, &id, &assessment, None, now_ms);
+        })
     }
 
     fn scored(self, instrument: Instrument, points: f64) -> Self {

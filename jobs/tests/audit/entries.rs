@@ -20,7 +20,7 @@ use keepwell_workers::{
     lane::Lane,
     outcome::Outcome,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     reports::{said, settings},
@@ -319,6 +319,48 @@ async fn a_button_that_is_told_after_a_resolved_opens_nothing_for_fifteen_minute
             let [sign] = signs[..] else { panic!("one sign: {after}") };
             assert_eq!((&after["active"], &sign["source"]), (&opens.into(), &"button".into()));
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_assessment_whose_job_ran_after_a_resolved_opens_nothing_and_each_of_its_signs_is_in_the_trail() {
+    on_each_database(async |room| {
+        let rise = r#""instrument":"phq9","score":4"#;
+        let grave = r#""instrument":"phq9","score":21,"suicidal_ideation":true"#;
+        let told = |customer: &str, ago_s, data: &str| {
+            let signal = signal("assessment.completed", customer, ago_s, &format!(",{data}"));
+            let (marks, definitions) = (&room.care.marks, &room.care.definitions);
+            read_app(&format!("msg_{ago_s}"), &Bytes::from(signal), marks, definitions).expect("a signal").job
+        };
+        let customer = "cus_assessed";
+        assert_eq!(room.run_late(told(customer, 7_200, rise), NOW_MS, NOW_MS).await, Outcome::Done);
+        let resolved = signal("crisis.resolved", customer, 30, r#","by":"clinician""#);
+        assert_eq!(room.app(&resolved).await, Outcome::Done);
+        // Heard of before the "resolved", and run a day later: its job was dead until somebody retried it.
+        let now_ms = NOW_MS + DAY_MS;
+        let late = told(customer, 60, grave);
+        assert_eq!(room.run_late(late, NOW_MS - 60_000, now_ms).await, Outcome::Done);
+        assert!(!room.access(customer, now_ms).await.crisis.active);
+
+        let of_signs = AuditFilter {
+            action: Some("crisis.signalled".to_owned()),
+            subject: Some(customer.to_owned()),
+            ..AuditFilter::default()
+        };
+        let entries = all(room, &of_signs).await;
+        let mut signs = Vec::new();
+        for entry in &entries {
+            let after = entry.after.as_ref().expect("what came of it");
+            assert_eq!(after["active"], false, "{after}");
+            for sign in after["signals"].as_object().expect("the signs").values() {
+                signs.push((sign["source"].clone(), sign["severity"].clone()));
+            }
+        }
+        let expected = [("assessment", "critical"), ("deterioration", "moderate")];
+        let expected = expected.map(|(source, severity)| (source.into(), severity.into()));
+        signs.sort_by_key(|(source, _): &(Value, Value)| source.to_string());
+        assert_eq!(signs, expected);
     })
     .await;
 }
