@@ -44,6 +44,9 @@ const RECORDED_WITHIN_MS: i64 = 5;
 /// How much of a round may go into what could not be recorded before: the rest is for crises that are late now.
 const RECORDING_MAX: Duration = Duration::from_millis(500);
 
+/// How long recording what is still left may take when the daemon ends.
+const LEFT_OVER_MAX: Duration = Duration::from_secs(2);
+
 /// Who keeps the watch.
 pub(super) struct Keeper {
     pub(super) watchers: Watchers,
@@ -127,8 +130,22 @@ impl Keeper {
                 _ = rounds.tick() => self.look_after().await,
             }
         }
+        self.finish().await;
+    }
+
+    /// Tells of what is left, and has it recorded: what is in memory only ends with the process.
+    async fn finish(&mut self) {
+        self.ledger_is_silent = false;
         for _ in 0..2 {
             self.tell_of_late().await;
+        }
+        self.record_waiting(LEFT_OVER_MAX).await;
+        if !self.unrecorded.0.is_empty() {
+            tracing::error!(
+                count = self.unrecorded.0.len(),
+                "violations of crises' times are not recorded: the database has not taken them before the end; reports \
+                 count these crises as late, and say that nobody has noticed"
+            );
         }
         self.watchers.granted.record(&self.trail, self.engine.ledger()).await;
     }
@@ -210,15 +227,20 @@ impl Keeper {
     async fn look_after(&mut self) {
         self.ledger_is_silent = false;
         self.tell_of_late().await;
+        self.record_waiting(RECORDING_MAX).await;
+        self.watchers.granted.record(&self.trail, self.engine.ledger()).await;
+        self.desk.catch_up().await;
+    }
+
+    /// Records what waits for that, for `at_most`, and as long as the ledger takes it.
+    async fn record_waiting(&mut self, at_most: Duration) {
         let started = Instant::now();
         while !self.ledger_is_silent
-            && started.elapsed() < RECORDING_MAX
+            && started.elapsed() < at_most
             && let Some(job) = self.unrecorded.0.pop_front()
         {
             self.record(job).await;
         }
-        self.watchers.granted.record(&self.trail, self.engine.ledger()).await;
-        self.desk.catch_up().await;
     }
 
     /// Has those recorded that were told of before their crisis was.
@@ -291,10 +313,78 @@ async fn refresh_marks(desk: CareDesk, stop: CancellationToken) {
 
 #[cfg(test)]
 mod tests {
-    use keepwell_jobs::kinds;
-    use keepwell_workers::lane::Lane;
+    use std::sync::Arc;
+
+    use keepwell_config::{Config, Purpose, Sources, TIERS_TOML};
+    use keepwell_jobs::{Care, care::tiers::Tiers, kinds, marks::Marks};
+    use keepwell_workers::{
+        clock::{SharedClock, SystemClock},
+        database::{Database, DatabaseOptions},
+        engine::{EngineOptions, EngineParts, Retention},
+        handler::Registry,
+        lane::Lane,
+        lanes::LanesOptions,
+        observer::Unobserved,
+        seal::{KeyRing, SealingKey},
+    };
+    use tempfile::TempDir;
+    use zeroize::Zeroizing;
 
     use super::*;
+
+    /// One with a database of its own in `directory`, in which nothing is run.
+    async fn keeper(directory: &TempDir) -> Keeper {
+        let clock: SharedClock = Arc::new(SystemClock);
+        let keys = KeyRing::new(SealingKey::new("test", &Zeroizing::new([7; 32])), []);
+        let care = Care::new(Tiers::from_toml(TIERS_TOML).unwrap(), Marks::default(), keys.clone());
+        let url = format!("sqlite:{}", directory.path().join("keepwell.db").display());
+        let database = Database::connect(&url, &DatabaseOptions::default()).await.unwrap();
+        database.migrate(&crate::serve::migrations()).await.unwrap();
+        let parts = EngineParts {
+            database: database.clone(),
+            keys: keys.clone(),
+            clock: Arc::clone(&clock),
+            registry: Registry::default(),
+            redis_url: format!("redis+unix://{}", directory.path().join("redis.sock").display()),
+            observer: Arc::new(Unobserved),
+        };
+        let options = EngineOptions {
+            slots: 1,
+            crisis_slots: 1,
+            threads: 1,
+            runs_jobs: false,
+            drain_timeout_ms: 0,
+            instance: "test".to_owned(),
+            journal: None,
+            host: "test".to_owned(),
+            lanes: LanesOptions::default(),
+            retention: Retention::default(),
+        };
+        let engine = Engine::start(parts, &options).unwrap();
+        let config = Config::load(&Sources::new([], Purpose::Client)).unwrap().config;
+        let watchers = Watchers::new(&care, Arc::clone(&clock), Arc::new(Unobserved));
+        let desk = CareDesk::new(database.clone(), care, engine.clone(), Arc::clone(&clock));
+        let noter = Noter::new(&watchers, &database, &config);
+        let trail = Trail::new(database, keys, clock, directory.path());
+        Keeper::new(watchers, engine, desk, noter, trail)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn violations_that_wait_to_be_recorded_are_recorded_when_the_daemon_ends() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut keeper = keeper(&directory).await;
+        for number in 0..3 {
+            let violation = NewJob::new(kinds::CRISIS_ANSWERED_LATE, Lane::Crisis, "{}");
+            keeper.unrecorded.put(violation.dedupe_key(format!("late:{number}")));
+        }
+        // It was silent just now, and may answer again.
+        keeper.ledger_is_silent = true;
+        keeper.finish().await;
+        assert!(keeper.unrecorded.0.is_empty());
+        let totals = keeper.engine.ledger().totals().await.unwrap();
+        assert_eq!(totals.owed, 3);
+        keeper.engine.shutdown().await;
+    }
 
     #[test]
     fn of_all_crises_that_are_watched_none_is_late_and_left_out() {
