@@ -31,10 +31,11 @@ use crate::{
 /// Sends words to a person.
 pub(crate) struct MessageSent(pub(crate) Care);
 
-/// As often as a gateway that asks for patience may be asked until the words are too old
-/// ([`Occasion::told_within_ms`]).
+/// As often as a gateway may be asked that is away until the words are too old ([`Occasion::told_within_ms`]): within
+/// the first half hour a dozen times, then twice an hour on average. The age of the words ends it, and not the number
+/// of attempts, which last for 34 hours on average.
 const POLICY: Policy =
-    Policy { attempts_max: 12, backoff_base_ms: 2_000, backoff_cap_ms: 60 * 60 * 1_000, timeout_ms: 30_000 };
+    Policy { attempts_max: 80, backoff_base_ms: 2_000, backoff_cap_ms: 60 * 60 * 1_000, timeout_ms: 30_000 };
 
 /// What to say to whom.
 #[derive(Debug, Serialize, Deserialize)]
@@ -117,4 +118,24 @@ impl MessageSent {
 /// It is not to be said any more.
 fn unsaid(reason: &str) -> Outcome {
     Outcome::Cancel { reason: reason.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::care::grace::GraceReason;
+
+    #[test]
+    fn a_gateway_may_be_away_for_as_long_as_the_words_hold() {
+        // On average a wait is half of what it may be.
+        let waits_ms = (1..POLICY.attempts_max).map(|attempts| POLICY.backoff(attempts, 0.5).as_millis());
+        let waits_ms = i64::try_from(waits_ms.sum::<u128>()).unwrap();
+        let crisis = Occasion::CrisisActive;
+        for occasion in [crisis, Occasion::Recovered, Occasion::GraceStarted(GraceReason::PaymentFailure)] {
+            assert!(waits_ms > occasion.told_within_ms(), "{occasion:?}: {waits_ms} ms");
+        }
+        // Each wait is drawn anew; with so many that are long nearly no message is given up on before its words are.
+        assert!(waits_ms > DAY_MS * 5 / 4, "{waits_ms} ms");
+        assert!(POLICY.backoff(u32::MAX, 1.0).as_millis() <= 60 * 60 * 1_000);
+    }
 }
