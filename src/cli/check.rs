@@ -3,7 +3,7 @@
 use std::{fs, io, path::Path, process::Stdio, sync::Arc, time::Duration};
 
 use keepwell_config::{Config, Loaded, Purpose, TIERS_TOML};
-use keepwell_jobs::care::tiers::Tiers;
+use keepwell_jobs::care::{pressing::pressing, tiers::Tiers};
 use keepwell_schedules::schedule::Schedule;
 use keepwell_workers::{
     clock::{Clock as _, SystemClock},
@@ -108,6 +108,9 @@ fn privacy(config: &Config) -> Result<String, String> {
 fn words(config: &Config) -> Result<String, String> {
     let failed = |error: ServeError| chain(&error.to_string(), &error);
     let templates = templates(config).map_err(failed)?;
+    for text in pressing(&templates) {
+        say(&format!("warning: {text}; reword it in `care.messages_dir`"));
+    }
     // One is for everywhere else.
     let countries = crisis_lines(config).map_err(failed)?.iter().count() - 1;
     let languages: Vec<&str> = templates.locales().collect();

@@ -11,6 +11,7 @@ use keepwell_jobs::{
     Care,
     care::{
         lines::{CRISIS_LINES_TOML, CrisisLines},
+        pressing::pressing,
         resources::CrisisResources,
         templates::Templates,
     },
@@ -38,10 +39,14 @@ pub(super) fn speaking(
     config: &Config,
     (database, clock): (&Database, &SharedClock),
 ) -> Result<Care, ServeError> {
+    let templates = templates(config)?;
+    for text in pressing(&templates) {
+        tracing::warn!("{text}; reword it in `care.messages_dir`");
+    }
     let care = care
         .with_resources(crisis_resources(config))
         .with_lines(crisis_lines(config)?)
-        .with_templates(templates(config)?);
+        .with_templates(templates);
     if let Some(notifier) = notifier(config)? {
         let (database, clock) = (database.clone(), Arc::clone(clock));
         return Ok(care.with_outreach(Outreach { notifier, database, clock }));

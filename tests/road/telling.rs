@@ -233,6 +233,15 @@ async fn texts_and_lines_of_ones_own_are_told_and_bad_ones_are_refused() {
     };
     let (good, said) = check();
     assert!(good && said.contains("in de, en, fr; crisis lines of 1 countries"), "{said}");
+    let pressing = "[messages.contact_minimal]\ntitle = \"Call now\"\nbody = \"You must call. {reach}.\"";
+    write("texts/en/messages.toml", pressing);
+    let talk = keepwell(&settings, daemon.state_dir(), &["check"]).stderr;
+    let talk = String::from_utf8_lossy(&talk);
+    assert!(
+        talk.contains("warning: the messages of `en`: contact_minimal presses somebody: it says `must`"),
+        "{talk}"
+    );
+    write("texts/en/messages.toml", "");
     write("texts/fr/messages.toml", "[messages.crisis_active]\ntitle = \"Courage\"\nbody = \"Tenez bon.\"");
     let (good, said) = check();
     assert!(!good && said.contains("crisis_active does not name the crisis line"), "{said}");

@@ -12,7 +12,9 @@ settings! {
         tiers_file: Option<PathBuf> => "/etc/keepwell/tiers.toml",
         /// A directory of texts of your own for people in need, one folder for each language with a file
         /// `messages.toml`, in the shape of the built-in ones: `de/messages.toml`. A text that is there replaces the
-        /// built-in one; a text without the crisis line, or one that is too long, keeps the daemon from starting.
+        /// built-in one; a text without the crisis line, or one that is too long, keeps the daemon from starting. One
+        /// in English or German that presses somebody (`must`, `last chance`, `!`) is named in a warning at the start
+        /// and by `keepwell check`; for other languages there is no list of such words.
         messages_dir: Option<PathBuf> => "/etc/keepwell/messages",
         /// The time within which a crisis must have been answered to count as compliant in health and metrics,
         /// in milliseconds. A critical one has half of it and a moderate one half as much again before the person is

@@ -7,76 +7,11 @@ use super::{
     message::Message,
     occasion::Occasion,
     phrases::{KEYS, Phrase, Values},
+    pressing::{PRESSING, pressing},
     resources::CRISIS_RESOURCES,
+    severity::Severity,
     templates::{BODY_CHARS_MAX, TITLE_CHARS_MAX, Templates},
 };
-
-/// Words that press somebody, by language. A stem stands for all that begin with it.
-const PRESSING: [(&str, &[&str]); 2] = [
-    (
-        "en",
-        &[
-            "must",
-            "immediately",
-            "lose",
-            "lost",
-            "losing",
-            "urgent",
-            "final",
-            "overdue",
-            "asap",
-            "act now",
-            "failed",
-            "failure",
-            "terminat",
-            "suspend",
-            "expire",
-            "deadline",
-            "last chance",
-            "warning",
-            "debt",
-            "owe ",
-            "owed",
-            "hurry",
-            "only 1",
-            "only 2",
-            "or else",
-            "required",
-            "have to",
-            "need to pay",
-            "!",
-        ],
-    ),
-    (
-        "de",
-        &[
-            "musst",
-            "müssen",
-            "sofort",
-            "verlier",
-            "verlor",
-            "dringend",
-            "letzte",
-            "überfällig",
-            "mahnung",
-            "schuld",
-            "frist",
-            "gesperrt",
-            "sperr",
-            "gekündigt",
-            "kündig",
-            "fehlgeschlagen",
-            "gescheitert",
-            "warnung",
-            "beeil",
-            "nur noch",
-            "sonst",
-            "zwingend",
-            "zahlungsverzug",
-            "!",
-        ],
-    ),
-];
 
 /// What must not be spoken of in a crisis.
 const MONEY: [&str; 10] =
@@ -123,16 +58,49 @@ fn the_crisis_line_is_in_sight_whatever_is_said_and_in_whatever_language() {
     });
 }
 
+/// Calls `check` with every message as it is read, filled in, its language and its name: what people are told and what
+/// their contacts are.
+fn each_text(mut check: impl FnMut(&str, &str, &str)) {
+    let templates = Templates::default();
+    for locale in templates.locales() {
+        let (_, texts) = templates.of(Some(locale));
+        for key in KEYS {
+            for severity in Severity::ALL {
+                let values = Values {
+                    days: Some(1),
+                    person: Some("Kim"),
+                    since: Some("SINCE"),
+                    severity: Some(severity),
+                };
+                let Phrase { title, body } = Phrase::of(key, texts, &CRISIS_RESOURCES, values);
+                check(locale, key, &format!("{title} {body}").to_lowercase());
+            }
+        }
+    }
+}
+
 #[test]
 fn nobody_is_pressed() {
+    let list =
+        |locale: &str| PRESSING.iter().find(|(known, _)| *known == locale).expect("words that press").1;
+    let mut texts = 0;
+    each_text(|locale, key, words| {
+        texts += 1;
+        for word in list(locale) {
+            assert!(!words.contains(word), "{key} says {word:?} in {locale}: {words}");
+        }
+    });
+    assert_eq!(texts, 2 * KEYS.len() * Severity::ALL.len());
+    // And with the line of every country, and what stands on the buttons.
     each(|locale, occasion, _, message| {
-        let (_, pressing) = PRESSING.iter().find(|(known, _)| *known == locale).expect("words that press");
         let labels: String = message.actions.iter().map(|action| action.text.as_str()).collect();
         let words = format!("{} {} {labels}", message.title, message.body).to_lowercase();
-        for word in *pressing {
+        for word in list(locale) {
             assert!(!words.contains(word), "{occasion:?} says {word:?} in {locale}: {words}");
         }
     });
+    // What the daemon says at its start of texts of one's own it would say of these.
+    assert_eq!(pressing(&Templates::default()), []);
 }
 
 #[test]
@@ -203,7 +171,7 @@ fn a_contact_is_told_the_line_too_and_no_more_than_was_agreed_to() {
         let of = |key| {
             let values = Values { person: Some("Kim {reach}"), since: Some("SINCE"), ..Values::default() };
             let (_, texts) = templates.of(Some(locale));
-            let values = Values { severity: Some(super::crisis::Severity::Critical), ..values };
+            let values = Values { severity: Some(Severity::Critical), ..values };
             Phrase::of(key, texts, &CRISIS_RESOURCES, values).body.to_lowercase()
         };
         let bodies = ["contact_minimal", "contact_standard", "contact_detailed"].map(of);

@@ -43,6 +43,7 @@ mod message_rules;
 mod model;
 pub mod occasion;
 pub mod phrases;
+pub mod pressing;
 pub mod reconciliation;
 pub mod report;
 pub mod resources;
