@@ -211,7 +211,7 @@ fn of_subscriptions_that_open_nothing_the_one_that_is_not_over_is_told_of() {
 fn what_is_open_is_not_shown_as_switched_off_and_there_are_words_for_it() {
     let facts = subscribed("past_due");
     let document = access(&facts, &shipped(), NOW_MS);
-    assert_eq!(document.features.disabled, ["advanced_analytics", "custom_exercises"]);
+    assert_eq!(document.features.disabled, ["advanced_analytics"]);
     assert_eq!(document.message.unwrap().title, "Your Therapeutic Journey Continues");
     let document = opened(&facts, &granted(EmergencyLevel::Full, NOW_MS + 1));
     assert_eq!(document.features.disabled, [""; 0]);

@@ -307,9 +307,39 @@ mod tests {
         let tiers = shipped();
         for (tier, (name, more, disabled, sync_frequency)) in tiers.iter().zip(policies) {
             assert_eq!((tier.name.as_str(), tier.sync_frequency), (name, sync_frequency));
-            assert_eq!(tier.features, [&base[..], more].concat(), "{name}");
+            let listed = [&base[..], more].concat();
+            if name == "grace_period" {
+                // 003: "access to all therapeutic features remains completely available". It wins, so nothing of what
+                // 002 opens is missing, and of what it closes only what is no care stays closed.
+                assert_eq!(tier.features, [&listed[..], &THERAPEUTIC_IN_GRACE].concat());
+                assert_eq!(tier.disabled, ["advanced_analytics"]);
+                continue;
+            }
+            assert_eq!(tier.features, listed, "{name}");
             assert_eq!(tier.disabled, disabled, "{name}");
         }
         assert_eq!(tiers.iter().count(), policies.len());
+    }
+
+    /// What 002 leaves out of a grace period and 003 promises for it: exercises and progress.
+    const THERAPEUTIC_IN_GRACE: [&str; 3] =
+        ["progress_charts", "custom_exercises", "advanced_crisis_features"];
+
+    #[test]
+    fn whoever_falls_into_grace_loses_nothing_that_is_care() {
+        // No care: figures for the app's own use, a faster answer to questions, and how devices are kept alike.
+        let no_care = ["advanced_analytics", "priority_support", "real_time_sync", "cross_device_sync"];
+        let tiers = shipped();
+        let grace = tiers.grace_period();
+        for tier in tiers.iter().filter(|tier| tier.rank > grace.rank) {
+            let lost = tier.features.iter().filter(|feature| !grace.features.contains(feature));
+            let lost: Vec<&String> = lost.filter(|feature| !no_care.contains(&feature.as_str())).collect();
+            assert!(
+                lost.is_empty() || tier.name == "trial" && lost == ["trial_features"],
+                "{}: {lost:?}",
+                tier.name
+            );
+        }
+        assert!(grace.disabled.iter().all(|feature| no_care.contains(&feature.as_str())));
     }
 }
