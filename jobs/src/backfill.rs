@@ -34,7 +34,7 @@ use serde_json::json;
 
 use crate::{
     Care,
-    intake::HANDLED_TYPES,
+    intake::event_types::{EventTypes, is_type},
     kinds,
     outbound::stripe::list::{EventsAsked, PAGE_TIMEOUT_MS, TYPES_MAX},
     scheduled::scheduled_ms,
@@ -174,22 +174,14 @@ impl Asked {
         Ok((since_s, until_s))
     }
 
-    /// The types that Stripe is asked for.
-    fn types(&self) -> Vec<String> {
-        if self.types.is_empty() { HANDLED_TYPES.map(str::to_owned).to_vec() } else { self.types.clone() }
+    /// The types that Stripe is asked for: those of `known` that change something, unless it was said which.
+    fn types(&self, known: &EventTypes) -> Vec<String> {
+        if self.types.is_empty() { known.all().map(str::to_owned).collect() } else { self.types.clone() }
     }
 }
 
 /// The turn of pages: one at a time, whoever asks.
 const TURN: &str = "stripe backfill";
-
-/// Whether `name` can be a type, such as `invoice.payment_failed`.
-fn is_type(name: &str) -> bool {
-    let word = |word: &str| {
-        !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-    };
-    name.len() <= 100 && name.split('.').all(word)
-}
 
 /// See the module.
 pub(crate) struct Backfill(pub(crate) Care);
@@ -198,6 +190,7 @@ pub(crate) struct Backfill(pub(crate) Care);
 /// [`SoFar::after`].
 struct PageTaken {
     asked: Asked,
+    types: Vec<String>,
     bounds: (i64, i64),
     so_far: SoFar,
 }
@@ -228,7 +221,7 @@ impl Handler for Backfill {
                  `look_back_s`",
             ));
         }
-        let types = asked.types();
+        let types = asked.types(&self.0.event_types);
         let events = EventsAsked { since_s, until_s, types: &types, undelivered: asked.undelivered };
         let page = stripe.events(&events, so_far.after.as_deref(), job.id).await?;
         let known = door.known(&page.items).await?;
@@ -241,7 +234,7 @@ impl Handler for Backfill {
         }
         so_far.pages += 1;
         so_far.after = page.next;
-        Ok(Box::new(PageTaken { asked, bounds, so_far }))
+        Ok(Box::new(PageTaken { asked, types, bounds, so_far }))
     }
 
     async fn apply(
@@ -250,7 +243,7 @@ impl Handler for Backfill {
         prepared: &Prepared,
         transaction: &mut Transaction,
     ) -> Result<Outcome, ApplyError> {
-        let Some(PageTaken { asked, bounds, so_far }) = prepared.downcast_ref::<PageTaken>() else {
+        let Some(PageTaken { asked, types, bounds, so_far }) = prepared.downcast_ref::<PageTaken>() else {
             return Ok(Outcome::retry("the page is gone"));
         };
         if so_far.after.is_some() {
@@ -259,7 +252,8 @@ impl Handler for Backfill {
         }
         // Those on schedule find nothing as a rule; whoever asked wants to know that too.
         if so_far.recorded > 0 || asked.scheduled_for.is_none() {
-            audit::append(transaction, &entry(asked, *bounds, so_far, transaction.now_ms())).await?;
+            let entry = entry((asked, types), *bounds, so_far, transaction.now_ms());
+            audit::append(transaction, &entry).await?;
         }
         let SoFar { pages, events, recorded, crises_over, .. } = *so_far;
         transaction.after_commit(move || {
@@ -279,10 +273,15 @@ fn next_page(asked: &Asked, bounds: (i64, i64), so_far: &SoFar, subject: Option<
 }
 
 /// What a back-fill did, for the trail.
-fn entry(asked: &Asked, (since_s, until_s): (i64, i64), so_far: &SoFar, at_ms: UnixMs) -> AuditEntry {
+fn entry(
+    (asked, types): (&Asked, &[String]),
+    (since_s, until_s): (i64, i64),
+    so_far: &SoFar,
+    at_ms: UnixMs,
+) -> AuditEntry {
     let SoFar { first_job, pages, events, recorded, crises_over, .. } = so_far;
     let after = json!({
-        "since_s": since_s, "until_s": until_s, "types": asked.types(), "undelivered": asked.undelivered,
+        "since_s": since_s, "until_s": until_s, "types": types, "undelivered": asked.undelivered,
         "pages": pages, "events": events, "recorded": recorded, "crises_over": crises_over,
     });
     AuditEntry {

@@ -4,6 +4,7 @@
 //! a word in front of what was fetched, and the handler reads the rest.
 
 mod app;
+pub mod event_types;
 pub mod privacy;
 mod stripe;
 
@@ -12,7 +13,7 @@ use keepwell_workers::{job::NewJob, lane::Lane};
 
 pub use crate::intake_error::IntakeError;
 pub use app::read_app;
-pub use stripe::{Fetched, HANDLED_TYPES, read_fetched, read_stripe};
+pub use stripe::{Fetched, read_fetched, read_stripe};
 
 use crate::{kinds, stripe::envelope::FETCHED_FIELD};
 

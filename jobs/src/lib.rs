@@ -75,6 +75,7 @@ use care::{
     templates::Templates,
     tiers::Tiers,
 };
+use intake::event_types::EventTypes;
 use marks::Marks;
 use outbound::{alerts::AlertDelivery, stripe::StripeClient};
 use outreach::Outreach;
@@ -98,6 +99,8 @@ pub struct Care {
     pub resources: Arc<CrisisResources>,
     /// Stripe, if it can be asked.
     pub stripe: Option<StripeClient>,
+    /// Which of Stripe's events change something.
+    pub event_types: EventTypes,
     /// What the rules mean by their words.
     pub definitions: Definitions,
     /// What operators were seen to have switched on last.
@@ -132,6 +135,7 @@ impl Care {
             memory: FactsMemory::default(),
             resources: Arc::new(CRISIS_RESOURCES),
             stripe: None,
+            event_types: EventTypes::default(),
             definitions: Definitions::default(),
             switches: SwitchMemory::default(),
             watch: CrisisWatch::default(),
@@ -182,6 +186,12 @@ impl Care {
     #[must_use]
     pub fn with_reports(self, desk: Arc<dyn ReportDesk>) -> Self {
         Self { reports: Some(desk), ..self }
+    }
+
+    /// The same, with `event_types` of Stripe's changing something.
+    #[must_use]
+    pub fn with_event_types(self, event_types: EventTypes) -> Self {
+        Self { event_types, ..self }
     }
 
     /// The same with `door` for events that no webhook has brought.

@@ -25,8 +25,8 @@ use crate::{
     alerts::described,
     api::BindError,
     serve::{
-        ServeError, asked_in_words, courier, crisis_lines, database_url, drop_paths, key_ring, notifier,
-        schedules, templates,
+        ServeError, asked_in_words, courier, crisis_lines, database_url, drop_paths, event_types, key_ring,
+        notifier, schedules, templates,
     },
 };
 
@@ -61,6 +61,7 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
         Finding::of("configuration", Ok(configuration(&loaded))),
         Finding::of("tiers", tiers(config)),
         Finding::of("privacy", privacy(config)),
+        Finding::of("events", events(config)),
         Finding::of("words", words(config)),
         Finding::of("gateway", gateway(config)),
         Finding::of("reports", reports(config)),
@@ -102,6 +103,13 @@ fn privacy(config: &Config) -> Result<String, String> {
     drop_paths(config)
         .map(|_| format!("{} fields of Stripe's events are not kept", config.privacy.drop_paths.len()))
         .map_err(|error| format!("`privacy.drop_paths`: {error}"))
+}
+
+/// How many types of Stripe's events change something.
+fn events(config: &Config) -> Result<String, String> {
+    event_types(config)
+        .map(|types| format!("{} types of Stripe's events change something", types.all().count()))
+        .map_err(|error| format!("`stripe.event_types`: {error}"))
 }
 
 /// In which languages people are told what, and for how many countries there are crisis lines.
@@ -283,6 +291,19 @@ mod tests {
         let config = config(&[("KEEPWELL_REDIS__SERVER_BINARY", "/nowhere/redis-server")]);
         let found = redis(&config).await.unwrap_err();
         assert!(found.contains("`/nowhere/redis-server`") && found.contains("apt-get"), "{found}");
+    }
+
+    #[test]
+    fn further_types_of_events_are_counted_and_one_that_no_rule_can_handle_is_named() {
+        let of = |types: &str| events(&config(&[("KEEPWELL_STRIPE__EVENT_TYPES", types)]));
+        let found = of(r#"{ "invoice.paid" = "invoice.payment_succeeded" }"#).unwrap();
+        assert!(found.starts_with("7 types"), "{found}");
+        let found = of(r#"{ "invoice.paid" = "invoice.piad" }"#).unwrap_err();
+        assert!(
+            found.contains("`stripe.event_types`: `invoice.paid` cannot be handled as `invoice.piad`"),
+            "{found}"
+        );
+        assert!(events(&config(&[])).unwrap().starts_with("6 types"));
     }
 
     #[test]

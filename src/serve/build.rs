@@ -7,7 +7,10 @@ use keepwell_jobs::{
     CANARY_SUBJECT, Care,
     alerts::sink::AlertSink,
     care::{definitions::Definitions, lines::CrisisLines, tiers::Tiers},
-    intake::privacy::{DropPathError, DropPaths},
+    intake::{
+        event_types::{EventTypeError, EventTypes},
+        privacy::{DropPathError, DropPaths},
+    },
     kinds,
     marks::Marks,
 };
@@ -118,6 +121,11 @@ pub(crate) fn drop_paths(config: &Config) -> Result<DropPaths, DropPathError> {
     DropPaths::new(config.privacy.drop_paths.iter().map(String::as_str))
 }
 
+/// Which of Stripe's events change something, as `config` says.
+pub(crate) fn event_types(config: &Config) -> Result<EventTypes, EventTypeError> {
+    EventTypes::new(config.stripe.event_types.iter())
+}
+
 /// What the rules mean by their words, as `care` says.
 fn definitions(care: &keepwell_config::settings::Care) -> Definitions {
     Definitions {
@@ -148,11 +156,12 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
     let stripe = super::stripe::client(config, &clock)?;
     let unopened = unopened(config)?;
     let database = unopened.database().sealing_with(keys.clone());
-    let drop_paths = drop_paths(config)?;
+    let (drop_paths, event_types) = (drop_paths(config)?, event_types(config)?);
     let marks = Marks::new(Arc::clone(&clock));
     let care = words::speaking(Care::new(tiers, marks.clone(), keys.clone()), config, (&database, &clock))?
         .with_definitions(definitions(&config.care))
-        .with_response_limit(config.care.crisis_response_ms);
+        .with_response_limit(config.care.crisis_response_ms)
+        .with_event_types(event_types);
     let receiver_stats = Arc::new(ReceiverStats::new());
     let trail = Trail::new(database.clone(), keys.clone(), Arc::clone(&clock), state_dir.path());
     let reporting = Arc::new(Reporting::new(trail.clone(), config)?);

@@ -56,7 +56,8 @@ impl Door for EngineDoor {
     fn read(&self, source: SourceKind, webhook_id: Option<&str>, body: &Bytes) -> Result<Intake, BadEvent> {
         let read = match source {
             SourceKind::Stripe => {
-                intake::read_stripe(body, &self.marks).map(|intake| intake.without(&self.drop_paths))
+                let types = &self.watchers.care.event_types;
+                intake::read_stripe(body, &self.marks, types).map(|intake| intake.without(&self.drop_paths))
             }
             SourceKind::App => {
                 let definitions = &self.watchers.care.definitions;
@@ -137,7 +138,8 @@ impl EventDoor for BackDoor {
     async fn take(&self, event: &Bytes) -> Result<Taken, Outcome> {
         let door = self.opened()?;
         let now_ms = door.watchers.clock.now_ms();
-        let read = intake::read_fetched(event, &door.marks, &door.drop_paths, now_ms);
+        let known = (&door.marks, &door.watchers.care.event_types);
+        let read = intake::read_fetched(event, known, &door.drop_paths, now_ms);
         let Fetched { intake, tells_of_crisis_over } = match read {
             Ok(fetched) => fetched,
             Err(error) => {

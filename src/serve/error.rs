@@ -4,7 +4,7 @@ use std::{error::Error, io, net::SocketAddr, path::PathBuf};
 
 use keepwell_jobs::{
     care::{lines::CrisisLinesError, templates::TemplatesError, tiers::TiersError},
-    intake::privacy::DropPathError,
+    intake::{event_types::EventTypeError, privacy::DropPathError},
     outbound::{http::CertificatesError, notify::NotifierError, stripe::StripeError},
 };
 use keepwell_workers::{
@@ -57,6 +57,9 @@ pub enum ServeError {
     /// Stripe's list of addresses.
     #[error("Stripe's list of addresses (`stripe.addresses_url`) cannot be fetched")]
     Addresses(#[source] CertificatesError),
+    /// The types of events that change something.
+    #[error("`stripe.event_types` cannot be used")]
+    EventTypes(#[from] EventTypeError),
     /// The fields that are dropped.
     #[error("`privacy.drop_paths` cannot be used")]
     DropPaths(#[from] DropPathError),

@@ -57,7 +57,7 @@ use signals::Signals;
 use state_dir::StateDir;
 
 pub use build::migrations;
-pub(crate) use build::{database_url, drop_paths, key_ring};
+pub(crate) use build::{database_url, drop_paths, event_types, key_ring};
 use ends::{BREAK_OFF_TIMEOUT, all_end, end};
 pub use error::ServeError;
 pub(crate) use grace_watch::watch_graces;

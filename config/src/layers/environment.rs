@@ -53,7 +53,7 @@ pub(crate) fn environment(variables: &BTreeMap<String, String>) -> Read {
             Ok(value) => layer.set(field, value, origin),
             Err(what) => {
                 let remedy = match field.kind {
-                    Kind::Numbers => "write a TOML table",
+                    Kind::Numbers | Kind::Texts => "write a TOML table",
                     _ => "separate items by commas, or write a TOML array",
                 };
                 problems.push(Problem::of(field.key, what, remedy).at(origin));

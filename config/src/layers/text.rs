@@ -21,7 +21,7 @@ pub(super) fn parse(text: &str, kind: Kind, separator: Separator) -> Result<Valu
         Kind::Integer => number(text).map_or_else(|| text.into(), Value::from),
         Kind::Boolean => boolean(text).map_or_else(|| text.into(), Value::from),
         Kind::List(_) if text.trim_start().starts_with('[') => toml("array", text)?,
-        Kind::Numbers if text.trim_start().starts_with('{') => toml("table", text)?,
+        Kind::Numbers | Kind::Texts if text.trim_start().starts_with('{') => toml("table", text)?,
         Kind::List(item) => {
             let items = split(text, separator).map(|part| parse(part, *item, separator));
             Value::from(items.collect::<Result<Vec<Value>, String>>()?)

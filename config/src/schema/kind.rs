@@ -33,6 +33,8 @@ pub enum Kind {
     Schedule,
     /// Numbers by name: a table.
     Numbers,
+    /// Texts by name: a table.
+    Texts,
     /// Any number of these.
     List(&'static Kind),
 }
@@ -67,6 +69,7 @@ impl fmt::Display for Kind {
                 "{ name, cron and time_zone, or every, kind, lane, payload, overlap, missed, window, jitter }",
             ),
             Kind::Numbers => f.write_str("{ name = number, ... }"),
+            Kind::Texts => f.write_str("{ name = text, ... }"),
             Kind::List(item) => write!(f, "list of: {item}"),
         }
     }

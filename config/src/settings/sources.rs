@@ -1,6 +1,6 @@
 //! The sources of webhooks: Stripe and the app.
 
-use crate::values::{HttpUrl, Network, Secret, WebhookSecret};
+use crate::values::{HttpUrl, NamedTexts, Network, Secret, WebhookSecret};
 
 settings! {
     /// Stripe's webhooks, `POST /api/webhooks/stripe`, and Stripe's API.
@@ -28,6 +28,12 @@ settings! {
         livemode: Option<bool> => true,
         /// The connected account that events must come from. Unset, any is taken.
         account: Option<String> => "acct_1032D82eZvKYlo2C",
+        /// Further types of events that change something, each with the type that it is handled as: one of
+        /// `customer.subscription.created`, `customer.subscription.updated`, `customer.subscription.deleted`,
+        /// `invoice.payment_failed`, `invoice.payment_succeeded` and `setup_intent.succeeded`, whose object it has to
+        /// hold. At most 14, because Stripe's history is asked for at most 20 types at once. Every other type is
+        /// recorded and changes nothing. Stripe sends only those types for which the webhook endpoint is set up.
+        event_types: NamedTexts => { "invoice.paid" = "invoice.payment_succeeded" },
         /// How old a signature may be, in seconds. Stripe signs every retry afresh and its libraries use 300.
         tolerance_seconds: u64 where 1..=86_400,
         /// The networks that may send events; an empty list lets anybody try. Signatures are checked either

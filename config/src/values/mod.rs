@@ -4,6 +4,7 @@ mod choices;
 mod connection_url;
 mod encryption_key;
 mod http_url;
+mod named_texts;
 mod network;
 mod schedule;
 mod secret;
@@ -15,6 +16,7 @@ pub use choices::{Environment, LogFormat, MissedTicks, OverlappingTicks, ReportP
 pub use connection_url::{DatabaseUrl, RedisUrl};
 pub use encryption_key::EncryptionKey;
 pub use http_url::HttpUrl;
+pub use named_texts::NamedTexts;
 pub use network::Network;
 pub use schedule::ScheduleEntry;
 pub use secret::Secret;

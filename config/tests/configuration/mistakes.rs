@@ -213,3 +213,19 @@ fn bounds_that_bound_nothing_are_refused_and_those_of_the_environment_join_those
     let bounds: Vec<(&str, f64)> = loaded.config.alerts.thresholds.iter().collect();
     assert_eq!(bounds, [("LaneWaiting", 60.0), ("MemoryHigh", 0.9)]);
 }
+
+#[test]
+fn types_of_events_are_named_in_a_table_of_the_file_or_of_a_variable() {
+    let written = r#"{ "invoice.paid" = "invoice.payment_succeeded" }"#;
+    for place in [
+        Place::new().file("[stripe.event_types]\n\"invoice.paid\" = \"invoice.payment_succeeded\""),
+        Place::new().file(&format!("[stripe]\nevent_types = {written}")),
+        Place::new().variable("KEEPWELL_STRIPE__EVENT_TYPES", written),
+    ] {
+        let config = place.load().unwrap().config;
+        let types: Vec<(&str, &str)> = config.stripe.event_types.iter().collect();
+        assert_eq!(types, [("invoice.paid", "invoice.payment_succeeded")]);
+    }
+    let problems = Place::new().file("[stripe]\nevent_types = { \"invoice.paid\" = 1 }").problems();
+    assert!(problems[0].contains("stripe.event_types"), "{problems:?}");
+}

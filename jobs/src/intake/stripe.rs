@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use keepwell_workers::{clock::UnixMs, lane::Lane};
 
-use super::{Intake, IntakeError, Route, job, privacy::DropPaths};
+use super::{Intake, IntakeError, Route, event_types::EventTypes, job, privacy::DropPaths};
 use crate::{
     care::crisis::{Road, Signal, counts_until_ms},
     kinds,
@@ -14,24 +14,14 @@ use crate::{
     },
 };
 
-/// The types of events that change something.
-pub const HANDLED_TYPES: [&str; 6] = [
-    "customer.subscription.created",
-    "customer.subscription.updated",
-    "customer.subscription.deleted",
-    "invoice.payment_failed",
-    "invoice.payment_succeeded",
-    "setup_intent.succeeded",
-];
-
 /// Reads a verified body of Stripe's.
 ///
 /// The dedupe key holds the type beside the id: Stripe's own published examples share one placeholder id among all
 /// types, and an event never changes its type.
-pub fn read_stripe(body: &Bytes, marks: &Marks) -> Result<Intake, IntakeError> {
+pub fn read_stripe(body: &Bytes, marks: &Marks, types: &EventTypes) -> Result<Intake, IntakeError> {
     let event = Envelope::parse(body)?;
     let tells_of_crisis = event.object.is_some_and(crisis_mode);
-    Ok(read(event, body, marks, tells_of_crisis))
+    Ok(read(event, body, (marks, types), tells_of_crisis))
 }
 
 /// An event that no webhook has brought.
@@ -47,7 +37,7 @@ pub struct Fetched {
 /// had brought it, but for what its metadata say of a crisis ([`Signal::of_metadata`]); the job carries that with it.
 pub fn read_fetched(
     body: &Bytes,
-    marks: &Marks,
+    (marks, types): (&Marks, &EventTypes),
     paths: &DropPaths,
     now_ms: UnixMs,
 ) -> Result<Fetched, IntakeError> {
@@ -56,19 +46,24 @@ pub fn read_fetched(
         |created_s| counts_until_ms(&Signal::of_metadata(Road::Fetched, created_s, now_ms)) <= now_ms;
     let tells_of_crisis = event.object.is_some_and(crisis_mode);
     let tells_of_crisis_over = tells_of_crisis && event.created_s.is_some_and(is_over);
-    let intake = read(event, body, marks, tells_of_crisis && !tells_of_crisis_over);
+    let intake = read(event, body, (marks, types), tells_of_crisis && !tells_of_crisis_over);
     let tells_of_crisis_over = tells_of_crisis_over && intake.handled;
     Ok(Fetched { intake: intake.without(paths).fetched(), tells_of_crisis_over })
 }
 
 /// The intake of `event`, which is the one in `body`.
-fn read(event: Envelope<'_>, body: &Bytes, marks: &Marks, tells_of_crisis: bool) -> Intake {
+fn read(
+    event: Envelope<'_>,
+    body: &Bytes,
+    (marks, types): (&Marks, &EventTypes),
+    tells_of_crisis: bool,
+) -> Intake {
     let customer = event.object.and_then(customer_of);
     let is_marked = customer.as_deref().is_some_and(|customer| marks.contains(customer));
     let is_at_risk = customer.as_deref().is_some_and(|customer| marks.is_at_risk(customer));
     let in_crisis = is_marked || tells_of_crisis;
     // A thin event has no object; until the object can be fetched it is kept and changes nothing.
-    let route = if event.shape == Shape::Thin { None } else { route(&event.event_type) };
+    let route = if event.shape == Shape::Thin { None } else { route(types.handled_as(&event.event_type)) };
     let handled = route.is_some();
     let mut route = route.unwrap_or(Route { kind: kinds::EVENT_RECORDED, lane: Lane::Background });
     // In a high-risk period a payment that fails is a crisis (003).
@@ -113,7 +108,7 @@ mod tests {
         let body = format!(
             r#"{{"id":"evt_1","object":"event","type":"{event_type}","livemode":false,"data":{{"object":{object}}}}}"#
         );
-        read_stripe(&Bytes::from(body), marks).unwrap()
+        read_stripe(&Bytes::from(body), marks, &EventTypes::default()).unwrap()
     }
 
     #[test]
@@ -129,10 +124,25 @@ mod tests {
         ] {
             let intake = read(event_type, r#"{"id":"x","customer":"cus_1"}"#, &Marks::default());
             assert_eq!((intake.job.lane, intake.handled), (lane, handled), "{event_type}");
-            assert_eq!(HANDLED_TYPES.contains(&event_type), handled, "{event_type}");
+            assert_eq!(EventTypes::default().all().any(|known| known == event_type), handled, "{event_type}");
             assert_eq!(intake.job.subject.as_deref(), Some("cus_1"));
             assert_eq!(intake.job.dedupe_key.unwrap(), format!("stripe:-:evt_1:{event_type}"));
         }
+    }
+
+    #[test]
+    fn a_type_that_is_handled_as_another_one_is_recorded_under_its_own_name_and_waits_where_that_one_does() {
+        let types = EventTypes::new([("invoice.paid", "invoice.payment_succeeded")]).unwrap();
+        let body = Bytes::from_static(
+            br#"{"id":"evt_1","object":"event","type":"invoice.paid","data":{"object":{"customer":"cus_1"}}}"#,
+        );
+        let intake = read_stripe(&body, &Marks::default(), &types).unwrap();
+        assert_eq!((&*intake.job.kind, intake.job.lane), (kinds::INVOICE_PAID, Lane::Realtime));
+        assert_eq!((intake.handled, intake.event_type.as_str()), (true, "invoice.paid"));
+        assert_eq!(intake.job.dedupe_key.as_deref(), Some("stripe:-:evt_1:invoice.paid"));
+        let fetched = read_fetched(&body, (&Marks::default(), &types), &DropPaths::default(), 0).unwrap();
+        assert_eq!(&*fetched.intake.job.kind, kinds::INVOICE_PAID);
+        assert!(!read_stripe(&body, &Marks::default(), &EventTypes::default()).unwrap().handled);
     }
 
     #[test]
@@ -153,7 +163,8 @@ mod tests {
                 {{"object":{{"id":"in_1","customer":"cus_1","card":{{"last4":"4242"}},"metadata":{metadata}}}}}}}"#
             ))
         };
-        let (marks, paths) = (Marks::default(), DropPaths::new(["card"]).unwrap());
+        let (marks, types, paths) =
+            (Marks::default(), EventTypes::default(), DropPaths::new(["card"]).unwrap());
         let day_s = 24 * 60 * 60;
         let (yes, created_s) = (r#"{"crisisMode":"true"}"#, 1_700_000_000);
         for (metadata, ago_s, lane, is_over) in [
@@ -163,8 +174,8 @@ mod tests {
             ("{}", 21 * day_s, Lane::Therapeutic, false),
         ] {
             let (body, now_ms) = (body(created_s, metadata), (created_s + ago_s) * 1_000);
-            let brought = read_stripe(&body, &marks).unwrap().without(&paths);
-            let fetched = read_fetched(&body, &marks, &paths, now_ms).unwrap();
+            let brought = read_stripe(&body, &marks, &types).unwrap().without(&paths);
+            let fetched = read_fetched(&body, (&marks, &types), &paths, now_ms).unwrap();
             let job = &fetched.intake.job;
             assert_eq!((job.lane, fetched.tells_of_crisis_over), (lane, is_over), "{ago_s}");
             assert_eq!(job.dedupe_key, brought.job.dedupe_key);
@@ -178,7 +189,7 @@ mod tests {
         let marked = Marks::default();
         marked.set("cus_1", 1, Some(UnixMs::MAX));
         let long_after_ms = (created_s + 30 * day_s) * 1_000;
-        let fetched = read_fetched(&body(created_s, yes), &marked, &paths, long_after_ms).unwrap();
+        let fetched = read_fetched(&body(created_s, yes), (&marked, &types), &paths, long_after_ms).unwrap();
         assert_eq!((fetched.intake.job.lane, fetched.tells_of_crisis_over), (Lane::Crisis, true));
     }
 
@@ -186,7 +197,8 @@ mod tests {
     fn a_thin_event_is_kept_and_changes_nothing_by_itself() {
         let body = br#"{"id":"evt_2","object":"v2.core.event","type":"v1.customer.subscription.updated","context":"acct_9",
             "related_object":{"id":"sub_2","type":"subscription","url":"/v1/subscriptions/sub_2"}}"#;
-        let intake = read_stripe(&Bytes::from_static(body), &Marks::default()).unwrap();
+        let intake =
+            read_stripe(&Bytes::from_static(body), &Marks::default(), &EventTypes::default()).unwrap();
         assert!(!intake.handled);
         assert_eq!(intake.account.as_deref(), Some("acct_9"));
     }

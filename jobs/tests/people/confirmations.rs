@@ -50,7 +50,8 @@ impl House {
     /// Hears an event about the subscription; answers with the confirmations that follow.
     pub async fn hear(&self, id: &str, event_type: &str, ago_s: i64, object: &str) -> Vec<NewJob> {
         let body = Bytes::from(event(id, event_type, ago_s, object));
-        let intake = read_stripe(&body, &self.room.care.marks).expect("an event");
+        let intake =
+            read_stripe(&body, &self.room.care.marks, &self.room.care.event_types).expect("an event");
         let (outcome, mut transaction) = self.room.apply(intake.job, self.clock.now_ms()).await;
         assert_eq!(outcome, Outcome::Done);
         let jobs = transaction.take_follow_ups();

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use keepwell_jobs::{
     Care,
     care::{document::AccessDocument, tiers::FLOOR_TIER},
-    intake::{read_app, read_stripe},
+    intake::{event_types::EventTypes, read_app, read_stripe},
     marks::Marks,
 };
 use keepwell_workers::{
@@ -66,12 +66,18 @@ async fn the_door_knows_who_is_in_a_crisis_once_it_is_committed() {
         after_a_restart.refresh(&room.database).await.unwrap();
         assert!(after_a_restart.contains("cus_1") && !after_a_restart.contains("cus_2"));
         let failed = Bytes::from(event("evt_1", "invoice.payment_failed", 0, &invoice("cus_1")));
-        assert_eq!(read_stripe(&failed, &after_a_restart).unwrap().job.lane, Lane::Crisis);
+        assert_eq!(
+            read_stripe(&failed, &after_a_restart, &EventTypes::default()).unwrap().job.lane,
+            Lane::Crisis
+        );
         // Nobody says that it is over: after the 21 days of a high crisis it is.
         later.advance_ms(21 * DAY_MS - 1);
         assert!(after_a_restart.contains("cus_1"));
         later.advance_ms(1);
-        assert_eq!(read_stripe(&failed, &after_a_restart).unwrap().job.lane, Lane::Therapeutic);
+        assert_eq!(
+            read_stripe(&failed, &after_a_restart, &EventTypes::default()).unwrap().job.lane,
+            Lane::Therapeutic
+        );
     })
     .await;
 }

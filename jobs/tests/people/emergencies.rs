@@ -14,7 +14,7 @@ use keepwell_jobs::{
         grace::GraceReason,
         tiers::FLOOR_TIER,
     },
-    intake::read_stripe,
+    intake::{event_types::EventTypes, read_stripe},
     marks::Marks,
     rehearsal,
     store::{SwitchMemory, switch, switch_late, switches},
@@ -380,7 +380,7 @@ async fn every_process_learns_who_is_in_a_high_risk_period_and_it_ends_by_itself
         let room = room.caring(Care { marks: here.clone(), ..room.care.clone() });
         let failed = Bytes::from(event("evt_1", "invoice.payment_failed", 0, &invoice("cus_1")));
         let paid = Bytes::from(event("evt_2", "invoice.payment_succeeded", 0, &invoice("cus_1")));
-        let lane = |body, marks| read_stripe(body, marks).unwrap().job.lane;
+        let lane = |body, marks| read_stripe(body, marks, &EventTypes::default()).unwrap().job.lane;
         assert_eq!(lane(&failed, &here), Lane::Therapeutic);
         let elevated = r#","instrument":"phq9","score":15"#;
         room.app(&signal("assessment.completed", "cus_1", 0, elevated)).await;

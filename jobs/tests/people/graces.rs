@@ -141,7 +141,9 @@ async fn an_end_in_a_vulnerable_time_becomes_a_longer_period() {
         // Six days later a payment fails: its seven days end one day before the fourteen of the crisis.
         let failed_ms = NOW_MS + 6 * DAY_MS;
         let failed = event("evt_1", "invoice.payment_failed", -6 * 86_400, &invoice("cus_1"));
-        let intake = keepwell_jobs::intake::read_stripe(&failed.into(), &room.care.marks).unwrap();
+        let intake =
+            keepwell_jobs::intake::read_stripe(&failed.into(), &room.care.marks, &room.care.event_types)
+                .unwrap();
         room.run(intake.job, failed_ms).await;
         room.follow_ups();
         let (ends_ms, watch) = (NOW_MS + 14 * DAY_MS, GraceWatch::default());

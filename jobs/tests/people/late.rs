@@ -19,7 +19,9 @@ use crate::{
 
 /// The job of an event of Stripe's.
 fn job(room: &Room, body: &str) -> NewJob {
-    read_stripe(&Bytes::from(body.to_owned()), &room.care.marks).expect("an event").job
+    read_stripe(&Bytes::from(body.to_owned()), &room.care.marks, &room.care.event_types)
+        .expect("an event")
+        .job
 }
 
 /// What follows from what was learned, by the begins of its keys.
@@ -142,7 +144,10 @@ const LOOK: &str = "contacts:cus_1:late:moderate:evt_1";
 /// The job of an event of Stripe's that was fetched at `now_ms`.
 fn fetched(room: &Room, body: &str, now_ms: UnixMs) -> NewJob {
     let (body, paths) = (Bytes::from(body.to_owned()), DropPaths::default());
-    read_fetched(&body, &room.care.marks, &paths, now_ms).expect("an event").intake.job
+    read_fetched(&body, (&room.care.marks, &room.care.event_types), &paths, now_ms)
+        .expect("an event")
+        .intake
+        .job
 }
 
 /// What the trail says of signs of a crisis of `customer`, the newest first.

@@ -97,7 +97,9 @@ async fn a_message_to_somebody_vulnerable_is_not_sent_in_their_next_crisis() {
         // Two days before the fourteen of the crisis end: seven more make a longer period, which is told.
         let (in_s, later_ms) = (12 * 86_400, NOW_MS + 12 * DAY_MS);
         let failed = event("evt_1", "invoice.payment_failed", -in_s, &invoice("cus_1"));
-        let intake = keepwell_jobs::intake::read_stripe(&failed.into(), &room.care.marks).unwrap();
+        let intake =
+            keepwell_jobs::intake::read_stripe(&failed.into(), &room.care.marks, &room.care.event_types)
+                .unwrap();
         room.run(intake.job, later_ms).await;
         let [calm] = &room.follow_ups()[..] else { panic!("one message") };
         let crisis = signal("crisis.signal", "cus_1", -in_s - 9, r#","severity":"moderate""#);

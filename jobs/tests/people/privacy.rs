@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 use bytes::Bytes;
 use keepwell_jobs::{
     care::{definitions::Definitions, facts::Facts},
-    intake::{privacy::DropPaths, read_app, read_stripe},
+    intake::{event_types::EventTypes, privacy::DropPaths, read_app, read_stripe},
     marks::Marks,
 };
 use serde_json::{Value, json};
@@ -43,7 +43,8 @@ fn fixtures() -> Vec<Value> {
 
 fn kept(event: &Value) -> String {
     let body = Bytes::from(event.to_string());
-    let intake = read_stripe(&body, &Marks::default()).unwrap().without(&default_paths());
+    let intake =
+        read_stripe(&body, &Marks::default(), &EventTypes::default()).unwrap().without(&default_paths());
     String::from_utf8(intake.job.payload.to_vec()).unwrap()
 }
 
@@ -189,7 +190,7 @@ fn every_name_of_the_default_list_is_dropped_from_objects_and_lists_alike() {
 
 /// What the rules learn of `body`.
 async fn learned(room: &Room, body: String, drop: Option<&DropPaths>, customer: &str) -> Facts {
-    let intake = read_stripe(&Bytes::from(body), &Marks::default()).unwrap();
+    let intake = read_stripe(&Bytes::from(body), &Marks::default(), &EventTypes::default()).unwrap();
     let intake = match drop {
         Some(paths) => intake.without(paths),
         None => intake,

@@ -172,7 +172,8 @@ impl Room {
 
     /// Hears an event of Stripe's at `now_ms`.
     pub async fn stripe_at(&self, body: &str, now_ms: UnixMs) -> Outcome {
-        let intake = read_stripe(&Bytes::from(body.to_owned()), &self.care.marks).expect("an event");
+        let intake = read_stripe(&Bytes::from(body.to_owned()), &self.care.marks, &self.care.event_types)
+            .expect("an event");
         self.run(intake.job, now_ms).await
     }
 
