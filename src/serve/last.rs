@@ -1,31 +1,46 @@
 //! Who works until everything else has ended.
 
-use tokio::task::JoinSet;
+use std::time::Duration;
+
+use tokio::{task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::ends::all_end;
 use crate::{alerts::AlertKeeper, trail::keeper::Keeper};
 
-/// Has `keeper` keep the audit trail until what it gives is cancelled: what is done while everything else ends is in it
-/// too, and sealed.
-pub(super) fn keep_trail(
-    keeper: Keeper,
-    tasks: &mut JoinSet<()>,
-    stop: &CancellationToken,
-) -> (JoinSet<()>, CancellationToken) {
-    let (mut last, end) = (JoinSet::new(), CancellationToken::new());
+/// Tasks that are told when nobody else works any more.
+#[derive(Debug, Default)]
+pub(super) struct Last {
+    tasks: JoinSet<()>,
+    end: CancellationToken,
+}
+
+impl Last {
+    /// Tells them, and waits for their last work; whether it was done within `limit`. Else it is broken off.
+    pub(super) async fn end_within(&mut self, limit: Duration) -> bool {
+        self.end.cancel();
+        let is_done = timeout(limit, all_end(&mut self.tasks)).await.is_ok();
+        self.tasks.abort_all();
+        is_done
+    }
+}
+
+/// Has `keeper` keep the audit trail: what is done while everything else ends is in it too, and sealed.
+pub(super) fn keep_trail(keeper: Keeper, tasks: &mut JoinSet<()>, stop: &CancellationToken) -> Last {
+    let mut last = Last::default();
     if keeper.works {
         tasks.spawn(Keeper::rotate(keeper.trail.clone(), stop.clone()));
     }
-    last.spawn(keeper.run(end.clone()));
-    (last, end)
+    last.tasks.spawn(keeper.run(last.end.clone()));
+    last
 }
 
-/// Has `alerts` look until what it gives is cancelled: as long as anybody is let in, what goes wrong with them is told,
-/// and what was wrong at the very end.
-pub(super) fn watch_over(alerts: Option<AlertKeeper>) -> (JoinSet<()>, CancellationToken) {
-    let (mut watchmen, unwatched) = (JoinSet::new(), CancellationToken::new());
+/// Has `alerts` look: as long as anybody is let in, what goes wrong with them is told, and what was wrong at the very
+/// end.
+pub(super) fn watch_over(alerts: Option<AlertKeeper>) -> Last {
+    let mut last = Last::default();
     if let Some(alerts) = alerts {
-        watchmen.spawn(alerts.run(unwatched.clone()));
+        last.tasks.spawn(alerts.run(last.end.clone()));
     }
-    (watchmen, unwatched)
+    last
 }

@@ -58,10 +58,10 @@ use state_dir::StateDir;
 
 pub use build::migrations;
 pub(crate) use build::{database_url, drop_paths, event_types, key_ring};
-use ends::{BREAK_OFF_TIMEOUT, all_end, end};
+use ends::{BREAK_OFF_TIMEOUT, end};
 pub use error::ServeError;
 pub(crate) use grace_watch::watch_graces;
-use last::{keep_trail, watch_over};
+use last::{Last, keep_trail, watch_over};
 pub(crate) use reporting::{courier, report_settings};
 pub use schedules::SchedulesError;
 pub(crate) use schedules::schedules;
@@ -123,13 +123,9 @@ pub struct Daemon {
     tasks: JoinSet<()>,
     listeners: JoinSet<()>,
     /// Who looks for what is wrong, once more when all of these have ended.
-    watchmen: JoinSet<()>,
-    /// Has them do that.
-    unwatched: CancellationToken,
+    alerts: Last,
     /// Who seals what all others have done.
-    last: JoinSet<()>,
-    /// Ends them.
-    end: CancellationToken,
+    trail: Last,
     engine: Engine,
     redis: Option<ManagedRedis>,
     database: Database,
@@ -199,7 +195,7 @@ impl Daemon {
         if let Some(waiting) = built.waiting {
             tasks.spawn(stop.clone().run_until_cancelled_owned(waiting).map(drop));
         }
-        let (last, end) = keep_trail(keeper, &mut tasks, &stop);
+        let trail = keep_trail(keeper, &mut tasks, &stop);
         let loops = (built.engine.clone(), receiver.turns());
         listeners.spawn(feed_watchdog(notifier.clone(), loops, stop.clone(), close.clone()));
         listeners.spawn(receiver.serve(listener, close.clone()));
@@ -218,7 +214,7 @@ impl Daemon {
         if let Some(addresses) = built.addresses {
             tasks.spawn(addresses.run(stop.clone()));
         }
-        let (watchmen, unwatched) = watch_over(built.alert_keeper);
+        let alerts = watch_over(built.alert_keeper);
         // Who is in a crisis is looked after as long as anybody is let in.
         listeners.spawn(built.keeper.run(close.clone()));
         if let Some(listener) = operators_listener {
@@ -246,10 +242,8 @@ impl Daemon {
             drain_timeout: Duration::from_millis(config.pool.drain_timeout_ms),
             tasks,
             listeners,
-            watchmen,
-            unwatched,
-            last,
-            end,
+            alerts,
+            trail,
             engine: built.engine,
             redis: built.redis,
             database: built.database,
@@ -282,11 +276,9 @@ impl Daemon {
                 tracing::warn!("a comparison of the lanes that an operator asked for does not end");
             }
         };
-        self.unwatched.cancel();
         let look_once_more = async {
-            if timeout(LAST_LOOK_TIMEOUT, all_end(&mut self.watchmen)).await.is_err() {
+            if !self.alerts.end_within(LAST_LOOK_TIMEOUT).await {
                 tracing::warn!("what went wrong at the very end is not recorded as an alert");
-                self.watchmen.abort_all();
             }
         };
         tokio::join!(end_rebuild, look_once_more);
@@ -301,10 +293,8 @@ impl Daemon {
             }
         };
         let close_database = async {
-            self.end.cancel();
-            if timeout(SEAL_TIMEOUT, all_end(&mut self.last)).await.is_err() {
+            if !self.trail.end_within(SEAL_TIMEOUT).await {
                 tracing::warn!("the end of the audit trail is not sealed; the next start does it");
-                self.last.abort_all();
             }
             if timeout(CLOSE_TIMEOUT, self.database.close()).await.is_err() {
                 tracing::warn!("the database does not let go of its connections; they end with the process");

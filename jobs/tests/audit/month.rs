@@ -193,8 +193,12 @@ async fn write(room: &Room, chance: &mut Chance, crises: &mut Vec<CrisisResponse
 /// Jobs that only the ledger knows: of all lanes, in all states, and three crises, of which one is still in time.
 async fn jobs(room: &Room, chance: &mut Chance, crises: &mut Vec<CrisisResponse>, written: &mut Written) {
     let emergency = |days: i64, state: &'static str| (Lane::Crisis, state, MONTH.from_ms + days * DAY_MS + 5);
-    written.jobs =
-        vec![emergency(3, "done"), crisis(4, "dead"), crisis(5, "owed"), (Lane::Crisis, "owed", NOW_MS - 50)];
+    written.jobs = vec![
+        emergency(3, "done"),
+        emergency(4, "dead"),
+        emergency(5, "owed"),
+        (Lane::Crisis, "owed", NOW_MS - 50),
+    ];
     for (lane, state, at_ms) in written.jobs.clone() {
         let said = said("cus_ledger", at_ms, Severity::High);
         let job = ledger_job(room, lane.name(), state, at_ms, Some(said)).await;
