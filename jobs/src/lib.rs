@@ -315,5 +315,11 @@ pub fn migrations() -> Vec<MigrationFile> {
             sqlite: include_str!("../../migrations/sqlite/0013_audit_waiting.sql"),
             postgres: include_str!("../../migrations/postgres/0013_audit_waiting.sql"),
         },
+        MigrationFile {
+            version: 14,
+            name: "alert_signs",
+            sqlite: include_str!("../../migrations/sqlite/0014_alert_signs.sql"),
+            postgres: include_str!("../../migrations/postgres/0014_alert_signs.sql"),
+        },
     ]
 }

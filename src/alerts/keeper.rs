@@ -34,6 +34,9 @@ use super::{
 /// How long the database may take to say which alerts are open, and to take what follows.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long the last look waits for the figures.
+const LAST_FIGURES_TIMEOUT: Duration = Duration::from_millis(150);
+
 /// The database and Redis are waited for this part of the time after which an alert would be over.
 const PATIENCE: i64 = 4;
 
@@ -111,7 +114,9 @@ impl AlertKeeper {
         }
         // What was said and counted since the last look would be gone with this process.
         self.hear_all();
-        self.look().await;
+        // What was said and signed is recorded also where the figures wait for a silent Redis.
+        let text = timeout(LAST_FIGURES_TIMEOUT, self.figures.text()).await.unwrap_or_default();
+        self.look_at(&text).await;
     }
 
     fn hear_all(&mut self) {
@@ -128,12 +133,16 @@ impl AlertKeeper {
 
     async fn look(&mut self) {
         let text = self.figures.text().await;
+        self.look_at(&text).await;
+    }
+
+    async fn look_at(&mut self, text: &str) {
         let now_ms = self.desk.clock.now_ms();
         let told =
             self.told.iter().map(|rule| Seen { rule, cause: String::new(), value: None, is_ripe: true });
         // First, because it is let go with this look, and one plan opens only so many.
         let mut seen: Vec<Seen> = told.collect();
-        seen.extend(self.watch.look(&Samples::read(&text), now_ms));
+        seen.extend(self.watch.look(&Samples::read(text), now_ms));
         let patience_ms = self.patience_ms();
         let recorded = timeout(DATABASE_TIMEOUT, self.record_all(&mut seen, now_ms)).await;
         let failed: LookError = match recorded {
@@ -223,7 +232,7 @@ impl AlertKeeper {
     async fn end_doubles(&mut self, now_ms: UnixMs) -> Result<(), LookError> {
         let (moves, jobs) = self.direct.ends(&self.open, &self.options.habits, now_ms);
         // If somebody else was quicker, the next look finds what is left.
-        if jobs.is_empty() || self.carry_out(moves, jobs).await? {
+        if (moves.is_empty() && jobs.is_empty()) || self.carry_out(moves, jobs).await? {
             self.direct.forget(&self.open);
         }
         Ok(())

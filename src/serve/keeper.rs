@@ -47,6 +47,9 @@ const RECORDING_MAX: Duration = Duration::from_millis(500);
 /// How long recording what is still left may take when the daemon ends.
 const LEFT_OVER_MAX: Duration = Duration::from_secs(2);
 
+/// After how long a database that took nothing then is asked again.
+const AGAIN_AFTER: Duration = Duration::from_millis(50);
+
 /// Who keeps the watch.
 pub(super) struct Keeper {
     pub(super) watchers: Watchers,
@@ -130,16 +133,33 @@ impl Keeper {
                 _ = rounds.tick() => self.look_after().await,
             }
         }
-        self.finish().await;
+        told.close();
+        self.finish(told).await;
     }
 
     /// Tells of what is left, and has it recorded: what is in memory only ends with the process.
-    async fn finish(&mut self) {
+    async fn finish(&mut self, mut told: mpsc::Receiver<Missed>) {
         self.ledger_is_silent = false;
+        let started = Instant::now();
+        while started.elapsed() < LEFT_OVER_MAX
+            && let Ok(missed) = told.try_recv()
+        {
+            self.escalate(missed).await;
+        }
         for _ in 0..2 {
             self.tell_of_late().await;
         }
-        self.record_waiting(LEFT_OVER_MAX).await;
+        // First what nobody else knows: who has the basic set from memory.
+        self.watchers.granted.record(&self.trail, self.engine.ledger()).await;
+        loop {
+            self.ledger_is_silent = false;
+            self.record_waiting(LEFT_OVER_MAX.saturating_sub(started.elapsed())).await;
+            if self.unrecorded.0.is_empty() || started.elapsed() >= LEFT_OVER_MAX {
+                break;
+            }
+            // A database that is slow for a moment is asked again.
+            sleep(AGAIN_AFTER).await;
+        }
         if !self.unrecorded.0.is_empty() {
             tracing::error!(
                 count = self.unrecorded.0.len(),
@@ -147,7 +167,6 @@ impl Keeper {
                  count these crises as late, and say that nobody has noticed"
             );
         }
-        self.watchers.granted.record(&self.trail, self.engine.ledger()).await;
     }
 
     /// What 003 has done about a crisis that was not answered in time. The first steps, the bypass and with it the
@@ -379,7 +398,7 @@ mod tests {
         }
         // It was silent just now, and may answer again.
         keeper.ledger_is_silent = true;
-        keeper.finish().await;
+        keeper.finish(mpsc::channel(1).1).await;
         assert!(keeper.unrecorded.0.is_empty());
         let totals = keeper.engine.ledger().totals().await.unwrap();
         assert_eq!(totals.owed, 3);

@@ -28,7 +28,7 @@ use keepwell_jobs::store::{
 };
 use keepwell_workers::{
     clock::{SharedClock, UnixMs},
-    database::{Database, Durability, Note, Transaction, turn::Urgency},
+    database::{Database, Dialect, Durability, Note, Transaction, turn::Urgency},
     handler::ApplyError,
     id::JobId,
     seal::KeyRing,
@@ -39,6 +39,9 @@ use tokio::time::Instant;
 use readers::Readers;
 use waiting::Waiting;
 use witness::Witness;
+
+/// How long copying the database and looking through the copy may take, in milliseconds: a day.
+const COPIED_WITHIN_MS: i64 = 24 * 60 * 60 * 1_000;
 
 /// Why the trail could not be asked or written.
 pub type TrailError = Box<dyn std::error::Error + Send + Sync>;
@@ -122,9 +125,11 @@ impl Trail {
         Ok(audit::list(&self.database, &self.keys, filter, cursor, limit).await?)
     }
 
-    /// Whether a copy of the database whose trail ends with `end` is one of this database.
+    /// Whether a copy of the database whose trail ends with `end` may have been made of this database just now. Nobody
+    /// looks through a copy of PostgreSQL.
     pub(crate) async fn has_end(&self, end: &ChainEnd) -> Result<bool, TrailError> {
-        Ok(is_of_trail(&self.database, end).await?)
+        let is_sqlite = self.database.dialect() == Dialect::Sqlite;
+        Ok(is_sqlite && is_of_trail(&self.database, end, self.clock.now_ms() - COPIED_WITHIN_MS).await?)
     }
 
     /// Looks through up to `blocks_max` blocks from number `from` on.

@@ -20,6 +20,22 @@ fn migrations_are_numbered_without_a_gap() {
     }
 }
 
+#[test]
+fn every_migration_is_applied() {
+    let mut applied: Vec<(String, &str, &str)> = keepwell::serve::migrations()
+        .into_iter()
+        .map(|file| (format!("{:04}_{}.sql", file.version, file.name), file.sqlite, file.postgres))
+        .collect();
+    applied.sort();
+    assert_eq!(applied.iter().map(|(name, ..)| name.clone()).collect::<Vec<_>>(), names("sqlite"));
+    for (name, sqlite, postgres) in applied {
+        for (dialect, text) in [("sqlite", sqlite), ("postgres", postgres)] {
+            let file = root().join("migrations").join(dialect).join(&name);
+            assert_eq!(fs::read_to_string(file).expect("a file"), text, "{dialect} {name}");
+        }
+    }
+}
+
 fn names(dialect: &str) -> Vec<String> {
     let folder = root().join("migrations").join(dialect);
     let entries = fs::read_dir(folder).expect("a folder for each dialect");

@@ -30,7 +30,7 @@ settings! {
         /// The audit trail, in days, and how each crisis was answered; seven years at least, which the database itself
         /// enforces for the trail.
         audit_days: u32 where 2_555..=36_500,
-        /// Reports about less than half a day, such as those of every hour, in days.
+        /// Reports about an hour or less, such as those of every hour, in days.
         hourly_reports_days: u32 where 1..=365,
         /// All other reports, in days: of days, months, and what was asked for. As long as the audit trail has to be
         /// kept, because they are a part of the same records.

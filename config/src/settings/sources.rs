@@ -29,10 +29,11 @@ settings! {
         /// The connected account that events must come from. Unset, any is taken.
         account: Option<String> => "acct_1032D82eZvKYlo2C",
         /// Further types of events that change something, each with the type that it is handled as: one of
-        /// `customer.subscription.created`, `customer.subscription.updated`, `customer.subscription.deleted`,
-        /// `invoice.payment_failed`, `invoice.payment_succeeded` and `setup_intent.succeeded`, whose object it has to
-        /// hold. At most 14, because Stripe's history is asked for at most 20 types at once. Every other type is
-        /// recorded and changes nothing. Stripe sends only those types for which the webhook endpoint is set up.
+        /// `customer.subscription.created`, `customer.subscription.updated`, `invoice.payment_failed`,
+        /// `invoice.payment_succeeded` and `setup_intent.succeeded`, about the same object: what is before the last dot
+        /// has to be the same. At most 14, because Stripe's history is asked for at most 20 types at once. Every other
+        /// type is recorded and changes nothing, also if it is named here later. Stripe sends only those types for which
+        /// the webhook endpoint is set up: name them here first.
         event_types: NamedTexts => { "invoice.paid" = "invoice.payment_succeeded" },
         /// How old a signature may be, in seconds. Stripe signs every retry afresh and its libraries use 300.
         tolerance_seconds: u64 where 1..=86_400,

@@ -15,6 +15,9 @@ pub const HANDLED_TYPES: [&str; 6] = [
     "setup_intent.succeeded",
 ];
 
+/// What is over for good.
+const SUBSCRIPTION_ENDS: &str = "customer.subscription.deleted";
+
 /// Further types, at most: Stripe lists events of no more types at once.
 pub const FURTHER_TYPES_MAX: usize = TYPES_MAX - HANDLED_TYPES.len();
 
@@ -33,6 +36,14 @@ pub enum EventTypeError {
     /// It would lose what it does.
     #[error("`{0}` is handled as what it is, and as nothing else")]
     Handled(String),
+    /// The rules read what the object says, and another one says something else.
+    #[error(
+        "`{0}` cannot be handled as `{1}`, which is about another object; what is before the last dot has to be the same"
+    )]
+    OtherObject(String, String),
+    /// Nothing that comes later takes an end back, so only the end itself is one.
+    #[error("`{0}` cannot be handled as `{1}`: that ends a subscription for ever")]
+    Ends(String, String),
     /// There is no rule for what it should be handled as.
     #[error("`{0}` cannot be handled as `{1}`; there are rules for {rules}", rules = HANDLED_TYPES.join(", "))]
     NoRule(String, String),
@@ -57,6 +68,12 @@ impl EventTypes {
             let Some(handled_as) = HANDLED_TYPES.into_iter().find(|known| *known == handled_as) else {
                 return Err(EventTypeError::NoRule(name.to_owned(), shown(handled_as)));
             };
+            if handled_as == SUBSCRIPTION_ENDS {
+                return Err(EventTypeError::Ends(name.to_owned(), handled_as.to_owned()));
+            }
+            if object_of(name) != object_of(handled_as) {
+                return Err(EventTypeError::OtherObject(name.to_owned(), handled_as.to_owned()));
+            }
             types.insert(name.to_owned(), handled_as);
         }
         match types.len() {
@@ -74,6 +91,11 @@ impl EventTypes {
     pub fn all(&self) -> impl Iterator<Item = &str> {
         HANDLED_TYPES.into_iter().chain(self.0.keys().map(String::as_str))
     }
+}
+
+/// What events of type `name` are about, such as `invoice`.
+fn object_of(name: &str) -> Option<&str> {
+    Some(name.rsplit_once('.')?.0)
 }
 
 /// Whether `name` can be a type, such as `invoice.payment_failed`.
@@ -112,6 +134,9 @@ mod tests {
             ("invoice..paid", paid, "is no type"),
             ("invoice.payment_failed", paid, "`invoice.payment_failed` is handled as what it is"),
             (paid, paid, "is handled as what it is"),
+            ("charge.failed", "invoice.payment_failed", "which is about another object"),
+            ("customer.deleted", "customer.subscription.updated", "which is about another object"),
+            ("customer.subscription.paused", SUBSCRIPTION_ENDS, "that ends a subscription for ever"),
             (
                 "invoice.paid",
                 "invoice.piad",
@@ -121,7 +146,7 @@ mod tests {
             let error = EventTypes::new([(name, handled_as)]).unwrap_err().to_string();
             assert!(error.contains(why), "{error}");
         }
-        let named = |count| (0..count).map(|number| format!("of_ours.number_{number}")).collect::<Vec<_>>();
+        let named = |count| (0..count).map(|number| format!("invoice.number_{number}")).collect::<Vec<_>>();
         let (most, more) = (named(FURTHER_TYPES_MAX), named(FURTHER_TYPES_MAX + 1));
         let of = |names: &[String]| EventTypes::new(names.iter().map(|name| (name.as_str(), paid)));
         assert_eq!(of(&most).unwrap().all().count(), TYPES_MAX);

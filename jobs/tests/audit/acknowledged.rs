@@ -120,6 +120,10 @@ async fn an_acknowledgement_covers_nothing_else_at_the_same_place() {
                 "DELETE FROM audit_entries WHERE position = 4",
             ),
             (
+                "UPDATE audit_blocks SET first_position = 6, digests = substr(digests, 65) WHERE number = 2",
+                "UPDATE audit_entries SET sealed = details_digest WHERE position = 4",
+            ),
+            (
                 "UPDATE audit_blocks SET audit_key = 9 WHERE number = 2",
                 "UPDATE audit_blocks SET audit_key = 9 WHERE number = 3",
             ),

@@ -81,6 +81,29 @@ async fn what_is_older_than_seven_years_may_leave_and_the_rest_stays_whole() {
 }
 
 #[tokio::test]
+async fn what_somebody_made_look_old_does_not_leave() {
+    on_each_database(async |room| {
+        let now_ms = SystemClock.now_ms();
+        let mut transaction = begin(room).await;
+        for number in 0..8 {
+            append(&mut transaction, &entry("young.thing", "a", now_ms - number)).await.unwrap();
+        }
+        transaction.commit().await.unwrap();
+        sealer(room, 2).round().await.unwrap();
+        let postgres = room.database.dialect() == Dialect::Postgres;
+        for trigger in ["audit_blocks_unchanged", "audit_blocks_kept", "audit_entries_kept"] {
+            let table = trigger.rsplit_once('_').unwrap().0;
+            let on = if postgres { format!(" ON {table}") } else { String::new() };
+            execute(room, &format!("DROP TRIGGER {trigger}{on}")).await.unwrap();
+        }
+        execute(room, "UPDATE audit_blocks SET newest_ms = 0").await.unwrap();
+        assert_eq!(prune(&room.database, &room.care.keys, 0, now_ms).await.unwrap(), 0);
+        assert_eq!(all(room, &AuditFilter::default()).await.len(), 8);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn blocks_leave_by_eights_so_that_retention_keeps_up_with_sealing() {
     on_each_database(async |room| {
         let now_ms = SystemClock.now_ms();

@@ -7,12 +7,12 @@ use super::{
     entry::EntryRow,
     finding::Finding,
     head::Head,
-    verify::{blocks, entries, first_behind},
+    verify::{ENTRIES_MAX, blocks, entries, first_behind},
 };
 
 /// The same `finding` about the blocks from number `from` to number `to`, with a fingerprint of `block`, if that is
-/// there, and of the entries that are left, the first thousand of them: nothing else says any more whether these are
-/// all. Whatever lies between the blocks on either side is looked at, not only what `block` says is its own: who alters
+/// there, and of the entries that are left: nothing else says any more whether these are all. Where they are more than
+/// can be read at once it has none, so that nobody can acknowledge it. Whatever lies between the blocks on either side is looked at, not only what `block` says is its own: who alters
 /// a block could else have it deny entries, wait until that is acknowledged, and then remove them.
 pub(super) async fn with_evidence(
     reader: &mut Snapshot<'_>,
@@ -34,11 +34,11 @@ pub(super) async fn with_evidence(
     });
     let end = block.map_or(end, |block| end.max(block.last_position));
     let left = entries(reader, begin.unwrap_or(i64::MIN), end).await?;
-    // What is wrong with an entry's details is a finding of its own where there is a block.
-    let print = |row: &EntryRow| match block {
-        Some(_) => row.digest(),
-        None => row.print(&row.details(keys)),
-    };
+    if left.len() >= ENTRIES_MAX {
+        return Ok(finding);
+    }
+    // Also of what the block no longer calls its own, and nobody else looks at.
+    let print = |row: &EntryRow| row.print(&row.details(keys));
     let mut evidence = vec![to.to_be_bytes().to_vec(), follows];
     evidence.extend(block.map(|block| block.print().to_vec()));
     evidence.extend(left.iter().map(|row| print(row).to_vec()));

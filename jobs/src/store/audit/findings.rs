@@ -88,11 +88,14 @@ impl Findings {
     }
 
     /// Takes out those named ones that have one of these fingerprints, because somebody has acknowledged them since;
-    /// says how many.
+    /// says how many. One about a key stands for all that it has sealed, of which the fingerprint names but one: it
+    /// stays until all of them are looked through again.
     pub fn take_out(&mut self, fingerprints: &BTreeSet<String>) -> u64 {
         let all: Vec<Finding> = self.first.take().into_iter().chain(self.further.drain(..)).collect();
         let before = all.len();
-        let mut left = all.into_iter().filter(|finding| !fingerprints.contains(&finding.fingerprint));
+        let mut left = all
+            .into_iter()
+            .filter(|finding| is_about_a_key(finding) || !fingerprints.contains(&finding.fingerprint));
         self.first = left.next();
         self.further = left.collect();
         (before - self.named().count()) as u64
@@ -115,8 +118,12 @@ impl Findings {
 }
 
 fn is_the_same(known: &Finding, finding: &Finding) -> bool {
-    let is_about_a_key = matches!(finding.problem, Problem::KeyUnknown | Problem::KeyMissing);
-    known == finding || is_about_a_key && (known.problem, &known.detail) == (finding.problem, &finding.detail)
+    known == finding
+        || is_about_a_key(finding) && (known.problem, &known.detail) == (finding.problem, &finding.detail)
+}
+
+fn is_about_a_key(finding: &Finding) -> bool {
+    matches!(finding.problem, Problem::KeyUnknown | Problem::KeyMissing)
 }
 
 #[cfg(test)]

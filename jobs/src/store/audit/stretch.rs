@@ -10,7 +10,10 @@ use keepwell_workers::{
 
 use super::{
     entry::{COLUMNS, EntryRow},
+    finding::Looked,
     head::Head,
+    keys::{self, CodeKeys},
+    verify::blocks,
 };
 use crate::care::report::access::AccessChecks;
 
@@ -105,15 +108,22 @@ pub(in crate::store) async fn check_access(
 }
 
 /// The first block with something of `from_ms` or later in it, found by halves; the one behind the last if there is
-/// none.
-pub(in crate::store) async fn block_at(reader: &mut Reader, from_ms: UnixMs) -> Result<i64, sqlx::Error> {
+/// none. What a block says of its time counts only if it is known to be what was sealed: else this begins too early
+/// rather than too late.
+pub(in crate::store) async fn block_at(
+    reader: &mut Reader,
+    ring: &KeyRing,
+    from_ms: UnixMs,
+) -> Result<i64, sqlx::Error> {
     let head = Head::read(reader).await?;
+    let code_keys = CodeKeys::open(&keys::all(reader).await?, ring);
     // Nobody has proved it: whatever it says, this ends.
     let (mut low, mut high) = (head.first_block.max(1), head.last_block.saturating_add(1));
     while low < high {
         let middle = low + (high - low) / 2;
-        match newest_in(reader, middle).await? {
-            Some(newest_ms) if newest_ms < from_ms => low = middle + 1,
+        let block = blocks(reader, middle, middle).await?.pop();
+        match block.map(|block| Looked::at(block, Some(&code_keys))) {
+            Some(looked) if looked.is_proved() && looked.block.newest_ms < from_ms => low = middle + 1,
             // One that is gone is found by whoever verifies from here on.
             _ => high = middle,
         }

@@ -366,7 +366,10 @@ pub(super) async fn blocks(
     })
 }
 
-/// The entries at these positions, in order.
+/// Entries that are read at once, at most.
+pub(super) const ENTRIES_MAX: usize = 1_000;
+
+/// The entries at these positions, in order, up to [`ENTRIES_MAX`].
 pub(super) async fn entries(
     reader: &mut impl Connected,
     from: i64,
@@ -374,7 +377,7 @@ pub(super) async fn entries(
 ) -> Result<Vec<EntryRow>, sqlx::Error> {
     let sql = format!(
         "SELECT {COLUMNS} FROM audit_entries WHERE position IS NOT NULL AND position BETWEEN $1 AND $2 \
-         ORDER BY position, id LIMIT 1000"
+         ORDER BY position, id LIMIT {ENTRIES_MAX}"
     );
     on_connection!(reader, |connection| {
         sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(from).bind(to).fetch_all(connection).await

@@ -76,7 +76,7 @@ pub(super) async fn verify(
 ) -> Result<ChainFacts, sqlx::Error> {
     // A connection is given back before the verifier takes its own.
     let reader = async || database.reader(Urgency::General).await;
-    let mut from = Some(stretch::block_at(&mut reader().await?, period.from_ms).await?);
+    let mut from = Some(stretch::block_at(&mut reader().await?, keys, period.from_ms).await?);
     let verifier = Verifier::new(database.clone(), keys.clone());
     let (mut facts, mut findings, mut looked_at) = (ChainFacts::default(), Findings::default(), 0);
     while let Some(first) = from {

@@ -30,6 +30,9 @@ pub const REPORTS_MAX: i64 = 10_000;
 /// Reports that are let go in one transaction.
 const REPORTS_PER_SWEEP: i64 = 100;
 
+/// An hour, in milliseconds.
+const HOUR_MS: i64 = 60 * 60 * 1_000;
+
 /// What tells hours, days and everything longer apart, in milliseconds, so that none of them pushes another out: hours
 /// are shorter than the first, days (of 23 to 25 hours) than the second.
 const LENGTHS_MS: [i64; 2] = [12 * 60 * 60 * 1_000, 36 * 60 * 60 * 1_000];
@@ -159,7 +162,7 @@ pub async fn keep_report_in(
 /// For how long reports are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReportsKept {
-    /// Those about less than half a day, in milliseconds.
+    /// Those about an hour or less, in milliseconds.
     pub hourly_ms: i64,
     /// All others, in milliseconds.
     pub others_ms: i64,
@@ -181,7 +184,7 @@ pub async fn forget_reports(
         sqlx::query_as(FIND)
             .bind(now_ms.saturating_sub(kept.hourly_ms))
             .bind(now_ms.saturating_sub(kept.others_ms))
-            .bind(LENGTHS_MS[0])
+            .bind(HOUR_MS + 1)
             .bind(REPORTS_PER_SWEEP)
             .fetch_all(connection)
             .await
