@@ -2,10 +2,7 @@
 //! is escalated along the path of the crisis safety protocols. Granting waits for nothing; telling and recording, which
 //! ask the ledger, go on beside it.
 
-use std::{
-    collections::{BTreeSet, VecDeque},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use keepwell_jobs::{
     care::severity::is_late,
@@ -19,7 +16,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{desk::CareDesk, responses::Noter, unanswered::Unanswered, watchers::Watchers};
+use super::{
+    desk::CareDesk, responses::Noter, unanswered::Unanswered, unrecorded::Unrecorded, watchers::Watchers,
+};
 use crate::trail::Trail;
 
 /// How often what could not be recorded is tried again.
@@ -74,21 +73,6 @@ enum Answer {
     Failed,
     /// There is none yet, or nobody can say.
     Missing,
-}
-
-/// Violations that wait to be recorded: as many as crises are watched, so that an outage in which all of them are late
-/// leaves none out. More are not recorded.
-#[derive(Default)]
-struct Unrecorded(VecDeque<NewJob>);
-
-impl Unrecorded {
-    fn put(&mut self, violation: NewJob) {
-        if self.0.len() < WATCHED_MAX {
-            self.0.push_back(violation);
-        } else {
-            tracing::error!("a violation of a crisis' time is not recorded: too many wait for that");
-        }
-    }
 }
 
 impl Keeper {
@@ -403,14 +387,5 @@ mod tests {
         let totals = keeper.engine.ledger().totals().await.unwrap();
         assert_eq!(totals.owed, 3);
         keeper.engine.shutdown().await;
-    }
-
-    #[test]
-    fn of_all_crises_that_are_watched_none_is_late_and_left_out() {
-        let mut waiting = Unrecorded::default();
-        for _ in 0..=WATCHED_MAX {
-            waiting.put(NewJob::new(kinds::CRISIS_ANSWERED_LATE, Lane::Crisis, "{}"));
-        }
-        assert_eq!(waiting.0.len(), WATCHED_MAX);
     }
 }

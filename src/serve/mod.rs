@@ -27,6 +27,7 @@ pub mod state_dir;
 mod status;
 mod stripe;
 mod unanswered;
+mod unrecorded;
 mod untold;
 mod watchers;
 mod words;

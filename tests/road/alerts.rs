@@ -53,7 +53,8 @@ async fn open(daemon: &Daemon) -> Vec<Value> {
 async fn what_is_wrong_is_told_to_every_receiver_once_and_so_is_that_it_is_over() {
     let on_call = OnCall::start().await;
     let daemon = on_call.daemon(&[]).await;
-    assert!(daemon.says(&["check"]).done().contains("told to PagerDuty, a channel, a webhook"));
+    let checked = daemon.says(&["check"]).warned("care.crisis_response_ms");
+    assert!(checked.contains("told to PagerDuty, a channel, a webhook"));
     hold_up_crises(&daemon);
     on_call.paged("trigger", 1).await;
     let alerts = open(&daemon).await;
@@ -243,7 +244,8 @@ async fn a_crisis_that_is_late_is_told_of_at_once_though_figures_are_looked_at_s
 async fn without_a_receiver_nothing_is_watched_and_that_is_said() {
     let daemon = Daemon::start().await;
     daemon.says(&["alert", "list"]).refused(1, &["No receiver of alerts is configured"]);
-    assert!(daemon.says(&["check"]).done().contains("nobody is told when something is wrong"));
+    let checked = daemon.says(&["check"]).warned("care.crisis_response_ms");
+    assert!(checked.contains("nobody is told when something is wrong"));
     assert!(daemon.log().contains("no receiver of alerts is configured"), "{}", daemon.log());
     let unknown = Said::of(&Daemon::start().await.keepwell(&["alert", "rules"]));
     assert!(unknown.code == 0 && unknown.data.contains("MemoryHigh"), "{unknown:?}");

@@ -23,7 +23,7 @@ async fn a_bound_of_ones_own_is_the_one_that_somebody_is_woken_by() {
 #[tokio::test]
 async fn bounds_are_shown_with_what_was_changed_and_printed_for_prometheus() {
     let daemon = Daemon::start_with(&[(THRESHOLDS, "{ MemoryHigh = 0.95, NoWorkers = 2 }")]).await;
-    assert!(daemon.says(&["check"]).done().contains("nobody is told"));
+    assert!(daemon.says(&["check"]).warned("care.crisis_response_ms").contains("nobody is told"));
     let shown = daemon.says(&["alert", "rules"]).done();
     assert!(shown.contains("0.95 (changed from 0.8)") && shown.contains("2 (changed from 1)"), "{shown}");
     assert_eq!(shown.matches("changed from").count(), 2);

@@ -32,8 +32,8 @@ settings! {
         /// `customer.subscription.created`, `customer.subscription.updated`, `invoice.payment_failed`,
         /// `invoice.payment_succeeded` and `setup_intent.succeeded`, about the same object: what is before the last dot
         /// has to be the same. At most 14, because Stripe's history is asked for at most 20 types at once. Every other
-        /// type is recorded and changes nothing, also if it is named here later. Stripe sends only those types for which
-        /// the webhook endpoint is set up: name them here first.
+        /// type is recorded and changes nothing, also if it is named here later. Stripe sends only those types for
+        /// which the webhook endpoint is set up: name them here first.
         event_types: NamedTexts => { "invoice.paid" = "invoice.payment_succeeded" },
         /// How old a signature may be, in seconds. Stripe signs every retry afresh and its libraries use 300.
         tolerance_seconds: u64 where 1..=86_400,
