@@ -95,7 +95,8 @@ impl AlertKeeper {
         }
     }
 
-    /// Looks until `stop`, and at once when something is said; and once more then, for which somebody has to set a limit.
+    /// Looks until `stop`, and at once when something is said; and once more then, for which somebody has to set a
+    /// limit.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut rounds = interval(self.options.look_every);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Skip);

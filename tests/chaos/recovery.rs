@@ -68,8 +68,8 @@ pub fn measure(history: &History) -> Vec<Recovery> {
 }
 
 /// For every job that a daemon had in its hands as it died: from `moment` to the job's end, or to the next death, if
-/// that came before, and how often it did. Those that an earlier death had interrupted as well come second: they are suspected of killing
-/// whoever runs them, and wait until nobody has died for a while.
+/// that came before, and how often it did. Those that an earlier death had interrupted as well come second: they are
+/// suspected of killing whoever runs them, and wait until nobody has died for a while.
 fn in_hands(deaths: &[Death], rows: &[Row], moment: impl Fn(&Span) -> Ms) -> [(Vec<f64>, usize); 2] {
     let finished: HashMap<&str, Ms> =
         rows.iter().filter_map(|row| Some((row.id.as_str(), row.finished_ms?))).collect();

@@ -27,7 +27,8 @@ pub struct Report {
     pub taken: usize,
     pub done: usize,
     pub asked: usize,
-    /// Events that the first attempt did not bring in, and those of them that were sent while nothing but Redis was away.
+    /// Events that the first attempt did not bring in, and those of them that were sent while nothing but Redis was
+    /// away.
     pub came_again: [usize; 2],
     /// Jobs that one about the same person overtook that was sent after they had been answered.
     pub overtaken: usize,

@@ -11,9 +11,10 @@ use super::{
 };
 
 /// The same `finding` about the blocks from number `from` to number `to`, with a fingerprint of `block`, if that is
-/// there, and of the entries that are left: nothing else says any more whether these are all. Where they are more than
-/// can be read at once it has none, so that nobody can acknowledge it. Whatever lies between the blocks on either side is looked at, not only what `block` says is its own: who alters
-/// a block could else have it deny entries, wait until that is acknowledged, and then remove them.
+/// there, and of the entries that are left: nothing else says any more whether these are all. Where they are more
+/// than can be read at once it has none, so that nobody can acknowledge it. Whatever lies between the blocks on
+/// either side is looked at, not only what `block` says is its own: who alters a block could else have it deny
+/// entries, wait until that is acknowledged, and then remove them.
 pub(super) async fn with_evidence(
     reader: &mut Snapshot<'_>,
     finding: Finding,
