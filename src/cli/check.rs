@@ -200,11 +200,15 @@ async fn tables(database: &Database, config: &Config) -> Result<String, String> 
 async fn redis(config: &Config) -> Result<String, String> {
     let Some(url) = &config.redis.url else { return private_redis(config).await };
     let lanes = Lanes::connect(url.expose(), LanesOptions::default(), Arc::new(SystemClock));
-    let lanes = lanes.map_err(|_| format!("{url} is no address of Redis"))?;
+    let lanes = lanes.map_err(|error| format!("{url} is no address of Redis: {error}"))?;
     match timeout(ANSWER_TIMEOUT, lanes.ping()).await {
         Ok(Ok(())) => Ok(format!("{url} answers")),
-        // The error may quote the address with its password.
-        _ => Err(format!("{url} does not answer")),
+        // The error may quote the address with its password; what to do about it does not.
+        Ok(Err(error)) => {
+            let hint = error.hint().map(|hint| format!(": {hint}")).unwrap_or_default();
+            Err(format!("{url} does not answer{hint}"))
+        }
+        Err(_) => Err(format!("{url} does not answer")),
     }
 }
 

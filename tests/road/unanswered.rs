@@ -191,8 +191,10 @@ async fn what_died_about_contacts_with_its_process_is_told_by_the_next_one_and_o
     app(&daemon, &signal("consent.updated", "cus_1", json!({ "crisis_contact_consent": true }))).await;
     app(&daemon, &signal("crisis.signal", "cus_1", json!({ "severity": "high" }))).await;
     let contacts = async |daemon: &Daemon| daemon.operator().get("/api/v1/contacts").await.json();
-    eventually("a contact is about to be told", async || {
-        (!gateway.asked().is_empty() && contacts(&daemon).await["queued"] == 1).then_some(())
+    eventually("the gateway has refused to tell the contact", async || {
+        // The person's own words are refused too, and perhaps before.
+        let told = daemon.operator().get("/api/v1/jobs?kind=care.contact_told").await.json();
+        (told["items"][0]["attempts"] == 1 && contacts(&daemon).await["queued"] == 1).then_some(())
     })
     .await;
     daemon.says(&["queue", "pause", "therapeutic", "--reason", "so that it is not read"]).done();

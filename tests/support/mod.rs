@@ -16,6 +16,7 @@ pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod redis;
+pub mod redis_node;
 pub mod service_manager;
 pub mod sign;
 pub mod stripe;

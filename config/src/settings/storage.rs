@@ -8,9 +8,12 @@ settings! {
     /// Redis (or Valkey): which job is next. It can be lost at any time; the ledger fills it again.
     pub struct Redis in "redis" {
         /// The Redis to use: `redis://host:6379/0`, with `user:password@` before the host where needed, or the
-        /// path of a Unix socket as `redis+unix:///path` or `unix:///path`. It is one server, or the primary among
-        /// replicas at an address that follows it (a proxy, a name, a floating address): Sentinel and Redis Cluster
-        /// are not asked where it is. Unset, keepwell starts and looks after a private one in its state directory.
+        /// path of a Unix socket as `redis+unix:///path` or `unix:///path`. `redis-sentinel://host:26379,host/name/0`
+        /// asks Sentinels where the primary called `name` is (with `?sentinel_user=…&sentinel_password=…` where they
+        /// want one), `redis-cluster://host:6379,host` a Redis Cluster which of its nodes has the lanes. What begins
+        /// with `rediss` in place of `redis` speaks TLS, and believes the machine's authorities or those in
+        /// `?sslrootcert=/path`; `sslcert` and `sslkey` are shown to a server that asks for them. Unset, keepwell
+        /// starts and looks after a private one in its state directory.
         url: Option<RedisUrl> => "redis://127.0.0.1:6379/0",
         /// The program for the private Redis. Unset, `redis-server` is looked for in `PATH`.
         server_binary: Option<PathBuf> => "/usr/bin/redis-server",

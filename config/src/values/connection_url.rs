@@ -12,7 +12,7 @@ use crate::schema::{Kind, SettingType};
 macro_rules! connection_url {
     (
         $(#[doc = $about:literal])*
-        $name:ident: $what:literal, [$($scheme:literal),*], $example:literal $(, but $others:literal)?
+        $name:ident: $what:literal, [$($scheme:literal),*], $example:literal $(, $others:literal)?
     ) => {
         $(#[doc = $about])*
         #[derive(Clone)]
@@ -70,9 +70,13 @@ connection_url! {
 
 connection_url! {
     /// Where Redis is.
-    RedisUrl: "Redis", ["redis://", "redis+unix://", "unix://"], "redis://:password@host:6379/0",
-    but "TLS (`rediss://`), Sentinel and Redis Cluster are not spoken here: \
-         give the address of the one server, or at which the primary is always found"
+    RedisUrl: "Redis",
+    [
+        "redis://", "rediss://", "redis+unix://", "unix://",
+        "redis-sentinel://", "rediss-sentinel://", "redis-cluster://", "rediss-cluster://"
+    ],
+    "redis://:password@host:6379/0",
+    "`rediss://` speaks TLS, `redis-sentinel://host,host/name` asks Sentinels, `redis-cluster://host,host` is a cluster"
 }
 
 /// `address` with everything that may be secret taken out: user and password before an `@`, and what follows
@@ -112,12 +116,13 @@ mod tests {
         let error =
             serde_json::from_str::<DatabaseUrl>(r#""mysql://u:hidden@host/db""#).unwrap_err().to_string();
         assert!(error.contains("postgres://") && !error.contains("hidden"), "{error}");
-        for address in
-            ["localhost:6379", "rediss://host", "redis-sentinel://host/name", "redis-cluster://host"]
-        {
+        for address in ["localhost:6379", "redis-elsewhere://host/name", "valkey://host"] {
             let error = serde_json::from_value::<RedisUrl>(address.into()).unwrap_err().to_string();
-            assert!(error.contains("Sentinel and Redis Cluster are not spoken here: give"), "{error}");
+            assert!(error.contains("`redis-sentinel://host,host/name` asks Sentinels"), "{error}");
         }
+        let address = "rediss-sentinel://u:hidden@one:1,two:2/name/3?sentinel_password=hidden";
+        let address: RedisUrl = serde_json::from_value(address.into()).unwrap();
+        assert_eq!(address.to_string(), "rediss-sentinel://[redacted]@one:1,two:2/name/3?[redacted]");
     }
 
     #[test]

@@ -2,14 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use redis::{Client, RedisError};
+use redis::RedisError;
 
 use super::{
-    keys::Keys,
-    link::{self, Link},
-    progress::Progress,
-    scripts::Scripts,
-    trouble::Trouble,
+    address::Address, keys::Keys, link::Link, progress::Progress, scripts::Scripts, trouble::Trouble,
 };
 use crate::clock::SharedClock;
 
@@ -87,7 +83,7 @@ impl From<RedisError> for LaneError {
 #[derive(Clone)]
 pub struct Lanes {
     pub(super) redis: Link,
-    pub(super) client: Client,
+    pub(super) address: Arc<Address>,
     pub(super) keys: Arc<Keys>,
     pub(super) scripts: Arc<Scripts>,
     pub(super) options: LanesOptions,
@@ -96,14 +92,15 @@ pub struct Lanes {
 }
 
 impl Lanes {
-    /// A connection to the Redis at `url` (`redis://…`, `unix:///path`), opened when first used and again whenever it
-    /// breaks, falls silent, or leads to a server that cannot help.
+    /// A connection to the Redis at `url` (one server, its Sentinels, or a cluster), opened when first used and again
+    /// whenever it breaks, falls silent, or leads to a server that cannot help.
     pub fn connect(url: &str, options: LanesOptions, clock: SharedClock) -> Result<Self, LaneError> {
-        let client = link::client(url)?;
+        let keys = Keys::new(&options.key_prefix);
+        let address = Arc::new(Address::parse(url, keys.tag())?);
         Ok(Self {
-            redis: Link::new(client.clone(), Duration::from_millis(options.response_timeout_ms)),
-            client,
-            keys: Arc::new(Keys::new(&options.key_prefix)),
+            redis: Link::new(Arc::clone(&address), Duration::from_millis(options.response_timeout_ms)),
+            address,
+            keys: Arc::new(keys),
             scripts: Arc::new(Scripts::new()),
             options,
             clock,

@@ -43,6 +43,11 @@ impl Keys {
         before.chain(std::iter::once(claims)).chain(self.after_claims.iter().map(String::as_str))
     }
 
+    /// What they all begin with. A cluster chooses the slot by what is between its braces.
+    pub(crate) fn tag(&self) -> &str {
+        &self.tag
+    }
+
     /// The jobs that `node` has claimed.
     pub(crate) fn claims(&self, node: NodeId) -> String {
         format!("{}:claims:{node}", self.tag)

@@ -14,14 +14,12 @@ use std::{
 };
 
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, IntoConnectionInfo, Pipeline, RedisError, RedisFuture, RedisResult,
-    Value,
+    AsyncConnectionConfig, Cmd, Pipeline, RedisError, RedisFuture, RedisResult, Value,
     aio::{ConnectionLike, MultiplexedConnection},
-    io::tcp::{TcpSettings, socket2::TcpKeepalive},
 };
 use tokio::time::Instant;
 
-use super::trouble::Trouble;
+use super::{address::Address, trouble::Trouble};
 use crate::backoff::shortened;
 
 /// How long connecting may take at most.
@@ -31,33 +29,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const DELAY_MIN: Duration = Duration::from_millis(40);
 const DELAY_MAX: Duration = Duration::from_millis(500);
 
-/// After this long without an acknowledgement of what was sent, the kernel gives a connection up.
-const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(10);
-
-/// When and how often the kernel asks a silent peer whether it is still there.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
-const KEEPALIVE_EVERY: Duration = Duration::from_secs(2);
-const KEEPALIVE_PROBES: u32 = 3;
-
-/// A client for `url` whose sockets notice when their peer is gone.
-pub(super) fn client(url: &str) -> RedisResult<Client> {
-    let keepalive = TcpKeepalive::new()
-        .with_time(KEEPALIVE_IDLE)
-        .with_interval(KEEPALIVE_EVERY)
-        .with_retries(KEEPALIVE_PROBES);
-    let tcp = TcpSettings::default()
-        .set_nodelay(true)
-        .set_keepalive(keepalive)
-        .set_user_timeout(UNACKNOWLEDGED_MAX);
-    Client::open(url.into_connection_info()?.set_tcp_settings(tcp))
-}
-
 /// A connection that is opened when first used, and again after it was lost. Cheap to clone; clones share it.
 #[derive(Clone)]
 pub(super) struct Link(Arc<Shared>);
 
 struct Shared {
-    client: Client,
+    address: Arc<Address>,
     config: AsyncConnectionConfig,
     state: Mutex<State>,
     /// Held by whoever connects; the others wait for the result.
@@ -92,12 +69,12 @@ impl State {
 
 impl Link {
     /// A link whose commands, and whose attempts to connect, take no longer than `response_timeout`.
-    pub(super) fn new(client: Client, response_timeout: Duration) -> Self {
+    pub(super) fn new(address: Arc<Address>, response_timeout: Duration) -> Self {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT.min(response_timeout)))
             .set_response_timeout(Some(response_timeout));
         Self(Arc::new(Shared {
-            client,
+            address,
             config,
             state: Mutex::default(),
             connecting: tokio::sync::Mutex::default(),
@@ -127,7 +104,7 @@ impl Link {
         if let Some(present) = self.present()? {
             return Ok(present);
         }
-        let opened = self.0.client.get_multiplexed_async_connection_with_config(&self.0.config).await;
+        let opened = self.0.address.connect(&self.0.config).await;
         let mut state = self.state();
         match opened {
             Ok(open) => {
@@ -192,7 +169,7 @@ impl ConnectionLike for Link {
     }
 
     fn get_db(&self) -> i64 {
-        self.0.client.get_connection_info().redis_settings().db()
+        self.0.address.database()
     }
 }
 

@@ -45,7 +45,7 @@ pub(crate) async fn listen(lanes: Lanes, bells: Arc<Bells>, stop: CancellationTo
 }
 
 async fn subscribe(lanes: &Lanes) -> RedisResult<PubSub> {
-    let mut listener = lanes.client.get_async_pubsub().await?;
+    let mut listener = lanes.address.listen().await?;
     listener.subscribe(lanes.keys.wake()).await?;
     Ok(listener)
 }

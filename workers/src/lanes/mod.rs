@@ -31,7 +31,10 @@
 //! changes nothing and is never refused for want of memory (`even_when_full` in `lua/prelude.lua`). What could not be
 //! placed is in the ledger, and a comparison finds it when there is room again.
 
+mod address;
 mod behind;
+mod certificates;
+mod cluster;
 mod connection;
 mod keys;
 mod link;

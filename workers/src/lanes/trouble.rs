@@ -13,10 +13,18 @@ pub(crate) enum Trouble {
     ReadOnly,
     /// It is cut off from those it needs (its primary, its replicas, its cluster).
     CutOff,
-    /// It is one of several nodes, and another one has the lanes' keys.
+    /// It is a node of a cluster, and another one has the lanes' keys.
     Divided,
+    /// Its cluster is moving the lanes' keys from one node to another.
+    Moving,
+    /// It is no node of a cluster, and was taken for one.
+    Undivided,
+    /// No Sentinel knows a primary.
+    NoPrimary,
     /// It is at its `maxmemory`.
     Full,
+    /// The address, or what it names, cannot be used.
+    Misconfigured,
     /// It wants a password, or another one.
     Unauthenticated,
     /// It refuses a command that the lanes need.
@@ -40,11 +48,15 @@ impl Trouble {
             () if says("READONLY") => Trouble::ReadOnly,
             () if says("LOADING") => Trouble::Loading,
             () if says("MASTERDOWN") || says("CLUSTERDOWN") || says("NOREPLICAS") => Trouble::CutOff,
-            () if says("MOVED") || says("ASK") => Trouble::Divided,
+            () if says("MOVED") => Trouble::Divided,
+            () if says("ASK") || says("TRYAGAIN") => Trouble::Moving,
+            () if detail.contains("cluster support disabled") => Trouble::Undivided,
+            () if error.kind() == redis::ErrorKind::MasterNameNotFoundBySentinel => Trouble::NoPrimary,
             () if says("OOM") => Trouble::Full,
             () if says("MISCONF") => Trouble::Unsaved,
             () if says("NOAUTH") || says("WRONGPASS") => Trouble::Unauthenticated,
             () if error.kind() == redis::ErrorKind::AuthenticationFailed => Trouble::Unauthenticated,
+            () if error.kind() == redis::ErrorKind::InvalidClientConfig => Trouble::Misconfigured,
             () if says("NOPERM")
                 || detail.contains("unknown command")
                 || detail.contains("Unknown Redis") =>
@@ -57,7 +69,7 @@ impl Trouble {
 
     /// Whether a new connection to the same address may find a server that is better off.
     pub(crate) fn may_be_elsewhere(self) -> bool {
-        matches!(self, Trouble::Loading | Trouble::ReadOnly | Trouble::CutOff)
+        matches!(self, Trouble::Loading | Trouble::ReadOnly | Trouble::CutOff | Trouble::Divided)
     }
 
     /// What an operator can do about it.
@@ -68,15 +80,22 @@ impl Trouble {
             Trouble::ReadOnly => "this is a replica; `redis.url` has to lead to the primary",
             Trouble::CutOff => "it has lost its primary, its replicas or its cluster; see its log",
             Trouble::Divided => {
-                "this is a node of a Redis Cluster, and another one has the keys; a cluster is not supported: \
-                 `redis.url` has to lead to one server, or to the primary among its replicas"
+                "this is a node of a Redis Cluster, and another one has the keys: begin `redis.url` with \
+                 `redis-cluster://`"
+            }
+            Trouble::Moving => "the keys are being moved to another node of the cluster; that ends by itself",
+            Trouble::Undivided => "this is no Redis Cluster: begin `redis.url` with `redis://`",
+            Trouble::NoPrimary => {
+                "no Sentinel that answers knows a primary of that name that is well; see the name in `redis.url` and \
+                 the Sentinels' logs"
             }
             Trouble::Full => "it has reached its `maxmemory`; raise it or let the lanes drain",
+            Trouble::Misconfigured => "see `redis.url`, and the files that it names",
             Trouble::Unauthenticated => "put the right user and password into `redis.url`",
             Trouble::Forbidden => {
                 "its user needs `+@read +@write +@scripting +@pubsub +ping +info +client` on the keys and \
-                 channels under `redis.key_prefix`, under their own names; and a Sentinel has none of them: \
-                 `redis.url` has to lead to the primary itself"
+                 channels under `redis.key_prefix`, under their own names, and in a cluster `+cluster`; and a \
+                 Sentinel has none of them: for one `redis.url` begins with `redis-sentinel://`"
             }
             Trouble::Unsaved => "it cannot save its data and refuses writes; see its log and its disk",
             Trouble::Other => "see its log",
@@ -111,7 +130,13 @@ mod tests {
             (reply(ServerErrorKind::MasterDown, "Link with MASTER is down"), Trouble::CutOff),
             (reply(ServerErrorKind::ClusterDown, "The cluster is down"), Trouble::CutOff),
             (reply(ServerErrorKind::Moved, "3999 127.0.0.1:6381"), Trouble::Divided),
-            (reply(ServerErrorKind::Ask, "3999 127.0.0.1:6381"), Trouble::Divided),
+            (reply(ServerErrorKind::Ask, "3999 127.0.0.1:6381"), Trouble::Moving),
+            (reply(ServerErrorKind::TryAgain, "Multiple keys request"), Trouble::Moving),
+            (
+                reply(ServerErrorKind::ResponseError, "This instance has cluster support disabled"),
+                Trouble::Undivided,
+            ),
+            ((ErrorKind::MasterNameNotFoundBySentinel, "unknown").into(), Trouble::NoPrimary),
             (reply(ServerErrorKind::NoPerm, "this user has no permissions"), Trouble::Forbidden),
             (reply(ServerErrorKind::ResponseError, "unknown command 'EVALSHA'"), Trouble::Forbidden),
             (reply(ServerErrorKind::ResponseError, "value is not an integer"), Trouble::Other),
