@@ -8,6 +8,7 @@ use super::{
     access, app, assert_problem,
     event::{Event, SHAPES},
     nothing_owed, on_both, signal, stripe, taken,
+    trail::entries,
 };
 use crate::support::{
     daemon::{ACCESS_TOKEN, Daemon, EMERGENCY_TOKEN},
@@ -76,6 +77,23 @@ async fn a_rollback_is_covered_by_a_bypass_that_outlives_a_restart() {
     let report = health(&daemon).await;
     assert_eq!(report["emergency"]["bypass"]["active"], false);
     assert_eq!(report["crisisSafety"]["emergencyAccessActive"], false);
+}
+
+#[tokio::test]
+async fn a_bypass_that_ends_by_itself_is_in_the_trail_with_when_it_did() {
+    on_both(&[], async |daemon| {
+        let body = r#"{"reason": "a rollback", "duration": 1}"#;
+        let on = switched(daemon, ENDPOINTS[0], body).await;
+        let ended = eventually("the trail says that it has ended", async || {
+            let found = entries(daemon, "emergency.ended").await;
+            (!found.is_empty()).then_some(found)
+        })
+        .await;
+        assert_eq!((ended.len(), &ended[0]["subject"]), (1, &"bypass".into()), "{on}");
+        assert_eq!(ended[0]["actor"]["kind"], "system");
+        assert_eq!((&ended[0]["before"]["on"], &ended[0]["after"]["on"]), (&true.into(), &false.into()));
+    })
+    .await;
 }
 
 #[tokio::test]
