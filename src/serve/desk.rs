@@ -160,6 +160,10 @@ impl EmergencyDesk for CareDesk {
                 (memory.switch_unrecorded(name, switching, now_ms), false)
             }
         };
+        if is_on {
+            // It is told of at once, however seldom figures are looked at.
+            self.0.care.alert_sink.ask_for_a_look();
+        }
         let reason = switch.as_ref().map_or("", |switch| switch.reason.as_str());
         alerted(if is_on { "switched_on" } else { "switched_off" }, name.name(), reason, switch.as_ref());
         Switched { switch, recorded }
