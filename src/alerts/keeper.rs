@@ -95,8 +95,8 @@ impl AlertKeeper {
         }
     }
 
-    /// Looks until `stop`, and at once when something is said; and once more then, for which somebody has to set a
-    /// limit.
+    /// Looks until `stop`, and at once when something is said or a look is asked for; and once more then, for which
+    /// somebody has to set a limit.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut rounds = interval(self.options.look_every);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -104,6 +104,7 @@ impl AlertKeeper {
             tokio::select! {
                 () = stop.cancelled() => break,
                 Some(rule) = self.heard.recv() => self.hear(rule),
+                () = self.desk.sink.look_is_asked_for() => {}
                 _ = rounds.tick() => {}
             }
             self.hear_all();

@@ -43,11 +43,14 @@ pub enum Workload {
     Ingest,
     /// What people may use, read over HTTP a thousand times a second while 300 events a second come in and are run.
     Access,
+    /// Events of the standard lane that wait in a real daemon, every general slot busy with them, and crises over HTTP,
+    /// one after the other: from sending one until the access document says so.
+    Flood,
 }
 
 impl Workload {
     /// All of them, with the names of the command line.
-    pub const ALL: [(&'static str, Workload); 9] = [
+    pub const ALL: [(&'static str, Workload); 10] = [
         ("drain", Workload::Drain),
         ("enqueue", Workload::Enqueue),
         ("enqueue-bulk", Workload::EnqueueBulk),
@@ -57,6 +60,7 @@ impl Workload {
         ("grace", Workload::Grace),
         ("ingest", Workload::Ingest),
         ("access", Workload::Access),
+        ("flood", Workload::Flood),
     ];
 
     /// The name on the command line and in the JSON line.
@@ -66,13 +70,20 @@ impl Workload {
 
     /// Whether jobs of another kind can wait already while it is measured.
     pub const fn has_a_backlog(self) -> bool {
-        !matches!(self, Workload::Memory | Workload::Crash | Workload::Grace)
+        !matches!(self, Workload::Memory | Workload::Crash | Workload::Grace | Workload::Flood)
+    }
+
+    /// Whether crises are sent.
+    pub const fn has_crises(self) -> bool {
+        matches!(self, Workload::Crisis | Workload::Grace | Workload::Flood)
     }
 
     /// Jobs, if nobody says otherwise: what the peers were measured with.
     const fn jobs(self) -> usize {
         match self {
-            Workload::Drain | Workload::Crisis | Workload::Memory | Workload::Ingest => 100_000,
+            Workload::Drain | Workload::Crisis | Workload::Memory | Workload::Ingest | Workload::Flood => {
+                100_000
+            }
             Workload::Enqueue | Workload::EnqueueBulk => 50_000,
             Workload::Access => 30_000,
             Workload::Crash => 2_000,
@@ -88,7 +99,7 @@ pub struct BenchOptions {
     pub jobs: Option<usize>,
     /// How many grace periods are due at once.
     pub due: Option<usize>,
-    /// How many crises are sent: all of `crisis`, and of `grace` those before anything is due.
+    /// How many crises are sent: all of `crisis` and `flood`, and of `grace` those before anything is due.
     pub crises: Option<usize>,
     /// Where.
     pub rig: RigOptions,
@@ -138,6 +149,10 @@ async fn run_once(workload: Workload, options: &BenchOptions) -> Result<BenchLin
             }
             Workload::Ingest => ingest::run(jobs, &options.rig).await,
             Workload::Access => ingest::access::run(jobs, &options.rig).await,
+            Workload::Flood => {
+                let crises = options.crises.unwrap_or(ingest::flood::CRISES);
+                ingest::flood::run(jobs, crises, &options.rig).await
+            }
         }
     };
     tokio::time::timeout(PATIENCE, running).await?

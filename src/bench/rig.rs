@@ -241,6 +241,11 @@ pub(super) fn keys() -> KeyRing {
     KeyRing::new(SealingKey::new("bench", &Zeroizing::new([7; 32])), [])
 }
 
+/// The same as a daemon is told it.
+pub(super) fn keys_setting() -> String {
+    format!("[{{ id = \"bench\", key = \"{}\" }}]", "07".repeat(32))
+}
+
 /// What every engine of a run is made of.
 pub(super) fn parts(
     database: Database,

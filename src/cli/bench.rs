@@ -16,18 +16,19 @@ const LEFTOVERS_TIMEOUT: Duration = Duration::from_secs(2);
     after_help = "Runs on a Redis and an SQLite database of its own in ./target, and removes them. The last line is JSON."
 )]
 pub(super) struct BenchArgs {
-    /// drain, enqueue, enqueue-bulk, crisis, memory, crash, grace, ingest or access
+    /// drain, enqueue, enqueue-bulk, crisis, memory, crash, grace, ingest, access or flood
     workload: Asked,
-    /// How many jobs, or reads of `access`, instead of the workload's own number
+    /// How many jobs, reads of `access` or waiting events of `flood`, instead of the workload's own number
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     jobs: Option<u32>,
     /// Grace periods of `grace` that are due at once, instead of 50000
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     due: Option<u32>,
-    /// Crises of `crisis`, instead of 750; of `grace` those before anything is due, instead of 500
+    /// Crises of `crisis`, instead of 750; of `flood`, instead of 1000; of `grace` those before anything is due,
+    /// instead of 500
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     crises: Option<u32>,
-    /// Jobs that wait already when the measurement begins; not for memory, crash and grace
+    /// Jobs that wait already when the measurement begins; not for memory, crash, grace and flood
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=10_000_000))]
     waiting: Option<u32>,
     /// How often; the last line is that of the run in the middle
@@ -82,8 +83,9 @@ fn fit_together(args: &BenchArgs, workload: Workload) -> Result<(), Failure> {
     let name = workload.name();
     let strays = [
         ("--due", args.due.is_some() && workload != Workload::Grace),
-        ("--crises", args.crises.is_some() && !matches!(workload, Workload::Crisis | Workload::Grace)),
+        ("--crises", args.crises.is_some() && !workload.has_crises()),
         ("--waiting", args.waiting.is_some() && !workload.has_a_backlog()),
+        ("--slots", args.slots.is_some() && workload == Workload::Flood),
         ("--run-jobs", args.run_jobs && workload != Workload::Ingest),
     ];
     if let Some((option, _)) = strays.iter().find(|(_, is_stray)| *is_stray) {

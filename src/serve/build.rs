@@ -1,6 +1,6 @@
 //! Everything behind the listeners, built from the configuration.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{borrow::Cow, fs, sync::Arc, time::Duration};
 
 use keepwell_config::{Config, TIERS_TOML, values::Role};
 use keepwell_jobs::{
@@ -48,7 +48,7 @@ use crate::{
     api::AccessReader,
     receiver::{door::Door, options::ReceiverOptions, stats::ReceiverStats},
     telemetry::Metrics,
-    trail::Trail,
+    trail::{Trail, configuration::Started},
 };
 
 /// A day, in milliseconds.
@@ -88,6 +88,8 @@ pub(super) struct Built {
     /// What operators ask of alerts, and who keeps them; `None` if nobody can be told.
     pub(super) alert_desk: Option<AlertDesk>,
     pub(super) alert_keeper: Option<AlertKeeper>,
+    /// What the trail is to know of this start.
+    pub(super) started: Started,
 }
 
 /// Every table that keepwell has: the engine's and the rules'.
@@ -110,10 +112,16 @@ pub(crate) fn key_ring(config: &Config) -> Result<KeyRing, ServeError> {
     Ok(KeyRing::new(active, keys))
 }
 
-fn tiers(config: &Config) -> Result<Tiers, ServeError> {
-    let Some(file) = &config.care.tiers_file else { return Ok(Tiers::from_toml(TIERS_TOML)?) };
+/// The tiers' file, or what is built in.
+fn tiers_text(config: &Config) -> Result<Cow<'static, str>, ServeError> {
+    let Some(file) = &config.care.tiers_file else { return Ok(TIERS_TOML.into()) };
     let text = fs::read_to_string(file).map_err(|error| ServeError::TiersFile(file.clone(), error))?;
-    Ok(Tiers::from_toml(&text)?)
+    Ok(text.into())
+}
+
+/// The host that this process is on.
+fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// What is dropped of Stripe's events, as `config` says.
@@ -150,7 +158,8 @@ fn unopened(config: &Config) -> Result<Unopened, ServeError> {
 /// before anything is opened or started.
 pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built, ServeError> {
     let clock: SharedClock = Arc::new(SystemClock);
-    let tiers = tiers(config)?;
+    let tiers_text = tiers_text(config)?;
+    let tiers = Tiers::from_toml(&tiers_text)?;
     let keys = key_ring(config)?;
     let (schedules, board) = (schedules(config, clock.now_ms())?, Board::default());
     let stripe = super::stripe::client(config, &clock)?;
@@ -225,6 +234,7 @@ pub(super) async fn build(config: &Config, state_dir: &StateDir) -> Result<Built
         canary_every_ms: config.monitors.canary_every_ms,
     };
     Ok(Built {
+        started: Started::with(config, &tiers_text, host()),
         monitors,
         keeper,
         crisis_lines: Arc::clone(&care.lines),
@@ -286,7 +296,7 @@ fn engine_options(config: &Config, state_dir: &StateDir) -> EngineOptions {
         drain_timeout_ms: config.pool.drain_timeout_ms,
         instance: state_dir.instance().to_owned(),
         journal: Some(state_dir.path().join("running")),
-        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        host: host(),
         lanes: LanesOptions {
             key_prefix: config.redis.key_prefix.clone(),
             lease_ms: config.pool.lease_ms,

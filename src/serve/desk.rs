@@ -53,12 +53,14 @@ struct Parts {
     /// Held by whoever switches.
     switching: Mutex<()>,
     rehearsed: Mutex<Option<(UnixMs, Rehearsed)>>,
+    /// The switches that have ended by themselves, and when: that is in the audit trail.
+    ended: Mutex<Vec<(SwitchName, UnixMs)>>,
 }
 
 impl CareDesk {
     pub(super) fn new(database: Database, care: Care, engine: Engine, clock: SharedClock) -> Self {
-        let (switching, rehearsed) = (Mutex::default(), Mutex::default());
-        Self(Arc::new(Parts { database, care, engine, clock, switching, rehearsed }))
+        let (switching, rehearsed, ended) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self(Arc::new(Parts { database, care, engine, clock, switching, rehearsed, ended }))
     }
 
     /// Records what was switched while the database took nothing.
@@ -73,7 +75,19 @@ impl CareDesk {
     pub(super) async fn refresh_marks(&self) -> Result<(), Box<dyn Error + Send + Sync>> {
         let Parts { database, care, .. } = &*self.0;
         care.marks.refresh(database).await?;
-        store::switches(&mut database.reader(Urgency::General).await?, &care.switches).await?;
+        let switches = store::switches(&mut database.reader(Urgency::General).await?, &care.switches).await?;
+        self.audit_ended(&switches).await?;
+        Ok(())
+    }
+
+    /// Has those of `switches` audited that have ended by themselves.
+    async fn audit_ended(&self, switches: &Switches) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let now_ms = self.0.clock.now_ms();
+        let ended = store::ended_by_itself(switches, now_ms);
+        let mut audited = self.0.ended.lock().await;
+        if ended != *audited {
+            *audited = store::audit_ended(&self.0.database, now_ms).await?;
+        }
         Ok(())
     }
 
@@ -146,6 +160,10 @@ impl EmergencyDesk for CareDesk {
                 (memory.switch_unrecorded(name, switching, now_ms), false)
             }
         };
+        if is_on {
+            // It is told of at once, however seldom figures are looked at.
+            self.0.care.alert_sink.ask_for_a_look();
+        }
         let reason = switch.as_ref().map_or("", |switch| switch.reason.as_str());
         alerted(if is_on { "switched_on" } else { "switched_off" }, name.name(), reason, switch.as_ref());
         Switched { switch, recorded }

@@ -2,6 +2,7 @@
 //! it, lets go what is old enough, and seals everything again when keys are rotated. What the trail is made of is in
 //! `jobs/src/store/audit/`.
 
+pub(crate) mod configuration;
 mod inspection;
 pub mod keeper;
 mod readers;

@@ -6,7 +6,7 @@ use sqlx::{Connection as _, Executor as _, SqliteConnection};
 
 use super::{on_both, on_call::OnCall, said::Said};
 use crate::support::{
-    daemon::Daemon,
+    daemon::{Daemon, EMERGENCY_TOKEN},
     eventually,
     gateway::Manner,
     postgres::{Postgres, Sync},
@@ -237,6 +237,26 @@ async fn a_crisis_that_is_late_is_told_of_at_once_though_figures_are_looked_at_s
     eventually("the channel was told", async || (on_call.said("triggered:") > 0).then_some(())).await;
     assert!(open(&daemon).await.iter().any(|alert| alert["rule"] == "CrisisAnsweredLate"));
     assert!(on_call.channel.taken().iter().all(|notice| !notice.document.to_string().contains("cus_late")));
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn an_emergency_procedure_is_told_of_at_once_though_figures_are_looked_at_seldom() {
+    let on_call = OnCall::start().await;
+    let seldom =
+        [("KEEPWELL_ALERTS__LOOK_EVERY_MS", "600000"), ("KEEPWELL_ALERTS__RESOLVE_AFTER_MS", "3600000")];
+    let mut daemon = on_call.daemon(&seldom).await;
+    // The look at the start is over when this is told.
+    daemon.says(&["alert", "test"]).done();
+    eventually("the test was told", async || (on_call.said("triggered:") == 1).then_some(())).await;
+    let operator = daemon.public().with_token(EMERGENCY_TOKEN);
+    let wish = serde_json::json!({ "reason": "a drill", "duration": 600 });
+    let answer = operator.post("/api/emergency/global-bypass", &wish).await;
+    assert!(answer.status.is_success(), "{}", answer.text());
+    eventually("the channel was told", async || (on_call.said("triggered:") > 1).then_some(())).await;
+    let open = open(&daemon).await;
+    let alert = open.iter().find(|alert| alert["rule"] == "EmergencyBypassActive").expect("the alert");
+    assert_eq!(alert["cause"], "global_bypass");
     daemon.stop().await;
 }
 

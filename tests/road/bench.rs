@@ -158,6 +158,23 @@ async fn events_are_counted_that_were_taken_and_those_that_were_done() {
 }
 
 #[tokio::test]
+async fn crises_in_a_flood_are_sent_over_http_until_they_can_be_seen() {
+    let line = measured(&["flood", "--jobs", "300", "--crises", "5"], 5).await;
+    has_times(&line);
+    notes(&line, &["waiting=300", "events_2xx=300", "events_other=0", "waiting_at_first=300"]);
+    let said = line["notes"].as_str().unwrap();
+    let number = |name: &str| -> f64 {
+        let (_, rest) = said.split_once(&format!(" {name}=")).unwrap_or_else(|| panic!("{name} in {said}"));
+        rest.split(' ').next().unwrap().parse().unwrap()
+    };
+    // A crisis is answered before it is done, and done before anybody can see it.
+    assert!(0.0 < number("answered_p50_ms") && number("answered_max_ms") <= line["max_ms"].as_f64().unwrap());
+    assert!(0.0 < number("committed_p50_ms") && number("committed_p99_ms") <= number("committed_p99.9_ms"));
+    // None that is late goes unrecorded.
+    assert_eq!(number("over_limit"), number("recorded_as_violation"), "{line}");
+}
+
+#[tokio::test]
 async fn what_makes_no_sense_is_refused_and_nothing_is_left_of_what_fails() {
     let place = Place::new();
     for (arguments, word) in [
@@ -168,6 +185,8 @@ async fn what_makes_no_sense_is_refused_and_nothing_is_left_of_what_fails() {
         (&["memory", "--waiting", "10"], "`--waiting` means nothing to `memory`"),
         (&["grace", "--waiting", "10"], "`--waiting` means nothing to `grace`"),
         (&["drain", "--due", "10"], "`--due` means nothing to `drain`"),
+        (&["flood", "--waiting", "10"], "`--waiting` means nothing to `flood`"),
+        (&["flood", "--slots", "10"], "`--slots` means nothing to `flood`"),
         (&["ingest", "--crises", "10"], "`--crises` means nothing to `ingest`"),
         (&["enqueue", "--run-jobs"], "`--run-jobs` means nothing to `enqueue`"),
         (&["ingest", "--run-jobs", "--waiting", "10"], "no handler for the jobs that wait"),

@@ -7,7 +7,8 @@ use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
 use super::{
     access, app, assert_problem,
     event::{Event, SHAPES},
-    nothing_owed, on_both, signal, stripe, taken,
+    from_database, nothing_owed, on_both, signal, stripe, taken,
+    trail::entries,
 };
 use crate::support::{
     daemon::{ACCESS_TOKEN, Daemon, EMERGENCY_TOKEN},
@@ -76,6 +77,23 @@ async fn a_rollback_is_covered_by_a_bypass_that_outlives_a_restart() {
     let report = health(&daemon).await;
     assert_eq!(report["emergency"]["bypass"]["active"], false);
     assert_eq!(report["crisisSafety"]["emergencyAccessActive"], false);
+}
+
+#[tokio::test]
+async fn a_bypass_that_ends_by_itself_is_in_the_trail_with_when_it_did() {
+    on_both(&[], async |daemon| {
+        let body = r#"{"reason": "a rollback", "duration": 1}"#;
+        let on = switched(daemon, ENDPOINTS[0], body).await;
+        let ended = eventually("the trail says that it has ended", async || {
+            let found = entries(daemon, "emergency.ended").await;
+            (!found.is_empty()).then_some(found)
+        })
+        .await;
+        assert_eq!((ended.len(), &ended[0]["subject"]), (1, &"bypass".into()), "{on}");
+        assert_eq!(ended[0]["actor"]["kind"], "system");
+        assert_eq!((&ended[0]["before"]["on"], &ended[0]["after"]["on"]), (&true.into(), &false.into()));
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -283,9 +301,8 @@ async fn operators_switch_while_the_database_can_only_be_read() {
     let operator = daemon.public().with_token(EMERGENCY_TOKEN);
     let answer = curl(&operator, ENDPOINTS[2], r#"{"reason": "system_failure"}"#).await;
     assert_eq!((answer.status, &answer.json()["recorded"]), (StatusCode::ACCEPTED, &false.into()));
-    let nobody = daemon.reader().get("/v1/customers/cus_nobody/access").await;
-    let document = nobody.json();
-    assert_eq!(nobody.header("keepwell-fallback"), "", "it is read");
+    // It is read.
+    let document = from_database(&daemon.reader(), "/v1/customers/cus_nobody/access").await.json();
     assert_eq!((&document["emergency"]["level"], &document["version"]), (&"essential".into(), &1.into()));
 
     stranger.execute("ROLLBACK").await.unwrap();

@@ -7,7 +7,7 @@ use sqlx::{Connection, Executor, PgConnection};
 use super::{
     access, app,
     event::{Event, SHAPES},
-    on_both, signal, stripe,
+    from_database, on_both, signal, stripe,
 };
 use crate::support::{
     daemon::Daemon,
@@ -52,8 +52,7 @@ async fn somebody_unknown_has_the_floor() {
         assert_eq!((&access["tier"], &access["version"]), (&"floor".into(), &0.into()));
         assert_eq!((&access["subscription"], &access["message"]), (&Value::Null, &Value::Null));
         assert_eq!(access["sync"], json!({ "frequency": "background", "data_limit_mb": 10 }));
-        let answer = daemon.reader().get("/v1/customers/cus_nobody/access").await;
-        assert_eq!(answer.header("keepwell-fallback"), "");
+        let answer = from_database(&daemon.reader(), "/v1/customers/cus_nobody/access").await;
         assert_eq!(answer.header("cache-control"), "no-store");
     })
     .await;

@@ -285,6 +285,41 @@ async fn a_flood_of_forged_webhooks_is_one_entry() {
 }
 
 #[tokio::test]
+async fn a_start_with_other_rules_of_care_is_in_the_trail_with_what_they_were() {
+    // What the tests' daemons are given beside: crises may take longer.
+    let changed = async |daemon: &Daemon, count: usize| {
+        eventually("the trail knows how the settings stand", async || {
+            let found = entries(daemon, "configuration.changed").await;
+            (found.len() >= count).then_some(found)
+        })
+        .await
+    };
+    let mut daemon = Daemon::start().await;
+    let first = changed(&daemon, 1).await;
+    assert_eq!(
+        (&first[0]["before"], &first[0]["after"]),
+        (&json!({ "care.crisis_response_ms": 200 }), &json!({ "care.crisis_response_ms": 60_000 }))
+    );
+    daemon.stop().await;
+    daemon.start_again().await;
+    daemon.stop().await;
+    let tiers = daemon.state_dir().join("tiers.toml");
+    std::fs::write(&tiers, format!("{}\n# ours\n", keepwell_config::TIERS_TOML)).unwrap();
+    daemon.set("KEEPWELL_CARE__TIERS_FILE", tiers.to_str().unwrap());
+    daemon.set("KEEPWELL_ALERTS__DISABLED", r#"["MemoryHigh"]"#);
+    daemon.start_again().await;
+    let found = changed(&daemon, 2).await;
+    assert_eq!(found.len(), 2, "a start that changes nothing leaves none: {found:#?}");
+    let (before, after) = (&found[0]["before"], &found[0]["after"]);
+    assert_eq!((&before["alerts.disabled"], &after["alerts.disabled"]), (&json!([]), &json!(["MemoryHigh"])));
+    assert_eq!(before["care.tiers_file"], Value::Null);
+    assert_ne!(before["tiers_sha256"], after["tiers_sha256"], "{found:#?}");
+    assert_eq!(after.as_object().unwrap().len(), 3, "{after:#}");
+    assert!(found[0]["actor"]["name"].as_str().unwrap().starts_with("start on "), "{found:#?}");
+    sealed(&daemon).await;
+}
+
+#[tokio::test]
 async fn who_asks_without_the_right_token_is_in_the_trail() {
     let mut daemon = Daemon::start().await;
     let stranger = daemon.public().with_token("guessed");

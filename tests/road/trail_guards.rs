@@ -58,19 +58,14 @@ async fn a_trail_that_somebody_changed_is_found_out_without_anybody_asking() {
     sealed(&daemon).await;
     let url = format!("sqlite:{}", daemon.state_dir().join("keepwell.db").display());
     let mut database = SqliteConnection::connect(&url).await.unwrap();
-    for sql in [
-        "DROP TRIGGER audit_entries_unchanged",
-        "UPDATE audit_entries SET subject = 'cus_two' WHERE position = 1",
-    ] {
-        sqlx::query(sql).execute(&mut database).await.unwrap();
-    }
+    sqlx::query("DROP TRIGGER audit_entries_unchanged").execute(&mut database).await.unwrap();
+    let forge = "UPDATE audit_entries SET subject = 'cus_two' WHERE subject = 'cus_one'";
+    sqlx::query(forge).execute(&mut database).await.unwrap();
     broken(&daemon, true).await;
     let log = daemon.log();
     assert!(log.contains("the audit trail is not whole") && log.contains("EntryAltered"), "{log}");
-    sqlx::query("UPDATE audit_entries SET subject = 'cus_one' WHERE position = 1")
-        .execute(&mut database)
-        .await
-        .unwrap();
+    let undo = "UPDATE audit_entries SET subject = 'cus_one' WHERE subject = 'cus_two'";
+    sqlx::query(undo).execute(&mut database).await.unwrap();
     broken(&daemon, false).await;
 }
 

@@ -8,6 +8,7 @@
 pub mod browser;
 pub mod daemon;
 pub mod door;
+pub mod envelopes;
 pub mod events;
 pub mod gateway;
 pub mod http;

@@ -6,7 +6,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::rule::Rule;
 
@@ -21,6 +21,7 @@ pub struct AlertSink(Option<Arc<Sink>>);
 #[derive(Debug)]
 struct Sink {
     sender: mpsc::Sender<&'static Rule>,
+    look: Notify,
     dropped: AtomicU64,
 }
 
@@ -28,7 +29,7 @@ impl AlertSink {
     /// One that is heard by the receiver beside it.
     pub fn channel() -> (Self, mpsc::Receiver<&'static Rule>) {
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
-        (Self(Some(Arc::new(Sink { sender, dropped: AtomicU64::new(0) }))), receiver)
+        (Self(Some(Arc::new(Sink { sender, look: Notify::new(), dropped: AtomicU64::new(0) }))), receiver)
     }
 
     /// What `rule` is about has happened. Returns at once, heard or not.
@@ -36,6 +37,22 @@ impl AlertSink {
         let Some(sink) = &self.0 else { return };
         if sink.sender.try_send(rule).is_err() {
             sink.dropped.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// What is measured has just changed so that somebody should look at it now, and not when they do next. Returns at
+    /// once.
+    pub fn ask_for_a_look(&self) {
+        if let Some(sink) = &self.0 {
+            sink.look.notify_one();
+        }
+    }
+
+    /// Waits until somebody asks for a look, or has since this was last waited for; for ever if nobody can.
+    pub async fn look_is_asked_for(&self) {
+        match &self.0 {
+            Some(sink) => sink.look.notified().await,
+            None => std::future::pending().await,
         }
     }
 
@@ -48,6 +65,20 @@ impl AlertSink {
 #[cfg(test)]
 mod tests {
     use super::{super::rules, *};
+
+    #[tokio::test]
+    async fn a_look_that_is_asked_for_while_nobody_waits_is_not_forgotten_and_many_are_one() {
+        let (sink, _heard) = AlertSink::channel();
+        let asked = sink.clone();
+        (0..3).for_each(|_| asked.ask_for_a_look());
+        sink.look_is_asked_for().await;
+        tokio::select! {
+            biased;
+            () = sink.look_is_asked_for() => panic!("nobody has asked since"),
+            () = std::future::ready(()) => {}
+        }
+        AlertSink::default().ask_for_a_look();
+    }
 
     #[test]
     fn a_full_channel_is_counted_and_holds_nobody_up() {

@@ -23,6 +23,7 @@ mod rows;
 mod scores;
 mod sealed_pairs;
 mod subscriptions;
+mod switch_ends;
 mod switch_memory;
 mod switches;
 mod violations;
@@ -47,6 +48,7 @@ pub use person::{FactsMemory, facts, facts_afresh, switches_and_facts, take, tau
 pub use person_data::{PersonDataKind, keep_person_data};
 pub use scores::{keep_scores, scores};
 pub use subscriptions::{KnownSubscription, known_subscriptions};
+pub use switch_ends::{audit_ended, ended_by_itself};
 pub use switch_memory::SwitchMemory;
 pub use switches::{switch, switch_late, switches};
 pub use violations::{Violation, keep_violation};

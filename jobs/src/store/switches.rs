@@ -13,6 +13,7 @@ use super::{
     audited::{Audited, Who, audited},
     connected::Connected,
     rows::SwitchRow,
+    switch_ends::{ended_by_itself, said_ended},
     switch_memory::{Look, SwitchMemory},
 };
 use crate::care::emergency::{Switch, SwitchName, Switches, Switching};
@@ -98,6 +99,10 @@ async fn switched(
     switching: &Switching,
     now_ms: UnixMs,
 ) -> Result<Option<Switch>, sqlx::Error> {
+    // It would not be known from the row any more.
+    if ended_by_itself(switches, now_ms).iter().any(|(ended, _)| *ended == name) {
+        said_ended(transaction, name, switches).await?;
+    }
     let before = switches.get(name).map(|before| view(before, now_ms));
     let Some(changed) = switches.switched(name, switching, now_ms) else {
         said(transaction, "emergency.switched_off_again", name, "", before.clone(), before, now_ms).await?;
@@ -156,7 +161,10 @@ async fn said(
 }
 
 /// A transaction in which nobody else switches, and how the switches stand in it.
-async fn locked(database: &Database, now_ms: UnixMs) -> Result<(Transaction, Switches), sqlx::Error> {
+pub(super) async fn locked(
+    database: &Database,
+    now_ms: UnixMs,
+) -> Result<(Transaction, Switches), sqlx::Error> {
     let mut transaction = database.begin(Urgency::Crisis, Durability::Durable, now_ms).await?;
     lock(&mut transaction).await?;
     let rows: Vec<SwitchRow> =

@@ -5,6 +5,7 @@
 #![allow(dead_code)]
 
 mod acknowledged;
+mod configuration;
 mod edges;
 mod entries;
 mod export;

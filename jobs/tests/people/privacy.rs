@@ -11,7 +11,9 @@ use keepwell_jobs::{
 use serde_json::{Value, json};
 
 use crate::support::{
-    NOW_MS, Room, on_each_database,
+    NOW_MS, Room,
+    envelopes::{envelopes, filled},
+    on_each_database,
     personal::{PERSONAL, events},
     signal,
 };
@@ -27,17 +29,18 @@ fn default_paths() -> DropPaths {
     DropPaths::new(default_names().iter().map(String::as_str)).unwrap()
 }
 
-/// The events that the project's tests bring along.
+/// The events that the project's tests bring along: their own, and those that Stripe sent to others.
 fn fixtures() -> Vec<Value> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/stripe");
-    let mut found = Vec::new();
-    for version in fs::read_dir(folder).unwrap() {
-        for file in fs::read_dir(version.unwrap().path()).unwrap() {
+    let mut found = envelopes();
+    assert_eq!(found.len(), 88);
+    for version in ["2020-08-27", "2025-03-31.basil", "other"] {
+        for file in fs::read_dir(folder.join(version)).unwrap() {
             let text = fs::read_to_string(file.unwrap().path()).unwrap();
             found.push(serde_json::from_str(&text).unwrap());
         }
     }
-    assert!(found.len() >= 14);
+    assert_eq!(found.len(), 88 + 14);
     found
 }
 
@@ -135,6 +138,19 @@ fn nothing_personal_is_kept_of_any_kind_of_event() {
         assert!(!kept.contains(PERSONAL), "{}: {kept}", event["type"]);
         assert!(kept.contains("\"plan\":\"kept\""), "{}: {kept}", event["type"]);
     }
+}
+
+#[test]
+fn nothing_personal_is_kept_of_any_envelope_that_stripe_has_sent() {
+    let mut filled_in = 0;
+    for event in envelopes() {
+        let (filled, count) = filled(event);
+        assert_eq!(filled.to_string().matches(PERSONAL).count(), count);
+        let kept = kept(&filled);
+        assert!(!kept.contains(PERSONAL), "{}: {kept}", filled["type"]);
+        filled_in += count;
+    }
+    assert!(filled_in > 700, "{filled_in}");
 }
 
 #[test]

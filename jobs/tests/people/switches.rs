@@ -4,10 +4,16 @@ use keepwell_jobs::{
     care::{
         emergency::{SwitchName, Switching},
         facts::Facts,
+        grace::DAY_MS,
     },
-    store::{FactsMemory, SwitchMemory, switch, switch_late, switches, switches_and_facts},
+    store::{
+        FactsMemory, SwitchMemory,
+        audit::{AuditFilter, list},
+        audit_ended, switch, switch_late, switches, switches_and_facts,
+    },
 };
 use keepwell_workers::{database::turn::Urgency, on_connection};
+use serde_json::{Value, json};
 
 use crate::support::{NOW_MS, Room, on_each_database, signal};
 
@@ -108,6 +114,51 @@ async fn an_off_is_the_last_word_also_over_an_on_that_is_told_of_later() {
         let mut said: Vec<String> = said(room).await.into_iter().map(|(action, _)| action).collect();
         said.sort();
         assert_eq!(said, ["emergency.switched_off_again", "emergency.switched_on_too_late"]);
+    })
+    .await;
+}
+
+/// The instants and details of the entries that say that a switch has ended by itself.
+async fn ended(room: &Room) -> Vec<(i64, Value)> {
+    let filter = AuditFilter { action: Some("emergency.ended".to_owned()), ..AuditFilter::default() };
+    let page = list(&room.database, &room.care.keys, &filter, None, 100).await.unwrap();
+    page.items.into_iter().map(|entry| (entry.at_ms, entry.after.unwrap())).collect()
+}
+
+#[tokio::test]
+async fn a_switch_that_ends_by_itself_is_audited_once_however_many_look_and_however_often() {
+    on_each_database(async |room| {
+        let (memory, name, until_ms) = (SwitchMemory::default(), SwitchName::GlobalBypass, NOW_MS + 60_000);
+        let on = |seconds| Switching::On("a test".into(), seconds);
+        switch(&room.database, &memory, name, on(60), NOW_MS).await.unwrap();
+        assert_eq!(audit_ended(&room.database, until_ms - 1).await.unwrap(), []);
+        assert_eq!(ended(room).await, []);
+        let look = || audit_ended(&room.database, until_ms + 5_000);
+        let (one, other) = tokio::join!(look(), look());
+        assert_eq!((one.unwrap(), other.unwrap()), (vec![(name, until_ms)], vec![(name, until_ms)]));
+        let state = json!({ "on": false, "since_ms": NOW_MS, "until_ms": until_ms });
+        assert_eq!(ended(room).await, [(until_ms, state.clone())]);
+
+        // What is switched on again before anybody looks had ended all the same; what was switched off, had not.
+        switch(&room.database, &memory, name, on(60), until_ms + 6_000).await.unwrap();
+        assert_eq!(ended(room).await.len(), 1);
+        switch(&room.database, &memory, name, on(60), until_ms + 66_000).await.unwrap();
+        switch(&room.database, &memory, name, Switching::Off, until_ms + 67_000).await.unwrap();
+        switch(&room.database, &memory, name, on(60), until_ms + 68_000).await.unwrap();
+        assert_eq!(ended(room).await.first().unwrap().0, until_ms + 66_000);
+        look().await.unwrap();
+        assert_eq!(ended(room).await.len(), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_switch_that_ended_long_before_a_process_began_is_nothing_to_tell() {
+    on_each_database(async |room| {
+        let on = Switching::On("a test".into(), 60);
+        switch(&room.database, &SwitchMemory::default(), SwitchName::Bypass, on, NOW_MS).await.unwrap();
+        assert_eq!(audit_ended(&room.database, NOW_MS + 31 * DAY_MS).await.unwrap(), []);
+        assert_eq!(ended(room).await, []);
     })
     .await;
 }

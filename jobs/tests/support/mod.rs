@@ -1,5 +1,7 @@
 //! A room of jobs on a real database: what comes in at the door is read, handled and committed as in the daemon.
 
+#[path = "../../../tests/support/envelopes.rs"]
+pub mod envelopes;
 #[path = "../../../tests/support/gateway.rs"]
 pub mod gateway;
 #[path = "../../../tests/support/personal.rs"]

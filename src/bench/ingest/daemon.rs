@@ -13,10 +13,16 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::super::{Failure, rig::Rig};
+use super::super::{
+    Failure,
+    rig::{Rig, keys_setting},
+};
 
 /// What the senders sign with.
 pub(super) const SECRET: &str = "whsec_for_measuring_keepwell_only";
+
+/// What the app signs with.
+pub(super) const APP_SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
 /// What those who read show.
 pub(super) const TOKEN: &str = "token_for_measuring_keepwell_only";
@@ -45,6 +51,8 @@ impl ChildDaemon {
             .env("KEEPWELL_REDIS__URL", rig.redis_url())
             .env("KEEPWELL_REDIS__KEY_PREFIX", rig.prefix())
             .env("KEEPWELL_STRIPE__WEBHOOK_SECRETS", format!("[\"{SECRET}\"]"))
+            .env("KEEPWELL_APP__WEBHOOK_SECRETS", format!("[\"{APP_SECRET}\"]"))
+            .env("KEEPWELL_ENCRYPTION__KEYS", keys_setting())
             .env("KEEPWELL_ACCESS__TOKENS", format!("[\"{TOKEN}\"]"))
             .env("KEEPWELL_LOG__LEVEL", "warn")
             .env("KEEPWELL_MONITORS__CANARY_EVERY_MS", "0")

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use hdrhistogram::Histogram;
-use http::{Request, header};
+use http::{Request, Response, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -47,6 +47,37 @@ impl Asked for Delivery {
             .header(stripe::HEADER, &self.signature)
             .body(Full::new(self.body.clone()))?)
     }
+}
+
+/// A connection that is kept alive.
+pub(super) struct Connection {
+    sender: http1::SendRequest<Full<Bytes>>,
+    /// Drives it for as long as it is there.
+    _driver: JoinSet<hyper::Result<()>>,
+}
+
+impl Connection {
+    /// A new one to `address`.
+    pub(super) async fn open(address: SocketAddr) -> Result<Self, Failure> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let mut driver = JoinSet::new();
+        driver.spawn(connection);
+        Ok(Self { sender, _driver: driver })
+    }
+
+    /// Sends `request`, and waits for the whole answer.
+    pub(super) async fn ask(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Bytes>, Failure> {
+        self.sender.ready().await?;
+        let (head, body) = self.sender.send_request(request).await?.into_parts();
+        Ok(Response::from_parts(head, body.collect().await?.to_bytes()))
+    }
+}
+
+/// Whether `answer` is what was asked for. One from memory, because the database had none in time, is not.
+pub(super) fn is_taken(answer: &Response<Bytes>) -> bool {
+    answer.status().is_success() && !answer.headers().contains_key("keepwell-fallback")
 }
 
 /// What the connections share.
@@ -100,11 +131,7 @@ async fn send_all<A: Asked>(
 }
 
 async fn send_one_after_another<A: Asked>(address: SocketAddr, shared: Rc<Shared<A>>) -> Result<(), Failure> {
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    let (mut sender, connection) = http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream)).await?;
-    let mut driver = JoinSet::new();
-    driver.spawn_local(connection);
+    let mut connection = Connection::open(address).await?;
     loop {
         let number = shared.next.get();
         let Some(asked) = shared.asked.get(number) else { return Ok(()) };
@@ -119,14 +146,10 @@ async fn send_one_after_another<A: Asked>(address: SocketAddr, shared: Rc<Shared
             }
             None => Instant::now(),
         };
-        sender.ready().await?;
-        let answer = sender.send_request(request).await?;
-        // An answer from memory, because the database had none in time, is none that was asked for.
-        let taken = answer.status().is_success() && !answer.headers().contains_key("keepwell-fallback");
-        answer.into_body().collect().await?;
+        let answer = connection.ask(request).await?;
         let mut load = shared.load.borrow_mut();
         load.times.record(u64::try_from(since.elapsed().as_micros())?)?;
-        if taken {
+        if is_taken(&answer) {
             load.taken += 1;
         } else {
             load.refused += 1;

@@ -4,8 +4,10 @@
 //! only receives, as the queues that this is measured beside do; with `--run-jobs` it runs the jobs at the same time.
 
 pub(super) mod access;
+mod answered;
 mod daemon;
 mod events;
+pub(super) mod flood;
 mod load;
 
 use super::{
