@@ -198,8 +198,8 @@ impl EntryRow {
         iter::once(finding.seen_as([self.print(&details)])).chain(self.told_removal(&details))
     }
 
-    /// What it tells of if that is a removal, as a finding by itself: whatever else is wrong where it lies, who looks into
-    /// that has not looked into this. `details` say whether it is genuine.
+    /// What it tells of if that is a removal, as a finding by itself: whatever else is wrong where it lies, who looks
+    /// into that has not looked into this. `details` say whether it is genuine.
     pub(super) fn told_removal(&self, details: &Details) -> Option<Finding> {
         let is_told = self.action == REMOVED && *details == Details::Whole;
         is_told.then(|| Finding { position: self.position, ..told_removal(JobId(self.id)) })

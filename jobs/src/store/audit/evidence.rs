@@ -10,11 +10,12 @@ use super::{
     verify::{ENTRIES_MAX, blocks, entries, first_behind},
 };
 
-/// Finds the same as `finding` says about the blocks from number `from` to number `to`, with a fingerprint of `block`, if that is
-/// there, and of the entries that are left: nothing else says any more whether these are all. Where they are more
-/// than can be read at once it has none, so that nobody can acknowledge it. Whatever lies between the blocks on
+/// Finds the same as `finding` says about the blocks from number `from` to number `to`, with a fingerprint of `block`,
+/// if that is there, and of the entries that are left: nothing else says any more whether these are all. Where they are
+/// more than can be read at once it has none, so that nobody can acknowledge it. Whatever lies between the blocks on
 /// either side is looked at, not only what `block` says is its own: who alters a block could else have it deny
-/// entries, wait until that is acknowledged, and then remove them. What of it tells of a removal is a finding by itself.
+/// entries, wait until that is acknowledged, and then remove them. What of it tells of a removal is a finding by
+/// itself.
 pub(super) async fn with_evidence(
     reader: &mut Snapshot<'_>,
     finding: Finding,
