@@ -191,10 +191,10 @@ impl CrisisWatch {
         }
     }
 
-    /// Those that were told of as overdue before they were recorded, and have been recorded since then. Each is told
-    /// once.
-    pub fn recorded_late(&self) -> Vec<Missed> {
-        self.lock().recorded_late.drain(..).collect()
+    /// The next of those that were told of as overdue before they were recorded, and have been recorded since then.
+    /// Each is told once.
+    pub fn next_recorded_late(&self) -> Option<Missed> {
+        self.lock().recorded_late.pop_front()
     }
 
     /// The crisis could not be recorded: the person is granted the basic set. Answers with what was granted.

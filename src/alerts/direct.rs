@@ -15,16 +15,20 @@
 //!
 //! What nobody acknowledges is escalated and told again from here too, be it recorded or not: an outage that lasts an
 //! hour at night is when that matters. With the database back that is recorded as done (`outage.rs`). Several nodes
-//! do that with what they all know to be open under one identity, so that only a channel hears each of them.
+//! do that with what they all know to be open under one identity, as whoever has the database does, so that only a
+//! channel hears each of them.
 
-use std::collections::VecDeque;
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Duration,
+};
 
 use futures_util::future::join_all;
 use keepwell_jobs::{
     alerts::{
         plan::{Habits, Move, OpenAlert, View, opened},
         rule::Severity,
-        telling::Telling,
+        telling::{Receiver, Telling},
     },
     kinds,
     outbound::alerts::AlertDelivery,
@@ -36,8 +40,10 @@ use keepwell_workers::{
     job::{NewJob, Recorded},
     lane::Lane,
     ledger::JobFilter,
+    outcome::Outcome,
     state::State,
 };
+use tokio::time::{Instant, sleep};
 
 use super::{
     note::{Note, Unrecorded},
@@ -49,6 +55,9 @@ const RECENT_MAX: usize = 64;
 
 /// Alerts that are remembered until the database takes them, at most.
 const UNRECORDED_MAX: usize = 32;
+
+/// How long a receiver is told one thing after the other in one look: the next one may have something new. Our number.
+const TELLING_MAX: Duration = Duration::from_secs(5);
 
 /// What may have to be told from here.
 #[derive(Debug)]
@@ -160,17 +169,47 @@ impl Direct {
         }
         self.go_on(view, habits);
         self.write_down().await;
-        for (alert, tellings) in self.unrecorded.iter_mut().filter(|(_, tellings)| !tellings.is_empty()) {
-            let id = alert.told.id.parse().unwrap_or_else(|_| JobId::new(now_ms));
-            let told = tellings.iter().map(|telling| self.delivery.deliver_unrecorded(id, telling));
-            let told = join_all(told).await;
-            let mut told = told.into_iter();
-            tellings.retain(|_| told.next().is_some_and(|told| told.is_err()));
-            if tellings.is_empty() {
+        let receivers = self.delivery.receivers();
+        let told = join_all(receivers.iter().map(|receiver| self.tell(*receiver, now_ms))).await;
+        let told: BTreeSet<(usize, usize)> = told.into_iter().flatten().collect();
+        for (place, (alert, tellings)) in self.unrecorded.iter_mut().enumerate() {
+            let before = tellings.len();
+            let mut number = 0..;
+            tellings.retain(|_| number.next().is_some_and(|number| !told.contains(&(place, number))));
+            if tellings.is_empty() && before > 0 {
                 tracing::warn!(rule = alert.told.rule, "an alert was told without the database");
             }
         }
         self.write_down().await;
+    }
+
+    /// Tells `receiver` what it has not heard yet, one thing after the other; answers which of it that was. Whoever
+    /// does not answer, or is to be left in peace, is asked again with the next look.
+    async fn tell(&self, receiver: Receiver, now_ms: UnixMs) -> Vec<(usize, usize)> {
+        let (started, mut told) = (Instant::now(), Vec::new());
+        for (place, (alert, tellings)) in self.unrecorded.iter().enumerate() {
+            let id = alert.told.id.parse().unwrap_or_else(|_| JobId::new(now_ms));
+            let its_own = tellings.iter().enumerate().filter(|(_, telling)| telling.receiver == receiver);
+            for (number, telling) in its_own {
+                let mut ended = self.delivery.deliver_unrecorded(id, telling).await;
+                while let Err(Outcome::Snooze { after }) = ended
+                    && started.elapsed() + after < TELLING_MAX
+                {
+                    sleep(after).await;
+                    ended = self.delivery.deliver_unrecorded(id, telling).await;
+                }
+                match ended {
+                    Ok(()) => told.push((place, number)),
+                    // It speaks of this one alone.
+                    Err(Outcome::Dead { .. }) => {}
+                    Err(_) => return told,
+                }
+                if started.elapsed() >= TELLING_MAX {
+                    return told;
+                }
+            }
+        }
+        told
     }
 
     /// What nobody has acknowledged is escalated, and told again, whether it is recorded or not.

@@ -60,8 +60,10 @@ pub(super) fn caught_up(
         waits.map(move |telling| telling.job(time))
     };
     if let (true, Some(next_ms)) = (was_repeated, alert.tell_at_ms) {
-        moves.push(Move::Told { id: id.clone(), before: row.times_told, next_ms });
-        jobs.extend(still_waiting(Action::Triggered, row.times_told + 1));
+        // As often as it was: when it was told first is reckoned back from that.
+        let (before, times) = (row.times_told, alert.times_told);
+        moves.push(Move::Told { id: id.clone(), before, times, next_ms });
+        jobs.extend(still_waiting(Action::Triggered, times));
     }
     if was_escalated {
         moves.push(Move::Escalated { id });

@@ -43,7 +43,10 @@ const RECORDED_WITHIN_MS: i64 = 5;
 /// How much of a round may go into what could not be recorded before: the rest is for crises that are late now.
 const RECORDING_MAX: Duration = Duration::from_millis(500);
 
-/// How long recording what is still left may take when the daemon ends.
+/// How much of a round may go into asking the ledger about what was answered late.
+const TELLING_MAX: Duration = Duration::from_millis(500);
+
+/// How long telling of what is still left and recording it may take when the daemon ends.
 const LEFT_OVER_MAX: Duration = Duration::from_secs(2);
 
 /// After how long a database that took nothing then is asked again.
@@ -131,8 +134,11 @@ impl Keeper {
             self.escalate(missed).await;
         }
         for _ in 0..2 {
-            self.tell_of_late().await;
+            self.tell_of_late(LEFT_OVER_MAX.saturating_sub(started.elapsed())).await;
         }
+        // About those that are left there is no time to ask.
+        self.ledger_is_silent = true;
+        self.look_at_recorded_late(Duration::MAX).await;
         // First what nobody else knows: who has the basic set from memory.
         self.watchers.granted.record(&self.trail, self.engine.ledger()).await;
         loop {
@@ -164,10 +170,13 @@ impl Keeper {
         }
     }
 
-    /// Tells of those that were answered here and late by what was measured, and of which nobody has told.
-    async fn tell_of_late(&mut self) {
-        self.look_at_recorded_late().await;
+    /// Tells of those that were answered here and late by what was measured, and of which nobody has told. The ledger
+    /// is asked for `at_most`: then what was measured is told all the same and recorded later, and the others wait.
+    async fn tell_of_late(&mut self, at_most: Duration) {
+        let started = Instant::now();
+        self.look_at_recorded_late(at_most).await;
         for (missed, took_ms) in self.watchers.late.take() {
+            self.ledger_is_silent |= started.elapsed() >= at_most;
             let is_first = self.is_first(&missed);
             // Another process may have told of it, which had it on its watch.
             if self.audit(&missed, took_ms).await && is_first {
@@ -229,7 +238,7 @@ impl Keeper {
     /// Records what could not be recorded before.
     async fn look_after(&mut self) {
         self.ledger_is_silent = false;
-        self.tell_of_late().await;
+        self.tell_of_late(TELLING_MAX).await;
         self.record_waiting(RECORDING_MAX).await;
         self.watchers.granted.record(&self.trail, self.engine.ledger()).await;
         self.desk.catch_up().await;
@@ -246,9 +255,12 @@ impl Keeper {
         }
     }
 
-    /// Has those recorded that were told of before their crisis was.
-    async fn look_at_recorded_late(&mut self) {
-        for missed in self.watchers.care.watch.recorded_late() {
+    /// Has those recorded that were told of before their crisis was. Those that there is no time for are left.
+    async fn look_at_recorded_late(&mut self, at_most: Duration) {
+        let started = Instant::now();
+        while started.elapsed() < at_most
+            && let Some(missed) = self.watchers.care.watch.next_recorded_late()
+        {
             self.is_first(&missed);
             // What was slow to record may have been told before, and answered in time then.
             if let Some(took_ms) = self.violates(&missed).await {
@@ -315,77 +327,4 @@ async fn refresh_marks(desk: CareDesk, stop: CancellationToken) {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use keepwell_config::{Config, Purpose, Sources, TIERS_TOML};
-    use keepwell_jobs::{Care, care::tiers::Tiers, kinds, marks::Marks};
-    use keepwell_workers::{
-        clock::{SharedClock, SystemClock},
-        database::{Database, DatabaseOptions},
-        engine::{EngineOptions, EngineParts, Retention},
-        handler::Registry,
-        lane::Lane,
-        lanes::LanesOptions,
-        observer::Unobserved,
-        seal::{KeyRing, SealingKey},
-    };
-    use tempfile::TempDir;
-    use zeroize::Zeroizing;
-
-    use super::*;
-
-    /// One with a database of its own in `directory`, in which nothing is run.
-    async fn keeper(directory: &TempDir) -> Keeper {
-        let clock: SharedClock = Arc::new(SystemClock);
-        let keys = KeyRing::new(SealingKey::new("test", &Zeroizing::new([7; 32])), []);
-        let care = Care::new(Tiers::from_toml(TIERS_TOML).unwrap(), Marks::default(), keys.clone());
-        let url = format!("sqlite:{}", directory.path().join("keepwell.db").display());
-        let database = Database::connect(&url, &DatabaseOptions::default()).await.unwrap();
-        database.migrate(&crate::serve::migrations()).await.unwrap();
-        let parts = EngineParts {
-            database: database.clone(),
-            keys: keys.clone(),
-            clock: Arc::clone(&clock),
-            registry: Registry::default(),
-            redis_url: format!("redis+unix://{}", directory.path().join("redis.sock").display()),
-            observer: Arc::new(Unobserved),
-        };
-        let options = EngineOptions {
-            slots: 1,
-            crisis_slots: 1,
-            threads: 1,
-            runs_jobs: false,
-            drain_timeout_ms: 0,
-            instance: "test".to_owned(),
-            journal: None,
-            host: "test".to_owned(),
-            lanes: LanesOptions::default(),
-            retention: Retention::default(),
-        };
-        let engine = Engine::start(parts, &options).unwrap();
-        let config = Config::load(&Sources::new([], Purpose::Client)).unwrap().config;
-        let watchers = Watchers::new(&care, Arc::clone(&clock), Arc::new(Unobserved));
-        let desk = CareDesk::new(database.clone(), care, engine.clone(), Arc::clone(&clock));
-        let noter = Noter::new(&watchers, &database, &config);
-        let trail = Trail::new(database, keys, clock, directory.path());
-        Keeper::new(watchers, engine, desk, noter, trail)
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn violations_that_wait_to_be_recorded_are_recorded_when_the_daemon_ends() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut keeper = keeper(&directory).await;
-        for number in 0..3 {
-            let violation = NewJob::new(kinds::CRISIS_ANSWERED_LATE, Lane::Crisis, "{}");
-            keeper.unrecorded.put(violation.dedupe_key(format!("late:{number}")));
-        }
-        // It was silent just now, and may answer again.
-        keeper.ledger_is_silent = true;
-        keeper.finish(mpsc::channel(1).1).await;
-        assert!(keeper.unrecorded.0.is_empty());
-        let totals = keeper.engine.ledger().totals().await.unwrap();
-        assert_eq!(totals.owed, 3);
-        keeper.engine.shutdown().await;
-    }
-}
+mod cases;

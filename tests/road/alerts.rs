@@ -37,11 +37,11 @@ impl OnCall {
     }
 }
 
-fn hold_up_crises(daemon: &Daemon) {
+pub(super) fn hold_up_crises(daemon: &Daemon) {
     daemon.says(&["queue", "pause", "crisis", "--override", "--reason", "a drill"]).done();
 }
 
-fn let_crises_go(daemon: &Daemon) {
+pub(super) fn let_crises_go(daemon: &Daemon) {
     daemon.says(&["queue", "resume", "crisis"]).done();
 }
 

@@ -138,9 +138,9 @@ async fn what_is_taken_on_or_over_before_it_could_be_told_wakes_nobody_and_is_no
     let (on_call, mut watchman) = watching(&PAUSED, &[]).await;
     on_call.pagerduty.always(Manner::Answers(500, vec![]));
     watchman.sees_until(1, &PAUSED).await;
-    eventually("the channel has heard", async || {
+    eventually("the channel and the webhook have heard", async || {
         watchman.waits().await;
-        (!on_call.words().is_empty()).then_some(())
+        (!on_call.words().is_empty() && on_call.documents()[0] == 1).then_some(())
     })
     .await;
     let id = on_call.posted("alert.triggered");

@@ -43,14 +43,19 @@ impl Watchman {
         self.has_told_all().await;
     }
 
-    /// Begins a look, is killed while `held` has not answered, and begins again.
-    async fn is_killed_while_it_tells(&mut self, later_ms: i64, held: &[&Gateway]) {
+    /// Begins a look, is killed while `held` has not answered and the others `have_heard`, and begins again.
+    async fn is_killed_while_it_tells(
+        &mut self,
+        later_ms: i64,
+        held: &[&Gateway],
+        have_heard: impl Fn() -> bool,
+    ) {
         for gateway in held {
             gateway.always(Manner::Hangs);
         }
         self.begins_to_look(later_ms, &figures(&PAUSED, true, 1.0)).await;
         eventually("they are being told", async || {
-            held.iter().all(|gateway| gateway.held() > 0).then_some(())
+            (held.iter().all(|gateway| gateway.held() > 0) && have_heard()).then_some(())
         })
         .await;
         self.kill();
@@ -162,7 +167,7 @@ async fn a_kill_between_noting_telling_and_noting_that_it_was_told_loses_nothing
     let asked = || on_call.signed.asked().split_off(before);
 
     // It is noted, and nobody has heard.
-    watchman.is_killed_while_it_tells(MINUTE_MS, &on_call.all()).await;
+    watchman.is_killed_while_it_tells(MINUTE_MS, &on_call.all(), || true).await;
     assert_eq!((on_call.documents(), on_call.words().len(), asked().len()), ([0; 4], 0, 1));
     watchman.sees_for(2).await;
     assert_eq!((on_call.documents(), on_call.words()), ([1, 0, 0, 0], vec!["triggered".to_owned()]));
@@ -171,8 +176,8 @@ async fn a_kill_between_noting_telling_and_noting_that_it_was_told_loses_nothing
     assert_eq!(asked()[0], told, "the one that was noted");
 
     // It is escalated: PagerDuty has heard, and the webhook has not said so.
-    watchman.is_killed_while_it_tells(15 * MINUTE_MS, &[&on_call.signed]).await;
-    eventually("PagerDuty has heard", async || (paged(&on_call)[1].len() == 1).then_some(())).await;
+    let have_heard = || paged(&on_call)[1].len() == 1 && on_call.words().len() == 2;
+    watchman.is_killed_while_it_tells(15 * MINUTE_MS, &[&on_call.signed], have_heard).await;
     watchman.sees_for(2).await;
     let asked = asked();
     assert!(asked.len() == 4 && asked[2] == asked[3] && asked[2] != told, "{asked:?}");
@@ -270,4 +275,72 @@ async fn what_was_escalated_under_an_identity_that_is_not_recorded_stays_escalat
         "both services have it: {escalated:?}"
     );
     assert_eq!((ended["trigger"], ended["resolve"]), (2, 2), "and neither the other: {ended:?}");
+}
+
+#[tokio::test]
+async fn what_was_told_again_in_an_outage_is_escalated_after_it_as_soon_as_without_one() {
+    let (on_call, mut watchman) = watching(&PAUSED, &[("KEEPWELL_ALERTS__REPEAT_MINUTES", "5")]).await;
+    watchman.sees_for(1).await;
+    watchman.has_told_all().await;
+    let stranger = watchman.stranger().await;
+    stranger.does(AWAY, watchman.now_ms).await;
+    watchman.sees_for(11).await;
+    watchman.sees_it_until(|| on_call.documents()[0] == 3).await;
+    stranger.does(BACK, watchman.now_ms).await;
+    watchman.sees_for(3).await;
+    watchman.has_told_all().await;
+    assert_eq!(on_call.documents()[1], 0, "its time has not come");
+    watchman.sees_for(2).await;
+    watchman.has_told_all().await;
+    assert_eq!(on_call.documents()[1], 1);
+}
+
+#[tokio::test]
+async fn a_receiver_that_hangs_while_the_database_is_away_keeps_nobody_else_from_hearing_of_all_that_is_wrong()
+ {
+    let rules: [&Rule; 3] =
+        [&rules::CRISIS_LANE_PAUSED, &rules::CRISIS_WAITING, &rules::EMERGENCY_BYPASS_ACTIVE];
+    let (on_call, mut watchman) = watching(&rules, &[("KEEPWELL_ALERTS__TIMEOUT_MS", "30000")]).await;
+    watchman.looks(1_000, "", &[]).await;
+    watchman.has_told_all().await;
+    watchman.stranger().await.does(AWAY, watchman.now_ms).await;
+    on_call.pagerduty.always(Manner::Hangs);
+    let wrong = figures(&rules, true, 1.0);
+    watchman.looks(MINUTE_MS, &wrong, &[]).await;
+    watchman.begins_to_look(MINUTE_MS, &wrong).await;
+    eventually("the others have heard of everything", async || {
+        (on_call.words().len() == 3 && on_call.documents() == [3, 0, 0, 0]).then_some(())
+    })
+    .await;
+    assert_eq!((on_call.pagerduty.held(), on_call.pages().len()), (1, 0), "it hangs still");
+}
+
+#[tokio::test]
+async fn a_webhook_hears_under_one_identity_from_whoever_is_cut_off_and_from_whoever_is_not() {
+    let (on_call, mut watchman) = watching(&PAUSED, &[("KEEPWELL_ALERTS__REPEAT_MINUTES", "30")]).await;
+    watchman.sees_for(1).await;
+    watchman.has_told_all().await;
+    let before = on_call.signed.asked().len();
+    let asked = || {
+        let mut asked = on_call.signed.asked().split_off(before);
+        asked.sort();
+        asked
+    };
+    let stranger = watchman.stranger().await;
+    stranger.does(AWAY, watchman.now_ms).await;
+    watchman.sees_for(31).await;
+    watchman.sees_it_until(|| on_call.documents() == [2, 1, 0, 0]).await;
+    let alone = asked();
+    assert_eq!(alone.len(), 2, "it was escalated and told again");
+
+    // Another one has had the database all the time, and knows nothing of that.
+    watchman.kill();
+    watchman.forgets_what_it_told_alone();
+    stranger.does(BACK, watchman.now_ms).await;
+    watchman.begin_again(1_000).await;
+    watchman.sees_for(4).await;
+    watchman.has_told_all().await;
+    let mut twice = [&alone[..], &alone].concat();
+    twice.sort();
+    assert_eq!((asked(), on_call.documents()), (twice, [2, 1, 0, 0]));
 }

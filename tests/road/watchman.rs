@@ -127,6 +127,11 @@ impl Watchman {
         self.process.kill(Signal::KILL);
     }
 
+    /// After [`Watchman::kill`], has the next one know nothing of what this one has told without its database.
+    pub fn forgets_what_it_told_alone(&self) {
+        fs::remove_file(self.folder.path().join("state/alerts.unrecorded")).unwrap();
+    }
+
     /// Begins again after [`Watchman::kill`], `later_ms` later, with everything on disk as it was left.
     pub async fn begin_again(&mut self, later_ms: i64) {
         self.now_ms += later_ms;

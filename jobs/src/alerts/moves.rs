@@ -24,6 +24,8 @@ pub enum Move {
         id: String,
         /// How often it was told of before.
         before: i64,
+        /// How often it has been told of then: more than once more if that could not be recorded meanwhile.
+        times: i64,
         /// When it is to be told of again.
         next_ms: UnixMs,
     },
@@ -66,8 +68,8 @@ pub fn carried_out(open: &mut Vec<OpenAlert>, moves: &[Move]) {
         match step {
             Move::Open(alert) => open.push((**alert).clone()),
             Move::Seen { id, at_ms, .. } => find(open, id, &|alert| alert.seen_ms = *at_ms),
-            Move::Told { id, before, next_ms } => find(open, id, &|alert| {
-                (alert.times_told, alert.tell_at_ms) = (before + 1, Some(*next_ms));
+            Move::Told { id, times, next_ms, .. } => find(open, id, &|alert| {
+                (alert.times_told, alert.tell_at_ms) = (*times, Some(*next_ms));
             }),
             Move::Escalated { id } => find(open, id, &|alert| alert.escalated = true),
             Move::Acknowledged { id, at_ms, .. } => {

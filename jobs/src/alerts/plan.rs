@@ -235,8 +235,9 @@ fn tell_due(wrong: &[&OpenAlert], view: &View<'_>, habits: &Habits, plan: &mut P
     let due = waiting.into_iter().filter(|alert| is_due(alert) || (warns && alert.times_told == 0));
     for alert in due.take(STEPS_MAX) {
         let (before, next_ms) = (alert.times_told, view.now_ms + habits.repeat_ms);
-        plan.moves.push(Move::Told { id: alert.told.id.clone(), before, next_ms });
-        telling.push((alert.told.clone(), alert.escalated, before + 1));
+        let times = before + 1;
+        plan.moves.push(Move::Told { id: alert.told.id.clone(), before, times, next_ms });
+        telling.push((alert.told.clone(), alert.escalated, times));
     }
 }
 
@@ -304,22 +305,33 @@ fn resolve(over: &[&OpenAlert], habits: &Habits, plan: &mut Plan, at_ms: UnixMs)
     tell(plan, habits, Action::Resolved, &told.collect::<Vec<Due>>(), at_ms);
 }
 
-/// Adds the jobs that tell of `due`: one for each alert where incidents are kept, else one for all.
+/// Adds the jobs that tell of `due`: one for each alert where incidents are kept, else one for all. A signed webhook
+/// hears by itself of what somebody without the database may tell it too, under the identity that those give it.
 fn tell(plan: &mut Plan, habits: &Habits, action: Action, due: &[Due], at_ms: UnixMs) {
     for receiver in &habits.receivers {
         let receiver = *receiver;
         let listens =
             |(alert, escalated, _): &&Due| habits.tells(receiver, action, alert.severity, *escalated);
-        let told: Vec<&Due> = due.iter().filter(listens).collect();
-        let telling = |alerts| Telling { receiver, action, alerts, at_ms, known_as: None };
-        if receiver.keeps_incidents() {
-            let each = |(alert, _, time): &&Due| telling(vec![alert.clone()]).job(*time);
-            plan.jobs.extend(told.iter().map(each));
-        } else if let Some((_, _, time)) = told.first() {
-            let alerts = told.iter().map(|(alert, ..)| alert.clone()).collect();
-            plan.jobs.push(telling(alerts).job(*time));
+        let is_alone = |(alert, ..): &&Due| {
+            receiver.keeps_incidents() || receiver == Receiver::Webhook && is_told_unrecorded(action, alert)
+        };
+        let (alone, together): (Vec<&Due>, Vec<&Due>) = due.iter().filter(listens).partition(is_alone);
+        let telling = |alerts, known_as| Telling { receiver, action, alerts, at_ms, known_as };
+        let each = |(alert, _, time): &&Due| {
+            let known_as = (receiver == Receiver::Webhook).then(|| alert.known_as(action, *time));
+            telling(vec![alert.clone()], known_as).job(*time)
+        };
+        plan.jobs.extend(alone.iter().map(each));
+        if let Some((_, _, time)) = together.first() {
+            let alerts = together.iter().map(|(alert, ..)| alert.clone()).collect();
+            plan.jobs.push(telling(alerts, None).job(*time));
         }
     }
+}
+
+/// Whether this `action` on `alert` is told without the database too, by whoever has none ([`go_on`]).
+fn is_told_unrecorded(action: Action, alert: &ToldAlert) -> bool {
+    matches!(action, Action::Triggered | Action::Escalated) && alert.severity == Severity::Critical
 }
 
 /// The digest of `alerts` for those who have no incidents to keep, named after its `day`. What is over is in no other.

@@ -106,9 +106,9 @@ pub struct ToldAlert {
 }
 
 impl ToldAlert {
-    /// Under which identity a signed webhook hears of this `action` on it for the `time`th time from whoever tells it
-    /// without the database: the same from every process and in every life of one, so that it is taken once. It is
-    /// escalated once, whatever the time.
+    /// Under which identity a signed webhook hears of this `action` on it for the `time`th time: the same from every
+    /// process and in every life of one, with the database or without, so that it is taken once. It is escalated once,
+    /// whatever the time.
     pub fn known_as(&self, action: Action, time: i64) -> String {
         let time = if action == Action::Escalated { 1 } else { time };
         if action == Action::Triggered && time <= 1 {

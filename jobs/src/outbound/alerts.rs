@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! POST <alerts.webhook_url>
-//! webhook-id: 0199…-…                 the job's id: the same for every attempt, so that nothing is taken twice
+//! webhook-id: 0199…-…                 the same for every attempt, whoever makes it, so that nothing is taken twice
 //! webhook-timestamp: 1800000000       when this attempt was signed
 //! webhook-signature: v1,<base64>      HMAC-SHA256 over id, dot, timestamp, dot and body
 //! {"type": "alert.triggered", "timestamp": "2027-…", "data": {"alerts": [{"id", "rule", "severity", …}]}}

@@ -198,7 +198,7 @@ async fn make(transaction: &mut Transaction, change: &Move) -> Result<u64, sqlx:
          ON CONFLICT DO NOTHING";
     const SEEN: &str = "UPDATE alerts SET seen_ms = $2, figure = COALESCE($3, figure) \
          WHERE id = $1 AND resolved_ms IS NULL AND seen_ms < $2";
-    const TOLD: &str = "UPDATE alerts SET times_told = times_told + 1, tell_at_ms = $3 \
+    const TOLD: &str = "UPDATE alerts SET times_told = $4, tell_at_ms = $3 \
          WHERE id = $1 AND times_told = $2 AND acknowledged_ms IS NULL AND resolved_ms IS NULL";
     const ESCALATED: &str = "UPDATE alerts SET escalated = TRUE \
          WHERE id = $1 AND NOT escalated AND acknowledged_ms IS NULL AND resolved_ms IS NULL";
@@ -232,8 +232,8 @@ async fn make(transaction: &mut Transaction, change: &Move) -> Result<u64, sqlx:
             Move::Seen { id, value, at_ms } => {
                 sqlx::query(SEEN).bind(id).bind(at_ms).bind(value).execute(connection)
             }
-            Move::Told { id, before, next_ms } => {
-                sqlx::query(TOLD).bind(id).bind(before).bind(next_ms).execute(connection)
+            Move::Told { id, before, times, next_ms } => {
+                sqlx::query(TOLD).bind(id).bind(before).bind(next_ms).bind(times).execute(connection)
             }
             Move::Escalated { id } => sqlx::query(ESCALATED).bind(id).execute(connection),
             Move::Acknowledged { id, at_ms, by } => {

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     missing::remove,
     support::{NOW_MS, Room, on_each_database},
-    tampering::{Tampering, lay_open, restore},
+    tampering::{Tampering, block_of, lay_open, restore},
     trail::{begin, execute, report, seal, sealer, write},
 };
 
@@ -29,7 +29,7 @@ pub async fn acknowledge(room: &Room, finding: &Finding) {
 }
 
 /// The only finding that nobody has acknowledged.
-async fn only(room: &Room) -> Finding {
+pub async fn only(room: &Room) -> Finding {
     let found = found(room).await;
     assert_eq!(found.count(), 1, "{found:#?}");
     found.first.unwrap()
@@ -252,6 +252,51 @@ async fn what_tells_of_a_removal_can_be_acknowledged_before_and_after_it_is_in_a
         assert!(told.contains(&finding.fingerprint), "whoever missed it knows what it is found as");
         acknowledge(room, &finding).await;
         assert_eq!((known().await, found(room).await.count()), (told.clone(), 0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_removal_that_is_told_where_a_block_is_altered_or_gone_is_acknowledged_by_itself_or_not_at_all() {
+    on_each_database(async |room| {
+        assert!(tell_of_missing(&room.database, NOW_MS).await.unwrap().is_empty());
+        write(room, 6).await;
+        lay_open(room).await;
+        remove(room, "lane_5").await;
+        let told = tell_of_missing(&room.database, NOW_MS + 2).await.unwrap();
+        assert_eq!(only(room).await.fingerprint, told[0], "before it is in a block");
+        write(room, 3).await;
+        seal(room).await;
+        let position = only(room).await.position.unwrap();
+        for table in ["audit_entries", "audit_blocks", "audit_head"] {
+            execute(room, &format!("DELETE FROM copy_of_{table}")).await.unwrap();
+            execute(room, &format!("INSERT INTO copy_of_{table} SELECT * FROM {table}")).await.unwrap();
+        }
+        let block = block_of(position);
+        for statement in [
+            format!("UPDATE audit_blocks SET newest_ms = 0 WHERE number = {block}"),
+            format!("DELETE FROM audit_blocks WHERE number = {block}"),
+            // The block says that the entry is none of its own.
+            format!(
+                "UPDATE audit_blocks SET first_position = {}, last_position = {}, digests = substr(digests, 65) \
+                 WHERE number = {block}",
+                position + 1,
+                position + 1
+            ),
+            format!("UPDATE audit_entries SET position = 1000000 WHERE position = {position}"),
+            format!("UPDATE audit_blocks SET audit_key = 9 WHERE number = {block}"),
+        ] {
+            execute(room, &statement).await.unwrap();
+            let both = found(room).await;
+            let (removal, others): (Vec<&Finding>, Vec<&Finding>) =
+                both.named().partition(|finding| finding.fingerprint == told[0]);
+            assert_eq!((removal.len(), others.is_empty()), (1, false), "{statement}: {both:#?}");
+            for finding in others {
+                acknowledge(room, finding).await;
+            }
+            assert_eq!(only(room).await.fingerprint, told[0], "{statement}");
+            restore(room).await;
+        }
     })
     .await;
 }

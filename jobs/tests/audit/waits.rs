@@ -1,6 +1,6 @@
 //! What waits for a key is told from what nobody seals.
 
-use keepwell_jobs::store::audit::{Sealer, append, waits_first};
+use keepwell_jobs::store::audit::{Sealer, Waits, append, waits_first};
 use keepwell_workers::{
     clock::ManualClock,
     database::{Durability, turn::Urgency},
@@ -10,9 +10,11 @@ use keepwell_workers::{
 use sqlx::{Connection as _, PgConnection};
 
 use crate::{
+    acknowledged::{acknowledge, only},
     rotation::rings,
     support::{NOW_MS, Room, on_each_database},
-    trail::{entry, execute},
+    tampering::{Tampering, lay_open},
+    trail::{entry, execute, seal, sealer, write},
 };
 
 /// Writes an entry as a process does that has these `keys`.
@@ -112,4 +114,42 @@ async fn what_waits_for_a_key_is_not_read_to_find_what_nobody_seals() {
     while sqlx::query_scalar::<_, i64>(OTHERS).fetch_one(&mut connection).await.unwrap() > 0 {}
     let read: i64 = sqlx::query_scalar(READ).fetch_one(&mut connection).await.unwrap();
     assert!((1..10_000).contains(&read), "{read} entries were read");
+}
+
+/// What waits for a block, as whoever seals sees it.
+async fn waits(room: &Room) -> Waits {
+    waits_first(&room.database, &room.care.keys, true).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_somebody_put_in_by_hand_waits_for_no_block_nor_for_a_key_that_somebody_knows_to_be_made_up() {
+    on_each_database(async |room| {
+        write(room, 3).await;
+        seal(room).await;
+        lay_open(room).await;
+        for statement in (Tampering::Copy { from: 1, position: None }).statements() {
+            execute(room, &statement).await.unwrap();
+        }
+        acknowledge(room, &only(room).await).await;
+        seal(room).await;
+        assert_eq!(waits(room).await, Waits::default());
+
+        execute(room, "UPDATE audit_entries SET key_id = 'nowhere' WHERE position IS NULL").await.unwrap();
+        let awaited = async || waits(room).await.for_key.map(|(_, key)| key);
+        assert_eq!(awaited().await.as_deref(), Some("nowhere"), "it may be a key that is brought round");
+        assert!(sealer(room, 3).round().await.unwrap().key_unknown.is_some());
+        acknowledge(room, &only(room).await).await;
+        seal(room).await;
+        assert_eq!(waits(room).await, Waits::default());
+        assert_eq!(sealer(room, 3).round().await.unwrap().key_unknown, None);
+
+        // Behind it waits whatever is genuine, and what somebody does once more.
+        write(room, 1).await;
+        assert!(waits(room).await.ready.is_some());
+        seal(room).await;
+        execute(room, "UPDATE audit_entries SET subject = 'again' WHERE position IS NULL").await.unwrap();
+        assert_eq!(awaited().await.as_deref(), Some("nowhere"));
+        assert!(sealer(room, 3).round().await.unwrap().key_unknown.is_some());
+    })
+    .await;
 }

@@ -85,7 +85,8 @@ pub(super) async fn mark(
     Ok(())
 }
 
-async fn look_for(
+/// Which of `fingerprints` somebody has acknowledged, and who.
+pub(super) async fn look_for(
     reader: &mut impl Connected,
     keys: &KeyRing,
     fingerprints: &[&str],

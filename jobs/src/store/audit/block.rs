@@ -79,6 +79,11 @@ impl Block {
         (self.digests.len() / 32) as u64
     }
 
+    /// Whether it says that the entry at `position` is one of its own.
+    pub(super) fn claims(&self, position: i64) -> bool {
+        (self.first_position..=self.last_position).contains(&position)
+    }
+
     /// The digest of the entry at `position`.
     pub(super) fn digest_at(&self, position: i64) -> Option<&[u8]> {
         let index = usize::try_from(position.checked_sub(self.first_position)?).ok()?;

@@ -1,5 +1,7 @@
 //! One entry: what it says, its canonical bytes, and its digest.
 
+use std::iter;
+
 use keepwell_workers::{
     clock::UnixMs,
     id::JobId,
@@ -10,7 +12,10 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use sqlx::types::Uuid;
 
-use super::finding::{Details, Finding, Problem};
+use super::{
+    finding::{Details, Finding, Problem, told_removal},
+    promised::REMOVED,
+};
 
 /// The longest name of an actor or a subject that is kept, in characters.
 const NAME_CHARACTERS_MAX: usize = 255;
@@ -183,6 +188,21 @@ impl EntryRow {
         let finding = Finding::at_entry(problem, None, (None, Some(JobId(self.id))), detail);
         let entries = (problem == Problem::KeyUnknown).then_some(1);
         Err(Finding { entries, ..finding }.seen_as([self.print(&details)]))
+    }
+
+    /// That it is where no entry belongs, and what it tells of.
+    pub(super) fn inserted(&self, keys: &KeyRing, detail: &str) -> impl Iterator<Item = Finding> {
+        let details = self.details(keys);
+        let at = (self.position, Some(JobId(self.id)));
+        let finding = Finding::at_entry(Problem::EntryInserted, None, at, detail);
+        iter::once(finding.seen_as([self.print(&details)])).chain(self.told_removal(&details))
+    }
+
+    /// What it tells of if that is a removal, as a finding by itself: whatever else is wrong where it lies, who looks
+    /// into that has not looked into this. `details` say whether it is genuine.
+    pub(super) fn told_removal(&self, details: &Details) -> Option<Finding> {
+        let is_told = self.action == REMOVED && *details == Details::Whole;
+        is_told.then(|| Finding { position: self.position, ..told_removal(JobId(self.id)) })
     }
 
     /// The salted details.

@@ -146,6 +146,14 @@ pub(super) struct Seen {
     pub(super) tells_of_removal: bool,
 }
 
+impl Seen {
+    /// What it tells of if that is a removal, as a finding at its place in `block`.
+    pub(super) fn told_removal(&self, block: i64) -> Option<Finding> {
+        let (block, position) = (Some(block), Some(self.position));
+        self.tells_of_removal.then(|| Finding { block, position, ..told_removal(self.id) })
+    }
+}
+
 /// Whether the details of an entry are those it was made with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Details {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     block::Block,
-    finding::{Finding, Problem, Seen, told_removal},
+    finding::{Finding, Problem, Seen},
 };
 
 /// Checks entries that lie where a block says that its entries are which somebody altered: each by itself, or one block
@@ -13,7 +13,11 @@ pub(super) fn check_alone(block: &Block, entries: &[Seen], found: &mut Vec<Findi
     let (mut whole, mut locked) = (0, Locked::default());
     for entry in entries {
         match entry.details.check() {
-            Ok(()) => whole += 1,
+            Ok(()) => {
+                whole += 1;
+                // Whoever looks into what became of the block has not looked into this.
+                found.extend(entry.told_removal(block.number));
+            }
             Err((Problem::KeyUnknown, detail)) => locked.add(detail, entry),
             Err((problem, detail)) => {
                 let at = (Some(entry.position), Some(entry.id));
@@ -51,27 +55,22 @@ pub(super) fn check_entries(
         if position < next || position > block.last_position {
             let second = at(Problem::EntryInserted, position, id, "a second entry claims this position");
             found.push(second.seen_as([entry.print]));
+            found.extend(entry.told_removal(block.number).filter(|_| entry.authentic));
             continue;
         }
         if complete && position > next {
             found.push(gone(next, position - 1));
         }
         next = position.saturating_add(1);
-        match check_entry(block, entry) {
+        let checked = check_entry(block, entry);
+        // Also of one that stands where another one was sealed.
+        let is_genuine = checked.is_ok() || entry.authentic;
+        match checked {
             Ok(()) => whole += 1,
-            Err((Problem::KeyUnknown, detail)) => {
-                locked.add(detail, entry);
-                continue;
-            }
-            Err((problem, detail)) => {
-                found.push(at(problem, position, id, &detail).seen_as([entry.print]));
-                continue;
-            }
+            Err((Problem::KeyUnknown, detail)) => locked.add(detail, entry),
+            Err((problem, detail)) => found.push(at(problem, position, id, &detail).seen_as([entry.print])),
         }
-        if entry.tells_of_removal {
-            let (block, position) = (Some(block.number), Some(position));
-            found.push(Finding { block, position, ..told_removal(entry.id) });
-        }
+        found.extend(entry.told_removal(block.number).filter(|_| is_genuine));
     }
     if complete && next <= block.last_position {
         found.push(gone(next, block.last_position));

@@ -64,7 +64,8 @@ pub struct Round {
     /// One of the entries that keepwell did not write, or not so. It gets no block, and holds up no other. Those that
     /// somebody has acknowledged are not told of.
     pub forged: Option<JobId>,
-    /// A key that is not in the ring and has sealed an entry: whoever has it seals that entry.
+    /// A key that is not in the ring and has sealed an entry: whoever has it seals that entry. Nor is it told of if
+    /// somebody has acknowledged that.
     pub key_unknown: Option<String>,
 }
 
@@ -130,24 +131,30 @@ impl Sealer {
         mut entries: Vec<EntryRow>,
         round: &mut Round,
     ) -> Result<Vec<EntryRow>, sqlx::Error> {
-        let mut forged = Vec::new();
-        entries.retain(|entry| match entry.details(&self.keys) {
-            Details::Whole => true,
-            Details::Altered => {
-                forged.push((JobId(entry.id), entry.check_unsealed(&self.keys).err()));
-                false
+        let mut others = Vec::new();
+        entries.retain(|entry| {
+            let details = entry.details(&self.keys);
+            let is_whole = details == Details::Whole;
+            // While a key is brought round very many may be sealed with it, and one of them says so.
+            let is_told = matches!(details, Details::KeyUnknown(_)) && round.key_unknown.is_some();
+            if !is_whole && !is_told {
+                others.push((JobId(entry.id), details, entry.check_unsealed(&self.keys).err()));
             }
-            Details::KeyUnknown(key) => {
-                round.key_unknown = Some(shown_key(&key));
-                false
-            }
+            is_whole
         });
-        if !forged.is_empty() {
-            let prints = forged.iter().filter_map(|(_, finding)| Some(finding.as_ref()?.fingerprint.clone()));
+        if !others.is_empty() {
+            let prints =
+                others.iter().filter_map(|(.., finding)| Some(finding.as_ref()?.fingerprint.clone()));
             let known = acknowledged_of(&self.database, &self.keys, &prints.collect()).await?;
             let is_known = |finding: &Finding| known.contains(&finding.fingerprint);
-            let news = forged.into_iter().find(|(_, finding)| !finding.as_ref().is_some_and(is_known));
-            round.forged = news.map(|(id, _)| id).or(round.forged);
+            for (id, details, _) in
+                others.into_iter().filter(|(.., finding)| !finding.as_ref().is_some_and(is_known))
+            {
+                match details {
+                    Details::KeyUnknown(key) => round.key_unknown = Some(shown_key(&key)),
+                    _ => round.forged = Some(id),
+                }
+            }
         }
         Ok(entries)
     }

@@ -135,7 +135,7 @@ impl Page<'_> {
         while let Some(block) = there.next() {
             let mut found = Vec::new();
             if block.number - 1 > seen_to {
-                found.push(self.gone(reader, seen_to + 1, block.number - 1).await?);
+                self.gone(reader, seen_to + 1, block.number - 1, &mut found).await?;
                 (before.hash, last_position) = (None, None);
             }
             let looked = Looked::at(block, Some(self.code_keys));
@@ -152,7 +152,7 @@ impl Page<'_> {
             let seen: Vec<Seen> = rows.iter().filter_map(|row| self.seen(row)).collect();
             if let Err(finding) = checked {
                 let (numbers, trail) = ((block.number, block.number), (self.head, self.keys));
-                found.push(with_evidence(reader, finding, numbers, Some(block), trail).await?);
+                with_evidence(reader, finding, numbers, Some(block), trail, &mut found).await?;
             }
             let whole = looked.check_entries(&seen, true, &mut found);
             self.tell(reader, found, report).await?;
@@ -164,8 +164,9 @@ impl Page<'_> {
             // Somebody may have taken very many, or made up a number: over what is not there nobody goes step by step.
             report.next = first_behind(reader, last, self.head).await?;
             let to = report.next.map_or(self.head.last_block, |next| next - 1);
-            let gone = self.gone(reader, seen_to + 1, to).await?;
-            self.tell(reader, vec![gone], report).await?;
+            let mut found = Vec::new();
+            self.gone(reader, seen_to + 1, to, &mut found).await?;
+            self.tell(reader, found, report).await?;
             before.hash = None;
         } else if last < self.head.last_block {
             report.next = Some(last + 1);
@@ -226,9 +227,7 @@ impl Page<'_> {
         found: &mut Vec<Finding>,
     ) -> Result<(), sqlx::Error> {
         for row in entries(reader, i64::MIN, first.first_position.saturating_sub(1)).await? {
-            let at = (row.position, Some(JobId(row.id)));
-            let detail = "its position lies before the beginning of the chain";
-            found.push(self.inserted(&row, at, detail));
+            found.extend(row.inserted(self.keys, "its position lies before the beginning of the chain"));
         }
         Ok(())
     }
@@ -246,11 +245,6 @@ impl Page<'_> {
             }
             _ => Ok(()),
         }
-    }
-
-    fn inserted(&self, row: &EntryRow, at: (Option<i64>, Option<JobId>), detail: &str) -> Finding {
-        let print = row.print(&row.details(self.keys));
-        Finding::at_entry(Problem::EntryInserted, None, at, detail).seen_as([print])
     }
 
     fn seen(&self, row: &EntryRow) -> Option<Seen> {
@@ -277,14 +271,20 @@ impl Page<'_> {
         Ok(found.map_or_else(Before::default, behind))
     }
 
-    /// That the blocks from number `from` to number `to` are not there.
-    async fn gone(&self, reader: &mut Snapshot<'_>, from: i64, to: i64) -> Result<Finding, sqlx::Error> {
+    /// Finds that the blocks from number `from` to number `to` are not there.
+    async fn gone(
+        &self,
+        reader: &mut Snapshot<'_>,
+        from: i64,
+        to: i64,
+        found: &mut Vec<Finding>,
+    ) -> Result<(), sqlx::Error> {
         let detail = match to {
             _ if from == to => "the block is gone".to_owned(),
             _ => format!("the blocks from here to {to} are gone"),
         };
         let finding = Finding::at_block(Problem::BlockRemoved, from, detail);
-        with_evidence(reader, finding, (from, to), None, (self.head, self.keys)).await
+        with_evidence(reader, finding, (from, to), None, (self.head, self.keys), found).await
     }
 
     /// The head, what was noted outside, and entries beside the chain.
@@ -314,21 +314,19 @@ impl Page<'_> {
             Vec::new()
         };
         for row in behind {
-            let at = (row.position, Some(JobId(row.id)));
-            let detail = "its position lies behind the end of the chain";
-            found.push(self.inserted(&row, at, detail));
+            found.extend(row.inserted(self.keys, "its position lies behind the end of the chain"));
         }
         for row in unsealed(reader).await? {
-            let at = (None, Some(JobId(row.id)));
             report.unsealed += 1;
             let since_ms = report.unsealed_since_ms.unwrap_or(row.at_ms);
             report.unsealed_since_ms = Some(since_ms.min(row.at_ms));
             if let Err(finding) = row.check_unsealed(self.keys) {
                 found.push(finding);
             } else if row.at_ms < self.now_ms - AUDIT_RETENTION_MS {
-                found.push(self.inserted(&row, at, "an entry of the distant past is in no block"));
+                found.extend(row.inserted(self.keys, "an entry of the distant past is in no block"));
             } else {
                 report.entries += 1;
+                found.extend(row.told_removal(&Details::Whole));
             }
         }
         Ok(())
