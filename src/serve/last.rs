@@ -6,7 +6,10 @@ use tokio::{task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::ends::all_end;
-use crate::{alerts::AlertKeeper, trail::keeper::Keeper};
+use crate::{
+    alerts::AlertKeeper,
+    trail::{configuration::Started, keeper::Keeper},
+};
 
 /// Tasks that are told when nobody else works any more.
 #[derive(Debug, Default)]
@@ -25,9 +28,16 @@ impl Last {
     }
 }
 
-/// Has `keeper` keep the audit trail: what is done while everything else ends is in it too, and sealed.
-pub(super) fn keep_trail(keeper: Keeper, tasks: &mut JoinSet<()>, stop: &CancellationToken) -> Last {
+/// Has `keeper` keep the audit trail: what is done while everything else ends is in it too, and sealed. What is new of
+/// the settings that this process was `started` with is noted in it.
+pub(super) fn keep_trail(
+    keeper: Keeper,
+    started: Started,
+    tasks: &mut JoinSet<()>,
+    stop: &CancellationToken,
+) -> Last {
     let mut last = Last::default();
+    tasks.spawn(started.note(keeper.trail.clone(), stop.clone()));
     if keeper.works {
         tasks.spawn(Keeper::rotate(keeper.trail.clone(), stop.clone()));
     }

@@ -196,8 +196,7 @@ impl Daemon {
         if let Some(waiting) = built.waiting {
             tasks.spawn(stop.clone().run_until_cancelled_owned(waiting).map(drop));
         }
-        tasks.spawn(built.started.note(built.trail.clone(), stop.clone()));
-        let trail = keep_trail(keeper, &mut tasks, &stop);
+        let trail = keep_trail(keeper, built.started, &mut tasks, &stop);
         let loops = (built.engine.clone(), receiver.turns());
         listeners.spawn(feed_watchdog(notifier.clone(), loops, stop.clone(), close.clone()));
         listeners.spawn(receiver.serve(listener, close.clone()));
